@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 
+import message_types
 import signatures
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -2115,6 +2116,10 @@ def make_seeds():
     for name, text in (("name", '"a/b"'), ("name b64", '{"b64":"/w=="}')):
         seed("header", name, b'{"type":"put","path":' + text.encode() + b',"length":null,"mode":420,"replace":false}')
 
+    for entry in load("types.json", "types"):
+        kind = entry["header"]["type"] + " " + entry["header"].get("method", "")
+        seed("message_types", entry["service"] + " " + kind, json.dumps(entry["header"], separators=(",", ":")).encode())
+
     messages = {c["name"]: c for c in load("messages.json")}
     for name in ("sized, null, none and sized in a row", "given up in the middle", "size null, many frames", "cut in the header after a body",
                  "body too long in its second frame", "two messages of size null back to back", "size 0, three times"):
@@ -2209,6 +2214,22 @@ def make_seeds():
                        ("jump", "ProxyJump jump@gate:2200,[::1],ssh://x@y/ # comment\nIdentityAgent ~/%r-%u-%%\nInclude x\n")):
         seed("ssh_config", name, text.encode())
 
+    for name, text in (("request", '{"cmd": "get", "file_name": "a.txt"}'), ("stored", '{"ok": true, "file_name": "a", "file_size": 3}'),
+                       ("refused", '{"ok": false, "error": "no"}'), ("output", '{"size": 7, "code": -9}'), ("file", '{"file_name": "a", "file_size": 3}')):
+        seed("classic_headers", name, text.encode())
+    for name, text in (("two messages", "me:word\nyou:other\n\nme\nword"), ("one message", "me:word\n# no\n\nmeword"),
+                       ("refused", "me:word\n\nme\nother\nnobody\n\nme\nme\nx")):
+        seed("classic_login", name, text.encode())
+    for name, data in (("utf-8", b"\0\2stra\xc3\x9fe\n"), ("gbk", b"\1\1" + "消息 abc\n".encode("gbk")), ("utf-16", b"\2\1" + "消息\n".encode("utf-16-le")),
+                       ("shift_jis", b"\3\1" + "消息\n".encode("shift_jis", "replace")), ("iso-2022-jp", b"\4\1" + "新しい\n".encode("iso-2022-jp"))):
+        seed("classic_echo", name, data)
+
+    server = {"host": "nas.lan", "port": 5263, "fingerprint": det("seed fingerprint", 32).hex(), "user": "alice"}
+    for name, servers in (("one", [server]), ("none", []), ("all keys", [{
+            **server, "name": "nas", "host": "fe80::1%eth0", "provisional": True, "key": "/home/me/.ssh/id_ed25519", "agent_key": "ssh-ed25519 AAAA",
+            "secret": "/home/me/s", "password": True, "via": "jump@gate:2200,x"}])):
+        seed("pins", name, json.dumps({"servers": servers}).encode())
+
     token = "." + "000102030405060708090a0b0c0d0e0f"
     fingerprint = det("seed fingerprint", 32).hex()
     for name, authority in (("one", "host.example:5263"), ("several", "host.example:5263,192.0.2.1:77,[2001:db8::1]:5263"), ("no port", "host"),
@@ -2226,6 +2247,7 @@ def main():
     print("frames.json", make_frames())
     print("headers.json", make_headers())
     print("messages.json", make_messages())
+    write("types.json", {"types": message_types.make()})
     transcripts = make_transcript()
     print("transcript.json", len(transcripts))
     print("secret.json", make_secret(transcripts))

@@ -114,6 +114,7 @@ static SHOUT: RightWord = RightWord {
 static DEFINITION: ServiceDefinition = ServiceDefinition {
     name: SERVICE,
     features: &["dummy.echo", "dummy.store"],
+    types: &[],
     requests: &REQUESTS,
     other_states: &[&STREAMING],
     rights: &[

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use crate::{ProtocolError, limits::NESTING_MAX};
+use crate::{ProtocolError, limits::NESTING_MAX, read};
 
 /// The size of a message's body, as declared in its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum BodySize {
 pub struct Header {
     kind: String,
     body: Option<BodySize>,
-    object: Map<String, Value>,
+    object: Value,
 }
 
 impl Header {
@@ -39,13 +39,13 @@ impl Header {
             .deserialize(&mut json)
             .and_then(|value| json.end().map(|()| value))
             .map_err(|error| ProtocolError::BadHeader(error.to_string()))?;
-        let Value::Object(object) = value else {
+        let Value::Object(keys) = &value else {
             return Err(bad("not a JSON object"));
         };
-        let Some(Value::String(kind)) = object.get("type") else {
+        let Some(Value::String(kind)) = keys.get("type") else {
             return Err(bad("no string under \"type\""));
         };
-        let body = match object.get("size") {
+        let body = match keys.get("size") {
             None => None,
             Some(Value::Null) => Some(BodySize::Unknown),
             Some(size) => match size.as_u64() {
@@ -60,7 +60,7 @@ impl Header {
         Ok(Self {
             kind: kind.clone(),
             body,
-            object,
+            object: value,
         })
     }
 
@@ -76,26 +76,13 @@ impl Header {
 
     /// Reads the header as a message of type `T`. Unknown keys are ignored.
     ///
+    /// A key whose value is null is absent.
+    ///
     /// # Errors
     /// [`ProtocolError::BadHeader`] if a key is missing, or its value has the wrong type or range.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, ProtocolError> {
-        T::deserialize(Value::Object(self.object.clone()))
+        read::read(&self.object)
             .map_err(|error| ProtocolError::BadHeader(format!("in {:?}: {error}", self.kind)))
-    }
-}
-
-/// Deserializes an integer of the protocol, from 0 to 2^63 - 1.
-///
-/// Use it with `#[serde(deserialize_with)]`.
-///
-/// # Errors
-/// For any other value.
-pub fn integer<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let value = <u64 as serde::Deserialize>::deserialize(deserializer)?;
-    if i64::try_from(value).is_ok() {
-        Ok(value)
-    } else {
-        Err(D::Error::custom("an integer above 2^63 - 1"))
     }
 }
 

@@ -31,6 +31,7 @@ pub mod login;
 pub mod message;
 pub mod messages;
 pub mod name;
+mod read;
 pub mod state;
 pub mod streams;
 
@@ -38,7 +39,7 @@ pub use code::ErrorCode;
 pub use error::{Fault, ProtocolError};
 pub use header::{BodySize, Header};
 pub use limits::Limits;
-pub use message::{BodyEnd, Item, Message, MessageDecoder};
+pub use message::{BodyEnd, Item, Message, MessageDecoder, MessageType};
 pub use name::Name;
 pub use state::{BodyRule, MessageRule, ProtocolState};
 

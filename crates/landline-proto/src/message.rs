@@ -15,6 +15,32 @@ pub trait Message: Serialize + DeserializeOwned {
     const TYPE: &'static str;
 }
 
+/// A type of message, without its Rust type: for what all of them have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct MessageType {
+    /// The name under `"type"`.
+    pub name: &'static str,
+    check: fn(&Header) -> Result<(), ProtocolError>,
+}
+
+impl MessageType {
+    /// The type of `M`.
+    pub const fn of<M: Message>() -> Self {
+        Self {
+            name: M::TYPE,
+            check: |header| header.read::<M>().map(drop),
+        }
+    }
+
+    /// Checks that a header has the keys of this type.
+    ///
+    /// # Errors
+    /// Those of [`Header::read`].
+    pub fn check(&self, header: &Header) -> Result<(), ProtocolError> {
+        (self.check)(header)
+    }
+}
+
 /// Appends the header frame of `message` to `out`.
 ///
 /// `body` is the body that the caller sends next.

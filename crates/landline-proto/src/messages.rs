@@ -6,11 +6,13 @@ use std::fmt;
 
 use data_encoding::BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde_json::{Map, Value};
 
 use crate::{
-    ErrorCode, Message,
+    ErrorCode, Message, MessageType,
     limits::ERROR_TEXT_BYTES_MAX,
     login::{Proof, UserName},
+    read::read,
 };
 
 macro_rules! message {
@@ -20,6 +22,20 @@ macro_rules! message {
         }
     };
 }
+
+/// The types of this module, except those of the service `ping`.
+pub const TYPES: &[MessageType] = &[
+    MessageType::of::<Greeting>(),
+    MessageType::of::<Login>(),
+    MessageType::of::<Keys>(),
+    MessageType::of::<Choice>(),
+    MessageType::of::<Signing>(),
+    MessageType::of::<Password>(),
+    MessageType::of::<Evaluation>(),
+    MessageType::of::<Welcome>(),
+    MessageType::of::<Open>(),
+    MessageType::of::<ErrorMessage>(),
+];
 
 /// The server's first message.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
@@ -40,10 +56,9 @@ pub struct Greeting {
 message!(Greeting = "greeting");
 
 /// The client's answer to the greeting.
-#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
 pub struct Login {
     /// The version that the client chose.
-    #[serde(deserialize_with = "crate::header::integer")]
     pub version: u64,
     /// The user to log in as.
     pub user: UserName,
@@ -58,11 +73,39 @@ pub struct Login {
 }
 message!(Login = "login");
 
+/// The keys that every login has.
+#[derive(Deserialize)]
+struct LoginKeys {
+    version: u64,
+    user: UserName,
+    nonce: Nonce,
+    #[serde(default)]
+    attach: bool,
+}
+
+impl<'de> Deserialize<'de> for Login {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let object = Value::Object(Map::deserialize(deserializer)?);
+        let LoginKeys {
+            version,
+            user,
+            nonce,
+            attach,
+        } = read(&object).map_err(D::Error::custom)?;
+        Ok(Self {
+            version,
+            user,
+            nonce,
+            attach,
+            proof: Proof::read(&object).map_err(D::Error::custom)?,
+        })
+    }
+}
+
 /// Asks which of several keys the client should sign with.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Keys {
     /// The version that the client chose.
-    #[serde(deserialize_with = "crate::header::integer")]
     pub version: u64,
     /// The user to log in as.
     pub user: UserName,
@@ -76,7 +119,6 @@ message!(Keys = "keys");
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Choice {
     /// The key's index in [`Keys::keys`], from 0.
-    #[serde(deserialize_with = "crate::header::integer")]
     pub key: u64,
 }
 message!(Choice = "choice");
@@ -90,7 +132,6 @@ message!(Signing = "signing");
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Password {
     /// The version that the client chose.
-    #[serde(deserialize_with = "crate::header::integer")]
     pub version: u64,
     /// The user to log in as.
     pub user: UserName,

@@ -1,24 +1,28 @@
 //! File names on the wire.
 
+use std::fmt;
+
 use data_encoding::BASE64;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
 /// A file's path or name as bytes: a string on the wire, or `{"b64": "..."}` where it is not UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Name(pub Vec<u8>);
 
+/// A name that is not UTF-8.
 #[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Wire {
-    Text(String),
-    Bytes { b64: String },
+struct Encoded {
+    b64: String,
 }
 
 impl Serialize for Name {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match str::from_utf8(&self.0) {
             Ok(text) => serializer.serialize_str(text),
-            Err(_) => Wire::Bytes {
+            Err(_) => Encoded {
                 b64: BASE64.encode(&self.0),
             }
             .serialize(serializer),
@@ -28,16 +32,29 @@ impl Serialize for Name {
 
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Wire::deserialize(deserializer) {
-            Ok(Wire::Text(text)) => Ok(Self(text.into_bytes())),
-            Ok(Wire::Bytes { b64 }) => BASE64
-                .decode(b64.as_bytes())
-                .map(Self)
-                .map_err(|error| D::Error::custom(format_args!("a name's base64: {error}"))),
-            Err(_) => Err(D::Error::custom(
-                "a name that is neither a string nor {\"b64\": string}",
-            )),
-        }
+        deserializer.deserialize_any(NameVisitor)
+    }
+}
+
+struct NameVisitor;
+
+impl<'de> Visitor<'de> for NameVisitor {
+    type Value = Name;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or {\"b64\": string}")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Name, E> {
+        Ok(Name(text.as_bytes().to_vec()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Name, A::Error> {
+        let Encoded { b64 } = Encoded::deserialize(MapAccessDeserializer::new(map))?;
+        BASE64
+            .decode(b64.as_bytes())
+            .map(Name)
+            .map_err(|error| A::Error::custom(format_args!("base64: {error}")))
     }
 }
 
@@ -59,6 +76,15 @@ mod tests {
             serde_json::to_string(&Name(vec![0xff])).unwrap(),
             r#"{"b64":"/w=="}"#
         );
-        assert!(serde_json::from_str::<Name>("7").is_err());
+        for wrong in [
+            "7",
+            "null",
+            "[\"x\"]",
+            "{}",
+            r#"{"b64":7}"#,
+            r#"{"b64":"/w"}"#,
+        ] {
+            assert!(serde_json::from_str::<Name>(wrong).is_err(), "{wrong}");
+        }
     }
 }

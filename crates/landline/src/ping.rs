@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use landline_proto::{
-    Message, MessageRule, ProtocolState,
+    Message, MessageRule, MessageType, ProtocolState,
     messages::{ErrorMessage, Ping, Pong},
 };
 
@@ -30,6 +30,7 @@ static ANSWER: ProtocolState = ProtocolState::new(
 pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
     name: SERVICE,
     features: &["ping"],
+    types: &[MessageType::of::<Ping>(), MessageType::of::<Pong>()],
     requests: &REQUESTS,
     other_states: &[],
     rights: &[(Ping::TYPE, Right::Account)],

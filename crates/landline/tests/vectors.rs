@@ -15,6 +15,7 @@
 //! It checks which signatures verify, and what our keys and secrets prove.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::Write,
     path::{Path, PathBuf},
@@ -27,11 +28,12 @@ use landline::{
     keys::{PublicKey, SecretKey, UserKey},
     login::Secret,
     proto::{
-        Limits,
+        ErrorCode, Header, Limits, MessageType,
         login::{ClientEvent, ClientLogin, METHOD_SECRET, Offer, Proof, ServerEvent, ServerLogin},
         message::encode,
         messages::{Nonce, Open, Ping, Pong},
     },
+    server::message_types,
 };
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -192,6 +194,45 @@ fn secret_proofs_match_vectors() {
             "{name}"
         );
     }
+}
+
+/// Every type of message: keys that are null, missing, or of the wrong type.
+#[test]
+fn keys_of_message_types_match_vectors() {
+    let file: Value =
+        serde_json::from_str(include_str!("../../../docs/vectors/types.json")).expect("types.json");
+    let types: BTreeMap<(&str, &str), MessageType> = message_types()
+        .map(|(service, kind)| ((service, kind.name), kind))
+        .collect();
+    let (mut tried, mut wrong) = (BTreeSet::new(), Vec::new());
+    for entry in file["types"].as_array().unwrap() {
+        let (service, header) = (entry["service"].as_str().unwrap(), &entry["header"]);
+        let name = (service, header["type"].as_str().unwrap());
+        let kind = types
+            .get(&name)
+            .unwrap_or_else(|| panic!("no type {name:?}"));
+        tried.insert(name);
+        for (is_right, changes) in [(true, &entry["good"]), (false, &entry["bad"])] {
+            for change in changes.as_array().unwrap() {
+                let mut header = header.clone();
+                let change = change.as_object().unwrap();
+                header.as_object_mut().unwrap().extend(change.clone());
+                let decoded = Header::decode(&serde_json::to_vec(&header).unwrap()).unwrap();
+                let found = kind.check(&decoded).map_err(|error| error.code());
+                let expected = if is_right {
+                    Ok(())
+                } else {
+                    Err(ErrorCode::BadHeader)
+                };
+                if found != expected {
+                    wrong.push(format!("{header}: {found:?}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let untried: Vec<_> = types.keys().filter(|name| !tried.contains(*name)).collect();
+    assert!(untried.is_empty(), "types without vectors: {untried:?}");
 }
 
 /// The conversation of section 17 with our client, our server and the bytes of the document.

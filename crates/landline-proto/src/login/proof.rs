@@ -4,12 +4,16 @@ use std::{fmt, str::FromStr};
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde_json::Value;
 
 use super::{METHOD_ATTACH, METHOD_INVITE, METHOD_PASSWORD, METHOD_SECRET, METHOD_SSH_KEY};
-use crate::messages::{Blob, Mac, Token};
+use crate::{
+    messages::{Blob, Mac, Token},
+    read::read,
+};
 
 /// A proof of a transcript, with the method under `method`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "method", rename_all = "kebab-case")]
 pub enum Proof {
     /// A key that the server has stored.
@@ -33,7 +37,6 @@ pub enum Proof {
         /// The secret's id.
         secret: SecretId,
         /// The channel binding of the proof.
-        #[serde(default)]
         binding: BindingType,
         /// The client's proof.
         proof: Mac,
@@ -52,7 +55,93 @@ pub enum Proof {
     },
 }
 
+/// The keys of a login that name its method.
+#[derive(Deserialize)]
+struct MethodKeys {
+    method: String,
+}
+
+/// The keys of the method `ssh-key`.
+#[derive(Deserialize)]
+struct SshKeyKeys {
+    key: String,
+    signature: Blob,
+}
+
+/// The keys of the method `invite`, beside those of `ssh-key`.
+#[derive(Deserialize)]
+struct InviteKeys {
+    token: Token,
+}
+
+/// The keys of the method `secret`.
+#[derive(Deserialize)]
+struct SecretKeys {
+    secret: SecretId,
+    #[serde(default)]
+    binding: BindingType,
+    proof: Mac,
+}
+
+/// The keys of the method `password`.
+#[derive(Deserialize)]
+struct PasswordKeys {
+    ke3: Blob,
+}
+
+/// The keys of the method `attach`.
+#[derive(Deserialize)]
+struct AttachKeys {
+    session: SessionId,
+    proof: Mac,
+}
+
 impl Proof {
+    /// Reads the keys of the login's method, and ignores those of other methods.
+    ///
+    /// # Errors
+    /// For a method that this crate does not know; for a key that is missing, or has the wrong type
+    /// or range.
+    pub(crate) fn read(login: &Value) -> Result<Self, serde_json::Error> {
+        let MethodKeys { method } = read(login)?;
+        Ok(match method.as_str() {
+            METHOD_SSH_KEY => {
+                let SshKeyKeys { key, signature } = read(login)?;
+                Self::SshKey { key, signature }
+            }
+            METHOD_INVITE => {
+                let SshKeyKeys { key, signature } = read(login)?;
+                let InviteKeys { token } = read(login)?;
+                Self::Invite {
+                    key,
+                    signature,
+                    token,
+                }
+            }
+            METHOD_SECRET => {
+                let SecretKeys {
+                    secret,
+                    binding,
+                    proof,
+                } = read(login)?;
+                Self::Secret {
+                    secret,
+                    binding,
+                    proof,
+                }
+            }
+            METHOD_PASSWORD => {
+                let PasswordKeys { ke3 } = read(login)?;
+                Self::Password { ke3 }
+            }
+            METHOD_ATTACH => {
+                let AttachKeys { session, proof } = read(login)?;
+                Self::Attach { session, proof }
+            }
+            _ => return Err(serde_json::Error::custom("\"method\": unknown")),
+        })
+    }
+
     /// The method's name in the greeting and the transcript.
     pub fn method(&self) -> &'static str {
         match self {

@@ -7,7 +7,6 @@ use serde::Deserialize;
 use super::{BindingType, METHOD_ATTACH, METHOD_PASSWORD, Transcript, UserName};
 use crate::{
     Header, Item, Limits, MessageDecoder, ProtocolError, VERSION,
-    header::integer,
     limits::{KEYS_MAX, LOGIN_TIME_MAX, SIGNING_TIME_MAX},
     message,
     messages::{Blob, Choice, Evaluation, Greeting, Keys, Login, Nonce, Password, Welcome},
@@ -133,7 +132,6 @@ impl Offer {
 /// The parts of a login that decide how the rest is read.
 #[derive(Deserialize)]
 struct LoginKind {
-    #[serde(deserialize_with = "integer")]
     version: u64,
     method: String,
 }

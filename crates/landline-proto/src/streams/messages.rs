@@ -1,24 +1,27 @@
 //! The messages of numbered streams (`docs/protocol.md` section 13).
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
-use crate::{Message, MessageRule, header::integer, limits::STREAM_BYTES_MAX};
+use crate::{Message, MessageRule, MessageType, limits::STREAM_BYTES_MAX};
+
+/// The types of this module.
+pub const TYPES: &[MessageType] = &[
+    MessageType::of::<Bytes>(),
+    MessageType::of::<Ack>(),
+    MessageType::of::<End>(),
+    MessageType::of::<Stop>(),
+    MessageType::of::<Resume>(),
+];
 
 /// Content of a stream. Its body has 1 to [`STREAM_BYTES_MAX`] bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bytes {
     /// The number of the stream.
-    #[serde(deserialize_with = "integer")]
     pub stream: u64,
     /// The offset of the first byte in the body.
-    #[serde(deserialize_with = "integer")]
     pub offset: u64,
     /// Whether the sender ran out of credit; a receiver that keeps up may then raise it.
-    #[serde(
-        default,
-        deserialize_with = "flag",
-        skip_serializing_if = "std::ops::Not::not"
-    )]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub blocked: bool,
 }
 
@@ -35,13 +38,10 @@ impl Bytes {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {
     /// The number of the stream.
-    #[serde(deserialize_with = "integer")]
     pub stream: u64,
     /// All bytes before this offset are consumed.
-    #[serde(deserialize_with = "integer")]
     pub offset: u64,
     /// The sender may send bytes before `offset` + `window`.
-    #[serde(deserialize_with = "integer")]
     pub window: u64,
 }
 
@@ -58,10 +58,8 @@ impl Ack {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
     /// The number of the stream.
-    #[serde(deserialize_with = "integer")]
     pub stream: u64,
     /// The offset behind the last byte.
-    #[serde(deserialize_with = "integer")]
     pub offset: u64,
 }
 
@@ -78,10 +76,8 @@ impl End {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
     /// The number of the stream.
-    #[serde(deserialize_with = "integer")]
     pub stream: u64,
     /// All bytes before this offset are consumed.
-    #[serde(deserialize_with = "integer")]
     pub offset: u64,
 }
 
@@ -117,38 +113,14 @@ impl Resume {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResumeEntry {
     /// The number of the stream.
-    #[serde(deserialize_with = "integer")]
     pub stream: u64,
     /// All bytes before this offset are consumed.
-    #[serde(
-        default,
-        deserialize_with = "optional_integer",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
     /// The sender may send bytes before `offset` + `window`.
-    #[serde(
-        default,
-        deserialize_with = "optional_integer",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<u64>,
     /// The first byte that is not here yet; `offset` if it is absent.
-    #[serde(
-        default,
-        deserialize_with = "optional_integer",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<u64>,
-}
-
-/// A boolean that is false where it is absent or null.
-fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    Ok(Option::<bool>::deserialize(deserializer)?.unwrap_or(false))
-}
-
-fn optional_integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    #[derive(Deserialize)]
-    struct Integer(#[serde(deserialize_with = "integer")] u64);
-    Ok(Option::<Integer>::deserialize(deserializer)?.map(|Integer(value)| value))
 }

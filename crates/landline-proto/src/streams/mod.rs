@@ -79,7 +79,7 @@ mod violation;
 use std::collections::{BTreeMap, VecDeque};
 
 pub use event::{Read, StreamEvent, StreamOffsets};
-pub use messages::{Ack, Bytes, End, Resume, ResumeEntry, Stop};
+pub use messages::{Ack, Bytes, End, Resume, ResumeEntry, Stop, TYPES};
 pub use options::{Side, StreamOptions};
 pub use violation::StreamViolation;
 

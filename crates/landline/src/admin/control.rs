@@ -1,10 +1,14 @@
 //! The messages of the control socket, by which commands on the server's machine reach the server
 //! (`docs/protocol.md` section 14).
 
-use landline_proto::{Limits, Message, MessageRule, ProtocolState, messages::ErrorMessage};
+use landline_proto::{
+    Limits, Message, MessageRule, MessageType, ProtocolState, messages::ErrorMessage,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::Fingerprint;
+
+pub(crate) const TYPES: &[MessageType] = &[MessageType::of::<ServerStatus>()];
 
 /// The socket's name in the server's state folder.
 pub(crate) const SOCKET: &str = "control";

@@ -1,15 +1,14 @@
 //! The messages of the service `admin`.
 
 use landline_proto::{
-    Header, Message, MessageRule, ProtocolState,
-    header::integer,
+    Header, Message, MessageRule, MessageType, ProtocolState,
     login::UserName,
     messages::{Blob, ErrorMessage},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
-    paging::{InviteRow, KeyRow, UserRow},
+    paging::{InviteRow, Invites, KeyRow, Keys, LiveSessions, UserRow, Users},
     passwords::{RegisterPassword, Registration, RemovePassword, SetPassword},
 };
 use crate::{Error, net::Channel, rights::Role};
@@ -27,6 +26,32 @@ macro_rules! message {
         }
     };
 }
+
+pub(super) const TYPES: &[MessageType] = &[
+    MessageType::of::<Who>(),
+    MessageType::of::<Kick>(),
+    MessageType::of::<LiveSessions>(),
+    MessageType::of::<ListUsers>(),
+    MessageType::of::<Users>(),
+    MessageType::of::<AddUser>(),
+    MessageType::of::<DisableUser>(),
+    MessageType::of::<EnableUser>(),
+    MessageType::of::<RemoveUser>(),
+    MessageType::of::<ListKeys>(),
+    MessageType::of::<Keys>(),
+    MessageType::of::<AddKeys>(),
+    MessageType::of::<RemoveKey>(),
+    MessageType::of::<MakeInvite>(),
+    MessageType::of::<NewInvite>(),
+    MessageType::of::<ListInvites>(),
+    MessageType::of::<Invites>(),
+    MessageType::of::<RevokeInvite>(),
+    MessageType::of::<RegisterPassword>(),
+    MessageType::of::<Registration>(),
+    MessageType::of::<SetPassword>(),
+    MessageType::of::<RemovePassword>(),
+    MessageType::of::<Changed>(),
+];
 
 const ERROR: MessageRule = MessageRule::new(ErrorMessage::TYPE);
 
@@ -294,7 +319,6 @@ pub struct MakeInvite {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserName>,
     /// The lifetime in seconds, at most 30 days.
-    #[serde(deserialize_with = "integer")]
     pub seconds: u64,
 }
 

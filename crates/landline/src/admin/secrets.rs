@@ -5,7 +5,7 @@
 use std::{fmt, str::FromStr};
 
 use landline_proto::{
-    ErrorCode, Header, Message, MessageRule, ProtocolState,
+    ErrorCode, Header, Message, MessageRule, MessageType, ProtocolState,
     login::{BindingType, SecretId, UserName},
     messages::{Blob, ErrorMessage},
 };
@@ -28,6 +28,13 @@ use crate::{
 
 /// The name of the service, which is only available on a control socket.
 pub(crate) const SERVICE: &str = "secrets";
+
+pub(crate) const TYPES: &[MessageType] = &[
+    MessageType::of::<ListSecrets>(),
+    MessageType::of::<Secrets>(),
+    MessageType::of::<AddSecret>(),
+    MessageType::of::<RemoveSecret>(),
+];
 
 /// Server: waits for a request.
 pub(crate) static REQUESTS: ProtocolState = ProtocolState::new(

@@ -7,7 +7,7 @@ use landline_proto::{ErrorCode, Header, Message};
 use super::{
     Admin, Administration, Answer, Request,
     audit_detail::join_parts,
-    messages::{Changed, Kick, REQUESTS, SERVICE, Who},
+    messages::{Changed, Kick, REQUESTS, SERVICE, TYPES, Who},
     paging::{Invites, Keys, LiveSessions, Users, send_list},
     rules::{Actor, RIGHTS, Rule, Whose},
 };
@@ -27,6 +27,7 @@ use crate::{
 pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
     name: SERVICE,
     features: &["admin"],
+    types: TYPES,
     requests: &REQUESTS,
     other_states: &[],
     rights: RIGHTS,

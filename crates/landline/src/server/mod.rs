@@ -23,8 +23,8 @@ use connection::{admit_peer, serve};
 use connection_slots::ConnectionSlots;
 use control::ControlSocket;
 use listening::accept;
-pub use services::words;
 use services::{ServiceParts, registry, words_with};
+pub use services::{message_types, words};
 use state::ServerState;
 use tokio::{
     net::TcpListener,

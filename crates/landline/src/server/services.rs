@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use landline_proto::ErrorCode;
+use landline_proto::{ErrorCode, MessageType, messages, streams};
 
 use crate::{
     Error,
-    admin::{self, server::AdminService},
+    admin::{self, control, secrets, server::AdminService},
     files::{self, ManifestStore, server::FilesService},
     ping::{self, PingService},
     rights::RightWords,
@@ -61,6 +61,24 @@ pub(super) fn words_with(further: &[Arc<dyn Service>]) -> Result<RightWords, Err
 /// A mistake in the definition of a service.
 fn refused(error: &RegistryError) -> Error {
     Error::here(ErrorCode::Io, error.to_string())
+}
+
+/// Every type of message, with the service that has it.
+///
+/// The types that all services share have the service "". The control socket is a service here.
+pub fn message_types() -> impl Iterator<Item = (&'static str, MessageType)> {
+    let services = SERVICES
+        .iter()
+        .map(|(definition, _)| (definition.name, definition.types));
+    let others = [
+        ("", messages::TYPES),
+        ("streams", streams::TYPES),
+        ("control", control::TYPES),
+        (secrets::SERVICE, secrets::TYPES),
+    ];
+    services
+        .chain(others)
+        .flat_map(|(service, types)| types.iter().map(move |kind| (service, *kind)))
 }
 
 /// The words that `rights.toml` may hold with the services of this release.

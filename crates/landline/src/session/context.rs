@@ -42,6 +42,7 @@ pub struct ServiceContext {
 static NO_SERVICE: ServiceDefinition = ServiceDefinition {
     name: "",
     features: &[],
+    types: &[],
     requests: &SERVER_CHANNEL,
     other_states: &[],
     rights: &[("open", Right::Account)],

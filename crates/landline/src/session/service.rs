@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 
-use landline_proto::{ErrorCode, ProtocolState, state};
+use landline_proto::{ErrorCode, MessageType, ProtocolState, state};
 
 use super::ServiceContext;
 use crate::{
@@ -40,6 +40,8 @@ pub struct ServiceDefinition {
     pub name: &'static str,
     /// What the greeting says that a server with this service can do.
     pub features: &'static [&'static str],
+    /// The types of all its messages, those that a client receives included.
+    pub types: &'static [MessageType],
     /// The state between two requests.
     pub requests: &'static ProtocolState,
     /// The other states in which a server of this service waits for a message.
@@ -246,6 +248,7 @@ mod tests {
     static COMPLETE: ServiceDefinition = ServiceDefinition {
         name: "test",
         features: &["test.question"],
+        types: &[],
         requests: &STATE,
         other_states: &[],
         rights: &[("question", Right::Account)],

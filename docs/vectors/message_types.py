@@ -1,0 +1,175 @@
+"""The keys of every type of message, from docs/protocol.md, and headers that are right and wrong by section 3.
+
+make() returns the content of types.json. A kind of value has examples, and values that are wrong. A value of each other
+JSON type is wrong too.
+"""
+
+import base64
+
+OTHERS = {
+    "null": None, "boolean": True, "integer": 7, "string": "x", "array": [], "object": {},
+}
+
+
+def b64(n):
+    return base64.b64encode(bytes(range(n))).decode()
+
+
+class Kind:
+    """JSON types, an example, and what is wrong beside values of other JSON types."""
+
+    def __init__(self, types, example, *wrong):
+        self.types, self.example = types.split(), example
+        others = [value for name, value in OTHERS.items() if name not in self.types and name != "null"]
+        self.wrong, self.right = others + list(wrong), []
+
+
+INTEGER = Kind("integer", 7, -1, 1.5, 2**63, "7")
+SMALL = Kind("integer", 7, -1, 1.5, 2**32, "7")
+BOOLEAN = Kind("boolean", True, "true", 1)
+STRING = Kind("string", "x")
+NAME = Kind("string object", "x", {}, {"b64": 7}, {"b64": "AA"}, ["x"])
+USER = Kind("string", "alice", "", "-a", "a b", "a" * 65, "é")
+NONCE = Kind("string", b64(32), b64(31), b64(33), b64(32)[:-1], "x")
+BYTES = Kind("string", b64(5), "A", "AA", "AAB=", " AAA=", "A-A=")
+ID = Kind("string", "0123456789abcdef", "0123456789abcde", "0123456789ABCDEF", "")
+TOKEN = Kind("string", "000102030405060708090a0b0c0d0e0f", "000102030405060708090A0B0C0D0E0F", "00")
+DIGEST = Kind("string", "sha256:" + "0" * 64, "0" * 64, "md5:" + "0" * 32, "sha256:" + "0" * 63, "sha256:" + "A" * 64)
+SOURCE = Kind("string", "0a", "", "A", "g", "0" * 65)
+BINDING = Kind("string", "tls-server-end-point", "", "tls-unique", {"tls-exporter": None})
+ALGORITHM = Kind("string", "sha256", "", "md5", "SHA256", {"sha256": None})
+ROLE = Kind("string", "helper", "", "root", "Owner", {"admin": None})
+ADDRESS = Kind("string", "192.0.2.1:5263", "192.0.2.1", "x")
+FINGERPRINT = Kind("string", "0" * 64, "0" * 63, "A" * 64, "")
+
+
+def many(kind):
+    return Kind("array", [kind.example], *([value] for value in [None, *kind.wrong]))
+
+
+def objects(keys):
+    """An array of objects with these keys."""
+    row = example(keys)
+    wrong = [{**row, **change} for change in changes(keys, False)]
+    kind = Kind("array", [row], *([value] for value in [None, 7, "x", list(row.values()), *wrong]))
+    kind.right = [[{**row, **change}] for change in changes(keys, True)]
+    return kind
+
+
+def an_object(keys):
+    whole = example(keys)
+    return Kind("object", whole, {}, list(whole.values()), *({**whole, **change} for change in changes(keys, False)))
+
+
+def example(keys):
+    return {key.strip("?"): kind.example for key, kind in keys.items()}
+
+
+def changes(keys, right):
+    """Changes to an example that leave it right, or make it wrong. Null is the same as an absent key."""
+    out = []
+    for key, kind in keys.items():
+        name, optional = key.strip("?"), key.endswith("?")
+        if optional == right:
+            out.append({name: None})
+        out.extend({name: value} for value in (kind.right if right else kind.wrong))
+    return out
+
+
+KEYS_OF_LOGIN = {"version": INTEGER, "user": USER, "nonce": NONCE, "attach?": BOOLEAN}
+SSH_KEY = {"key": STRING, "signature": BYTES}
+
+CONNECTION = {"peer": ADDRESS, "since": INTEGER, "doing": STRING}
+SESSION = {"session": STRING, "user": USER, "key": STRING, "method": STRING, "since": INTEGER, "connections": objects(CONNECTION)}
+USER_ROW = {
+    "user": USER, "created": INTEGER, "disabled?": INTEGER, "role": ROLE, "keys": SMALL, "password?": BOOLEAN, "secrets?": SMALL,
+    "rights?": many(STRING),
+}
+KEY_ROW = {"fingerprint": STRING, "line": STRING, "created": INTEGER, "refused?": STRING}
+INVITE_ROW = {"id": STRING, "purpose": STRING, "user?": STRING, "made_by?": STRING, "created": INTEGER, "expires": INTEGER}
+SECRET_ROW = {"id": ID, "user": USER, "binding": BINDING, "services?": STRING, "label": STRING, "created": INTEGER}
+ENTRY = {"stream": INTEGER, "offset?": INTEGER, "window?": INTEGER, "from?": INTEGER}
+
+
+def rows(keys):
+    return {"rows": objects(keys), "more": BOOLEAN}
+
+
+# The service, the type, fixed keys, and the others. A key with ? is optional.
+TYPES = [
+    ("", "greeting", {}, {"versions": many(INTEGER), "server": STRING, "features": many(STRING), "methods": many(STRING), "nonce": NONCE}),
+    ("", "login", {"method": "ssh-key"}, {**KEYS_OF_LOGIN, **SSH_KEY}),
+    ("", "login", {"method": "invite"}, {**KEYS_OF_LOGIN, **SSH_KEY, "token": TOKEN}),
+    ("", "login", {"method": "secret"}, {**KEYS_OF_LOGIN, "secret": ID, "binding?": BINDING, "proof": NONCE}),
+    ("", "login", {"method": "password"}, {**KEYS_OF_LOGIN, "ke3": BYTES}),
+    ("", "login", {"method": "attach"}, {**KEYS_OF_LOGIN, "session": ID, "proof": NONCE}),
+    ("", "keys", {}, {"version": INTEGER, "user": USER, "keys": many(NONCE)}),
+    ("", "choice", {}, {"key": INTEGER}),
+    ("", "signing", {}, {}),
+    ("", "password", {}, {"version": INTEGER, "user": USER, "nonce": NONCE, "ke1": BYTES}),
+    ("", "evaluation", {}, {"ke2": BYTES}),
+    ("", "welcome", {}, {"user": USER, "key": STRING, "session": STRING, "proof?": NONCE, "attach?": NONCE}),
+    ("", "open", {}, {"service": STRING}),
+    ("", "error", {}, {"code": STRING, "message": STRING}),
+    ("ping", "ping", {}, {}),
+    ("ping", "pong", {}, {}),
+    ("files", "put", {}, {
+        "path": NAME, "name?": NAME, "length?": INTEGER, "mode": SMALL, "replace": BOOLEAN, "source?": SOURCE, "restart?": BOOLEAN,
+        "algorithm?": ALGORITHM,
+    }),
+    ("files", "ready", {}, {"path": NAME, "offset": INTEGER}),
+    ("files", "get", {}, {"path": NAME, "have?": an_object({"source": SOURCE, "offset": INTEGER}), "algorithm?": ALGORITHM}),
+    ("files", "file-info", {}, {"length": INTEGER, "mode": SMALL, "source": SOURCE, "offset": INTEGER}),
+    ("files", "data", {"size": 3}, {"offset": INTEGER}),
+    ("files", "finish", {}, {"length": INTEGER, "digest": DIGEST}),
+    ("files", "resend", {}, {"offset": INTEGER, "length": INTEGER}),
+    ("files", "done", {}, {"length": INTEGER, "digest": DIGEST}),
+    ("admin", "who", {}, {}),
+    ("admin", "kick", {}, {"target": STRING}),
+    ("admin", "sessions", {}, rows(SESSION)),
+    ("admin", "list-users", {}, {"user?": USER}),
+    ("admin", "users", {}, rows(USER_ROW)),
+    ("admin", "add-user", {}, {
+        "user": USER, "keys?": many(STRING), "password?": BYTES, "files?": many(STRING), "role?": ROLE, "home?": STRING,
+    }),
+    ("admin", "disable-user", {}, {"user": USER, "force?": BOOLEAN}),
+    ("admin", "enable-user", {}, {"user": USER}),
+    ("admin", "remove-user", {}, {"user": USER, "force?": BOOLEAN}),
+    ("admin", "list-keys", {}, {"user": USER}),
+    ("admin", "keys", {}, rows(KEY_ROW)),
+    ("admin", "add-keys", {}, {"user": USER, "keys": many(STRING)}),
+    ("admin", "remove-key", {}, {"user": USER, "key": STRING}),
+    ("admin", "make-invite", {}, {"user?": USER, "seconds": INTEGER}),
+    ("admin", "invite", {}, {"invite": STRING, "purpose": STRING}),
+    ("admin", "list-invites", {}, {}),
+    ("admin", "invites", {}, rows(INVITE_ROW)),
+    ("admin", "revoke-invite", {}, {"id": STRING}),
+    ("admin", "register-password", {}, {"user?": USER, "request": BYTES}),
+    ("admin", "registration", {}, {"response": BYTES}),
+    ("admin", "set-password", {}, {"user?": USER, "record": BYTES}),
+    ("admin", "remove-password", {}, {"user?": USER}),
+    ("admin", "changed", {}, {}),
+    ("streams", "bytes", {"size": 3}, {"stream": INTEGER, "offset": INTEGER, "blocked?": BOOLEAN}),
+    ("streams", "ack", {}, {"stream": INTEGER, "offset": INTEGER, "window": INTEGER}),
+    ("streams", "end", {}, {"stream": INTEGER, "offset": INTEGER}),
+    ("streams", "stop", {}, {"stream": INTEGER, "offset": INTEGER}),
+    ("streams", "resume", {}, {"streams": objects(ENTRY)}),
+    ("control", "server", {}, {"release": STRING, "fingerprint": FINGERPRINT, "addresses": many(STRING), "rights_problem?": STRING}),
+    ("secrets", "list-secrets", {}, {"user?": USER}),
+    ("secrets", "secrets", {}, rows(SECRET_ROW)),
+    ("secrets", "add-secret", {}, {"user": USER, "binding": BINDING, "key": BYTES, "services?": STRING, "label": STRING}),
+    ("secrets", "remove-secret", {}, {"id": ID, "force?": BOOLEAN}),
+]
+
+
+def make():
+    types = []
+    for service, name, fixed, keys in TYPES:
+        unknown = {"unknown": {"keys": [None, "are", {"ignored": -1.5}]}}
+        types.append({
+            "service": service,
+            "header": {"type": name, **fixed, **example(keys)},
+            "good": [{}, unknown, *changes(keys, True)],
+            "bad": changes(keys, False),
+        })
+    return types
