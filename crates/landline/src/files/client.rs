@@ -131,7 +131,7 @@ pub async fn put(
     let ready: Ready = channel.receive(&READY).await?.read()?;
     check_offset(Ready::TYPE, ready.offset, input.length())?;
     progress.begin(input.length(), ready.offset);
-    let sent = sender::send(channel, input, ready.offset, progress).await?;
+    let sent = sender::send(channel, input, ready.offset, Algorithm::Blake3, progress).await?;
     Ok((sent, ready.path.0))
 }
 
@@ -141,7 +141,12 @@ pub fn get_request(path: Name, output: &Output) -> Get {
         Output::File(place) => place.earlier.have(),
         Output::Stream(..) => None,
     };
-    Get { path, have }
+    let algorithm = Algorithm::Blake3;
+    Get {
+        path,
+        have,
+        algorithm,
+    }
 }
 
 /// Fetches a file, after [`get_request`] was sent.

@@ -1,7 +1,8 @@
 //! Digests of files.
 //!
 //! BLAKE3 is built from the subtrees of 8 MiB blocks, so that each block can be kept and checked on
-//! its own. SHA-256 is for clients that lack BLAKE3.
+//! its own. SHA-256 is for clients that lack BLAKE3. It has no subtrees, so a receiver keeps the
+//! BLAKE3 hashes of blocks beside it.
 
 use std::{fmt, str::FromStr};
 
@@ -22,7 +23,7 @@ pub(super) const BLOCK_BYTES: u64 = 8 * 1024 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Algorithm {
-    /// BLAKE3, which is hashed block by block: with it a transfer can be resumed.
+    /// BLAKE3, which is hashed block by block.
     #[default]
     Blake3,
     /// SHA-256, for clients that lack BLAKE3.
@@ -101,16 +102,18 @@ pub struct ContentHasher {
     length: u64,
     /// The number of blocks that [`take_blocks`](Self::take_blocks) has returned or skipped.
     taken: usize,
-    /// Used instead of the other fields for a SHA-256 digest.
+    /// Makes the digest, if that is SHA-256.
     sha256: Option<Sha256>,
 }
 
 impl ContentHasher {
-    /// Creates a hasher for content that begins at block `first`.
+    /// Creates a hasher for content that begins at `offset`, which is a multiple of the block.
     ///
     /// Before [`finish`](Self::finish), every earlier block must be set by
-    /// [`set_block`](Self::set_block), and more bytes must follow them.
-    pub(super) fn starting_at(first: usize) -> Self {
+    /// [`set_block`](Self::set_block), and more bytes must follow them. A SHA-256 digest of such
+    /// content has to be computed by other means.
+    pub(super) fn starting_at(offset: u64, algorithm: Algorithm) -> Self {
+        let first = usize::try_from(offset / BLOCK_BYTES).unwrap_or(usize::MAX);
         let length = first as u64 * BLOCK_BYTES;
         let mut block = Hasher::new();
         block.set_input_offset(length);
@@ -119,17 +122,13 @@ impl ContentHasher {
             block,
             length,
             taken: first,
-            sha256: None,
+            sha256: (algorithm == Algorithm::Sha256 && first == 0).then(|| Sha256::new(&SHA256)),
         }
     }
 
     /// Creates a hasher for whole content.
     pub fn new(algorithm: Algorithm) -> Self {
-        let sha256 = (algorithm == Algorithm::Sha256).then(|| Sha256::new(&SHA256));
-        Self {
-            sha256,
-            ..Self::default()
-        }
+        Self::starting_at(0, algorithm)
     }
 
     /// Sets the hash of a block that was hashed elsewhere or has changed.
@@ -140,12 +139,7 @@ impl ContentHasher {
     }
 
     /// Returns the blocks that were completed since the last call, with their indexes.
-    ///
-    /// SHA-256 has no block hashes.
     pub(super) fn take_blocks(&mut self) -> Vec<(usize, BlockHash)> {
-        if self.sha256.is_some() {
-            return Vec::new();
-        }
         let complete = usize::try_from(self.length / BLOCK_BYTES).unwrap_or(usize::MAX);
         let first = std::mem::replace(&mut self.taken, complete);
         let hash = |index| match self.blocks.get(index) {
@@ -161,8 +155,6 @@ impl ContentHasher {
     pub fn update(&mut self, mut bytes: &[u8]) {
         if let Some(sha256) = &mut self.sha256 {
             sha256.update(bytes);
-            self.length += bytes.len() as u64;
-            return;
         }
         while !bytes.is_empty() {
             let mut room = BLOCK_BYTES - self.block.count();
@@ -278,8 +270,12 @@ mod tests {
         let blocks = whole.take_blocks();
         assert_eq!(blocks.len(), 3);
         assert!(whole.take_blocks().is_empty());
+        let mut sha256 = ContentHasher::new(Algorithm::Sha256);
+        sha256.update(&content);
+        assert_eq!(sha256.take_blocks(), blocks, "blocks are the same");
         for first in 1..=3 {
-            let mut rest = ContentHasher::starting_at(first);
+            let mut rest =
+                ContentHasher::starting_at(first as u64 * BLOCK_BYTES, Algorithm::Blake3);
             rest.update(&content[first * block..]);
             assert_eq!(rest.take_blocks(), blocks[first..]);
             for &(index, hash) in &blocks[..first] {

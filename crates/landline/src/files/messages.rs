@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use landline_proto::{
-    Message, MessageRule, Name, ProtocolState, header::integer, messages::ErrorMessage,
+    Message, MessageRule, MessageType, Name, ProtocolState, messages::ErrorMessage,
 };
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
@@ -20,6 +20,17 @@ macro_rules! message {
         }
     };
 }
+
+pub(super) const TYPES: &[MessageType] = &[
+    MessageType::of::<Put>(),
+    MessageType::of::<Ready>(),
+    MessageType::of::<Get>(),
+    MessageType::of::<FileInfo>(),
+    MessageType::of::<Data>(),
+    MessageType::of::<Finish>(),
+    MessageType::of::<Resend>(),
+    MessageType::of::<Done>(),
+];
 
 const ERROR: MessageRule = MessageRule::new(ErrorMessage::TYPE);
 
@@ -59,7 +70,7 @@ pub struct Put {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
     /// The file's length in bytes, if it is known.
-    #[serde(deserialize_with = "present")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub length: Option<u64>,
     /// Permission bits for a new file, at most 0o777.
     pub mode: u32,
@@ -83,7 +94,6 @@ pub(crate) struct Ready {
     /// The file's final path.
     pub path: Name,
     /// Where the client has to begin, in whole blocks. An earlier attempt left the bytes before.
-    #[serde(deserialize_with = "integer")]
     pub offset: u64,
 }
 message!(Ready = "ready");
@@ -96,6 +106,9 @@ pub struct Get {
     /// What the client has from an earlier attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub have: Option<Have>,
+    /// The algorithm of the digest in `finish`.
+    #[serde(default)]
+    pub algorithm: Algorithm,
 }
 message!(Get = "get");
 
@@ -105,7 +118,6 @@ pub struct Have {
     /// The file's identity at that time.
     pub source: SourceId,
     /// The number of bytes, in whole blocks.
-    #[serde(deserialize_with = "integer")]
     pub offset: u64,
 }
 
@@ -113,14 +125,12 @@ pub struct Have {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileInfo {
     /// The file's length in bytes.
-    #[serde(deserialize_with = "integer")]
     pub length: u64,
     /// The file's permission bits.
     pub mode: u32,
     /// The file's identity.
     pub source: SourceId,
     /// Where `data` begins: what the client has, or 0 if the file has changed.
-    #[serde(deserialize_with = "integer")]
     pub offset: u64,
 }
 message!(FileInfo = "file-info");
@@ -129,7 +139,6 @@ message!(FileInfo = "file-info");
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Data {
     /// The offset of the body in the content.
-    #[serde(deserialize_with = "integer")]
     pub offset: u64,
 }
 message!(Data = "data");
@@ -138,7 +147,6 @@ message!(Data = "data");
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Finish {
     /// The length of the whole content in bytes.
-    #[serde(deserialize_with = "integer")]
     pub length: u64,
     /// The digest of the whole content.
     pub digest: Digest,
@@ -149,10 +157,8 @@ message!(Finish = "finish");
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Resend {
     /// The offset of the blocks in bytes.
-    #[serde(deserialize_with = "integer")]
     pub offset: u64,
     /// The length of the blocks in bytes.
-    #[serde(deserialize_with = "integer")]
     pub length: u64,
 }
 message!(Resend = "resend");
@@ -161,7 +167,6 @@ message!(Resend = "resend");
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Done {
     /// The file's length in bytes.
-    #[serde(deserialize_with = "integer")]
     pub length: u64,
     /// The file's digest.
     pub digest: Digest,
@@ -215,11 +220,4 @@ impl<'de> Deserialize<'de> for SourceId {
             .parse()
             .map_err(D::Error::custom)
     }
-}
-
-/// Deserializes a key that must be present, though it may be null.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    #[derive(Deserialize)]
-    struct Integer(#[serde(deserialize_with = "integer")] u64);
-    Ok(Option::<Integer>::deserialize(deserializer)?.map(|Integer(value)| value))
 }

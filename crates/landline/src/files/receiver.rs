@@ -7,9 +7,10 @@ use tokio::sync::mpsc;
 
 use super::{
     Algorithm, ContentHasher, Copied, Progress,
-    digest::{BLOCK_BYTES, BlockHash},
+    active::Heartbeat,
+    digest::BlockHash,
     messages::{Data, Done, Finish, RECEIVER_DATA, RECEIVER_FINISH, Resend},
-    rehash::{BlockRehash, find_differences},
+    rehash::{Rehash, find_differences},
     sender::mismatch,
     staging::Staging,
 };
@@ -41,6 +42,14 @@ impl Sink {
         match self {
             Self::File(staging) => staging.position(),
             Self::Stream(..) => 0,
+        }
+    }
+
+    /// The heartbeat of the transfer.
+    fn heartbeat(&self) -> Arc<Heartbeat> {
+        match self {
+            Self::File(staging) => staging.heartbeat(),
+            Self::Stream(..) => Arc::default(),
         }
     }
 
@@ -110,8 +119,11 @@ pub(super) async fn receive(
     let offset = sink.position();
     let (rehash, expected) = match &sink {
         Sink::File(staging) if offset > 0 => {
-            let (file, expected) = staging.open_blocks()?;
-            (Some(BlockRehash::start(file, offset)), expected)
+            let expected = staging.blocks();
+            (
+                Some(Rehash::blocks(staging.clone_file()?, offset)),
+                expected,
+            )
         }
         _ => (None, Vec::new()),
     };
@@ -122,7 +134,7 @@ pub(super) async fn receive(
         // A peer that disconnects cancels the work.
         let mut found = tokio::select! {
             biased;
-            hashes = rehash.hashes() => hashes?,
+            hashes = rehash.result() => hashes?,
             error = channel.reader.interruption(&RECEIVER_FINISH) => return Err(error),
         };
         found.resize(expected.len(), [0; 32]);
@@ -147,9 +159,21 @@ pub(super) async fn receive(
             hasher.set_block(index, hash);
         }
     }
+    let digest = match (&sink, algorithm) {
+        (Sink::File(staging), Algorithm::Sha256) if offset > 0 => {
+            // The blocks are as they arrived. What the sender has of them is still to be compared.
+            let rehash = Rehash::sha256(staging.clone_file()?, hasher.length());
+            tokio::select! {
+                biased;
+                digest = rehash.result() => digest?,
+                error = channel.reader.interruption(&RECEIVER_FINISH) => return Err(error),
+            }
+        }
+        _ => hasher.finish(),
+    };
     let copied = Copied {
         length: hasher.length(),
-        digest: hasher.finish(),
+        digest,
     };
     if finish.length != copied.length || finish.digest != copied.digest {
         sink.discard();
@@ -209,9 +233,10 @@ async fn receive_range(
 ) -> Result<(Sink, ContentHasher, Blocks), Error> {
     let header = channel.receive(&RECEIVER_DATA).await?;
     check_data(&header, sink.position(), length)?;
+    let heartbeat = sink.heartbeat();
     let (filled, filled_buffers) = mpsc::channel(BUFFERS);
     let writing = tokio::task::spawn_blocking(move || write(sink, algorithm, filled_buffers));
-    let body = receive_body(channel, filled, progress).await;
+    let body = receive_body(channel, filled, progress, &heartbeat).await;
     let written = writing
         .await
         .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
@@ -254,6 +279,7 @@ async fn receive_body(
     channel: &mut Channel,
     filled: mpsc::Sender<Buffer>,
     progress: &Progress,
+    heartbeat: &Heartbeat,
 ) -> Result<BodyEnd, Error> {
     // The writer ends early only when it has failed. The caller reports that error instead.
     let failed = || Error::Lost("the transfer was aborted".into());
@@ -272,7 +298,11 @@ async fn receive_body(
             let received = tokio::time::timeout(STALL_TIME, channel.receive_data(&mut buffer));
             match received.await {
                 Ok(received) => match received? {
-                    Received::Data(bytes) => progress.add(bytes),
+                    Received::Data(bytes) => {
+                        progress.add(bytes);
+                        // A slow connection takes long to fill a buffer.
+                        heartbeat.tick();
+                    }
                     Received::End(end) => break Some(end),
                 },
                 Err(_) => break None,
@@ -294,12 +324,7 @@ fn write(
     algorithm: Algorithm,
     mut filled: mpsc::Receiver<Buffer>,
 ) -> Result<(Sink, ContentHasher, Blocks), Error> {
-    let mut hasher = match algorithm {
-        Algorithm::Blake3 => ContentHasher::starting_at(
-            usize::try_from(sink.position() / BLOCK_BYTES).unwrap_or(usize::MAX),
-        ),
-        Algorithm::Sha256 => ContentHasher::new(algorithm),
-    };
+    let mut hasher = ContentHasher::starting_at(sink.position(), algorithm);
     let mut blocks = Vec::new();
     while let Some(buffer) = filled.blocking_recv() {
         hasher.update(&buffer);

@@ -1,4 +1,4 @@
-//! Hashes the blocks that an earlier attempt left, while new bytes flow.
+//! Hashes a file in the background: the blocks that an earlier attempt left, or all of it.
 
 use std::os::unix::fs::FileExt;
 
@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    ContentHasher,
+    Algorithm, ContentHasher, Digest,
     digest::{BLOCK_BYTES, BlockHash},
 };
 use crate::{Error, paths::File};
@@ -15,38 +15,70 @@ use crate::{Error, paths::File};
 /// Bytes that are read and hashed at once.
 const BUFFER_BYTES: usize = 512 * 1024;
 
-/// A background task that hashes the first blocks of a file.
-pub(super) struct BlockRehash {
-    hashing: JoinHandle<Result<Vec<BlockHash>, Error>>,
+/// A background task that hashes a file.
+pub(super) struct Rehash<T> {
+    hashing: JoinHandle<Result<T, Error>>,
     /// Cancels the task when this is dropped.
     _cancel: DropGuard,
 }
 
-impl BlockRehash {
-    /// Starts to hash the first `bytes` of `file`, which are whole blocks.
+impl Rehash<Vec<BlockHash>> {
+    /// Starts to hash the blocks in the first `bytes` of `file`, which are whole blocks.
+    ///
+    /// The hashes end before the first block that is not complete. Must be called within a Tokio
+    /// runtime.
+    pub(super) fn blocks(file: File, bytes: u64) -> Self {
+        Self::start(move |cancelled| {
+            let mut hasher = ContentHasher::default();
+            let mut hashes = Vec::new();
+            hash(&file, bytes, &mut hasher, cancelled, |hasher| {
+                hashes.extend(hasher.take_blocks().into_iter().map(|(_, hash)| hash));
+            })?;
+            Ok(hashes)
+        })
+    }
+}
+
+impl Rehash<Digest> {
+    /// Starts to hash the first `bytes` of `file` by SHA-256.
     ///
     /// Must be called within a Tokio runtime.
-    pub(super) fn start(file: File, bytes: u64) -> Self {
+    pub(super) fn sha256(file: File, bytes: u64) -> Self {
+        Self::start(move |cancelled| {
+            let mut hasher = ContentHasher::new(Algorithm::Sha256);
+            hash(&file, bytes, &mut hasher, cancelled, |_| {})?;
+            Ok(hasher.finish())
+        })
+    }
+}
+
+impl<T: Send + 'static> Rehash<T> {
+    fn start(work: impl FnOnce(&CancellationToken) -> Result<T, Error> + Send + 'static) -> Self {
         let cancelled = CancellationToken::new();
         let cancel = cancelled.clone().drop_guard();
         Self {
-            hashing: tokio::task::spawn_blocking(move || hash(&file, bytes, &cancelled)),
+            hashing: tokio::task::spawn_blocking(move || work(&cancelled)),
             _cancel: cancel,
         }
     }
 
-    /// Waits for the hashes. They end before the first block that is not complete.
-    pub(super) async fn hashes(self) -> Result<Vec<BlockHash>, Error> {
+    /// Waits for the result.
+    pub(super) async fn result(self) -> Result<T, Error> {
         self.hashing
             .await
             .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?
     }
 }
 
-fn hash(file: &File, bytes: u64, cancelled: &CancellationToken) -> Result<Vec<BlockHash>, Error> {
-    let mut hasher = ContentHasher::default();
+/// Hashes the first `bytes` of a file, or all of a shorter one. Calls `after` after each buffer.
+fn hash(
+    file: &File,
+    bytes: u64,
+    hasher: &mut ContentHasher,
+    cancelled: &CancellationToken,
+    mut after: impl FnMut(&mut ContentHasher),
+) -> Result<(), Error> {
     let mut buffer = vec![0; BUFFER_BYTES];
-    let mut hashes = Vec::new();
     while hasher.length() < bytes {
         if cancelled.is_cancelled() {
             return Err(Error::Lost("the transfer was aborted".into()));
@@ -59,11 +91,11 @@ fn hash(file: &File, bytes: u64, cancelled: &CancellationToken) -> Result<Vec<Bl
             Ok(0) => break,
             Ok(length) => hasher.update(piece.get(..length).unwrap_or_default()),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::io("the staging file of an earlier attempt", &error)),
+            Err(error) => return Err(Error::io("the file of an earlier attempt", &error)),
         }
-        hashes.extend(hasher.take_blocks().into_iter().map(|(_, hash)| hash));
+        after(hasher);
     }
-    Ok(hashes)
+    Ok(())
 }
 
 /// Finds the runs of blocks that differ: the offset and length of each, in bytes.

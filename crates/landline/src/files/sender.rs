@@ -10,10 +10,10 @@ use landline_proto::{BodySize, ErrorCode, Message, ProtocolError};
 use tokio::sync::mpsc;
 
 use super::{
-    ContentHasher, Copied, Progress,
+    Algorithm, ContentHasher, Copied, Progress,
     digest::{BLOCK_BYTES, BlockHash, Digest},
     messages::{Data, Done, Finish, Resend, SENDER},
-    rehash::BlockRehash,
+    rehash::Rehash,
 };
 use crate::{
     Error,
@@ -50,8 +50,34 @@ impl Input {
     }
 }
 
+/// The part of the content that an earlier attempt left, and that has to be in the digest.
+enum Earlier {
+    Blocks(Rehash<Vec<BlockHash>>),
+    /// The digest of the whole file, because that of a part is of no use.
+    Whole(Rehash<Digest>, Arc<SourceFile>),
+}
+
+impl Earlier {
+    /// Computes the digest of the whole content, of which `hasher` has the rest.
+    async fn digest(self, hasher: &mut ContentHasher, offset: u64) -> Result<Digest, Error> {
+        match self {
+            Self::Blocks(rehash) => {
+                set_blocks(hasher, &rehash.result().await?, offset)?;
+                Ok(hasher.finish())
+            }
+            Self::Whole(rehash, source) => {
+                let digest = rehash.result().await?;
+                // It is read beside what is sent, and may have changed after that.
+                check_unchanged(&source)?;
+                Ok(digest)
+            }
+        }
+    }
+}
+
 /// Sends the content from `offset` on and `finish`, and waits for `done`.
 ///
+/// `algorithm` is that of the digest.
 /// Sends blocks again that the receiver finds damaged.
 ///
 /// # Errors
@@ -61,33 +87,41 @@ pub(super) async fn send(
     channel: &mut Channel,
     input: Input,
     offset: u64,
+    algorithm: Algorithm,
     progress: &Arc<Progress>,
 ) -> Result<Copied, Error> {
     let source = match &input {
         Input::File(source) => Some(source.clone()),
         Input::Stream(..) => None,
     };
-    let rehash = match &source {
-        Some(source) if offset > 0 => Some(BlockRehash::start(source.clone_file()?, offset)),
+    let earlier = match (&source, algorithm) {
+        (Some(source), Algorithm::Blake3) if offset > 0 => Some(Earlier::Blocks(Rehash::blocks(
+            source.clone_file()?,
+            offset,
+        ))),
+        (Some(source), Algorithm::Sha256) if offset > 0 => {
+            let rehash = Rehash::sha256(source.clone_file()?, source.length);
+            Some(Earlier::Whole(rehash, source.clone()))
+        }
         _ => None,
     };
     let range = Range {
         offset,
         length: input.length().map(|length| length.saturating_sub(offset)),
     };
-    let mut hasher = send_range(channel, input, range, true, progress).await?;
-    if let Some(rehash) = rehash {
+    let mut hasher = send_range(channel, input, range, Some(algorithm), progress).await?;
+    let digest = match earlier {
+        None => hasher.finish(),
         // A peer that disconnects cancels the work.
-        let hashes = tokio::select! {
+        Some(earlier) => tokio::select! {
             biased;
-            hashes = rehash.hashes() => hashes?,
+            digest = earlier.digest(&mut hasher, offset) => digest?,
             error = channel.reader.interruption(&SENDER) => return Err(error),
-        };
-        set_blocks(&mut hasher, &hashes, offset)?;
-    }
+        },
+    };
     let copied = Copied {
         length: hasher.length(),
-        digest: hasher.finish(),
+        digest,
     };
     loop {
         channel.send(&Finish {
@@ -110,7 +144,7 @@ pub(super) async fn send(
             offset: resend.offset,
             length: Some(resend.length),
         };
-        send_range(channel, Input::File(source.clone()), range, false, progress).await?;
+        send_range(channel, Input::File(source.clone()), range, None, progress).await?;
     }
 }
 
@@ -121,12 +155,13 @@ struct Range {
     length: Option<u64>,
 }
 
-/// Sends `data` for one range. With `is_last`, the content must end with the range.
+/// Sends `data` for one range. With `algorithm`, it is hashed for the digest, and the content must
+/// end with it.
 async fn send_range(
     channel: &mut Channel,
     input: Input,
     range: Range,
-    is_last: bool,
+    algorithm: Option<Algorithm>,
     progress: &Arc<Progress>,
 ) -> Result<ContentHasher, Error> {
     let size = range.length.map_or(BodySize::Unknown, BodySize::Known);
@@ -147,7 +182,7 @@ async fn send_range(
         let _ = free.try_send(DataFrame::in_buffer(buffer));
     }
     let reading =
-        tokio::task::spawn_blocking(move || read(input, range, is_last, free_frames, &filled));
+        tokio::task::spawn_blocking(move || read(input, range, algorithm, free_frames, &filled));
     let rate_limiter = channel.rate_limiter();
     loop {
         let next = async {
@@ -179,15 +214,13 @@ async fn send_range(
 fn read(
     mut input: Input,
     range: Range,
-    is_last: bool,
+    algorithm: Option<Algorithm>,
     mut free: mpsc::Receiver<DataFrame>,
     filled: &mpsc::Sender<DataFrame>,
 ) -> Result<ContentHasher, Error> {
     // The sending task ends early only when it has failed. The caller reports that error instead.
     let aborted = || Error::Lost("the transfer was aborted".into());
-    let mut hasher = ContentHasher::starting_at(
-        usize::try_from(range.offset / BLOCK_BYTES).unwrap_or(usize::MAX),
-    );
+    let mut hasher = ContentHasher::starting_at(range.offset, algorithm.unwrap_or_default());
     let mut remaining = range.length;
     while remaining != Some(0) {
         let mut frame = free.blocking_recv().ok_or_else(aborted)?;
@@ -208,7 +241,7 @@ fn read(
         remaining = remaining.map(|bytes| bytes.saturating_sub(length as u64));
         filled.blocking_send(frame).map_err(|_| aborted())?;
     }
-    input.check_end(remaining, is_last)?;
+    input.check_end(remaining, algorithm.is_some())?;
     Ok(hasher)
 }
 
@@ -236,22 +269,28 @@ impl Input {
         let source = source.clone();
         let grew =
             is_last && remaining == Some(0) && self.read_some(&mut [0; 1], source.length)? > 0;
-        let what = match remaining {
-            Some(bytes) if bytes > 0 => "shrank",
-            _ if grew => "grew",
-            _ if !source
-                .is_unchanged()
-                .map_err(|error| Error::io(&source.name, &error))? =>
-            {
-                "changed"
-            }
-            _ => return Ok(()),
-        };
-        Err(Error::here(
-            ErrorCode::SourceChanged,
-            format!("{} {what} while it was read", source.name),
-        ))
+        match remaining {
+            Some(bytes) if bytes > 0 => Err(changed(&source, "shrank")),
+            _ if grew => Err(changed(&source, "grew")),
+            _ => check_unchanged(&source),
+        }
     }
+}
+
+/// Checks that a file is still the one that was announced.
+fn check_unchanged(source: &SourceFile) -> Result<(), Error> {
+    match source.is_unchanged() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(changed(source, "changed")),
+        Err(error) => Err(Error::io(&source.name, &error)),
+    }
+}
+
+fn changed(source: &SourceFile, what: &str) -> Error {
+    Error::here(
+        ErrorCode::SourceChanged,
+        format!("{} {what} while it was read", source.name),
+    )
 }
 
 /// Adds the blocks that were not sent to the hasher.

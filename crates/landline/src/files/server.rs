@@ -5,11 +5,11 @@ use std::sync::Arc;
 use landline_proto::{ErrorCode, Header, Message, Name, login::UserName};
 
 use super::{
-    Algorithm, Copied, Input, ManifestStore, Progress, QuotaReservation,
+    Copied, Input, ManifestStore, Progress, QuotaReservation,
     client::{check_mode, check_offset},
     messages::{
         FileInfo, Get, Put, RECEIVER_DATA, RECEIVER_FINISH, REQUESTS, Ready, SENDER, SERVICE,
-        SourceId,
+        SourceId, TYPES,
     },
     receiver::{self, Sink},
     sender,
@@ -27,6 +27,7 @@ use crate::{
 pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
     name: SERVICE,
     features: &["files.put", "files.get", "files.resume"],
+    types: TYPES,
     requests: &REQUESTS,
     other_states: &[&RECEIVER_DATA, &RECEIVER_FINISH, &SENDER],
     // A transfer needs the right of its request until it ends.
@@ -181,7 +182,7 @@ fn prepare_put(
         destination.path_bytes(),
         put.length,
     )?;
-    let source = put.source.filter(|_| put.algorithm == Algorithm::Blake3);
+    let source = put.source;
     // A user cannot resume the transfer of another user to the same name.
     let named = match &source {
         Some(_) => {
@@ -279,7 +280,7 @@ async fn get(
         never = context.terminate_on_revocation(&mut rules, "read this file", still) => {
             match never {}
         }
-        copied = sender::send(channel, input, offset, &progress) => copied?,
+        copied = sender::send(channel, input, offset, get.algorithm, &progress) => copied?,
     };
     // Not durable: the client has the content already.
     context.note(|user, session| transfer(user, session, Direction::Get, path, &copied));

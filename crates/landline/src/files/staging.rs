@@ -156,15 +156,18 @@ impl Staging {
         self.staged.set_position(position);
     }
 
-    /// Opens the staging file to check its blocks. Returns also the hashes that they should have.
-    pub(super) fn open_blocks(&self) -> Result<(File, Vec<BlockHash>), Error> {
-        let file = self
-            .staged
+    /// Another handle of the staging file, to read what was written.
+    pub(super) fn clone_file(&self) -> Result<File, Error> {
+        self.staged
             .file()
             .try_clone()
-            .map_err(|error| Error::io(self.destination().path.display(), &error))?;
+            .map_err(|error| Error::io(self.destination().path.display(), &error))
+    }
+
+    /// The hashes that the blocks of an earlier attempt should have.
+    pub(super) fn blocks(&self) -> Vec<BlockHash> {
         let blocks = self.manifest.as_ref().map(|manifest| manifest.blocks());
-        Ok((file, blocks.unwrap_or_default().to_vec()))
+        blocks.unwrap_or_default().to_vec()
     }
 
     /// Writes the next bytes.
