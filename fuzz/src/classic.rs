@@ -1,4 +1,4 @@
-//! The classic dialects: uploads, messages that end at a newline, and the members of a chat.
+//! The classic dialects: files, commands, logins, messages that end at a newline, chats.
 
 use std::{
     collections::HashMap,
@@ -7,8 +7,9 @@ use std::{
 };
 
 use landline_classic::codec::{
-    BodyDecoder, Bursts, Charset, ChatLine, DialectError, FileHeader, Members, Part, UploadForm,
-    base_name,
+    Accounts, BodyDecoder, Bursts, Charset, ChatLine, CommandHeader, DialectError,
+    DownloadResponse, FileHeader, LoginDialog, LoginOutcome, Members, Part, Receipt, SizedHeader,
+    UploadForm, UpperCase, base_name, encode_download_request, parse_download_request,
 };
 use landline_paths::name::check_component;
 
@@ -165,4 +166,113 @@ pub fn chat(input: &[u8]) {
             );
         }
     }
+}
+
+/// The headers beside those of uploads: an accepted one survives being written down.
+pub fn headers(input: &[u8]) {
+    let Ok(text) = str::from_utf8(input) else {
+        return;
+    };
+    let charset = Charset::default();
+    let json = |frame: Vec<u8>| charset.decode(frame.get(4..).unwrap_or_default());
+    if let Ok(name) = parse_download_request(text) {
+        let again = json(encode_download_request(&name, charset));
+        assert_eq!(parse_download_request(&again), Ok(name));
+    }
+    if let Ok(receipt) = Receipt::parse(text) {
+        assert_eq!(Receipt::parse(&json(receipt.encode(charset))), Ok(receipt));
+    }
+    if let Ok(header) = CommandHeader::parse(text, UploadForm::Framed) {
+        let again = json(header.encode(charset));
+        assert_eq!(CommandHeader::parse(&again, UploadForm::Framed), Ok(header));
+    }
+    if let Ok(response) = DownloadResponse::parse(text, UploadForm::Framed) {
+        let again = json(response.encode(charset));
+        let again = DownloadResponse::parse(&again, UploadForm::Framed);
+        assert_eq!(again.map(|again| again.size()), Ok(response.size()));
+    }
+}
+
+/// Accounts, an empty line, and the messages of a client, one on each line.
+///
+/// Only a client that sent a name and its password is accepted, and after three failures the
+/// connection ends.
+pub fn login(input: &[u8]) {
+    let Ok(text) = str::from_utf8(input) else {
+        return;
+    };
+    let (accounts, messages) = text.split_once("\n\n").unwrap_or((text, ""));
+    let Ok(accounts) = accounts.parse::<Accounts>() else {
+        return;
+    };
+    let known: HashMap<&str, &str> = text
+        .split("\n\n")
+        .next()
+        .unwrap_or_default()
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once(':'))
+        .collect();
+    let mut dialog = LoginDialog::new(accounts);
+    let (start, mut sent, mut failures) = (Instant::now(), Vec::new(), 0);
+    for (second, message) in (0..).zip(messages.split('\n')) {
+        sent.push(message);
+        let now = start + Duration::from_secs(second);
+        let outcome = match dialog.handle_timeout(now) {
+            Some(outcome) => Some(outcome),
+            None => dialog.handle_message(now, message),
+        };
+        match outcome {
+            None => {}
+            Some(LoginOutcome::Accepted(name)) => {
+                let Some(password) = known.get(name.as_str()) else {
+                    return assert!(sent.is_empty(), "an account that does not exist: {name}");
+                };
+                let both = format!("{name}{password}");
+                assert!(
+                    sent.contains(password) || sent.contains(&both.as_str()),
+                    "no password"
+                );
+                return;
+            }
+            Some(LoginOutcome::Rejected { is_last, .. }) => {
+                failures += 1;
+                assert_eq!(is_last, failures >= 3);
+                if is_last {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Text in an encoding: however it is cut, it decodes to the same and is encoded as a whole would
+/// be. An echo in upper case is at most three times as long as the message, and a state more.
+pub fn echo(input: &[u8]) {
+    let Some((choice, step, stream)) = controls(input) else {
+        return;
+    };
+    let charset = charset(choice);
+    let [whole, steps, bytes] = segmentations(stream, step).map(|pieces| {
+        let (mut decoder, mut encoder) = (charset.decoder(), charset.encoder());
+        let (mut text, mut again) = (String::new(), Vec::new());
+        for piece in pieces {
+            let part = decoder.decode(piece, false);
+            again.extend(encoder.encode(&part, false));
+            text += &part;
+        }
+        let part = decoder.decode(&[], true);
+        again.extend(encoder.encode(&part, true));
+        (text + &part, again)
+    });
+    assert_eq!(whole, steps, "in steps of {step}");
+    assert_eq!(whole, bytes, "in single bytes");
+    if let Some((from, to)) = charset.newline(stream) {
+        assert!(from < to && to <= stream.len());
+    }
+    assert_eq!(
+        UpperCase::Ascii.apply(charset, stream),
+        stream.to_ascii_uppercase()
+    );
+    UpperCase::Unicode.apply(charset, stream);
 }

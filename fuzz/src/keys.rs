@@ -1,8 +1,12 @@
-//! Data of the client's own user: key files, an agent's answers, ssh's configuration.
+//! Data of the client's own user: key files, an agent's answers, ssh's configuration, pins.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
-use landline::keys::{AgentKey, PublicKey, UserKey};
+use landline::{
+    keys::{AgentKey, PublicKey, UserKey},
+    login::KnownServer,
+    net::Target,
+};
 use landline_ssh_config::Query;
 
 /// Key files. An accepted, unencrypted key signs with its own public key.
@@ -33,6 +37,26 @@ pub fn agent(input: &[u8]) {
             Ok(&key.public)
         );
         assert_eq!(PublicKey::parse(&key.public.line()), Some(key.public));
+    }
+}
+
+/// The file of known servers: an accepted one survives being written down, and each server can be
+/// named by its address.
+pub fn pins(input: &[u8]) {
+    type File = HashMap<String, Vec<KnownServer>>;
+    let Ok(file) = serde_json::from_slice::<File>(input) else {
+        return;
+    };
+    let again = serde_json::to_vec(&file).and_then(|json| serde_json::from_slice::<File>(&json));
+    assert_eq!(again.ok().as_ref(), Some(&file), "other servers");
+    for server in file.values().flatten() {
+        let Ok(target) = server.address().to_string().parse::<Target>() else {
+            continue;
+        };
+        assert_eq!(
+            (&target.host, target.port),
+            (&server.host, Some(server.port))
+        );
     }
 }
 

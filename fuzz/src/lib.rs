@@ -2,7 +2,7 @@
 //!
 //! A stream gives the same result however it is cut. Accepted values round-trip.
 //!
-//! `tests/replay.rs` runs them over the corpus and its mutations in every test run. `fuzz_targets/`
+//! `tests/replay.rs` runs them over the corpus and its mutations in every test run. `libfuzzer/`
 //! passes them to libFuzzer.
 
 mod audit;
@@ -15,11 +15,14 @@ mod streams;
 mod text;
 
 pub use audit::audit;
-pub use classic::{bursts as classic_bursts, chat as classic_chat, upload as classic_upload};
-pub use keys::{agent, key_file, ssh_config};
+pub use classic::{
+    bursts as classic_bursts, chat as classic_chat, echo as classic_echo,
+    headers as classic_headers, login as classic_login, upload as classic_upload,
+};
+pub use keys::{agent, key_file, pins, ssh_config};
 pub use login::{client_login, server_login};
 pub use rights::rights;
-pub use stream::{frame, header, message};
+pub use stream::{frame, header, message, message_types};
 pub use streams::streams;
 pub use text::{address, invite, key, key_line, path, secret};
 
@@ -31,6 +34,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("frame", frame),
     ("header", header),
     ("message", message),
+    ("message_types", message_types),
     ("streams", streams),
     ("server_login", server_login),
     ("client_login", client_login),
@@ -40,12 +44,16 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("key_file", key_file),
     ("agent", agent),
     ("ssh_config", ssh_config),
+    ("pins", pins),
     ("invite", invite),
     ("secret", secret),
     ("address", address),
     ("classic_upload", classic_upload),
     ("classic_bursts", classic_bursts),
     ("classic_chat", classic_chat),
+    ("classic_echo", classic_echo),
+    ("classic_headers", classic_headers),
+    ("classic_login", classic_login),
     ("rights", rights),
     ("audit", audit),
 ];

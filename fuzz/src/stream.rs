@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use landline::server::message_types as all_types;
 use landline_proto::{
     BodyEnd, BodySize, Header, Item, Limits, Message, MessageDecoder, Name, ProtocolError,
     frame::{FrameDecoder, FramePart, PREFIX_BYTES, prefix},
@@ -129,11 +130,13 @@ fn shape(header: &Header) -> (String, Option<BodySize>) {
 
 /// The JSON of the header in another spelling.
 fn rewritten(header: &Header) -> Vec<u8> {
-    let json = header
-        .read::<Value>()
-        .ok()
-        .and_then(|object| serde_json::to_vec(&object).ok());
-    assert!(json.is_some(), "a header that cannot be written down");
+    let mut object = header.read::<Value>().unwrap_or_default();
+    // A key with null reads as absent, and this one is none of a message.
+    if let (Some(BodySize::Unknown), Some(keys)) = (header.body(), object.as_object_mut()) {
+        keys.insert("size".to_owned(), Value::Null);
+    }
+    let json = serde_json::to_vec(&object);
+    assert!(json.is_ok(), "a header that cannot be written down");
     json.unwrap_or_default()
 }
 
@@ -152,6 +155,24 @@ fn survives<M: Message + PartialEq + fmt::Debug>(header: &Header) {
         Ok((M::TYPE.to_owned(), header.body()))
     );
     assert_eq!(again.and_then(|header| header.read::<M>()), Ok(message));
+}
+
+/// Headers of every type of message: a key that is null reads as one that is absent.
+pub fn message_types(input: &[u8]) {
+    let Ok(header) = Header::decode(input) else {
+        return;
+    };
+    let mut bare = header.read::<Value>().unwrap_or_default();
+    if let Some(keys) = bare.as_object_mut() {
+        keys.retain(|_, value| !value.is_null());
+    }
+    let bare = serde_json::to_vec(&bare).map(|json| Header::decode(&json));
+    for (_, kind) in all_types().filter(|(_, kind)| kind.name == header.kind()) {
+        let bare = bare
+            .as_ref()
+            .is_ok_and(|bare| bare.as_ref().is_ok_and(|bare| kind.check(bare).is_ok()));
+        assert_eq!(kind.check(&header).is_ok(), bare, "null is not absent");
+    }
 }
 
 /// The events of the message decoder, with adjacent data merged.

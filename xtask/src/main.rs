@@ -40,7 +40,8 @@ cargo xtask dist                     build the binary of profile dist, its manua
                                      and units, in target/dist
 cargo xtask deb                      the same, packed as a Debian package in target/debian
 cargo xtask picture                  draw the terminal in the README from a real session (tmux)
-cargo xtask fuzz TARGET [SECONDS]    fuzz one target (60 seconds unless given; 0 is without end)
+cargo xtask fuzz TARGET [AMOUNT]     fuzz one target, or all, for 60s or as many inputs as AMOUNT says
+cargo xtask fuzz grow                add to fuzz/corpus what such runs found, where it reaches new code
 cargo xtask help                     this text
 ";
 
@@ -85,8 +86,9 @@ fn dispatch(words: &[&str]) -> Result<(), String> {
         ["dist"] => package::build(&repository()?),
         ["picture"] => picture::draw(&repository()?),
         ["deb"] => package::build_deb(&repository()?),
-        ["fuzz", target] => fuzz::run(&repository()?, target, fuzz::DEFAULT_SECONDS),
-        ["fuzz", target, seconds] => fuzz::run(&repository()?, target, fuzz::seconds(seconds)?),
+        ["fuzz", "grow"] => fuzz::grow(&repository()?),
+        ["fuzz", target] => fuzz::run(&repository()?, target, fuzz::Amount::DEFAULT),
+        ["fuzz", target, amount] => fuzz::run(&repository()?, target, fuzz::Amount::parse(amount)?),
         _ => Err(format!(
             "no such command: {}. These exist:\n\n{USAGE}",
             words.join(" ")

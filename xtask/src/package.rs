@@ -67,7 +67,7 @@ pub(crate) fn build_deb(root: &Path) -> Result<(), String> {
 }
 
 /// The target folder: cargo puts this program into `debug` there.
-fn target() -> Result<PathBuf, String> {
+pub(crate) fn target() -> Result<PathBuf, String> {
     let program =
         std::env::current_exe().map_err(|why| format!("the path of this program: {why}"))?;
     program

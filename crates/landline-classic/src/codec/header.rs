@@ -75,7 +75,7 @@ impl SizedHeader for FileHeader {
 
 /// The response of a `download` server.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum DownloadResponse {
+pub enum DownloadResponse {
     /// The header of the file, whose bytes follow.
     File(FileHeader),
     /// The reason why there is no file.
@@ -100,7 +100,7 @@ impl SizedHeader for DownloadResponse {
 
 impl DownloadResponse {
     /// The bytes of the response, without the file.
-    pub(crate) fn encode(&self, charset: Charset) -> Vec<u8> {
+    pub fn encode(&self, charset: Charset) -> Vec<u8> {
         match self {
             Self::File(header) => header.encode(UploadForm::Framed, charset),
             Self::Error(error) => {
@@ -111,7 +111,7 @@ impl DownloadResponse {
 }
 
 /// The bytes of a download request.
-pub(crate) fn encode_download_request(name: &str, charset: Charset) -> Vec<u8> {
+pub fn encode_download_request(name: &str, charset: Charset) -> Vec<u8> {
     encode_frame(&charset.encode(&ascii_json(&json!({"cmd": "get", "file_name": name}))))
 }
 
@@ -119,7 +119,7 @@ pub(crate) fn encode_download_request(name: &str, charset: Charset) -> Vec<u8> {
 ///
 /// # Errors
 /// [`DialectError::Header`].
-pub(crate) fn parse_download_request(json: &str) -> Result<String, DialectError> {
+pub fn parse_download_request(json: &str) -> Result<String, DialectError> {
     let mut object = object(json)?;
     match text(object.remove("cmd"), "cmd")?.as_str() {
         "get" => text(object.remove("file_name"), "file_name"),
@@ -131,7 +131,7 @@ pub(crate) fn parse_download_request(json: &str) -> Result<String, DialectError>
 
 /// The header of a command's output in `command-json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct CommandHeader {
+pub struct CommandHeader {
     /// Bytes of output.
     pub size: u64,
     /// The exit status. Below zero, the signal that ended the command, as in Python.
@@ -140,7 +140,7 @@ pub(crate) struct CommandHeader {
 
 impl CommandHeader {
     /// The bytes of the header.
-    pub(crate) fn encode(self, charset: Charset) -> Vec<u8> {
+    pub fn encode(self, charset: Charset) -> Vec<u8> {
         encode_frame(&charset.encode(&ascii_json(&json!({"size": self.size, "code": self.code}))))
     }
 }
@@ -162,7 +162,7 @@ impl SizedHeader for CommandHeader {
 
 /// The result of an upload, sent to a client that asked for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Receipt {
+pub enum Receipt {
     /// The file was stored.
     Stored {
         /// The name of the file.
@@ -176,7 +176,7 @@ pub(crate) enum Receipt {
 
 impl Receipt {
     /// The bytes of the receipt.
-    pub(crate) fn encode(&self, charset: Charset) -> Vec<u8> {
+    pub fn encode(&self, charset: Charset) -> Vec<u8> {
         let value = match self {
             Self::Stored { name, size } => {
                 json!({"ok": true, "file_name": name, "file_size": size})
@@ -190,7 +190,7 @@ impl Receipt {
     ///
     /// # Errors
     /// [`DialectError::Header`].
-    pub(crate) fn parse(json: &str) -> Result<Self, DialectError> {
+    pub fn parse(json: &str) -> Result<Self, DialectError> {
         let mut object = object(json)?;
         match object.remove("error") {
             Some(error) => text(Some(error), "error").map(Self::Error),

@@ -93,7 +93,7 @@ impl Accounts {
 
 /// The outcome of a login attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum LoginOutcome {
+pub enum LoginOutcome {
     /// The user with this name is logged in.
     Accepted(String),
     /// The attempt failed.
@@ -107,7 +107,7 @@ pub(crate) enum LoginOutcome {
 
 /// The server of one connection.
 #[derive(Debug)]
-pub(crate) struct LoginDialog {
+pub struct LoginDialog {
     accounts: Accounts,
     name: Option<String>,
     /// For an unknown name: when to reject it without a password, and the reason.
@@ -117,7 +117,7 @@ pub(crate) struct LoginDialog {
 
 impl LoginDialog {
     /// A dialog with these accounts.
-    pub(crate) fn new(accounts: Accounts) -> Self {
+    pub fn new(accounts: Accounts) -> Self {
         Self {
             accounts,
             name: None,
@@ -127,7 +127,7 @@ impl LoginDialog {
     }
 
     /// Handles a message. An empty one is ignored.
-    pub(crate) fn handle_message(&mut self, now: Instant, message: &str) -> Option<LoginOutcome> {
+    pub fn handle_message(&mut self, now: Instant, message: &str) -> Option<LoginOutcome> {
         if message.is_empty() {
             return None;
         }
@@ -150,12 +150,12 @@ impl LoginDialog {
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout).
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+    pub fn poll_timeout(&self) -> Option<Instant> {
         self.waiting.as_ref().map(|(until, _)| *until)
     }
 
     /// Rejects a name without a password when its time is over.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Option<LoginOutcome> {
+    pub fn handle_timeout(&mut self, now: Instant) -> Option<LoginOutcome> {
         let (_, reason) = self.waiting.take_if(|(until, _)| *until <= now)?;
         self.name = None;
         Some(self.reject(reason))

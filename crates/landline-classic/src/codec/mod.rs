@@ -26,12 +26,11 @@ pub use chat::{ChatLine, ChatUpdate, Members};
 pub(crate) use echo::EchoCodec;
 pub use echo::{UnknownUpperCase, UpperCase};
 pub(crate) use framed::{Frames, encode_frame};
-pub(crate) use header::{
-    CommandHeader, DownloadResponse, Receipt, encode_download_request, parse_download_request,
+pub use header::{
+    CommandHeader, DownloadResponse, FileHeader, Receipt, UploadForm, base_name,
+    encode_download_request, parse_download_request,
 };
-pub use header::{FileHeader, UploadForm, base_name};
-pub use login::{Accounts, InvalidAccounts};
-pub(crate) use login::{LoginDialog, LoginOutcome};
+pub use login::{Accounts, InvalidAccounts, LoginDialog, LoginOutcome};
 pub use talk::{Talk, TalkAction, TalkSide};
 
 /// A violation of a dialect by the peer.

@@ -132,11 +132,19 @@ fn mistyped_password_is_asked_for_twice_more() {
     };
     let (status, shown) = log_in(&["korrect horse battery", PASSWORD]);
     assert_eq!(status, Some(0), "{shown}");
-    assert_eq!(shown.matches("landline: password not accepted").count(), 1, "{shown}");
+    assert_eq!(
+        shown.matches("landline: password not accepted").count(),
+        1,
+        "{shown}"
+    );
     server.event("login");
     let (status, shown) = log_in(&["wrong horse", "wrong cow", "wrong dog"]);
     assert_eq!(status, Some(12), "{shown}");
-    assert_eq!(shown.matches("landline: password not accepted").count(), 2, "{shown}");
+    assert_eq!(
+        shown.matches("landline: password not accepted").count(),
+        2,
+        "{shown}"
+    );
 }
 
 #[test]
