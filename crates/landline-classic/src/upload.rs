@@ -236,10 +236,11 @@ pub(super) async fn send_content<S: AsyncRead + AsyncWrite + Unpin>(
         offset += chunk.len() as u64;
         progress(FileProgress { done: offset, size });
     }
-    let is_unchanged = source
-        .is_unchanged()
-        .map_err(|error| Error::io(&source.name, error))?;
-    if is_unchanged { Ok(()) } else { Err(changed()) }
+    if source.identity_now()?.has_content_of(source.identity()) {
+        Ok(())
+    } else {
+        Err(changed())
+    }
 }
 
 /// The client: waits for the receipt of a file of `size` bytes.

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::{Destination, Folder, local, random::staging_name};
+use super::{Destination, Folder, local, platform, random::staging_name};
 use crate::Error;
 
 /// A small file that is replaced as a whole, or not at all.
@@ -65,10 +65,13 @@ impl AtomicFile {
         let folder = &self.destination.folder;
         self.file
             .write_all(bytes)
-            .and_then(|()| Folder::set_mode(&self.file, mode))
-            .and_then(|()| self.file.sync_all())
+            .and_then(|()| {
+                // Without it the mode stays 0600.
+                let _ = Folder::set_mode(&self.file, mode);
+                platform::sync_file(&self.file)
+            })
             .and_then(|()| folder.rename(&self.staging, name, true))
-            .and_then(|()| folder.sync())
+            .and_then(|()| folder.sync_with(&self.file))
             .map_err(|error| Error::io(self.destination.path.display(), error))
     }
 }

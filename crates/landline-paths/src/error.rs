@@ -2,6 +2,8 @@
 
 use std::{fmt, io};
 
+use crate::cause;
+
 /// The reason why a path cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -65,6 +67,27 @@ impl Error {
         }
     }
 
+    /// A failure that the system would report later, with words of its own.
+    pub(crate) fn early(what: impl fmt::Display, problem: &str, number: i32) -> Self {
+        let error = io::Error::from_raw_os_error(number);
+        Self::Path {
+            kind: ErrorKind::of(&error),
+            message: format!("{what}: {problem}"),
+            source: Some(error),
+        }
+    }
+
+    /// The name of the system's error, such as `ENOSPC`; see [`cause_of`](crate::cause_of).
+    pub fn cause(&self) -> Option<&'static str> {
+        match self {
+            Self::Path {
+                source: Some(source),
+                ..
+            } => cause::cause_of(source),
+            _ => None,
+        }
+    }
+
     /// A private folder, or a file in it, that cannot be used.
     pub fn state(path: impl fmt::Display, problem: impl fmt::Display) -> Self {
         Self::State {
@@ -78,15 +101,16 @@ impl ErrorKind {
     /// The kind that matches a system error.
     pub fn of(error: &io::Error) -> Self {
         use io::ErrorKind as K;
+        if let Some(kind) = cause::kind_of(error) {
+            return kind;
+        }
         match error.kind() {
             K::NotFound => Self::NotFound,
-            K::PermissionDenied if error.raw_os_error().is_none() => Self::NameRefused,
-            K::PermissionDenied | K::ReadOnlyFilesystem => Self::Denied,
+            K::PermissionDenied => Self::NameRefused,
             K::AlreadyExists => Self::Exists,
             K::IsADirectory | K::NotADirectory => Self::NotAFile,
             K::StorageFull | K::QuotaExceeded | K::FileTooLarge => Self::NoSpace,
             K::InvalidFilename => Self::NameRefused,
-            _ if error.raw_os_error() == Some(libc::ELOOP) => Self::NameRefused,
             _ => Self::Io,
         }
     }
@@ -95,20 +119,14 @@ impl ErrorKind {
 /// A system error in a few words.
 pub fn describe(error: &io::Error) -> String {
     use io::ErrorKind as K;
+    if let Some(words) = cause::words_of(error) {
+        return words.into();
+    }
     match error.kind() {
         K::NotFound => "no such file or folder".into(),
-        K::PermissionDenied if error.raw_os_error().is_none() => {
-            "leads out of the folder it must stay in".into()
-        }
-        K::PermissionDenied => "permission denied".into(),
+        K::PermissionDenied => "leads out of the folder it must stay in".into(),
         K::AlreadyExists => "exists already".into(),
-        K::IsADirectory => "is a folder".into(),
-        K::NotADirectory => "a part of the path is not a folder".into(),
         K::StorageFull => "no space left on the disk".into(),
-        K::QuotaExceeded => "the disk quota is used up".into(),
-        _ if error.raw_os_error() == Some(libc::ELOOP) => {
-            "a symbolic link that is not followed".into()
-        }
         _ => error.to_string(),
     }
 }

@@ -9,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt};
 
-use super::platform;
+use super::{platform, preflight};
 use crate::{Error, ErrorKind};
 
 /// An opened folder.
@@ -44,15 +44,26 @@ impl Destination {
             path,
             replaced_mode: None,
         };
-        destination.replaced_mode = destination.existing_mode()?;
+        destination.replaced_mode = destination.check_rename()?;
         Ok(destination)
     }
 
-    /// The permission bits of the file that has the name now, if there is one.
+    /// Checks that a file may be given the name. Returns the permission bits of the file that has
+    /// the name now, if there is one.
     ///
     /// # Errors
-    /// `NotAFile` if the name belongs to something else than a regular file.
-    pub(crate) fn existing_mode(&self) -> Result<Option<u32>, Error> {
+    /// `NotAFile` if the name belongs to something else than a regular file; `Denied` or `Io` if
+    /// the system would not replace it.
+    pub(crate) fn check_rename(&self) -> Result<Option<u32>, Error> {
+        let existing = self.existing()?;
+        preflight::check_rename(&self.folder.dir, &self.name, existing.as_ref(), &self.path)?;
+        Ok(existing.map(|metadata| {
+            cap_std::fs::PermissionsExt::mode(&metadata.permissions()) & platform::MODE_MASK
+        }))
+    }
+
+    /// The file that has the name now, if there is one.
+    fn existing(&self) -> Result<Option<Metadata>, Error> {
         match self.folder.dir.symlink_metadata(&self.name) {
             Ok(metadata) => {
                 let kind = metadata.file_type();
@@ -66,10 +77,7 @@ impl Destination {
                     let message = format!("{} is {what}, not a regular file", self.path.display());
                     return Err(Error::new(ErrorKind::NotAFile, message));
                 }
-                Ok(Some(
-                    cap_std::fs::PermissionsExt::mode(&metadata.permissions())
-                        & platform::MODE_MASK,
-                ))
+                Ok(Some(metadata))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io(self.path.display(), error)),
@@ -86,6 +94,11 @@ impl Destination {
             return Err(Error::new(ErrorKind::Exists, message));
         }
         Ok(())
+    }
+
+    /// The whole path, which does not depend on the working folder.
+    pub fn absolute_path(&self) -> PathBuf {
+        std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone())
     }
 
     /// The path as bytes, to send to the peer.
@@ -240,12 +253,20 @@ impl Folder {
         self.dir.remove_file(name)
     }
 
-    /// Makes renames and removals in this folder durable.
+    /// Makes renames and removals in this folder durable, as far as the file system can.
     ///
     /// # Errors
     /// The system's error.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        platform::sync_folder(&self.dir)
+        platform::sync_folder(&self.dir, None)
+    }
+
+    /// Makes a rename of `file` in this folder durable, also if the folder cannot be read.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub(crate) fn sync_with(&self, file: &File) -> io::Result<()> {
+        platform::sync_folder(&self.dir, Some(file))
     }
 
     /// The mode of a new file whose source has `mode`: less the umask, as in `cp`.
@@ -256,10 +277,5 @@ impl Folder {
     /// Sets the permission bits of an open file.
     pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
         platform::set_mode(file, mode)
-    }
-
-    /// The free bytes on the file system of an open file.
-    pub(crate) fn free_bytes(file: &File) -> io::Result<u64> {
-        platform::free_bytes(file)
     }
 }

@@ -20,15 +20,18 @@
 )]
 
 mod atomic_file;
+mod cause;
 mod error;
 mod folder;
 mod grant;
 pub mod local;
 pub mod name;
 mod platform;
+mod preflight;
 mod private;
 mod procfs;
 mod random;
+mod resolve;
 mod root;
 mod socket;
 mod source_file;
@@ -39,6 +42,7 @@ mod watch;
 pub use std::fs::File;
 
 pub use atomic_file::AtomicFile;
+pub use cause::{cause_named, cause_names, cause_of};
 pub use error::{Error, ErrorKind, describe};
 pub use folder::{Destination, Folder};
 pub use grant::Grant;

@@ -1,15 +1,12 @@
 //! Paths that the user of this process named, opened with that user's authority.
 
-use std::{
-    ffi::OsString,
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path};
 
-use cap_std::fs::Dir;
-
-use super::{Destination, SourceFile, platform, private::read_all};
+use super::{Destination, SourceFile, platform, private::read_all, resolve::resolve};
 use crate::{Error, ErrorKind};
+
+/// The most bytes of a file whose length is not known before it was read.
+const MADE_UP_BYTES_MAX: u64 = 64 << 20;
 
 /// Opens a regular file to read. Follows links, and never waits for a FIFO.
 ///
@@ -27,7 +24,7 @@ pub fn open_source(path: &Path) -> Result<SourceFile, Error> {
         ),
         _ => Error::io(path.display(), error),
     })?;
-    SourceFile::new(file, path.display())
+    SourceFile::new(file, path.display(), MADE_UP_BYTES_MAX)
 }
 
 /// Reads a regular file of at most `bytes_max`. Never waits for a FIFO.
@@ -85,7 +82,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     let staging = path.with_extension("landline-new");
     std::fs::write(&staging, bytes)?;
-    std::fs::File::open(&staging)?.sync_all()?;
+    platform::sync_file(&std::fs::File::open(&staging)?)?;
     std::fs::rename(&staging, path)?;
     sync_folder_of(path);
     Ok(())
@@ -158,30 +155,15 @@ pub fn own_name_of_bytes(path: &[u8]) -> Option<Vec<u8>> {
 /// Finds the destination of a new file.
 ///
 /// That is `path` itself, or the target of a link at `path`. If `path` is a folder, it is
-/// `own_name` in that folder.
+/// `own_name` in that folder. Does not follow links that another user made in a shared folder, such
+/// as `/tmp`.
 ///
 /// # Errors
-/// `NotFound` if the folder of the destination does not exist; `NotAFile`, `Denied` or `Io`.
+/// `NotFound` if the folder of the destination does not exist; `NotAFile`, `Denied`, `NameRefused`
+/// or `Io`.
 pub fn open_destination(path: &Path, own_name: &[u8]) -> Result<Destination, Error> {
-    let mut target = path.to_owned();
-    let ends_in_slash = platform::bytes_of(path.as_os_str()).ends_with(b"/");
-    if path.is_dir() {
-        target.push(platform::os_str(own_name));
-    } else if ends_in_slash {
-        return Err(Error::new(
-            ErrorKind::NotFound,
-            format!("{}: no such folder", path.display()),
-        ));
-    }
-    if target.is_symlink() {
-        target = target
-            .canonicalize()
-            .map_err(|error| Error::io(target.display(), error))?;
-    }
-    let (name, parent) = name_and_parent(&target)?;
-    let dir = Dir::open_ambient_dir(&parent, cap_std::ambient_authority())
-        .map_err(|error| Error::io(parent.display(), error))?;
-    Destination::new(dir, &name, target)
+    let resolved = resolve(path, platform::os_str(own_name))?;
+    Destination::new(resolved.dir, &resolved.name, resolved.path)
 }
 
 /// Removes a regular file of this user that has a staging file's name.
@@ -248,18 +230,4 @@ pub fn make_database_private(database: &Path) -> io::Result<()> {
 /// `false` if that cannot be determined.
 pub fn is_missing(path: &Path) -> bool {
     matches!(path.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
-}
-
-fn name_and_parent(path: &Path) -> Result<(OsString, PathBuf), Error> {
-    let Some(name) = path.file_name() else {
-        return Err(Error::new(
-            ErrorKind::NameRefused,
-            format!("{} does not end in a file's name", path.display()),
-        ));
-    };
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    Ok((name.to_owned(), parent.to_owned()))
 }

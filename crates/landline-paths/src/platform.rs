@@ -16,8 +16,14 @@ use std::{
 
 use cap_std::fs::Dir;
 
+use super::preflight::is_unsupported;
+
 /// The permission bits that are sent and set: no setuid, setgid or sticky.
 pub(super) const MODE_MASK: u32 = 0o777;
+/// The bit of a folder in which a file can only be replaced by its owner.
+const STICKY: u32 = 0o1000;
+/// The bit of a folder in which every user can create files.
+const WRITABLE_BY_ALL: u32 = 0o002;
 
 /// A path component from a peer as the system's string.
 pub(super) fn os_str(bytes: &[u8]) -> &OsStr {
@@ -119,13 +125,29 @@ fn descriptor_id(descriptor: BorrowedFd<'_>) -> io::Result<FileId> {
     })
 }
 
+/// The flags to open a folder that may be entered, but perhaps not read.
+pub(super) fn folder_flags() -> rustix::fs::OFlags {
+    use rustix::fs::OFlags;
+    #[cfg(target_os = "linux")]
+    let access = OFlags::PATH;
+    #[cfg(not(target_os = "linux"))]
+    let access = OFlags::RDONLY;
+    access | OFlags::DIRECTORY | OFlags::CLOEXEC
+}
+
+/// Whether another user may have planted a link: anyone can create one in its sticky folder, and
+/// it belongs neither to this user nor to the owner of the folder.
+pub(super) fn is_planted(folder: &rustix::fs::Stat, link: &rustix::fs::Stat) -> bool {
+    let shared = STICKY | WRITABLE_BY_ALL;
+    u32::from(folder.st_mode) & shared == shared
+        && link.st_uid != user_id()
+        && link.st_uid != folder.st_uid
+}
+
 /// The ids of an open folder and of all folders above it, up to the root.
 pub(super) fn ancestors(dir: &Dir) -> io::Result<Vec<FileId>> {
-    use rustix::fs::{Mode, OFlags};
-    #[cfg(target_os = "linux")]
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    #[cfg(not(target_os = "linux"))]
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    use rustix::fs::Mode;
+    let flags = folder_flags();
     let mut ids = vec![dir_id(dir)?];
     let mut above = rustix::fs::openat(dir.as_fd(), "..", flags, Mode::empty())?;
     loop {
@@ -196,18 +218,186 @@ pub(super) fn umask() -> u32 {
     })
 }
 
-/// Makes the entries of a folder durable.
+/// Makes the entries of a folder durable. Succeeds on a file system that cannot sync a folder.
 ///
-/// Opens the folder again, since a handle opened with `O_PATH` cannot be synced.
-pub(super) fn sync_folder(dir: &Dir) -> io::Result<()> {
+/// Opens the folder again, since a handle opened with `O_PATH` cannot be synced. A folder that
+/// cannot be read is made durable with its whole file system, by way of `file` in it.
+pub(super) fn sync_folder(dir: &Dir, file: Option<&File>) -> io::Result<()> {
     use rustix::fs::{Mode, OFlags};
-    let readable = rustix::fs::openat(
-        dir.as_fd(),
-        ".",
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    Ok(rustix::fs::fsync(readable)?)
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let synced = match rustix::fs::openat(dir.as_fd(), ".", flags, Mode::empty()) {
+        Ok(readable) => rustix::fs::fsync(readable).map_err(io::Error::from),
+        Err(rustix::io::Errno::ACCESS) if file.is_some() => file.map_or(Ok(()), sync_file_system),
+        Err(error) => Err(error.into()),
+    };
+    match synced {
+        Err(error) if !is_unsupported(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn sync_file_system(file: &File) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    return Ok(rustix::fs::syncfs(file)?);
+    #[cfg(not(target_os = "linux"))]
+    file.sync_all()
+}
+
+/// Makes a file durable. Succeeds on a file system that cannot do that.
+pub(super) fn sync_file(file: &File) -> io::Result<()> {
+    match file.sync_all() {
+        Err(error) if !is_unsupported(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the system makes up the files of this file system when they are read.
+pub(super) fn is_on_made_up_system(file: &File) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        /// The magic numbers of proc, sysfs, cgroup, cgroup2, debugfs, tracefs and securityfs.
+        const MADE_UP: [u32; 7] = [
+            0x9fa0,
+            0x6265_6572,
+            0x0027_e0eb,
+            0x6367_7270,
+            0x6462_6720,
+            0x7472_6163,
+            0x7363_6673,
+        ];
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::unnecessary_cast,
+            reason = "the type differs between systems, and each number has 32 bits"
+        )]
+        rustix::fs::fstatfs(file).is_ok_and(|stat| MADE_UP.contains(&(stat.f_type as u32)))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = file;
+        false
+    }
+}
+
+/// A file in memory, without a name.
+pub(super) fn memory_file() -> io::Result<File> {
+    #[cfg(target_os = "linux")]
+    {
+        let flags = rustix::fs::MemfdFlags::CLOEXEC;
+        Ok(rustix::fs::memfd_create("landline", flags)?.into())
+    }
+    #[cfg(not(target_os = "linux"))]
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// What keeps a file from being replaced, or a folder from being changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    Immutable,
+    AppendOnly,
+    MountPoint,
+}
+
+/// What keeps `name` in `dir` from being replaced, as far as the system tells.
+pub(super) fn obstacle_of(dir: &Dir, name: &OsStr) -> Option<Obstacle> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        let statx = rustix::fs::statx(dir.as_fd(), name, flags, StatxFlags::BASIC_STATS).ok()?;
+        let has = |attribute| statx.stx_attributes.contains(attribute);
+        match () {
+            () if has(StatxAttributes::IMMUTABLE) => Some(Obstacle::Immutable),
+            () if has(StatxAttributes::APPEND) => Some(Obstacle::AppendOnly),
+            () if has(StatxAttributes::MOUNT_ROOT) => Some(Obstacle::MountPoint),
+            () => None,
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (dir, name);
+        None
+    }
+}
+
+/// Checks that this process may create files in a folder, as far as the system tells.
+pub(super) fn check_may_create(dir: &Dir) -> io::Result<()> {
+    use rustix::{
+        fs::{Access, AtFlags},
+        io::Errno,
+    };
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    match rustix::fs::accessat(dir.as_fd(), ".", access, AtFlags::EACCESS) {
+        Err(error @ (Errno::ACCESS | Errno::ROFS)) => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a folder is sticky, so that this process cannot replace a file of user `owner` in it.
+pub(super) fn is_kept_for_owner(dir: &Dir, owner: u32) -> io::Result<bool> {
+    let folder = rustix::fs::fstat(dir.as_fd())?;
+    let is_sticky = u32::from(folder.st_mode) & STICKY != 0;
+    let us = user_id();
+    Ok(is_sticky && us != 0 && us != owner && us != folder.st_uid)
+}
+
+/// The most bytes that this process may write to a file, if there is a limit.
+pub(super) fn file_bytes_max() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Fsize).current
+}
+
+/// Whether the file system of a file allows a file of this length.
+pub(super) fn can_be_as_long(file: &File, length: u64) -> bool {
+    use rustix::fs::SeekFrom;
+    // Linux refuses to seek behind the greatest length. No write uses this position.
+    let sought = rustix::fs::seek(file, SeekFrom::Start(length));
+    let _ = rustix::fs::seek(file, SeekFrom::Start(0));
+    !matches!(
+        sought,
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::OVERFLOW)
+    )
+}
+
+/// The bytes that the disk quotas of a user and a group leave; `None` without a quota.
+pub(super) fn free_in_quotas(file: &File, user_id: u32, group_id: u32) -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        let quotas = [(libc::USRQUOTA, user_id), (libc::GRPQUOTA, group_id)];
+        quotas
+            .into_iter()
+            .filter_map(|(kind, id)| free_in_quota(file, kind, id))
+            .min()
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (file, user_id, group_id);
+        None
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn free_in_quota(file: &File, kind: libc::c_int, id: u32) -> Option<u64> {
+    /// The unit of a limit.
+    const UNIT_BYTES: u64 = 1024;
+    // SAFETY: all fields are integers.
+    let mut quota: libc::dqblk = unsafe { std::mem::zeroed() };
+    let command = libc::QCMD(libc::Q_GETQUOTA, kind);
+    // SAFETY: the descriptor is open while `file` is borrowed, and the system writes a `dqblk`.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_quotactl_fd,
+            file.as_raw_fd(),
+            command,
+            id,
+            &raw mut quota,
+        )
+    };
+    let is_limited = result == 0 && quota.dqb_bhardlimit > 0;
+    is_limited.then(|| {
+        let limit = quota.dqb_bhardlimit.saturating_mul(UNIT_BYTES);
+        limit.saturating_sub(quota.dqb_curspace)
+    })
 }
 
 /// Renames within a folder; `AlreadyExists` if the new name is taken.
@@ -221,17 +411,21 @@ pub(super) fn rename_no_replace(dir: &Dir, from: &OsStr, to: &OsStr) -> io::Resu
         rustix::fs::RenameFlags::NOREPLACE,
     ) {
         // A file system without this flag. Link and unlink do the same.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
+        Err(error) if is_unsupported(&error.into()) => {}
         done => return Ok(done?),
     }
-    dir.hard_link(from, dir, to)?;
-    dir.remove_file(from)
-}
-
-/// The bytes on the file system of an open file that are free for this user.
-pub(super) fn free_bytes(file: &File) -> io::Result<u64> {
-    let stat = rustix::fs::fstatvfs(file.as_fd())?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    match dir.hard_link(from, dir, to) {
+        Ok(()) => dir.remove_file(from),
+        // A file system without links. Between the check and the rename the name may be taken.
+        Err(error) if is_unsupported(&error) || error.raw_os_error() == Some(libc::EPERM) => {
+            match dir.symlink_metadata(to) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => dir.rename(from, dir, to),
+                Ok(_) => Err(io::Error::from_raw_os_error(libc::EEXIST)),
+                Err(error) => Err(error),
+            }
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The size in bytes of the file system of an open file.

@@ -16,7 +16,7 @@ use super::{
     Folder, SourceIdentity, platform,
     random::{is_random_digits, random_digits},
 };
-use crate::Error;
+use crate::{Error, describe};
 
 /// A folder of this user (or root) that no other user can read or enter.
 #[derive(Debug, Clone)]
@@ -200,7 +200,7 @@ impl PrivateFolder {
         let write = || {
             let mut file = self.folder.create(OsStr::new(&staging))?;
             file.write_all(bytes)?;
-            file.sync_all()?;
+            platform::sync_file(&file)?;
             self.folder
                 .rename(OsStr::new(&staging), OsStr::new(name), true)?;
             self.folder.sync()
@@ -268,7 +268,7 @@ impl PrivateFolder {
                 .is_ok_and(|metadata| metadata.nlink() > 0)
                 .then_some(file)),
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(self.state_error(name, error)),
+            Err(TryLockError::Error(error)) => Err(self.lock_error(name, &error)),
         }
     }
 
@@ -296,7 +296,7 @@ impl PrivateFolder {
             .folder
             .open_lock(OsStr::new(name))
             .map_err(|error| self.state_error(name, error))?;
-        file.lock().map_err(|error| self.state_error(name, error))?;
+        file.lock().map_err(|error| self.lock_error(name, &error))?;
         Ok(FolderLock { _file: file })
     }
 
@@ -312,7 +312,7 @@ impl PrivateFolder {
         match file.try_lock() {
             Ok(()) => Ok(Some(FolderLock { _file: file })),
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(self.state_error(name, error)),
+            Err(TryLockError::Error(error)) => Err(self.lock_error(name, &error)),
         }
     }
 
@@ -394,6 +394,18 @@ impl PrivateFolder {
     }
 
     fn state_error(&self, name: &str, problem: io::Error) -> Error {
+        Error::state(self.path_of(name).display(), describe(&problem))
+    }
+
+    fn lock_error(&self, name: &str, error: &io::Error) -> Error {
+        let problem = match error.raw_os_error() {
+            Some(libc::ENOLCK | libc::ENOSYS | libc::EOPNOTSUPP | libc::EINVAL) => {
+                "the state folder is on a file system without file locks; move it with --state \
+                 or LANDLINE_STATE"
+                    .to_owned()
+            }
+            _ => describe(error),
+        };
         Error::state(self.path_of(name).display(), problem)
     }
 }
@@ -422,7 +434,9 @@ pub fn create_secret_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(path)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let written = file
+        .write_all(bytes)
+        .and_then(|()| platform::sync_file(&file));
     super::local::sync_folder_of(path);
     if written.is_err() {
         // This call created the file, so it removes no other.

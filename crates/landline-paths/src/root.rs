@@ -13,6 +13,9 @@ use cap_std::{
 use super::{Destination, Folder, Grant, SourceFile, grant, platform, platform::FileId};
 use crate::{Error, ErrorKind, RemotePath, name};
 
+/// The most bytes of a file whose length is not known before it was read. They are in memory.
+const MADE_UP_BYTES_MAX: u64 = 1 << 20;
+
 /// The home of all accounts, and the folder that no grant reaches.
 ///
 /// The server opens every path from a peer below the handle of a granted folder. It chooses the
@@ -130,7 +133,7 @@ impl Root {
             .read(true)
             .custom_flags(platform::OPEN_FLAGS | libc::O_NOFOLLOW);
         let file = dir.open_with(name, &options).map_err(failed)?;
-        SourceFile::new(file.into_std(), shown)
+        SourceFile::new(file.into_std(), shown, MADE_UP_BYTES_MAX)
     }
 
     /// Finds the destination of a new file, for which the user may write.

@@ -4,6 +4,7 @@ use std::{
     fmt,
     fs::{File, Metadata},
     io,
+    os::unix::fs::FileExt,
 };
 
 use super::platform;
@@ -35,27 +36,59 @@ impl SourceIdentity {
         Self(platform::identity_of(metadata))
     }
 
-    /// The numbers of the identity, in a fixed order.
-    pub fn numbers(&self) -> [i64; 7] {
-        self.0
+    /// Whether nothing but the file's names and permissions changed between the two identities.
+    ///
+    /// A program that writes and then sets the modification time back deceives this.
+    pub fn has_content_of(self, other: Self) -> bool {
+        self.content_numbers() == other.content_numbers()
+    }
+
+    /// The numbers of the identity that change when content is written, in a fixed order.
+    ///
+    /// The status change time is left out: another name or mode changes it too.
+    pub fn content_numbers(&self) -> [i64; 5] {
+        let [device, inode, size, seconds, nanoseconds, ..] = self.0;
+        [device, inode, size, seconds, nanoseconds]
     }
 }
 
 impl SourceFile {
     /// Takes an open file, which must be a regular one. `name` is for messages.
     ///
+    /// The system makes up the content of some files when they are read, such as those in `/proc`,
+    /// and does not know their length before. Such a file is read at once, up to `made_up_max`
+    /// bytes.
+    ///
     /// # Errors
-    /// `NotAFile` for anything else.
-    pub(super) fn new(file: File, name: impl fmt::Display) -> Result<Self, Error> {
-        let metadata = file.metadata().map_err(|error| Error::io(&name, error))?;
+    /// `NotAFile` for anything else, and for a longer file of that kind.
+    pub(super) fn new(
+        file: File,
+        name: impl fmt::Display,
+        made_up_max: u64,
+    ) -> Result<Self, Error> {
+        let failed = |error| Error::io(&name, error);
+        let metadata = file.metadata().map_err(failed)?;
         check_regular(&metadata, &name)?;
-        let identity = SourceIdentity::of(&metadata);
+        let mode = platform::mode_of(&metadata);
+        let (file, metadata) = if is_made_up(&file, &metadata).map_err(failed)? {
+            let Some(content) = read_made_up(&file, made_up_max).map_err(failed)? else {
+                let message = format!(
+                    "{name} has no length of its own, and more than {made_up_max} bytes; copy it \
+                     through a pipe"
+                );
+                return Err(Error::new(ErrorKind::NotAFile, message));
+            };
+            let metadata = content.metadata().map_err(failed)?;
+            (content, metadata)
+        } else {
+            (file, metadata)
+        };
         Ok(Self {
             name: name.to_string(),
             file,
             length: metadata.len(),
-            mode: platform::mode_of(&metadata),
-            identity,
+            mode,
+            identity: SourceIdentity::of(&metadata),
         })
     }
 
@@ -79,7 +112,6 @@ impl SourceFile {
     /// # Errors
     /// The system's error, with the path.
     pub fn read_at(&self, offset: u64, count: usize) -> Result<Vec<u8>, Error> {
-        use std::os::unix::fs::FileExt;
         let mut bytes = vec![0; count];
         let read = self
             .file
@@ -89,12 +121,44 @@ impl SourceFile {
         Ok(bytes)
     }
 
-    /// Whether the file has not changed since it was opened.
+    /// The identity of the file now.
     ///
     /// # Errors
-    /// The system's error.
-    pub fn is_unchanged(&self) -> io::Result<bool> {
-        Ok(SourceIdentity::of(&self.file.metadata()?) == self.identity)
+    /// The system's error, with the path.
+    pub fn identity_now(&self) -> Result<SourceIdentity, Error> {
+        let metadata = self.file.metadata();
+        let metadata = metadata.map_err(|error| Error::io(&self.name, error))?;
+        Ok(SourceIdentity::of(&metadata))
+    }
+}
+
+/// Whether a file may have another length than its metadata says, though nobody writes to it.
+fn is_made_up(file: &File, metadata: &Metadata) -> io::Result<bool> {
+    if metadata.len() > 0 {
+        return Ok(platform::is_on_made_up_system(file));
+    }
+    // Zero can mean that the length is not known.
+    Ok(file.read_at(&mut [0], 0)? > 0)
+}
+
+/// Reads a file to its end, into memory; `None` if it is longer than `bytes_max`.
+fn read_made_up(file: &File, bytes_max: u64) -> io::Result<Option<File>> {
+    let mut buffer = vec![0; 64 * 1024];
+    let content = platform::memory_file()?;
+    let mut length = 0;
+    loop {
+        let read = match file.read_at(&mut buffer, length) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        if read == 0 {
+            return Ok(Some(content));
+        }
+        content.write_all_at(buffer.get(..read).unwrap_or_default(), length)?;
+        length += read as u64;
+        if length > bytes_max {
+            return Ok(None);
+        }
     }
 }
 
@@ -113,4 +177,41 @@ pub(super) fn check_regular(metadata: &Metadata, name: impl fmt::Display) -> Res
         ErrorKind::NotAFile,
         format!("{name} is {what}, not a regular file"),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local;
+
+    /// Proves `believed-length` in docs/faults.md.
+    #[test]
+    fn length_of_made_up_file_is_what_it_has() {
+        for path in [
+            "/proc/self/status",
+            "/sys/kernel/notes",
+            "/sys/kernel/fscaps",
+        ] {
+            let path = std::path::Path::new(path);
+            let Ok(content) = std::fs::read(path) else {
+                continue;
+            };
+            let source = local::open_source(path).unwrap();
+            assert_eq!(
+                source.length,
+                source.read_at(0, 1 << 20).unwrap().len() as u64
+            );
+            assert!(!content.is_empty() && source.length > 0, "{path:?}");
+            assert_eq!(source.identity_now().unwrap(), source.identity());
+        }
+        let file = File::open("/proc/self/status").unwrap();
+        let refused = SourceFile::new(file, "status", 10).unwrap_err();
+        assert!(matches!(
+            refused,
+            Error::Path {
+                kind: ErrorKind::NotAFile,
+                ..
+            }
+        ));
+    }
 }

@@ -9,8 +9,9 @@ use std::{
 };
 
 use super::{
-    Destination, Error, ErrorKind, Folder,
-    platform::start_write_back,
+    Destination, Error, Folder,
+    platform::{self, start_write_back},
+    preflight,
     random::{is_random_digits, random_digits},
     staging_name,
 };
@@ -145,46 +146,65 @@ impl StagedFile {
         Ok(())
     }
 
-    /// Checks that the file system has room for this many more bytes.
+    /// Checks that the file can become `length` bytes long.
+    ///
+    /// The space must be free, and no limit of the process, the file system or a disk quota may be
+    /// smaller.
     ///
     /// # Errors
     /// `NoSpace` or `Io`.
     pub fn check_space(&self, length: u64) -> Result<(), Error> {
-        let free = Folder::free_bytes(&self.file).map_err(|error| self.io_error(error))?;
-        if length <= free {
-            return Ok(());
-        }
-        let shown = self.destination.path.display();
-        Err(Error::new(
-            ErrorKind::NoSpace,
-            format!("{shown}: there is no space for its {length} bytes, {free} are free"),
-        ))
+        let more = length.saturating_sub(self.position);
+        preflight::check_space(&self.file, length, more, &self.destination.path)
+    }
+
+    /// Makes the content durable, and checks once more that the file may get its final name.
+    ///
+    /// A file system that cannot set the permission bits does not matter.
+    ///
+    /// # Errors
+    /// `Exists` if the name was taken meanwhile and is not to be replaced; `NotAFile` if no regular
+    /// file has it now; `Denied`, `NoSpace` or `Io`.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        // The file that has the name now decides, not the one at the start of the copy.
+        let existing = self.destination.check_rename()?;
+        self.destination.replaced_mode = existing;
+        self.destination.check_replace(self.replace)?;
+        // Without it the mode stays 0600.
+        let _ = Folder::set_mode(&self.file, existing.unwrap_or(self.mode));
+        platform::sync_file(&self.file).map_err(|error| self.io_error(error))
+    }
+
+    /// Gives the file its final name, after [`sync`](Self::sync). Returns its length in bytes.
+    ///
+    /// # Errors
+    /// `Exists` if the name was taken meanwhile and is not to be replaced; `NoSpace` or `Io`.
+    ///
+    /// If only the last step, to sync the folder, fails, then [`is_final`](Self::is_final) is true.
+    pub fn publish(&mut self) -> Result<u64, Error> {
+        let folder = &self.destination.folder;
+        folder
+            .rename(&self.name, &self.destination.name, self.replace)
+            .map_err(|error| self.io_error(error))?;
+        self.is_final = true;
+        folder
+            .sync_with(&self.file)
+            .and_then(|()| self.file.metadata())
+            .map(|metadata| metadata.len())
+            .map_err(|error| {
+                let shown = self.destination.path.display();
+                let what = format!("{shown} is complete, but a power failure may undo it");
+                Error::io(what, error)
+            })
     }
 
     /// Makes the file durable and gives it its final name. Returns its length in bytes.
     ///
     /// # Errors
-    /// `Exists` if the name was taken meanwhile and is not to be replaced; `NotAFile` if no regular
-    /// file has it now; `NoSpace` or `Io`.
-    ///
-    /// If only the last step, to sync the folder, fails, then [`is_final`](Self::is_final) is true.
+    /// As [`sync`](Self::sync) and [`publish`](Self::publish).
     pub fn commit(&mut self) -> Result<u64, Error> {
-        // The file that has the name now decides, not the one at the start of the copy.
-        let mode = self.destination.existing_mode()?.unwrap_or(self.mode);
-        let finish = || {
-            Folder::set_mode(&self.file, mode)?;
-            self.file.sync_all()?;
-            let folder = &self.destination.folder;
-            folder.rename(&self.name, &self.destination.name, self.replace)
-        };
-        finish().map_err(|error| self.io_error(error))?;
-        self.is_final = true;
-        self.destination
-            .folder
-            .sync()
-            .and_then(|()| self.file.metadata())
-            .map(|metadata| metadata.len())
-            .map_err(|error| self.io_error(error))
+        self.sync()?;
+        self.publish()
     }
 
     /// Whether the file has its final name.

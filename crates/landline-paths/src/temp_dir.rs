@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     Folder,
+    preflight::free_bytes,
     random::{RandomBytes, random_digits},
 };
 use crate::Error;
@@ -66,7 +67,7 @@ impl TempDir {
         let write = || -> io::Result<()> {
             use std::io::Write;
             let mut file = Folder::open(&self.path)?.create(name.as_ref())?;
-            if Folder::free_bytes(&file)? < length.saturating_mul(copies) {
+            if free_bytes(&file).is_some_and(|free| free < length.saturating_mul(copies)) {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             let mut random = RandomBytes::new();
