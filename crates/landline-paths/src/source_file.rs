@@ -36,6 +36,12 @@ impl SourceIdentity {
         Self(platform::identity_of(metadata))
     }
 
+    /// The length of the file, in bytes.
+    pub fn length(self) -> u64 {
+        let [_, _, size, ..] = self.0;
+        u64::from_ne_bytes(size.to_ne_bytes())
+    }
+
     /// Whether nothing but the file's names and permissions changed between the two identities.
     ///
     /// A program that writes and then sets the modification time back deceives this.

@@ -198,6 +198,9 @@ pub struct ErrorMessage {
     code: String,
     /// The peer's text, of at most 1,024 bytes when sent. Sanitize it before printing.
     pub message: String,
+    /// The name of the system error behind it, such as `EROFS`, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
 }
 message!(ErrorMessage = "error");
 
@@ -209,6 +212,15 @@ impl ErrorMessage {
         Self {
             code: code.as_str().to_owned(),
             message,
+            cause: None,
+        }
+    }
+
+    /// The same error with the name of the system error behind it.
+    pub fn with_cause(self, cause: Option<&str>) -> Self {
+        Self {
+            cause: cause.map(str::to_owned),
+            ..self
         }
     }
 

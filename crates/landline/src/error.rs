@@ -2,7 +2,7 @@
 
 use std::{fmt, io};
 
-use landline_paths::{ErrorKind, describe};
+use landline_paths::{ErrorKind, cause_named, cause_of, describe};
 use landline_proto::{ErrorCode, ProtocolError, messages::ErrorMessage};
 
 /// On which side something failed.
@@ -101,6 +101,8 @@ pub enum Error {
         code: ErrorCode,
         /// The text for people; not to be printed unchecked if it is from there.
         message: String,
+        /// The name of the system error behind it, such as `EROFS`, if it is a known one.
+        cause: Option<&'static str>,
     },
     /// A login is refused here. The peer hears only that it is; this says why, for the log.
     #[error("login refused: {0}")]
@@ -194,15 +196,18 @@ impl Error {
             side: Side::Here,
             code,
             message: message.into(),
+            cause: None,
         }
     }
 
     /// An input or output error on this side: `what` is the file or stream.
     pub fn io(what: impl fmt::Display, error: &io::Error) -> Self {
-        Self::here(
-            code_of(ErrorKind::of(error)),
-            format!("{what}: {}", describe(error)),
-        )
+        Self::Failed {
+            side: Side::Here,
+            code: code_of(ErrorKind::of(error)),
+            message: format!("{what}: {}", describe(error)),
+            cause: cause_of(error),
+        }
     }
 
     /// A state folder or file that cannot be used.
@@ -226,6 +231,7 @@ impl Error {
         Self::Failed {
             side: Side::There,
             code: error.code(),
+            cause: error.cause.as_deref().and_then(cause_named),
             message: error.message,
         }
     }
@@ -250,7 +256,8 @@ impl Error {
                 side: Side::Here,
                 code,
                 message,
-            } => Some(ErrorMessage::new(*code, message)),
+                cause,
+            } => Some(ErrorMessage::new(*code, message).with_cause(*cause)),
             Self::LoginRefused(_) => Some(ErrorMessage::new(
                 ErrorCode::LoginRefused,
                 "user, key or signature not accepted",
@@ -313,7 +320,14 @@ fn code_of(kind: ErrorKind) -> ErrorCode {
 impl From<landline_paths::Error> for Error {
     fn from(error: landline_paths::Error) -> Self {
         match error {
-            landline_paths::Error::Path { kind, message, .. } => Self::here(code_of(kind), message),
+            landline_paths::Error::Path {
+                kind, ref message, ..
+            } => Self::Failed {
+                side: Side::Here,
+                code: code_of(kind),
+                message: message.clone(),
+                cause: error.cause(),
+            },
             landline_paths::Error::State { path, problem } => Self::State { path, problem },
             _ => Self::here(ErrorCode::Io, error.to_string()),
         }

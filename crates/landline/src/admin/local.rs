@@ -347,10 +347,16 @@ impl LocalServer {
     /// Turns an error of the server into one of this machine, which the server is on.
     fn to_local_error(&self, error: Error) -> Error {
         match error {
-            Error::Failed { code, message, .. } => Error::Failed {
+            Error::Failed {
+                code,
+                message,
+                cause,
+                ..
+            } => Error::Failed {
                 side: Side::Here,
                 code,
                 message,
+                cause,
             },
             Error::Lost(_) => Error::control(
                 self.socket(),

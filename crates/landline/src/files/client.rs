@@ -1,6 +1,6 @@
 //! The client's part of `put` and `get`.
 
-use std::{io::Write, sync::Arc};
+use std::{io::Write, os::unix::ffi::OsStringExt, sync::Arc};
 
 use landline_proto::{ErrorCode, Message, Name, ProtocolError};
 
@@ -56,7 +56,8 @@ impl EarlierAttempt {
         path: &Name,
         destination: &Destination,
     ) -> Result<Self, Error> {
-        match manifests.lock(&[b"get", server.bytes(), &path.0, &destination.path_bytes()])? {
+        let place = destination.absolute_path().into_os_string().into_vec();
+        match manifests.lock(&[b"get", server.bytes(), &path.0, &place])? {
             Some(manifest) => {
                 let have = staging::find_resumable(destination, &manifest)?
                     .map(|(source, offset)| Have { source, offset });
@@ -195,16 +196,7 @@ pub async fn get(
     }
     progress.begin(Some(file.length), file.offset);
     let (length, algorithm) = (Some(file.length), Algorithm::Blake3);
-    let copied = receiver::receive(
-        channel,
-        length,
-        sink,
-        algorithm,
-        progress,
-        || Ok(()),
-        |_| Ok(()),
-    )
-    .await?;
+    let copied = receiver::receive(channel, length, sink, algorithm, progress, |_| Ok(())).await?;
     receiver::acknowledge(channel, &copied).await?;
     Ok(copied)
 }

@@ -41,6 +41,16 @@ pub enum Digest {
     Sha256([u8; 32]),
 }
 
+impl Digest {
+    /// The hash function.
+    pub(super) fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Blake3(_) => Algorithm::Blake3,
+            Self::Sha256(_) => Algorithm::Sha256,
+        }
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -188,10 +188,11 @@ pub struct SourceIdError;
 impl SourceId {
     /// Computes the identity of this file as it is now.
     ///
-    /// It is a hash, which reveals nothing else to the peer.
+    /// It is a hash, which reveals nothing else to the peer. Another name or mode of the file does
+    /// not change it.
     pub(crate) fn of(source: &SourceFile) -> Self {
         let mut hasher = blake3::Hasher::new();
-        for number in source.identity().numbers() {
+        for number in source.identity().content_numbers() {
             hasher.update(&number.to_le_bytes());
         }
         let hash = hasher.finalize().to_hex();

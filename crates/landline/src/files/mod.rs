@@ -10,6 +10,7 @@ mod manifests;
 pub mod messages;
 mod progress;
 mod quota;
+mod range_reader;
 mod receiver;
 mod rehash;
 mod sender;

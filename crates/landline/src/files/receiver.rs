@@ -82,22 +82,23 @@ impl Sink {
         }
     }
 
-    /// Makes the content durable and visible.
-    fn commit(self) -> Result<(), Error> {
+    /// Makes the content durable, calls `record`, and makes the content visible.
+    fn commit(self, record: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
         match self {
-            Self::File(staging) => staging.commit(),
+            Self::File(staging) => staging.commit(record),
             Self::Stream(mut stream, name) => {
-                stream.flush().map_err(|error| Error::io(name, &error))
+                stream.flush().map_err(|error| Error::io(name, &error))?;
+                record()
             }
         }
     }
 }
 
-/// Receives, verifies and commits the content that `sink` lacks, then calls `on_commit`.
+/// Receives, verifies and commits the content that `sink` lacks.
 ///
 /// `length` is that of the whole content, if it is known. `algorithm` is that of the digest in
-/// `finish`. Damaged blocks of an earlier attempt are requested again. `check_commit` may still
-/// prevent the commit.
+/// `finish`. Damaged blocks of an earlier attempt are requested again. `record` is called once the
+/// content is durable, and may still prevent the commit.
 ///
 /// The caller has to [`acknowledge`] the transfer.
 ///
@@ -106,24 +107,20 @@ impl Sink {
 /// or [`Error::Lost`]. The sink is dropped then, and a staging file may be kept to be resumed.
 ///
 /// # Cancel safety
-/// Not cancel-safe. Once the commit has begun, `on_commit` is called even if this is dropped.
+/// Not cancel-safe. A commit that has begun is completed even if this is dropped.
 pub(super) async fn receive(
     channel: &mut Channel,
     length: Option<u64>,
     sink: Sink,
     algorithm: Algorithm,
     progress: &Arc<Progress>,
-    check_commit: impl FnOnce() -> Result<(), Error> + Send + 'static,
-    on_commit: impl FnOnce(&Copied) -> Result<(), Error> + Send + 'static,
+    record: impl FnOnce(&Copied) -> Result<(), Error> + Send + 'static,
 ) -> Result<Copied, Error> {
     let offset = sink.position();
     let (rehash, expected) = match &sink {
         Sink::File(staging) if offset > 0 => {
-            let expected = staging.blocks();
-            (
-                Some(Rehash::blocks(staging.clone_file()?, offset)),
-                expected,
-            )
+            let rehash = Rehash::start(staging.clone_file()?, offset, Algorithm::Blake3);
+            (Some(rehash), staging.blocks())
         }
         _ => (None, Vec::new()),
     };
@@ -134,7 +131,7 @@ pub(super) async fn receive(
         // A peer that disconnects cancels the work.
         let mut found = tokio::select! {
             biased;
-            hashes = rehash.result() => hashes?,
+            hashes = rehash.blocks() => hashes?,
             error = channel.reader.interruption(&RECEIVER_FINISH) => return Err(error),
         };
         found.resize(expected.len(), [0; 32]);
@@ -162,10 +159,10 @@ pub(super) async fn receive(
     let digest = match (&sink, algorithm) {
         (Sink::File(staging), Algorithm::Sha256) if offset > 0 => {
             // The blocks are as they arrived. What the sender has of them is still to be compared.
-            let rehash = Rehash::sha256(staging.clone_file()?, hasher.length());
+            let rehash = Rehash::start(staging.clone_file()?, hasher.length(), algorithm);
             tokio::select! {
                 biased;
-                digest = rehash.result() => digest?,
+                content = rehash.content() => content?.digest,
                 error = channel.reader.interruption(&RECEIVER_FINISH) => return Err(error),
             }
         }
@@ -179,12 +176,7 @@ pub(super) async fn receive(
         sink.discard();
         return Err(mismatch(finish.digest, copied.digest));
     }
-    let commit = move || {
-        check_commit()?;
-        sink.commit()?;
-        on_commit(&copied)
-    };
-    let finished = tokio::task::spawn_blocking(commit);
+    let finished = tokio::task::spawn_blocking(move || sink.commit(|| record(&copied)));
     finished
         .await
         .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))??;
@@ -234,15 +226,34 @@ async fn receive_range(
     let header = channel.receive(&RECEIVER_DATA).await?;
     check_data(&header, sink.position(), length)?;
     let heartbeat = sink.heartbeat();
-    let (filled, filled_buffers) = mpsc::channel(BUFFERS);
-    let writing = tokio::task::spawn_blocking(move || write(sink, algorithm, filled_buffers));
-    let body = receive_body(channel, filled, progress, &heartbeat).await;
-    let written = writing
-        .await
-        .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
-    // An error of the writer comes first: it is the cause of other errors.
-    let (mut sink, hasher, blocks) = written?;
-    if body? == BodyEnd::GivenUp {
+    let mut idle = IdleWriter(Some(Writer::new(sink, algorithm)));
+    let end = loop {
+        // A connection that stalls keeps neither memory nor a thread.
+        channel.reader.wait_for_input().await;
+        let (filled, filled_buffers) = mpsc::channel(BUFFERS);
+        let Some(writer) = idle.0.take() else {
+            return Err(Error::here(ErrorCode::Io, "the writer is gone"));
+        };
+        let writing = tokio::task::spawn_blocking(move || writer.run(filled_buffers));
+        let flowed = receive_flow(channel, filled, progress, &heartbeat).await;
+        let written = writing
+            .await
+            .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
+        // An error of the writer comes first: it is the cause of other errors.
+        idle.0 = Some(written?);
+        if let Some(end) = flowed? {
+            break end;
+        }
+    };
+    let Some(Writer {
+        mut sink,
+        hasher,
+        blocks,
+    }) = idle.0.take()
+    else {
+        return Err(Error::here(ErrorCode::Io, "the writer is gone"));
+    };
+    if end == BodyEnd::GivenUp {
         // The next message must be an error, which says why.
         let short = ProtocolError::BodySize {
             declared: length.unwrap_or(0),
@@ -272,26 +283,23 @@ fn check_data(header: &Header, offset: u64, length: Option<u64>) -> Result<(), E
     }
 }
 
-/// Passes the body to the writer, one buffer at a time.
+/// Passes the body to the writer, one buffer at a time, until it ends; `None` if it stalls.
 ///
 /// Dropping `filled` ends the writer.
-async fn receive_body(
+async fn receive_flow(
     channel: &mut Channel,
     filled: mpsc::Sender<Buffer>,
     progress: &Progress,
     heartbeat: &Heartbeat,
-) -> Result<BodyEnd, Error> {
+) -> Result<Option<BodyEnd>, Error> {
     // The writer ends early only when it has failed. The caller reports that error instead.
     let failed = || Error::Lost("the transfer was aborted".into());
     let buffers = channel.buffers().clone();
-    let mut flow = buffers.flow();
+    let _flow = buffers.flow();
     loop {
         let input = tokio::time::timeout(STALL_TIME, channel.reader.wait_for_input());
         if input.await.is_err() {
-            // A connection that stalls keeps no memory.
-            drop(flow);
-            channel.reader.wait_for_input().await;
-            flow = buffers.flow();
+            return Ok(None);
         }
         let mut buffer = buffers.take(BUFFER_BYTES + RECORD_BYTES).await;
         let end = loop {
@@ -312,27 +320,50 @@ async fn receive_body(
             }
         };
         filled.send(buffer).await.map_err(|_| failed())?;
-        if let Some(end) = end {
+        if end.is_some() {
             return Ok(end);
         }
     }
 }
 
-/// Hashes and writes all buffers.
-fn write(
-    mut sink: Sink,
-    algorithm: Algorithm,
-    mut filled: mpsc::Receiver<Buffer>,
-) -> Result<(Sink, ContentHasher, Blocks), Error> {
-    let mut hasher = ContentHasher::starting_at(sink.position(), algorithm);
-    let mut blocks = Vec::new();
-    while let Some(buffer) = filled.blocking_recv() {
-        hasher.update(&buffer);
-        sink.write(&buffer)?;
-        for (index, hash) in hasher.take_blocks() {
-            sink.record_block(index, hash)?;
-            blocks.push((index, hash));
+/// Hashes and writes content.
+struct Writer {
+    sink: Sink,
+    hasher: ContentHasher,
+    blocks: Blocks,
+}
+
+impl Writer {
+    fn new(sink: Sink, algorithm: Algorithm) -> Self {
+        Self {
+            hasher: ContentHasher::starting_at(sink.position(), algorithm),
+            sink,
+            blocks: Vec::new(),
         }
     }
-    Ok((sink, hasher, blocks))
+
+    /// Hashes and writes all buffers.
+    fn run(mut self, mut filled: mpsc::Receiver<Buffer>) -> Result<Self, Error> {
+        while let Some(buffer) = filled.blocking_recv() {
+            self.hasher.update(&buffer);
+            self.sink.write(&buffer)?;
+            for (index, hash) in self.hasher.take_blocks() {
+                self.sink.record_block(index, hash)?;
+                self.blocks.push((index, hash));
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// A writer without a thread. Dropping it may write to the disk, so a thread does that.
+struct IdleWriter(Option<Writer>);
+
+impl Drop for IdleWriter {
+    fn drop(&mut self) {
+        if let (Some(writer), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current())
+        {
+            runtime.spawn_blocking(move || drop(writer));
+        }
+    }
 }

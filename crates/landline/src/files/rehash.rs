@@ -1,4 +1,4 @@
-//! Hashes a file in the background: the blocks that an earlier attempt left, or all of it.
+//! Hashes content that is already in a file, while new bytes flow.
 
 use std::os::unix::fs::FileExt;
 
@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    Algorithm, ContentHasher, Digest,
+    Algorithm, ContentHasher, Copied,
     digest::{BLOCK_BYTES, BlockHash},
 };
 use crate::{Error, paths::File};
@@ -15,70 +15,61 @@ use crate::{Error, paths::File};
 /// Bytes that are read and hashed at once.
 const BUFFER_BYTES: usize = 512 * 1024;
 
-/// A background task that hashes a file.
-pub(super) struct Rehash<T> {
-    hashing: JoinHandle<Result<T, Error>>,
+/// A background task that hashes the first bytes of a file.
+pub(super) struct Rehash {
+    hashing: JoinHandle<Result<Hashed, Error>>,
     /// Cancels the task when this is dropped.
     _cancel: DropGuard,
 }
 
-impl Rehash<Vec<BlockHash>> {
-    /// Starts to hash the blocks in the first `bytes` of `file`, which are whole blocks.
-    ///
-    /// The hashes end before the first block that is not complete. Must be called within a Tokio
-    /// runtime.
-    pub(super) fn blocks(file: File, bytes: u64) -> Self {
-        Self::start(move |cancelled| {
-            let mut hasher = ContentHasher::default();
-            let mut hashes = Vec::new();
-            hash(&file, bytes, &mut hasher, cancelled, |hasher| {
-                hashes.extend(hasher.take_blocks().into_iter().map(|(_, hash)| hash));
-            })?;
-            Ok(hashes)
-        })
-    }
+struct Hashed {
+    hasher: ContentHasher,
+    blocks: Vec<BlockHash>,
 }
 
-impl Rehash<Digest> {
-    /// Starts to hash the first `bytes` of `file` by SHA-256.
+impl Rehash {
+    /// Starts to hash the first `bytes` of `file`.
     ///
     /// Must be called within a Tokio runtime.
-    pub(super) fn sha256(file: File, bytes: u64) -> Self {
-        Self::start(move |cancelled| {
-            let mut hasher = ContentHasher::new(Algorithm::Sha256);
-            hash(&file, bytes, &mut hasher, cancelled, |_| {})?;
-            Ok(hasher.finish())
-        })
-    }
-}
-
-impl<T: Send + 'static> Rehash<T> {
-    fn start(work: impl FnOnce(&CancellationToken) -> Result<T, Error> + Send + 'static) -> Self {
+    pub(super) fn start(file: File, bytes: u64, algorithm: Algorithm) -> Self {
         let cancelled = CancellationToken::new();
         let cancel = cancelled.clone().drop_guard();
         Self {
-            hashing: tokio::task::spawn_blocking(move || work(&cancelled)),
+            hashing: tokio::task::spawn_blocking(move || hash(&file, bytes, algorithm, &cancelled)),
             _cancel: cancel,
         }
     }
 
-    /// Waits for the result.
-    pub(super) async fn result(self) -> Result<T, Error> {
+    /// Waits for the hashes of whole blocks. They end before the first block that is not complete.
+    pub(super) async fn blocks(self) -> Result<Vec<BlockHash>, Error> {
+        Ok(self.hashed().await?.blocks)
+    }
+
+    /// Waits for the digest of all bytes, which are fewer if the file is shorter.
+    pub(super) async fn content(self) -> Result<Copied, Error> {
+        let Hashed { hasher, .. } = self.hashed().await?;
+        Ok(Copied {
+            length: hasher.length(),
+            digest: hasher.finish(),
+        })
+    }
+
+    async fn hashed(self) -> Result<Hashed, Error> {
         self.hashing
             .await
             .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?
     }
 }
 
-/// Hashes the first `bytes` of a file, or all of a shorter one. Calls `after` after each buffer.
 fn hash(
     file: &File,
     bytes: u64,
-    hasher: &mut ContentHasher,
+    algorithm: Algorithm,
     cancelled: &CancellationToken,
-    mut after: impl FnMut(&mut ContentHasher),
-) -> Result<(), Error> {
+) -> Result<Hashed, Error> {
+    let mut hasher = ContentHasher::new(algorithm);
     let mut buffer = vec![0; BUFFER_BYTES];
+    let mut blocks = Vec::new();
     while hasher.length() < bytes {
         if cancelled.is_cancelled() {
             return Err(Error::Lost("the transfer was aborted".into()));
@@ -91,11 +82,11 @@ fn hash(
             Ok(0) => break,
             Ok(length) => hasher.update(piece.get(..length).unwrap_or_default()),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::io("the file of an earlier attempt", &error)),
+            Err(error) => return Err(Error::io("the file that was copied in part", &error)),
         }
-        after(hasher);
+        blocks.extend(hasher.take_blocks().into_iter().map(|(_, hash)| hash));
     }
-    Ok(())
+    Ok(Hashed { hasher, blocks })
 }
 
 /// Finds the runs of blocks that differ: the offset and length of each, in bytes.

@@ -1,28 +1,30 @@
 //! The sender of a transfer. One thread reads and hashes while the task encrypts and sends.
 
-use std::{
-    io::{self, Read},
-    os::unix::fs::FileExt,
-    sync::Arc,
-};
+use std::{io::Read, sync::Arc, time::Duration};
 
-use landline_proto::{BodySize, ErrorCode, Message, ProtocolError};
-use tokio::sync::mpsc;
+use landline_proto::{BodySize, ErrorCode, Message, ProtocolError, frame};
 
 use super::{
     Algorithm, ContentHasher, Copied, Progress,
     digest::{BLOCK_BYTES, BlockHash, Digest},
     messages::{Data, Done, Finish, Resend, SENDER},
+    range_reader::{Pipeline, Range, RangeReader, read_again},
     rehash::Rehash,
 };
 use crate::{
     Error,
-    net::{Channel, DataFrame},
-    paths::SourceFile,
+    net::{Channel, DataFrame, RateLimiter},
+    paths::{SourceFile, SourceIdentity},
 };
 
-/// How many frames may be read ahead: 2 MiB.
-const FRAMES: usize = 8;
+/// How long the peer may take nothing before the frames that were read ahead are given back.
+///
+/// A stalled connection therefore holds little memory and no thread.
+const STALL_TIME: Duration = Duration::from_millis(500);
+/// Bytes to read at once after a stall: the content of one TLS record.
+const PIECE_BYTES: usize = 16 * 1024;
+/// How often a file is hashed again whose metadata changes all the time.
+const CHECKS_MAX: u32 = 3;
 
 /// The content to send.
 pub enum Input {
@@ -48,29 +50,12 @@ impl Input {
             Self::Stream(..) => 0o666,
         }
     }
-}
 
-/// The part of the content that an earlier attempt left, and that has to be in the digest.
-enum Earlier {
-    Blocks(Rehash<Vec<BlockHash>>),
-    /// The digest of the whole file, because that of a part is of no use.
-    Whole(Rehash<Digest>, Arc<SourceFile>),
-}
-
-impl Earlier {
-    /// Computes the digest of the whole content, of which `hasher` has the rest.
-    async fn digest(self, hasher: &mut ContentHasher, offset: u64) -> Result<Digest, Error> {
+    /// The file, if it is one.
+    pub(super) fn source(&self) -> Option<&Arc<SourceFile>> {
         match self {
-            Self::Blocks(rehash) => {
-                set_blocks(hasher, &rehash.result().await?, offset)?;
-                Ok(hasher.finish())
-            }
-            Self::Whole(rehash, source) => {
-                let digest = rehash.result().await?;
-                // It is read beside what is sent, and may have changed after that.
-                check_unchanged(&source)?;
-                Ok(digest)
-            }
+            Self::File(source) => Some(source),
+            Self::Stream(..) => None,
         }
     }
 }
@@ -90,18 +75,15 @@ pub(super) async fn send(
     algorithm: Algorithm,
     progress: &Arc<Progress>,
 ) -> Result<Copied, Error> {
-    let source = match &input {
-        Input::File(source) => Some(source.clone()),
-        Input::Stream(..) => None,
-    };
-    let earlier = match (&source, algorithm) {
-        (Some(source), Algorithm::Blake3) if offset > 0 => Some(Earlier::Blocks(Rehash::blocks(
-            source.clone_file()?,
-            offset,
-        ))),
-        (Some(source), Algorithm::Sha256) if offset > 0 => {
-            let rehash = Rehash::sha256(source.clone_file()?, source.length);
-            Some(Earlier::Whole(rehash, source.clone()))
+    let source = input.source().cloned();
+    let rehash = match &source {
+        Some(source) if offset > 0 => {
+            let bytes = match algorithm {
+                Algorithm::Blake3 => offset,
+                // The digest of a part is of no use.
+                Algorithm::Sha256 => source.length,
+            };
+            Some(Rehash::start(source.clone_file()?, bytes, algorithm))
         }
         _ => None,
     };
@@ -110,12 +92,12 @@ pub(super) async fn send(
         length: input.length().map(|length| length.saturating_sub(offset)),
     };
     let mut hasher = send_range(channel, input, range, Some(algorithm), progress).await?;
-    let digest = match earlier {
+    let digest = match rehash {
         None => hasher.finish(),
         // A peer that disconnects cancels the work.
-        Some(earlier) => tokio::select! {
+        Some(rehash) => tokio::select! {
             biased;
-            digest = earlier.digest(&mut hasher, offset) => digest?,
+            digest = finish_digest(&mut hasher, rehash, offset, algorithm) => digest?,
             error = channel.reader.interruption(&SENDER) => return Err(error),
         },
     };
@@ -123,7 +105,11 @@ pub(super) async fn send(
         length: hasher.length(),
         digest,
     };
+    let mut check = source.map(SourceCheck::new);
     loop {
+        if let Some(check) = &mut check {
+            check.run(channel, &copied).await?;
+        }
         channel.send(&Finish {
             length: copied.length,
             digest: copied.digest,
@@ -135,7 +121,7 @@ pub(super) async fn send(
             return Ok(copied);
         }
         let resend: Resend = answer.read()?;
-        let Some(source) = &source else {
+        let Some(check) = &check else {
             return Err(unexpected_resend());
         };
         check_resend(&resend, offset)?;
@@ -144,15 +130,77 @@ pub(super) async fn send(
             offset: resend.offset,
             length: Some(resend.length),
         };
-        send_range(channel, Input::File(source.clone()), range, None, progress).await?;
+        let input = Input::File(check.source.clone());
+        send_range(channel, input, range, None, progress).await?;
     }
 }
 
-/// A part of the content, up to its end if the length is unknown.
-#[derive(Clone, Copy)]
-struct Range {
+/// Computes the digest of the whole content, of which `hasher` has the part from `offset` on.
+async fn finish_digest(
+    hasher: &mut ContentHasher,
+    rehash: Rehash,
     offset: u64,
-    length: Option<u64>,
+    algorithm: Algorithm,
+) -> Result<Digest, Error> {
+    match algorithm {
+        Algorithm::Blake3 => {
+            set_blocks(hasher, &rehash.blocks().await?, offset)?;
+            Ok(hasher.finish())
+        }
+        Algorithm::Sha256 => Ok(rehash.content().await?.digest),
+    }
+}
+
+/// Tells whether a file still has the content that was sent.
+struct SourceCheck {
+    source: Arc<SourceFile>,
+    /// The identity with which it had that content.
+    confirmed: SourceIdentity,
+}
+
+impl SourceCheck {
+    fn new(source: Arc<SourceFile>) -> Self {
+        let confirmed = source.identity();
+        Self { source, confirmed }
+    }
+
+    /// Checks the file's metadata. If they have changed, hashes the content again: another name,
+    /// mode or time is no other content.
+    ///
+    /// # Errors
+    /// `source-changed`, `io`, or what the peer says meanwhile.
+    async fn run(&mut self, channel: &mut Channel, copied: &Copied) -> Result<(), Error> {
+        for _ in 0..CHECKS_MAX {
+            let identity = self.identity_now().await?;
+            if identity == self.confirmed {
+                return Ok(());
+            }
+            if identity.length() != copied.length {
+                break;
+            }
+            let algorithm = copied.digest.algorithm();
+            let rehash = Rehash::start(self.source.clone_file()?, copied.length, algorithm);
+            let found = tokio::select! {
+                biased;
+                found = rehash.content() => found?,
+                error = channel.reader.interruption(&SENDER) => return Err(error),
+            };
+            if found != *copied {
+                break;
+            }
+            self.confirmed = identity;
+        }
+        Err(Error::here(
+            ErrorCode::SourceChanged,
+            format!("{} changed while it was read", self.source.name),
+        ))
+    }
+
+    async fn identity_now(&self) -> Result<SourceIdentity, Error> {
+        let source = self.source.clone();
+        let identity = tokio::task::spawn_blocking(move || source.identity_now()).await;
+        Ok(identity.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))??)
+    }
 }
 
 /// Sends `data` for one range. With `algorithm`, it is hashed for the digest, and the content must
@@ -165,132 +213,164 @@ async fn send_range(
     progress: &Arc<Progress>,
 ) -> Result<ContentHasher, Error> {
     let size = range.length.map_or(BodySize::Unknown, BodySize::Known);
-    channel.send_with_body(
-        &Data {
-            offset: range.offset,
-        },
-        size,
-    )?;
-    let (free, free_frames) = mpsc::channel(FRAMES);
-    let (filled, mut filled_frames) = mpsc::channel(FRAMES);
-    let buffers = channel.buffers();
-    // One frame is enough. Further ones are taken only without waiting: two senders that each
-    // hold a frame and wait for another would deadlock.
-    let first = buffers.take(DataFrame::BYTES).await;
-    let others = std::iter::from_fn(|| buffers.try_take(DataFrame::BYTES));
-    for buffer in std::iter::once(first).chain(others).take(FRAMES) {
-        let _ = free.try_send(DataFrame::in_buffer(buffer));
+    let data = Data {
+        offset: range.offset,
+    };
+    channel.send_with_body(&data, size)?;
+    let source = input.source().cloned();
+    let mut reader = RangeReader::new(input, range, algorithm.unwrap_or_default());
+    let mut sending = BodySender {
+        rate_limiter: channel.rate_limiter(),
+        channel,
+        progress,
+        position: range.offset,
+    };
+    while !reader.is_at_end() {
+        let mut pipeline = Pipeline::start(reader, sending.channel.buffers()).await;
+        let stall = sending.send_all(&mut pipeline, source.is_some()).await?;
+        reader = pipeline.stop().await?;
+        if let (Some(rest), Some(source)) = (stall, &source) {
+            sending.send_rest(source, rest, reader.position()).await?;
+        }
     }
-    let reading =
-        tokio::task::spawn_blocking(move || read(input, range, algorithm, free_frames, &filled));
-    let rate_limiter = channel.rate_limiter();
-    loop {
-        let next = async {
-            if let Some(rate_limiter) = &rate_limiter {
-                rate_limiter.ready().await;
-            }
-            filled_frames.recv().await
-        };
-        // An error of the receiver must not wait for a slow source.
-        let frame = tokio::select! {
-            biased;
-            frame = next => frame,
-            error = channel.reader.interruption(&SENDER) => return Err(error),
-        };
-        let Some(frame) = frame else { break };
-        channel.send_data(&frame, &SENDER).await?;
-        progress.add(frame.len());
-        let _ = free.try_send(frame);
-    }
-    let read = reading
-        .await
-        .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
-    let hasher = read?;
+    reader.check_length(algorithm.is_some())?;
     channel.end_body();
-    Ok(hasher)
+    Ok(reader.into_hasher())
 }
 
-/// Reads and hashes a range, and checks that the file did not change meanwhile.
-fn read(
-    mut input: Input,
-    range: Range,
-    algorithm: Option<Algorithm>,
-    mut free: mpsc::Receiver<DataFrame>,
-    filled: &mpsc::Sender<DataFrame>,
-) -> Result<ContentHasher, Error> {
-    // The sending task ends early only when it has failed. The caller reports that error instead.
-    let aborted = || Error::Lost("the transfer was aborted".into());
-    let mut hasher = ContentHasher::starting_at(range.offset, algorithm.unwrap_or_default());
-    let mut remaining = range.length;
-    while remaining != Some(0) {
-        let mut frame = free.blocking_recv().ok_or_else(aborted)?;
-        let room = remaining.map_or(usize::MAX, |bytes| {
-            usize::try_from(bytes).unwrap_or(usize::MAX)
-        });
-        let length = frame.fill(|content| {
-            let content = content
-                .get_mut(..room.min(DataFrame::CONTENT_BYTES))
-                .unwrap_or_default();
-            let length = input.read_some(content, hasher.length())?;
-            hasher.update(content.get(..length).unwrap_or_default());
-            Ok::<_, Error>(length)
-        })?;
-        if length == 0 {
-            break;
-        }
-        remaining = remaining.map(|bytes| bytes.saturating_sub(length as u64));
-        filled.blocking_send(frame).map_err(|_| aborted())?;
-    }
-    input.check_end(remaining, algorithm.is_some())?;
-    Ok(hasher)
+/// What is left of a frame when the peer takes nothing.
+struct Rest {
+    /// The next bytes to send.
+    bytes: Vec<u8>,
+    /// The length of the whole frame's content.
+    length: usize,
+    /// The offset behind `bytes` in the content.
+    position: u64,
+    /// The offset behind the frame in the content.
+    end: u64,
 }
 
-impl Input {
-    /// Reads at `offset`, or the next bytes of a stream.
-    fn read_some(&mut self, buffer: &mut [u8], offset: u64) -> Result<usize, Error> {
+/// Sends the frames of a body.
+struct BodySender<'a> {
+    channel: &'a mut Channel,
+    rate_limiter: Option<Arc<RateLimiter>>,
+    progress: &'a Progress,
+    /// The offset in the content up to which whole frames were sent.
+    position: u64,
+}
+
+impl BodySender<'_> {
+    /// Sends all frames of `pipeline`, or those until the peer takes nothing for [`STALL_TIME`].
+    ///
+    /// Returns what is left of the frame then.
+    async fn send_all(
+        &mut self,
+        pipeline: &mut Pipeline,
+        can_stop: bool,
+    ) -> Result<Option<Rest>, Error> {
         loop {
-            let (read, name) = match self {
-                Self::File(source) => (source.file.read_at(buffer, offset), source.name.as_str()),
-                Self::Stream(stream, name) => (stream.read(buffer), *name),
+            let is_ready = tokio::select! {
+                biased;
+                ready = self.ready() => ready.map(|()| true)?,
+                () = tokio::time::sleep(STALL_TIME), if can_stop => false,
             };
-            match read {
-                Ok(length) => return Ok(length),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::io(name, &error)),
+            if !is_ready {
+                return Ok(Some(Rest {
+                    bytes: Vec::new(),
+                    length: 0,
+                    position: self.position,
+                    end: self.position,
+                }));
             }
+            // An error of the receiver must not wait for a slow source.
+            let frame = tokio::select! {
+                biased;
+                frame = pipeline.next() => frame,
+                error = self.channel.reader.interruption(&SENDER) => return Err(error),
+            };
+            let Some(frame) = frame else {
+                return Ok(None);
+            };
+            self.channel.begin_frame(&SENDER).await?;
+            let mut rest = frame.bytes();
+            while !rest.is_empty() {
+                let sent = tokio::select! {
+                    biased;
+                    sent = self.channel.send_some(rest, &SENDER) => sent?,
+                    () = tokio::time::sleep(STALL_TIME), if can_stop => {
+                        return Ok(Some(self.shorten(rest, frame.len())));
+                    }
+                };
+                rest = rest.get(sent..).unwrap_or_default();
+            }
+            self.end_frame(frame.len());
+            pipeline.recycle(frame);
         }
     }
 
-    /// Checks that the file has its announced length and has not changed.
-    fn check_end(&mut self, remaining: Option<u64>, is_last: bool) -> Result<(), Error> {
-        let Self::File(source) = self else {
+    /// Waits for the rate limiter, or for an error of the peer.
+    async fn ready(&mut self) -> Result<(), Error> {
+        let Some(rate_limiter) = &self.rate_limiter else {
             return Ok(());
         };
-        let source = source.clone();
-        let grew =
-            is_last && remaining == Some(0) && self.read_some(&mut [0; 1], source.length)? > 0;
-        match remaining {
-            Some(bytes) if bytes > 0 => Err(changed(&source, "shrank")),
-            _ if grew => Err(changed(&source, "grew")),
-            _ => check_unchanged(&source),
+        tokio::select! {
+            biased;
+            () = rate_limiter.ready() => Ok(()),
+            error = self.channel.reader.interruption(&SENDER) => Err(error),
         }
     }
-}
 
-/// Checks that a file is still the one that was announced.
-fn check_unchanged(source: &SourceFile) -> Result<(), Error> {
-    match source.is_unchanged() {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(changed(source, "changed")),
-        Err(error) => Err(Error::io(&source.name, &error)),
+    /// Keeps the beginning of the unsent part of a frame.
+    fn shorten(&self, unsent: &[u8], length: usize) -> Rest {
+        let end = self.position + length as u64;
+        let kept = unsent.len().min(PIECE_BYTES);
+        Rest {
+            bytes: unsent.get(..kept).unwrap_or_default().to_vec(),
+            length,
+            position: end - (unsent.len() - kept) as u64,
+            end,
+        }
     }
-}
 
-fn changed(source: &SourceFile, what: &str) -> Error {
-    Error::here(
-        ErrorCode::SourceChanged,
-        format!("{} {what} while it was read", source.name),
-    )
+    /// Sends what is left of a frame, and the content behind it up to `end`, which was read before.
+    async fn send_rest(
+        &mut self,
+        source: &Arc<SourceFile>,
+        mut rest: Rest,
+        end: u64,
+    ) -> Result<(), Error> {
+        loop {
+            let mut sent = 0;
+            while let Some(bytes) = rest.bytes.get(sent..).filter(|bytes| !bytes.is_empty()) {
+                sent += self.channel.send_some(bytes, &SENDER).await?;
+            }
+            rest.bytes.clear();
+            if rest.position == rest.end {
+                if rest.length > 0 {
+                    self.end_frame(rest.length);
+                }
+                if rest.end >= end {
+                    return Ok(());
+                }
+                self.ready().await?;
+                self.channel.begin_frame(&SENDER).await?;
+                let left = usize::try_from(end - rest.end).unwrap_or(usize::MAX);
+                rest.length = left.min(DataFrame::CONTENT_BYTES);
+                rest.end += rest.length as u64;
+                rest.bytes.extend(frame::prefix(rest.length));
+            }
+            let left = usize::try_from(rest.end - rest.position).unwrap_or(usize::MAX);
+            let piece = read_again(source, rest.position, left.min(PIECE_BYTES)).await?;
+            rest.position += piece.len() as u64;
+            rest.bytes.extend(piece);
+        }
+    }
+
+    fn end_frame(&mut self, length: usize) {
+        self.channel.end_frame(length);
+        self.progress.add(length);
+        self.position += length as u64;
+    }
 }
 
 /// Adds the blocks that were not sent to the hasher.

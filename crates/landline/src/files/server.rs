@@ -124,26 +124,16 @@ impl FilesService {
         let heartbeat = staging.heartbeat();
         let progress = Arc::new(Progress::default());
         let still = still_may(context, path.clone(), true);
-        let (checked, still_then) = (context.clone(), still.clone());
-        let check_commit = move || check_still_allowed(&checked, still_then);
-        let (recording, stored) = (context.clone(), path.clone());
-        // In the same task as the commit, so that every stored file is logged even if the session
-        // ends meanwhile.
+        let (recording, still_then, stored) = (context.clone(), still.clone(), path.clone());
+        // Just before the file gets its name: no file is stored without its line in the log.
         let record = move |copied: &Copied| {
+            check_still_allowed(&recording, still_then)?;
             recording.record_blocking(|user, session| {
                 transfer(user, session, Direction::Put, stored, copied)
             })
         };
         let sink = Sink::File(Box::new(staging));
-        let receiving = receiver::receive(
-            channel,
-            length,
-            sink,
-            algorithm,
-            &progress,
-            check_commit,
-            record,
-        );
+        let receiving = receiver::receive(channel, length, sink, algorithm, &progress, record);
         let copied = tokio::select! {
             biased;
             never = context.terminate_on_revocation(&mut rules, "write this file", still) => {

@@ -81,7 +81,7 @@ impl Staging {
             remove_unused(&destination, &manifest);
             let name = OsString::from(staging_name());
             // Written before the file exists, so that every staging file has a manifest.
-            let path = destination.path.with_file_name(&name);
+            let path = destination.absolute_path().with_file_name(&name);
             let source = plan.source.filter(|_| plan.length.is_some());
             manifest.begin(ManifestHeader::new(&path, source, plan.length.unwrap_or(0)))?;
             match StagedFile::create_named(destination, stage_plan, name) {
@@ -108,7 +108,7 @@ impl Staging {
         };
         if let Some(length) = length {
             let staged = &staging.staged;
-            staged.check_space(length.saturating_sub(staged.position()))?;
+            staged.check_space(length)?;
         }
         Ok(staging)
     }
@@ -206,22 +206,34 @@ impl Staging {
         self.is_discarded = true;
     }
 
-    /// Makes the file durable and gives it its final name.
+    /// Makes the content durable, calls `record`, and gives the file its final name.
+    ///
+    /// So nothing is replaced that could not be recorded.
     ///
     /// # Errors
-    /// Those of [`StagedFile::commit`], which removes the staging file then.
+    /// Those of [`StagedFile::sync`], of `record` and of [`StagedFile::publish`]. Unless `record`
+    /// failed, the staging file is removed then.
     ///
     /// # Blocking
     /// Writes to the disk.
-    pub(crate) fn commit(mut self) -> Result<(), Error> {
+    pub(crate) fn commit(
+        mut self,
+        record: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
         // A failed sync says nothing about which bytes were written.
         self.is_discarded = true;
-        let length = self.staged.commit()?;
-        if let Some(reservation) = &self.reservation {
+        self.staged.sync()?;
+        self.is_discarded = false;
+        record()?;
+        self.is_discarded = true;
+        let length = self.staged.position();
+        let published = self.staged.publish();
+        if let (true, Some(reservation)) = (self.staged.is_final(), &self.reservation) {
             // The file has its name, so this must not fail. A full quota is counted again, which
             // corrects a failure here.
-            let _ = reservation.commit(length);
+            let _ = reservation.commit(*published.as_ref().unwrap_or(&length));
         }
+        published?;
         Ok(())
     }
 }
@@ -285,7 +297,10 @@ fn find(destination: &Destination, manifest: &Manifest) -> Result<Option<Earlier
         return Ok(None);
     };
     let path = header.staging_path();
-    let (true, Some(name)) = (path.parent() == destination.path.parent(), path.file_name()) else {
+    let (true, Some(name)) = (
+        path.parent() == destination.absolute_path().parent(),
+        path.file_name(),
+    ) else {
         return Ok(None);
     };
     let failed = |error: std::io::Error| Error::io(path.display(), &error);
@@ -322,7 +337,7 @@ fn remove_unused(destination: &Destination, manifest: &Manifest) {
         return;
     };
     let path = header.staging_path();
-    if path.parent() == destination.path.parent()
+    if path.parent() == destination.absolute_path().parent()
         && let Some(name) = path.file_name()
     {
         let _ = destination.folder.remove(name);

@@ -12,7 +12,7 @@ pub mod tcp;
 pub mod tls;
 
 pub use address::{HostPort, Location, Target};
-pub(crate) use buffers::{Buffer, BufferPool};
+pub(crate) use buffers::{Buffer, BufferPool, Buffers};
 pub use channel::{
     Channel, ChannelReader, ChannelWriter, DataFrame, Received, StreamChannel, StreamInput, encode,
 };

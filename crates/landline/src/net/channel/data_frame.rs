@@ -47,7 +47,7 @@ impl DataFrame {
     }
 
     /// The bytes to send: the length prefix and the content.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 

@@ -135,27 +135,66 @@ impl Channel {
         data: &DataFrame,
         state: &ProtocolState,
     ) -> Result<(), Error> {
-        if let Err(error) = self.writer.begin_data().await {
-            return Err(self.pending_peer_error(error, state).await);
-        }
+        self.begin_frame(state).await?;
         let mut rest = data.bytes();
         while !rest.is_empty() {
-            let Self { reader, writer, .. } = self;
-            let written = poll_fn(|cx| {
-                if let Poll::Ready(received) = reader.poll_header(cx, state) {
-                    return Poll::Ready(Err(reader::interruption(received)));
-                }
-                writer.poll_write(cx, rest)
-            })
-            .await;
-            match written {
-                Ok(bytes) => rest = rest.get(bytes..).unwrap_or_default(),
-                Err(error) => return Err(self.pending_peer_error(error, state).await),
-            }
-            self.writer.set_mid_frame(!rest.is_empty());
+            let sent = self.send_some(rest, state).await?;
+            rest = rest.get(sent..).unwrap_or_default();
         }
-        self.writer.end_data(data);
+        self.end_frame(data.len());
         Ok(())
+    }
+
+    /// Sends all queued messages, before the parts of a data frame.
+    ///
+    /// # Errors
+    /// As [`send_data`](Self::send_data).
+    ///
+    /// # Cancel safety
+    /// None: a partly sent message breaks the stream.
+    pub(crate) async fn begin_frame(&mut self, state: &ProtocolState) -> Result<(), Error> {
+        match self.writer.begin_data().await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.pending_peer_error(error, state).await),
+        }
+    }
+
+    /// Sends a part of a data frame, and returns how many bytes were taken.
+    ///
+    /// [`begin_frame`](Self::begin_frame) comes before the first part, and
+    /// [`end_frame`](Self::end_frame) after the last one.
+    ///
+    /// # Errors
+    /// As [`send_data`](Self::send_data).
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(crate) async fn send_some(
+        &mut self,
+        bytes: &[u8],
+        state: &ProtocolState,
+    ) -> Result<usize, Error> {
+        let Self { reader, writer, .. } = self;
+        let written = poll_fn(|cx| {
+            if let Poll::Ready(received) = reader.poll_header(cx, state) {
+                return Poll::Ready(Err(reader::interruption(received)));
+            }
+            writer.poll_write(cx, bytes)
+        })
+        .await;
+        match written {
+            Ok(written) => {
+                self.writer.set_mid_frame(true);
+                Ok(written)
+            }
+            Err(error) => Err(self.pending_peer_error(error, state).await),
+        }
+    }
+
+    /// Counts a data frame with so many bytes of content, all of which was sent.
+    pub(crate) fn end_frame(&mut self, length: usize) {
+        self.writer.set_mid_frame(false);
+        self.writer.end_data(length);
     }
 
     /// Sends all queued messages.

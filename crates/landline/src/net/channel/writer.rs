@@ -148,7 +148,7 @@ impl ChannelWriter {
             rest = rest.get(written..).unwrap_or_default();
             self.set_mid_frame(!rest.is_empty());
         }
-        self.end_data(data);
+        self.end_data(data.len());
         Ok(())
     }
 
@@ -189,12 +189,12 @@ impl ChannelWriter {
         }
     }
 
-    pub(super) fn end_data(&mut self, data: &DataFrame) {
+    pub(super) fn end_data(&mut self, length: usize) {
         if let Some(rate_limiter) = &self.rate_limiter {
-            rate_limiter.consume(data.len());
+            rate_limiter.consume(length);
         }
         if let Some(Sending { size, sent, .. }) = &mut self.sending {
-            *sent += data.len() as u64;
+            *sent += length as u64;
             if *size == BodySize::Known(*sent) {
                 self.sending = None;
             }
