@@ -11,6 +11,7 @@ mod environment;
 mod failure;
 mod help;
 mod hidden;
+mod interruptible;
 mod local_admin;
 mod packaging;
 mod passwords;
@@ -49,6 +50,7 @@ const CLEAN_UP_TIME: Duration = Duration::from_secs(2);
 const BLOCKING_THREADS_MAX: usize = 4096;
 
 fn main() -> ExitCode {
+    signals::survive_size_limit();
     let mut context = Context::of_process();
     let done = run(&mut context, env::args_os().collect());
     signals::restore_now();

@@ -33,6 +33,16 @@ pub(crate) fn stop() -> Result<impl Future<Output = ()>, Failure> {
     ])
 }
 
+/// Lets a write beyond the size limit for files (`ulimit -f`) fail, instead of ending the process.
+///
+/// A handler, unlike `SIG_IGN`, is not passed on to other programs.
+pub(crate) fn survive_size_limit() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let handler: extern "C" fn(libc::c_int) = nothing;
+    // SAFETY: the handler does nothing, so it may run at any time.
+    unsafe { libc::signal(libc::SIGXFSZ, handler as libc::sighandler_t) };
+}
+
 /// The terminal and its modes before a hidden prompt.
 struct Before {
     terminal: OwnedFd,

@@ -8,7 +8,10 @@ use std::{
 
 use landline::paths::File;
 
-use crate::terminal::{escape_json, shown};
+use crate::{
+    interruptible::{Interrupter, Interruptible},
+    terminal::{escape_json, shown},
+};
 
 /// A stream that commands print to. All clones write to the same stream.
 #[derive(Clone)]
@@ -150,14 +153,32 @@ impl InputStream {
     /// The system's error, such as too many open files.
     pub(crate) fn open(&self) -> io::Result<Box<dyn Read + Send>> {
         match &self.0 {
-            Source::Stdin => {
-                let descriptor = io::stdin().as_fd().try_clone_to_owned()?;
-                Ok(Box::new(File::from(descriptor)))
-            }
+            Source::Stdin => Ok(Box::new(open_stdin()?)),
             #[cfg(test)]
             Source::Bytes(bytes) => Ok(Box::new(io::Cursor::new(bytes.clone()))),
         }
     }
+
+    /// Opens the input as [`open`](Self::open) does. Reads fail once the second part is dropped.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn open_interruptible(
+        &self,
+    ) -> io::Result<(Box<dyn Read + Send>, Option<Interrupter>)> {
+        match &self.0 {
+            Source::Stdin => {
+                let (input, interrupter) = Interruptible::new(open_stdin()?)?;
+                Ok((Box::new(input), Some(interrupter)))
+            }
+            #[cfg(test)]
+            Source::Bytes(_) => Ok((self.open()?, None)),
+        }
+    }
+}
+
+fn open_stdin() -> io::Result<File> {
+    Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
 }
 
 /// Reads a line and not a byte more; `None` at the end of the input.

@@ -101,6 +101,20 @@ pub(crate) fn table<const N: usize>(
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// A word as a POSIX shell takes it, in quotes if it needs them.
+pub(crate) fn shell_word(word: &str) -> String {
+    let is_plain = |character: char| {
+        character.is_ascii_alphanumeric()
+            || "_@%+=:,./-".contains(character)
+            || !character.is_ascii()
+    };
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
 /// Formats a number of bytes: `1.5 MiB`.
 pub(crate) fn bytes(count: u64) -> String {
     indicatif::BinaryBytes(count).to_string()
@@ -119,6 +133,16 @@ mod tests {
         let rows = [["alice", "1"], ["b\n", "22"]].map(|row| row.map(str::to_owned));
         let shown = table(["USER", "N"].map(str::to_owned), rows.into_iter());
         assert_eq!(shown, "USER   N\nalice  1\nb\\n    22");
+    }
+
+    #[test]
+    fn shell_word_is_quoted_where_needed() {
+        assert_eq!(shell_word("nas:a/b-1.tar"), "nas:a/b-1.tar");
+        assert_eq!(shell_word("näme"), "näme");
+        assert_eq!(shell_word("a b"), "'a b'");
+        assert_eq!(shell_word("it's"), "'it'\\''s'");
+        assert_eq!(shell_word("~"), "'~'");
+        assert_eq!(shell_word(""), "''");
     }
 
     /// Proves `terminal-escape` in docs/faults.md.

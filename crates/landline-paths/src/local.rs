@@ -115,6 +115,11 @@ pub fn is_folder(path: &Path) -> bool {
     path.is_dir()
 }
 
+/// The path of a folder without links and dots; `None` if it cannot be found out.
+pub fn resolve_folder(path: &Path) -> Option<std::path::PathBuf> {
+    path.canonicalize().ok()
+}
+
 /// Duplicates a descriptor that this process was started with.
 ///
 /// Both share one position, so bytes read from the copy are gone for other readers. A read blocks

@@ -1,6 +1,9 @@
 //! Parsers of option values.
 
-use std::{ffi::OsString, time::Duration};
+use std::{
+    ffi::{OsStr, OsString},
+    time::Duration,
+};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use landline::net::Location;
@@ -14,11 +17,19 @@ pub(crate) struct TypedLocation {
 
 /// A parser of locations, which may hold any bytes.
 pub(crate) fn location_parser() -> impl TypedValueParser<Value = TypedLocation> {
-    OsStringValueParser::new().try_map(|text: OsString| {
-        let location = Location::parse(&text)?;
+    OsStringValueParser::new().try_map(|text: OsString| TypedLocation::parse(&text))
+}
+
+impl TypedLocation {
+    /// Parses a location.
+    ///
+    /// # Errors
+    /// As [`Location::parse`].
+    pub(crate) fn parse(text: &OsStr) -> Result<Self, landline::Error> {
+        let location = Location::parse(text)?;
         let text = text.to_string_lossy().into_owned();
-        Ok::<_, landline::Error>(TypedLocation { text, location })
-    })
+        Ok(Self { text, location })
+    }
 }
 
 /// Parses a time span: `90s`, `30m`, `24h`, `7d`.

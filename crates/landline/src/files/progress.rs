@@ -1,6 +1,12 @@
 //! The progress of a transfer, for display.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 /// Counters that a transfer keeps up to date. Reading them does not slow it down.
 #[derive(Debug, Default)]
@@ -10,6 +16,7 @@ pub struct Progress {
     total: AtomicU64,
     resumed_at: AtomicU64,
     sent_again: AtomicU64,
+    began_at: Mutex<Option<Instant>>,
 }
 
 impl Progress {
@@ -33,14 +40,26 @@ impl Progress {
         self.sent_again.load(Ordering::Relaxed)
     }
 
+    /// Bytes that this attempt has moved.
+    pub fn moved(&self) -> u64 {
+        (self.done() + self.sent_again()).saturating_sub(self.resumed_at())
+    }
+
+    /// When the content of this attempt began to flow, after any login.
+    pub fn began_at(&self) -> Option<Instant> {
+        *self.began()
+    }
+
     /// Resets all counters for another attempt.
     pub fn reset(&self) {
         self.begin(None, 0);
         self.sent_again.store(0, Ordering::Relaxed);
+        *self.began() = None;
     }
 
     /// Sets the progress of a transfer that another crate makes.
     pub fn set(&self, done: u64, total: u64) {
+        self.began().get_or_insert_with(Instant::now);
         self.total.store(total.saturating_add(1), Ordering::Relaxed);
         self.done.store(done, Ordering::Relaxed);
     }
@@ -52,6 +71,11 @@ impl Progress {
         );
         self.resumed_at.store(offset, Ordering::Relaxed);
         self.done.store(offset, Ordering::Relaxed);
+        *self.began() = Some(Instant::now());
+    }
+
+    fn began(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.began_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn add(&self, bytes: usize) {

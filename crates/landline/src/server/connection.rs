@@ -95,7 +95,8 @@ pub(super) async fn serve(
         }
     };
     let departure = match &served {
-        Err(Error::Lost(_)) => Departure::Lost,
+        // A client that ends TLS within a copy does not come back.
+        Err(Error::Lost(_)) if !channel.reader.has_ended() => Departure::Lost,
         _ => Departure::Finished,
     };
     match served {

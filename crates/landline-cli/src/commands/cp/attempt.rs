@@ -15,7 +15,7 @@ use landline::{
     proto::{Message, Name},
 };
 
-use super::Cp;
+use super::{Cp, habits, producer::Producer};
 use crate::{arguments::TypedLocation, connect, context::Context, failure::Failure};
 
 /// Copies whose server and files have been found: one session for all of them.
@@ -48,6 +48,8 @@ enum LocalEnd {
     /// A file to read, and its own name.
     Source(Arc<SourceFile>, Option<Vec<u8>>),
     Stdin,
+    /// A command, whose output is read.
+    Producer(Producer),
     /// A path to write, and the name that the file gets if the path is a folder.
     Destination(PathBuf, Vec<u8>),
     Stdout,
@@ -60,35 +62,22 @@ impl<'a> PlannedCopies<'a> {
     /// Not exactly one side is remote, the sources are at several servers, a file cannot be used,
     /// or the server cannot be found.
     pub(super) async fn new(context: &'a Context, options: &Cp) -> Result<Self, Failure> {
+        options.habits.check()?;
         let client = context.client()?;
-        let Some((destination, sources)) = options.paths.split_last() else {
-            return Err(Failure::usage("a source and a destination are needed"));
-        };
+        let paths = options.all_paths()?;
         if options.access.port.is_none() {
             let known = client.pins().all()?;
-            for path in &options.paths {
+            for path in &paths {
                 check_not_port(path, &known)?;
             }
         }
-        let has_one = sources.len() == 1;
-        let mut items = Vec::new();
-        let mut found: Option<Target> = None;
-        for source in sources {
-            let (target, item) = CopyItem::new(source, destination, has_one)?;
-            match &found {
-                Some(other) if *other != target => {
-                    return Err(Failure::usage(
-                        "the files are at several servers; copy from one at a time",
-                    ));
-                }
-                _ => found = Some(target),
-            }
-            items.push(item);
-        }
-        items.reverse();
-        let Some(target) = found else {
-            return Err(Failure::usage("a source and a destination are needed"));
+        let (target, mut items) = if options.from_command {
+            options.plan_producer(&paths)?
+        } else {
+            plan_files(options, &paths)?
         };
+        let has_one = items.len() == 1;
+        items.reverse();
         let (server, credential) =
             connect::find_server(context, &client, &target, &options.access).await?;
         Ok(Self {
@@ -111,7 +100,7 @@ impl<'a> PlannedCopies<'a> {
 
     /// Whether both ends of all copies are files, so that received data is kept.
     pub(super) fn can_resume_later(&self) -> bool {
-        self.items.iter().all(CopyItem::can_be_repeated)
+        self.items.iter().all(CopyItem::can_be_resumed)
     }
 
     /// Whether the server has been reached by this command.
@@ -142,9 +131,18 @@ impl<'a> PlannedCopies<'a> {
                     .await
             }
             LocalEnd::Stdin => {
-                let stdin = self.context.input.open();
-                let stdin = stdin.map_err(|error| Error::io("standard input", &error))?;
+                // Dropped on return: the thread that reads must not wait for more input.
+                let (stdin, _interrupter) = self
+                    .context
+                    .input
+                    .open_interruptible()
+                    .map_err(|error| Error::io("standard input", &error))?;
                 let input = Input::Stream(stdin, "standard input");
+                self.upload(item, input, None, restart, progress).await
+            }
+            LocalEnd::Producer(producer) => {
+                let (output, _guard) = producer.output();
+                let input = Input::Stream(Box::new(output), "the command");
                 self.upload(item, input, None, restart, progress).await
             }
             LocalEnd::Destination(place, own_name) => {
@@ -189,9 +187,9 @@ impl<'a> PlannedCopies<'a> {
             self.replace,
             restart,
         );
-        let mut channel = self.request(&request).await?;
-        let done = put(&mut channel, input, progress).await;
-        let (copied, path) = self.keep_or_close(channel, done).await?;
+        let channel = self.request(&request).await?;
+        let done = put(channel, input, progress).await;
+        let (copied, path) = self.close_if_failed(done).await?;
         let place = Location::Remote {
             target: self.target.clone(),
             path,
@@ -206,47 +204,112 @@ impl<'a> PlannedCopies<'a> {
         progress: &Arc<Progress>,
     ) -> Result<Copied, Error> {
         let request = get_request(item.remote.clone(), &output);
-        let mut channel = self.request(&request).await?;
-        let done = get(&mut channel, output, progress).await;
-        self.keep_or_close(channel, done).await
+        let channel = self.request(&request).await?;
+        let done = get(channel, output, progress).await;
+        self.close_if_failed(done).await
     }
 
     /// Sends a request on the channel of the last copy, or on a new one.
-    async fn request(&mut self, request: &impl Message) -> Result<Channel, Error> {
-        if let Some(mut channel) = self.channel.take()
-            && !channel.reader.is_closed()
-        {
+    async fn request(&mut self, request: &impl Message) -> Result<&mut Channel, Error> {
+        let open = self.channel.take_if(|channel| !channel.reader.is_closed());
+        let channel = if let Some(mut channel) = open {
             channel.send(request)?;
             channel.flush().await?;
-            return Ok(channel);
-        }
-        let first = FirstRequest::new(SERVICE, request)?;
-        let channel = self.session.open_channel(&first).await?.login.channel;
-        self.was_connected = true;
-        Ok(channel)
+            channel
+        } else {
+            let first = FirstRequest::new(SERVICE, request)?;
+            let connected = self.session.open_channel(&first).await?;
+            self.was_connected = true;
+            connected.login.channel
+        };
+        Ok(self.channel.insert(channel))
     }
 
-    /// Keeps the channel for the next copy. After a failure it closes the channel with the reason.
-    async fn keep_or_close<T>(
-        &mut self,
-        channel: Channel,
-        done: Result<T, Error>,
-    ) -> Result<T, Error> {
-        match &done {
-            Ok(_) => self.channel = Some(channel),
-            Err(error) => match error.to_peer() {
+    /// Closes the channel if a copy failed on it, and tells the peer why.
+    async fn close_if_failed<T>(&mut self, done: Result<T, Error>) -> Result<T, Error> {
+        if let (Err(error), Some(channel)) = (&done, self.channel.take_if(|_| done.is_err())) {
+            match error.to_peer() {
                 Some(reason) => channel.fail(&reason).await,
+                // The session waits for the next attempt: it is not closed.
+                None if matches!(error, Error::Lost(_)) => drop(channel),
                 None => channel.finish().await,
-            },
+            }
         }
         done
     }
 
-    /// Closes the connection.
+    /// Closes the connection, and with it the session, also in the middle of a copy.
     pub(super) async fn finish(self) {
         if let Some(channel) = self.channel {
             channel.finish().await;
         }
+    }
+}
+
+/// Plans the copies from or to files, and finds the server.
+fn plan_files(options: &Cp, paths: &[TypedLocation]) -> Result<(Target, Vec<CopyItem>), Failure> {
+    let Some((destination, sources)) = paths.split_last().filter(|(_, rest)| !rest.is_empty())
+    else {
+        return Err(Failure::usage("a source and a destination are needed")
+            .with_advice("for example: landline cp FILE HOST:  (landline cp --help says more)"));
+    };
+    let mut items = Vec::new();
+    let mut found: Option<Target> = None;
+    for source in sources {
+        let (target, item) = CopyItem::new(source, destination, sources.len() == 1, options)?;
+        match &found {
+            Some(other) if *other != target => {
+                return Err(Failure::usage(
+                    "the files are at several servers; copy from one at a time",
+                ));
+            }
+            _ => found = Some(target),
+        }
+        items.push(item);
+    }
+    match found {
+        Some(target) => Ok((target, items)),
+        None => Err(Failure::usage("a source and a destination are needed")),
+    }
+}
+
+impl Cp {
+    /// All paths, also those behind `--`.
+    fn all_paths(&self) -> Result<Vec<TypedLocation>, Failure> {
+        let mut paths = self.paths.clone();
+        if !self.from_command {
+            for word in &self.words {
+                paths.push(TypedLocation::parse(word)?);
+            }
+        }
+        if paths.iter().any(|path| path.text.is_empty()) {
+            let failure = Failure::usage("one of the paths is empty");
+            return Err(failure.with_advice("is a variable of your script not set?"));
+        }
+        Ok(paths)
+    }
+
+    /// Plans the copy of a command's output.
+    fn plan_producer(&self, paths: &[TypedLocation]) -> Result<(Target, Vec<CopyItem>), Failure> {
+        let advice = "write: landline cp --from-command HOST:FILE -- COMMAND ARGUMENTS";
+        let ([destination], Some(producer)) = (paths, Producer::new(&self.words)) else {
+            let failure = Failure::usage("--from-command needs one destination and a command");
+            return Err(failure.with_advice(advice));
+        };
+        let Location::Remote { target, path } = &destination.location else {
+            let failure = Failure::usage(format!("{} is not at a server", destination.text));
+            return Err(failure.with_advice(advice));
+        };
+        let item = CopyItem {
+            source: self
+                .words
+                .first()
+                .map_or_else(String::new, |word| word.to_string_lossy().into_owned()),
+            destination: destination.clone(),
+            remote: to_remote_name(path),
+            local: LocalEnd::Producer(producer),
+        };
+        Ok((target.clone(), vec![item]))
     }
 }
 
@@ -257,6 +320,7 @@ impl CopyItem {
         source: &TypedLocation,
         destination: &TypedLocation,
         is_only_one: bool,
+        options: &Cp,
     ) -> Result<(Target, Self), Failure> {
         let locations = (&source.location, &destination.location);
         let is_stream = matches!(locations, (Location::Stream, _) | (_, Location::Stream));
@@ -269,13 +333,19 @@ impl CopyItem {
                     "both sides are remote; copy to this machine first",
                 ));
             }
-            (source, Location::Remote { target, path }) => {
+            (local, Location::Remote { target, path }) => {
+                if let Location::Local(folder) = local
+                    && local::is_folder(folder)
+                {
+                    let access = &options.access;
+                    return Err(habits::folder_failure(folder, destination, access));
+                }
                 let mut remote = to_remote_name(path);
                 if !is_only_one && !remote.0.ends_with(b"/") {
                     // Several files need a folder.
                     remote.0.push(b'/');
                 }
-                (target, remote, LocalEnd::open_source(source)?)
+                (target, remote, LocalEnd::open_source(local)?)
             }
             (Location::Remote { target, path }, destination) => {
                 if let (false, Location::Local(folder)) = (is_only_one, destination)
@@ -286,7 +356,7 @@ impl CopyItem {
                         "{shown} is not a folder; several files need one"
                     )));
                 }
-                let local = LocalEnd::find_destination(destination, path)?;
+                let local = LocalEnd::find_destination(destination, path, !options.no_clobber)?;
                 (target, to_remote_name(path), local)
             }
             _ => {
@@ -306,23 +376,54 @@ impl CopyItem {
 
     /// Whether the local end can be read or written again.
     pub(super) fn can_be_repeated(&self) -> bool {
+        match &self.local {
+            LocalEnd::Source(..) | LocalEnd::Destination(..) => true,
+            LocalEnd::Producer(producer) => !producer.has_started(),
+            LocalEnd::Stdin | LocalEnd::Stdout => false,
+        }
+    }
+
+    /// Whether what was copied is kept, so that the same command resumes.
+    pub(super) fn can_be_resumed(&self) -> bool {
         matches!(self.local, LocalEnd::Source(..) | LocalEnd::Destination(..))
+    }
+
+    /// Whether the source is at the server.
+    pub(super) fn is_download(&self) -> bool {
+        matches!(self.local, LocalEnd::Destination(..) | LocalEnd::Stdout)
+    }
+
+    /// The path at the server.
+    pub(super) fn remote_path(&self) -> &[u8] {
+        &self.remote.0
+    }
+
+    /// Why the command failed whose output is copied, if it did.
+    pub(super) fn producer_failure(&self) -> Option<Failure> {
+        match &self.local {
+            LocalEnd::Producer(producer) => producer.take_failure(),
+            _ => None,
+        }
     }
 }
 
 impl LocalEnd {
     fn open_source(location: &Location) -> Result<Self, Failure> {
         match location {
-            Location::Local(path) => Ok(Self::Source(
-                Arc::new(local::open_source(path)?),
-                local::own_name(path),
-            )),
+            Location::Local(path) => match local::open_source(path) {
+                Ok(source) => Ok(Self::Source(Arc::new(source), local::own_name(path))),
+                Err(error) => Err(habits::source_advice(path, error.into())),
+            },
             _ => Ok(Self::Stdin),
         }
     }
 
     /// The requested path names the file; a name from the server is never used.
-    fn find_destination(location: &Location, remote: &[u8]) -> Result<Self, Failure> {
+    fn find_destination(
+        location: &Location,
+        remote: &[u8],
+        replace: bool,
+    ) -> Result<Self, Failure> {
         let Location::Local(place) = location else {
             return Ok(Self::Stdout);
         };
@@ -333,7 +434,11 @@ impl LocalEnd {
             ))
         })?;
         // Fail before connecting if nothing can be written there.
-        local::open_destination(place, &own_name)?;
+        local::open_destination(place, &own_name)
+            .and_then(|destination| destination.check_replace(replace))
+            .map_err(|error| {
+                habits::destination_advice(place, super::explain_exists(error.into()))
+            })?;
         Ok(Self::Destination(place.clone(), own_name))
     }
 }

@@ -1,15 +1,19 @@
 //! `landline cp`: copies files one after another, and reconnects when the connection is lost.
 
 mod attempt;
+mod habits;
+mod producer;
 pub(super) mod progress;
 
 use std::{
+    ffi::OsString,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use attempt::{CopyItem, PlannedCopies};
 use clap::Args;
+use habits::Habits;
 use landline::{
     Error,
     files::{Copied, Progress},
@@ -17,7 +21,7 @@ use landline::{
     proto::ErrorCode,
 };
 use progress::ProgressView;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     arguments::{Access, TypedLocation, location_parser, parse_seconds},
@@ -38,23 +42,38 @@ const WAIT_MAX: Duration = Duration::from_secs(8);
 /// The copy is encrypted and verified. The destination appears only when it is complete. If the
 /// copy is interrupted, run the same command again to resume it. Several files go one after
 /// another into the folder DST.
+///
+/// landline always copies the whole file, also if nothing has changed. It keeps no times. For a
+/// folder, copy an archive: tar -cf - FOLDER | landline cp - HOST:FOLDER.tar
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "landline cp [OPTIONS] <SRC>... <DST>",
-    after_help = "Examples:\n  landline cp photo.jpg nas:photos/\n  landline cp nas:notes.txt nas:todo.txt ."
+    override_usage = "landline cp [OPTIONS] <SRC>... <DST>\n       landline cp [OPTIONS] --from-command <DST> -- <COMMAND> [ARGUMENT]...",
+    after_help = "Examples:\n  landline cp photo.jpg nas:photos/\n  landline cp nas:notes.txt nas:todo.txt .\n  landline cp --from-command nas:db.sql -- pg_dump db"
 )]
 pub(crate) struct Cp {
     /// Path, `[user@]host:path`, or - for standard input or output
     ///
-    /// The host is the name of a machine, an alias of ssh, or an address. -P names a port, and so
-    /// does `landline://[user@]host[:port]/path`. A local path with a colon before the first slash
-    /// is written ./a:b.
-    #[arg(value_name = "PATH", num_args = 2.., required = true, value_parser = location_parser())]
+    /// The host is the name of a machine, an alias of ssh, or an address. `host:` alone means your
+    /// home there. -P names a port, and so does `landline://[user@]host[:port]/path`. A local path
+    /// with a colon before the first slash is written ./a:b.
+    #[arg(value_name = "PATH", num_args = 0.., value_parser = location_parser())]
     paths: Vec<TypedLocation>,
+    // Paths too, except with --from-command.
+    #[arg(last = true, value_name = "COMMAND", hide = true)]
+    words: Vec<OsString>,
+    /// Copy the output of the command that follows --
+    ///
+    /// landline runs the command without a shell, once the server is ready. The file appears only
+    /// if the command ends with status 0. Otherwise landline exits with its status. Such a copy
+    /// cannot be resumed.
+    #[arg(long, conflicts_with = "restart")]
+    from_command: bool,
     /// Do not replace an existing file
     #[arg(short, long)]
     no_clobber: bool,
-    /// Print no progress
+    /// Print nothing but errors
+    ///
+    /// Neither the progress nor the digest is printed.
     #[arg(short, long, conflicts_with = "json")]
     quiet: bool,
     /// Start again instead of resuming an earlier attempt
@@ -67,6 +86,8 @@ pub(crate) struct Cp {
     retry: Duration,
     #[command(flatten)]
     access: Access,
+    #[command(flatten)]
+    habits: Habits,
 }
 
 impl Run for Cp {
@@ -78,24 +99,37 @@ impl Run for Cp {
         };
         let view = ProgressView::new(context, self.quiet, events);
         // Finding the server and the files may prompt.
-        let planned = match PlannedCopies::new(context, &self).await {
-            Ok(planned) => planned,
-            Err(failure) => {
-                view.print_event(&error_event(&failure));
-                return Err(failure);
-            }
-        };
+        let mut planned = PlannedCopies::new(context, &self).await?;
         let stop = signals::stop()?;
         let progress = Arc::new(Progress::default());
-        let has_one = planned.has_one();
         let can_resume = planned.can_resume_later();
-        tokio::select! {
-            done = self.copy_all(context, planned, &view, &progress) => done.map(|()| ExitStatus::SUCCESS),
-            () = stop => {
-                let failure = Failure::stopped(can_resume && (!has_one || progress.done() > 0));
-                view.print_event(&error_event(&failure));
-                Err(failure)
-            }
+        let done = tokio::select! {
+            done = self.copy_all(context, &mut planned, &view, &progress) => Some(done),
+            () = stop => None,
+        };
+        let may_resume = !planned.has_one() || progress.done() > 0;
+        // Also after a signal: the server must not wait for this client.
+        planned.finish().await;
+        match done {
+            Some(done) => done.map(|()| ExitStatus::SUCCESS),
+            None => Err(Failure::stopped(can_resume && may_resume)),
+        }
+    }
+}
+
+/// What the attempts at one copy have moved, and how long that took.
+#[derive(Debug, Default, Clone, Copy)]
+struct Tally {
+    sent: u64,
+    time: Duration,
+}
+
+impl Tally {
+    /// Adds an attempt. The time before its content began to flow does not count.
+    fn add(&mut self, progress: &Progress) {
+        if let Some(began_at) = progress.began_at() {
+            self.sent += progress.moved();
+            self.time += began_at.elapsed();
         }
     }
 }
@@ -105,7 +139,7 @@ impl Cp {
     async fn copy_all(
         &self,
         context: &Context,
-        mut planned: PlannedCopies<'_>,
+        planned: &mut PlannedCopies<'_>,
         view: &ProgressView,
         progress: &Arc<Progress>,
     ) -> Result<(), Failure> {
@@ -114,13 +148,12 @@ impl Cp {
             view.print_event(&json!({
                 "event": "start", "source": item.source, "destination": item.destination.text,
             }));
-            let start = Instant::now();
-            match self.copy(&mut planned, &item, view, progress).await {
+            let mut tally = Tally::default();
+            match self.copy(planned, &item, view, progress, &mut tally).await {
                 Ok((copied, place)) => {
-                    self.report(context, view, &item, &copied, &place, start.elapsed());
+                    self.report(context, view, &item, &copied, &place, tally);
                 }
                 Err(failure) => {
-                    view.print_event(&error_event(&failure));
                     // The last one that is printed is the first one, whose status the command has.
                     match &first_failure {
                         None => first_failure = Some(failure),
@@ -129,7 +162,6 @@ impl Cp {
                 }
             }
         }
-        planned.finish().await;
         first_failure.map_or(Ok(()), Err)
     }
 
@@ -140,6 +172,7 @@ impl Cp {
         item: &CopyItem,
         view: &ProgressView,
         progress: &Arc<Progress>,
+        tally: &mut Tally,
     ) -> Result<(Copied, String), Failure> {
         let label = make_label(&item.source);
         let mut lost_since: Option<Instant> = None;
@@ -150,11 +183,13 @@ impl Cp {
             progress.reset();
             let was_connected = planned.was_connected();
             let attempt = planned.attempt(item, std::mem::take(&mut restart), progress);
-            let error = match view.follow(&label, progress, attempt).await {
+            let done = view.follow(&label, progress, attempt).await;
+            tally.add(progress);
+            let error = match done {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
-            let has_moved = progress.done() > progress.resumed_at();
+            let has_moved = progress.moved() > 0;
             if has_moved {
                 lost_since = None;
                 wait = WAIT_MIN;
@@ -166,7 +201,8 @@ impl Cp {
             let can_retry = item.can_be_repeated() && may_pass && is_transient(&error);
             let since = *lost_since.get_or_insert_with(Instant::now);
             if !can_retry || since.elapsed() + wait > self.retry {
-                return Err(explain(error));
+                let was_connected = planned.was_connected();
+                return Err(explain(error, item, was_connected));
             }
             view.remark(&format!("{error}; trying again"));
             view.print_event(&json!({"event": "reconnecting", "message": error.to_string()}));
@@ -182,49 +218,64 @@ impl Cp {
         item: &CopyItem,
         copied: &Copied,
         place: &str,
-        elapsed: Duration,
+        tally: Tally,
     ) {
+        let seconds = tally.time.as_secs_f64();
         view.print_event(&json!({
             "event": "done", "digest": copied.digest.to_string(), "length": copied.length, "path": place,
-            "seconds": elapsed.as_secs_f64(),
+            "seconds": seconds, "sent": tally.sent,
         }));
         let summary = format!("{}  {}", copied.digest, shown_line(place));
         match &item.destination.location {
-            _ if context.json => {}
+            _ if context.json || self.quiet => {}
             Location::Stream => context.err.print(&summary),
             _ => context.out.print(&summary),
         }
-        let seconds = elapsed.as_secs_f64();
-        let rate = match copied.length as f64 / seconds {
+        let rate = match tally.sent as f64 / seconds {
             // A rate over such a short time is noise.
             _ if seconds < 0.5 => String::new(),
             per_second => format!(", {}/s", bytes(per_second as u64)),
         };
-        view.remark(&format!(
-            "{} copied and verified in {seconds:.1} s{rate}",
-            bytes(copied.length)
-        ));
+        let moved = if item.is_download() {
+            "received"
+        } else {
+            "sent"
+        };
+        view.remark(&if tally.sent == copied.length {
+            let length = bytes(copied.length);
+            format!("{length} copied and verified in {seconds:.1} s{rate}")
+        } else {
+            let (length, sent) = (bytes(copied.length), bytes(tally.sent));
+            format!("{length} verified, of which {sent} were {moved} in {seconds:.1} s{rate}")
+        });
     }
 }
 
-fn error_event(failure: &Failure) -> Value {
-    let Failure {
-        status, code, what, ..
-    } = failure;
-    json!({"event": "error", "code": code, "message": what, "status": status})
+/// Explains why a copy failed, and what to do about it.
+fn explain(error: Error, item: &CopyItem, was_connected: bool) -> Failure {
+    if let Some(failure) = item.producer_failure() {
+        return failure;
+    }
+    let is_lost = was_connected && is_transient(&error);
+    let failure = explain_exists(Failure::from(error));
+    let is_pattern = habits::is_pattern(item.remote_path());
+    match failure.code.as_str() {
+        _ if is_lost && item.can_be_resumed() => {
+            failure.with_advice("run the same command again to resume")
+        }
+        _ if is_lost => failure
+            .with_advice("run the command again; a copy through a pipe begins from the start"),
+        "not-found" if item.is_download() && is_pattern => {
+            failure.with_advice("landline does not expand patterns at the server; name each file")
+        }
+        "not-a-file" if item.is_download() => failure
+            .with_advice("to copy a folder, make an archive of it there with tar, and copy that"),
+        _ => failure,
+    }
 }
 
-/// Explains why a copy failed, and what to do about it.
-fn explain(error: Error) -> Failure {
-    let exists = matches!(
-        &error,
-        Error::Failed {
-            code: ErrorCode::Exists,
-            ..
-        }
-    );
-    let failure = Failure::from(error);
-    if exists {
+fn explain_exists(failure: Failure) -> Failure {
+    if failure.code == "exists" {
         failure.with_advice("leave out --no-clobber to replace it")
     } else {
         failure

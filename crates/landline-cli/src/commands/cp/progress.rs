@@ -1,11 +1,12 @@
 //! The progress of a transfer: a bar on a terminal, else a line every few seconds, or JSON lines.
 
 use std::{
+    collections::VecDeque,
     future::Future,
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use landline::files::Progress;
 use serde_json::{Value, json};
 
@@ -18,6 +19,8 @@ use crate::{
 const FRAME_TIME: Duration = Duration::from_millis(100);
 const JSON_TIME: Duration = Duration::from_millis(500);
 const LINE_TIME: Duration = Duration::from_secs(5);
+/// The rate is that of the last seconds.
+const RATE_TIME: Duration = Duration::from_secs(5);
 
 /// Prints the progress of transfers.
 pub(in crate::commands) struct ProgressView {
@@ -94,7 +97,7 @@ impl ProgressView {
 struct AttemptView<'a> {
     view: &'a ProgressView,
     label: &'a str,
-    start: Instant,
+    rate: RateMeter,
     bar: ProgressBar,
     has_begun: bool,
     sent_again: u64,
@@ -114,7 +117,7 @@ impl<'a> AttemptView<'a> {
         Self {
             view,
             label,
-            start: Instant::now(),
+            rate: RateMeter::default(),
             bar,
             has_begun: false,
             sent_again: 0,
@@ -127,10 +130,20 @@ impl<'a> AttemptView<'a> {
             Mode::Json => {
                 self.view.print_event(&json!({"event": "progress", "done": progress.done(), "total": progress.total()}));
             }
-            Mode::Lines => self.view.err.print(&self.format_line(progress)),
             // Until the transfer begins, ssh may ask for a password on the same line.
-            _ if self.has_begun => self.bar.set_position(progress.done()),
-            _ => {}
+            _ if !self.has_begun => {}
+            Mode::Lines => {
+                let rate = self.format_rate(progress);
+                let done = format_done(progress);
+                self.view
+                    .err
+                    .print(&format!("{}: {done}{rate}", self.label));
+            }
+            _ => {
+                let rate = self.format_rate(progress);
+                self.bar.set_prefix(rate);
+                self.bar.set_position(progress.done());
+            }
         }
     }
 
@@ -142,20 +155,22 @@ impl<'a> AttemptView<'a> {
                 .print_event(&json!({"event": "block-resent", "bytes": again - self.sent_again}));
             self.sent_again = again;
         }
-        let offset = progress.resumed_at();
-        if self.has_begun || progress.total().is_none() && progress.done() == 0 {
+        let Some(began_at) = progress.began_at().filter(|_| !self.has_begun) else {
             return;
-        }
+        };
         self.has_begun = true;
-        if let Some(total) = progress.total() {
-            self.bar.set_length(total);
-            self.bar.set_style(make_style(true));
-        }
+        self.rate.record(began_at, 0);
+        let offset = progress.resumed_at();
         if offset > 0 {
-            self.bar.set_position(offset);
-            self.bar.reset_eta();
             self.view
                 .print_event(&json!({"event": "resumed-at", "offset": offset}));
+            self.view
+                .remark(&format!("{}: resuming at {}", self.label, bytes(offset)));
+        }
+        if let Some(total) = progress.total() {
+            self.bar.set_style(make_style(true));
+            self.bar.set_position(offset);
+            self.bar.set_length(total);
         }
     }
 
@@ -164,34 +179,86 @@ impl<'a> AttemptView<'a> {
         self.bar.finish_and_clear();
     }
 
-    /// Formats a line. The rate counts only what this attempt has moved, not what it resumed.
-    fn format_line(&self, progress: &Progress) -> String {
-        let done = progress.done();
-        let moved = done.saturating_sub(progress.resumed_at()) as f64;
-        let rate = moved / self.start.elapsed().as_secs_f64().max(0.001);
-        let rest = match progress.total() {
-            Some(total) if rate >= 1.0 => {
-                let left = total.saturating_sub(done) as f64 / rate;
-                format!(" of {}, {left:.0} s left", bytes(total))
+    /// The rate of what this attempt moves, and the time that is left.
+    fn format_rate(&mut self, progress: &Progress) -> String {
+        self.rate.record(Instant::now(), progress.moved());
+        let Some(rate) = self.rate.per_second() else {
+            return String::new();
+        };
+        let left = match progress.total() {
+            Some(total) if rate > 0 => {
+                let left = total.saturating_sub(progress.done()) / rate;
+                format!(", {} left", HumanDuration(Duration::from_secs(left)))
             }
             _ => String::new(),
         };
-        format!(
-            "{}: {}{rest}, {}/s",
-            self.label,
-            bytes(done),
-            bytes(rate as u64)
-        )
+        format!(", {}/s{left}", bytes(rate))
+    }
+}
+
+impl Drop for AttemptView<'_> {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Measures a rate over the last [`RATE_TIME`].
+#[derive(Default)]
+struct RateMeter(VecDeque<(Instant, u64)>);
+
+impl RateMeter {
+    /// Records how much was moved by `now` in all.
+    fn record(&mut self, now: Instant, moved: u64) {
+        self.0.push_back((now, moved));
+        let is_old = |(then, _): &(Instant, u64)| now.duration_since(*then) > RATE_TIME;
+        while self.0.len() > 2 && self.0.get(1).is_some_and(is_old) {
+            self.0.pop_front();
+        }
+    }
+
+    /// Bytes per second; `None` before there is enough to tell.
+    fn per_second(&self) -> Option<u64> {
+        let (first, last) = (self.0.front()?, self.0.back()?);
+        let seconds = last.0.duration_since(first.0).as_secs_f64();
+        let moved = last.1.saturating_sub(first.1);
+        (seconds >= 0.1).then(|| (moved as f64 / seconds) as u64)
+    }
+}
+
+fn format_done(progress: &Progress) -> String {
+    match progress.total() {
+        Some(total) => format!("{} of {}", bytes(progress.done()), bytes(total)),
+        None => bytes(progress.done()),
     }
 }
 
 fn make_style(length_is_known: bool) -> ProgressStyle {
     let template = if length_is_known {
-        "{msg} [{wide_bar}] {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  {eta} left"
+        "{msg} [{wide_bar}] {binary_bytes} of {binary_total_bytes}{prefix}"
     } else {
-        "{msg} {binary_bytes}  {binary_bytes_per_sec}  {elapsed}"
+        "{msg} {binary_bytes}{prefix}"
     };
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("#> ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rate_is_that_of_last_seconds() {
+        let start = Instant::now();
+        let mut meter = RateMeter::default();
+        assert_eq!(meter.per_second(), None);
+        meter.record(start, 0);
+        assert_eq!(meter.per_second(), None);
+        meter.record(start + Duration::from_secs(2), 2000);
+        assert_eq!(meter.per_second(), Some(1000));
+        for second in 3..20 {
+            meter.record(start + Duration::from_secs(second), 2000);
+        }
+        assert_eq!(meter.per_second(), Some(0));
+    }
 }

@@ -20,6 +20,7 @@ pub struct ChannelReader {
     pub(super) stream: SharedStream,
     decoder: MessageDecoder,
     pub(super) rate_limiter: Option<Arc<RateLimiter>>,
+    has_ended: bool,
 }
 
 /// What arrived next within a body.
@@ -37,7 +38,13 @@ impl ChannelReader {
             stream,
             decoder,
             rate_limiter: None,
+            has_ended: false,
         }
+    }
+
+    /// Whether the peer has ended TLS, rather than lost the connection.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended
     }
 
     /// Receives the next header, which `state` must accept.
@@ -136,6 +143,7 @@ impl ChannelReader {
             let bytes =
                 ready!(Pin::new(&mut **stream).poll_fill_buf(cx)).map_err(|error| lost(&error))?;
             if bytes.is_empty() {
+                self.has_ended = true;
                 let problem = "the other side closed it within a file";
                 return Poll::Ready(Err(Error::Lost(problem.into())));
             }
@@ -176,7 +184,9 @@ impl ChannelReader {
     ) -> Poll<Result<Option<Header>, Error>> {
         loop {
             let mut stream = self.stream.lock();
-            let bytes = match ready!(Pin::new(&mut **stream).poll_fill_buf(cx)) {
+            let filled = ready!(Pin::new(&mut **stream).poll_fill_buf(cx));
+            self.has_ended = matches!(filled, Ok([]));
+            let bytes = match filled {
                 Ok([]) if self.decoder.at_boundary() => return Poll::Ready(Ok(None)),
                 Ok([]) => {
                     let problem = "the other side closed it within a message";
