@@ -8,7 +8,7 @@ use landline::{
 };
 use serde_json::{Value, json};
 
-use crate::{codes::status_of, context::Context, terminal::shown_line};
+use crate::{advice::of_cause, codes::status_of, context::Context, terminal::shown_line};
 
 /// The reason why a command failed.
 #[derive(Debug)]
@@ -253,6 +253,11 @@ fn advice(error: &Error) -> Option<String> {
             "if the server hangs, restart it; landline audit show and landline check work without it"
         }
         Error::Invite(_) => "copy the whole invite: landline://HOST:PORT/#FINGERPRINT.TOKEN",
+        Error::Failed {
+            cause: Some(cause),
+            side,
+            ..
+        } if of_cause(cause, *side).is_some() => of_cause(cause, *side)?,
         Error::Failed { code, side, .. } => match code {
             C::LoginRefused if *side == Side::Here => {
                 "run the command again to retry. If you forgot your password, ask an admin to run landline user password NAME"
@@ -267,7 +272,10 @@ fn advice(error: &Error) -> Option<String> {
                 "ask the server's owner for a new invite"
             }
             C::InviteUser => "choose another name with --as NAME",
-            C::NoSpace if *side == Side::There => "free some space on the server, and try again",
+            // Without a system error it is a limit that the server's owner has set.
+            C::NoSpace if *side == Side::There => {
+                "delete files on the server, or ask its owner for a larger quota"
+            }
             C::NoSpace => "free some space on this machine, and try again",
             C::SourceChanged | C::DigestMismatch => {
                 "run the same command again; no incomplete file has the final name"

@@ -2,6 +2,7 @@
 //! the environment or ends the process.
 
 mod addresses;
+mod advice;
 mod arguments;
 mod codes;
 mod commands;

@@ -17,6 +17,7 @@ use landline::{
     proto::DEFAULT_PORT,
     rights::read_rules,
 };
+use landline_socketserver::Bind;
 use tokio::{
     net::{TcpListener, lookup_host},
     sync::broadcast::{self, error::RecvError},
@@ -197,7 +198,11 @@ async fn listen(asked: Option<&str>) -> Result<(TcpListener, SocketAddr), Failur
     let mut last = None;
     for address in candidates(asked) {
         let listener = async {
-            TcpListener::bind(lookup_host(&address).await?.collect::<Vec<_>>().as_slice()).await
+            let addresses: Vec<SocketAddr> = lookup_host(&address).await?.collect();
+            // tokio would leave it to the system whether [::] takes IPv4 too.
+            let listener = Bind::new().tcp(addresses.as_slice())?;
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
         };
         match listener
             .await

@@ -3,7 +3,7 @@
 use std::{fs, os::unix, process::Command};
 
 use serde_json::{Value, json};
-use testkit::{Census, Outcome, RawClient, ServerProcess, SmallDisk, Stage};
+use testkit::{Census, RawClient, ServerProcess, SmallDisk, Stage};
 
 use crate::{noise, stage};
 
@@ -240,17 +240,6 @@ fn full_disk_is_reported_and_leaves_nothing() {
     stage.run(&["cp", "small", &server.at("small")]).ok();
     drop(server);
     drop(disk);
-}
-
-/// Proves `changed-source` in docs/faults.md.
-#[test]
-fn source_longer_than_its_size_is_not_copied() {
-    let stage = stage();
-    let server = stage.joined();
-    // The file has size 0 and has content, as if it had grown.
-    let outcome: Outcome = stage.run(&["--json", "cp", "/proc/self/status", &server.at("x")]);
-    outcome.fails(26, "source-changed");
-    assert!(Census::of(&stage.home()).paths().is_empty());
 }
 
 /// A sparse file of 8 TiB, which is larger than the receiver's disk.

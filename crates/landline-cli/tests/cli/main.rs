@@ -17,6 +17,8 @@ mod classic;
 mod config;
 mod control;
 mod copy;
+mod copy_command;
+mod copy_faults;
 mod copy_several;
 mod disk_full;
 mod durability;

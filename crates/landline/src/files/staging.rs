@@ -343,3 +343,50 @@ fn remove_unused(destination: &Destination, manifest: &Manifest) {
         let _ = destination.folder.remove(name);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use landline_proto::ErrorCode;
+
+    use super::*;
+    use crate::paths::local;
+
+    fn staging(path: &Path) -> Staging {
+        let plan = Plan {
+            length: Some(3),
+            mode: 0o600,
+            replace: true,
+            manifest: None,
+            source: None,
+            offset_max: 0,
+        };
+        Staging::open(local::open_destination(path, b"").unwrap(), plan).unwrap()
+    }
+
+    /// Proves `after-the-fact` in docs/faults.md.
+    #[test]
+    fn commit_that_cannot_be_recorded_changes_nothing() {
+        let stage = testkit::Stage::new("unused");
+        let path = stage.write("file", b"old");
+        let mut refused = staging(&path);
+        refused.write(b"new").unwrap();
+        let done = refused.commit(|| {
+            assert_eq!(stage.read("file"), b"old", "the record comes first");
+            Err(Error::here(ErrorCode::Audit, "the log cannot be written"))
+        });
+        assert!(done.is_err());
+        assert_eq!(stage.read("file"), b"old");
+
+        let mut stored = staging(&path);
+        stored.write(b"new").unwrap();
+        stored.commit(|| Ok(())).unwrap();
+        assert_eq!(stage.read("file"), b"new");
+        let names = local::names(path.parent().unwrap());
+        assert!(
+            !names.iter().any(|name| name.ends_with(".part")),
+            "{names:?}"
+        );
+    }
+}

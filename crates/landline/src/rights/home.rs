@@ -33,19 +33,20 @@ impl Home {
 impl Rights {
     /// The folder that is a user's home: absolute, or below the home of the account that serves.
     ///
-    /// It is what `home` says. Without it, the home is that of the account that serves for an owner
-    /// and for a user with a folder below `~`, else the first folder of `files`. `None` if there is
-    /// no `files` either.
+    /// It is what `home` says. Without it, the home of an owner is that of the account that serves.
+    /// That of another user is the first folder of `files` that the user may write to, else the
+    /// first one. `None` if there is no `files` either.
     pub(crate) fn home(&self, user: &UserName) -> Option<RemotePath> {
         let rights = self.of(user)?;
         if let Some(home) = &rights.home {
             return Some(home.place.clone());
         }
-        let is_below_the_servers = |grant: &crate::paths::Grant| !grant.folder.is_absolute();
-        if rights.role() == Role::Owner || rights.files.iter().any(is_below_the_servers) {
+        if rights.role() == Role::Owner {
             return Some(RemotePath::home());
         }
-        rights.files.first().map(|grant| grant.folder.clone())
+        let own = rights.files.iter().find(|grant| grant.is_writable);
+        own.or(rights.files.first())
+            .map(|grant| grant.folder.clone())
     }
 
     /// The path of the server that `path`, as the user writes it, names: absolute, or from the home

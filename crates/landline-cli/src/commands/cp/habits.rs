@@ -135,7 +135,9 @@ pub(super) fn source_advice(path: &Path, failure: Failure) -> Failure {
 /// What to write instead of a local destination that cannot be written.
 pub(super) fn destination_advice(path: &Path, failure: Failure) -> Failure {
     if is_descriptor(path) {
-        failure.with_advice("write - for standard output: landline cp SRC - | COMMAND")
+        let what = format!("{} is not a regular file", path.display());
+        Failure::new("not-a-file", what)
+            .with_advice("write - for standard output: landline cp SRC - | COMMAND")
     } else {
         failure
     }

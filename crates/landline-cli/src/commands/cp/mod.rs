@@ -266,10 +266,10 @@ fn explain(error: Error, item: &CopyItem, was_connected: bool) -> Failure {
         _ if is_lost => failure
             .with_advice("run the command again; a copy through a pipe begins from the start"),
         "not-found" if item.is_download() && is_pattern => {
-            failure.with_advice("landline does not expand patterns at the server; name each file")
+            failure.with_advice("landline does not expand patterns on the server; name each file")
         }
         "not-a-file" if item.is_download() => failure
-            .with_advice("to copy a folder, make an archive of it there with tar, and copy that"),
+            .with_advice("to copy a folder, make an archive of it on the server with tar, and copy that"),
         _ => failure,
     }
 }
