@@ -271,14 +271,14 @@ fn failure_is_reported_once() {
 fn copy_resumes_after_source_got_another_mode_and_name() {
     use std::os::unix::fs::PermissionsExt;
     for up in [true, false] {
-        let line = Line::new(15);
-        line.broken(up, 2 * BLOCK as u64 + 100_000);
-        let source = line
+        let relayed = RelayedServer::new(15);
+        relayed.break_copy(up, 2 * BLOCK as u64 + 100_000);
+        let source = relayed
             .stage
             .path(if up { "user/source" } else { "home/source" });
         fs::set_permissions(&source, fs::Permissions::from_mode(0o600)).unwrap();
         fs::hard_link(&source, source.with_file_name("link")).unwrap();
-        let events = line.finished(up, &[]);
+        let events = relayed.finish_copy(up, &[]);
         let resumed = event(&events, "resumed-at").expect("it resumes");
         let done = event(&events, "done").expect("it ends");
         let length = done["length"].as_u64().unwrap();
@@ -579,18 +579,13 @@ fn ctrl_c_leaves_resumable_copy() {
         let id = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
         Outcome::of(child).fails(130, "interrupted");
-<<<<<<< HEAD
-        if up {
-            relayed.server.event("disconnected");
-=======
         // The server does not wait for the client: a session that waits would end much later.
         loop {
-            match line.server.next_event()["event"].as_str().unwrap() {
+            match relayed.server.next_event()["event"].as_str().unwrap() {
                 "disconnected" => panic!("the session waits"),
                 "logout" => break,
                 _ => {}
             }
->>>>>>> 88d5836 (cli: advise on each system error, and test copies against faults)
         }
         let events = relayed.finish_copy(up, &[]);
         assert!(event(&events, "resumed-at").is_some());

@@ -268,8 +268,9 @@ fn explain(error: Error, item: &CopyItem, was_connected: bool) -> Failure {
         "not-found" if item.is_download() && is_pattern => {
             failure.with_advice("landline does not expand patterns on the server; name each file")
         }
-        "not-a-file" if item.is_download() => failure
-            .with_advice("to copy a folder, make an archive of it on the server with tar, and copy that"),
+        "not-a-file" if item.is_download() => failure.with_advice(
+            "to copy a folder, make an archive of it on the server with tar, and copy that",
+        ),
         _ => failure,
     }
 }
