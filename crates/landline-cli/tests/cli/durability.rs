@@ -56,11 +56,10 @@ impl Faulty {
         self.stage.path(if up { "home" } else { "user" })
     }
 
-    /// Copies over `old` with the fault at the receiver, and checks that the old file is still
-    /// there.
+    /// Copies over `old` with the fault at the receiver.
     ///
     /// Returns `None` if there were too few calls for the fault to strike.
-    fn copy(&mut self, up: bool, old: Option<&[u8]>, fault: &Fault<'_>) -> Option<Outcome> {
+    fn try_copy(&mut self, up: bool, old: Option<&[u8]>, fault: &Fault<'_>) -> Option<Outcome> {
         let copy = self.folder(up).join("copy");
         let _ = fs::remove_file(&copy);
         if let Some(old) = old {
@@ -87,11 +86,18 @@ impl Faulty {
             assert!(fs::read(copy).unwrap() == self.content, "{fault:?}");
             return None;
         }
-        let is_old = fs::read(copy).ok().as_deref() == old;
+        Some(outcome)
+    }
+
+    /// As [`try_copy`](Self::try_copy), and asserts that the old file is still there.
+    fn copy(&mut self, up: bool, old: Option<&[u8]>, fault: &Fault<'_>) -> Option<Outcome> {
+        let outcome = self.try_copy(up, old, fault)?;
+        let found = fs::read(self.folder(up).join("copy")).ok();
         assert!(
-            is_old,
+            found.as_deref() == old,
             "{fault:?}: the final name; the copy ended with {:?}: {}",
-            outcome.status, outcome.stderr
+            outcome.status,
+            outcome.stderr
         );
         Some(outcome)
     }
@@ -170,6 +176,35 @@ fn unsynced_file_is_not_acknowledged() {
                 false
             });
             assert!(syncs > Some(1), "the receiver syncs the file");
+        }
+    }
+}
+
+/// A file system that cannot sync, or that lacks another optional step, does not fail the copy.
+/// Proves `optional-step` in docs/faults.md.
+#[test]
+fn unsupported_step_does_not_fail_copy() {
+    let Some(mut faulty) = Faulty::new(3) else {
+        return;
+    };
+    for up in [true, false] {
+        for error in [Errno::INVAL, Errno::OPNOTSUPP] {
+            let path = if up { "/home" } else { "/user" };
+            let syncs = (1..).find(|&nth| {
+                let fault = Fault {
+                    call: "fsync",
+                    path,
+                    nth,
+                    error,
+                };
+                let Some(outcome) = faulty.try_copy(up, None, &fault) else {
+                    return true;
+                };
+                assert_eq!(outcome.status, Some(0), "{fault:?}: {}", outcome.stderr);
+                false
+            });
+            // The file, and the folder.
+            assert!(syncs > Some(2), "{syncs:?}");
         }
     }
 }
