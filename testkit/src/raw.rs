@@ -166,6 +166,10 @@ impl RawClient {
     /// Waits for the greeting.
     pub fn greet(&mut self) -> io::Result<()> {
         let header = self.header()?.expect("a greeting");
+        if header.kind() == "error" {
+            let error: Value = header.read().expect("an error");
+            return Err(io::Error::other(error["code"].to_string()));
+        }
         self.greeting = Some(header.read().expect("a greeting"));
         Ok(())
     }

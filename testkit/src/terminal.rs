@@ -30,6 +30,8 @@ pub struct Terminal {
     screen: mpsc::Receiver<Vec<u8>>,
     /// The text that was shown so far.
     pub shown: String,
+    /// Where the text begins that came after the last typed line.
+    answered: usize,
 }
 
 impl Terminal {
@@ -79,14 +81,26 @@ impl Terminal {
             keyboard,
             screen,
             shown: String::new(),
+            answered: 0,
         }
     }
 
     /// Waits until the terminal has shown `words`.
     #[track_caller]
     pub fn wait_for(&mut self, words: &str) {
+        self.wait_from(0, words);
+    }
+
+    /// Waits until the terminal has shown `words` after the last typed line.
+    #[track_caller]
+    pub fn wait_for_next(&mut self, words: &str) {
+        self.wait_from(self.answered, words);
+    }
+
+    #[track_caller]
+    fn wait_from(&mut self, start: usize, words: &str) {
         let end = Instant::now() + PATIENCE;
-        while !self.shown.contains(words) {
+        while !self.shown[start..].contains(words) {
             match self
                 .screen
                 .recv_timeout(end.saturating_duration_since(Instant::now()))
@@ -118,6 +132,7 @@ impl Terminal {
 
     /// Types a line.
     pub fn type_line(&mut self, line: &str) {
+        self.answered = self.shown.len();
         self.keyboard
             .write_all(format!("{line}\n").as_bytes())
             .expect("the command reads it");

@@ -1,11 +1,17 @@
 //! The addresses at which clients can reach this machine.
 
 use std::{
-    net::{IpAddr, SocketAddr},
-    sync::{Mutex, PoisonError},
+    ffi::CStr,
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    sync::{Mutex, PoisonError, mpsc},
+    thread,
+    time::Duration,
 };
 
 use landline::net::HostPort;
+
+/// How long the look-up of this machine's own name may take.
+const NAME_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Lists where a client can reach a server that listens at `listening`, each time it is called.
 ///
@@ -22,7 +28,8 @@ pub(crate) fn reachable(
     move || {
         let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
         if fixed.is_none() {
-            let now = list_all(port);
+            let mut now = list_all(port);
+            now.extend(own_name(&now, port));
             // A machine without a network will most likely get its earlier addresses back.
             if !now.is_empty() {
                 *latest = now;
@@ -30,6 +37,44 @@ pub(crate) fn reachable(
         }
         latest.clone()
     }
+}
+
+/// The name of this machine, if it resolves to one of these addresses: then others may know it,
+/// too.
+fn own_name(addresses: &[HostPort], port: u16) -> Option<HostPort> {
+    let host = host_name()?;
+    let (sender, resolved) = mpsc::channel();
+    let name = host.clone();
+    // A name server that does not answer must not hold up an invite.
+    thread::spawn(move || {
+        if let Ok(found) = (name.as_str(), port).to_socket_addrs() {
+            let _ = sender.send(found.collect::<Vec<_>>());
+        }
+    });
+    let resolved = resolved.recv_timeout(NAME_TIME_MAX).ok()?;
+    is_own(&resolved, addresses).then_some(HostPort { host, port })
+}
+
+/// The name of this machine, if it can be one in an address.
+fn host_name() -> Option<String> {
+    let mut name = [0_u8; 256];
+    // SAFETY: the pointer leads to as many bytes as the length says. The last one stays zero.
+    let failed = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) };
+    let name = CStr::from_bytes_until_nul(&name).ok()?.to_str().ok()?;
+    let is_name = failed == 0
+        && name
+            .parse::<HostPort>()
+            .is_ok_and(|parsed| parsed.host == name);
+    is_name.then(|| name.to_owned())
+}
+
+fn is_own(resolved: &[SocketAddr], addresses: &[HostPort]) -> bool {
+    let own = |found: &SocketAddr| {
+        addresses
+            .iter()
+            .any(|own| own.host == found.ip().to_string())
+    };
+    resolved.iter().any(own)
 }
 
 /// All addresses of this machine, except loopback and link-local ones.
@@ -47,4 +92,30 @@ fn list_all(port: u16) -> Vec<HostPort> {
             port,
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_is_own_if_it_resolves_to_an_address_of_this_machine() {
+        let addresses = ["192.0.2.7", "2001:db8::7"].map(|host| HostPort {
+            host: host.to_owned(),
+            port: 5263,
+        });
+        for (resolved, expected) in [
+            (&["192.0.2.7:5263"][..], true),
+            (&["127.0.1.1:5263", "[2001:db8::7]:5263"], true),
+            (&["127.0.1.1:5263"], false),
+            (&["192.0.2.8:5263"], false),
+            (&[], false),
+        ] {
+            let resolved: Vec<SocketAddr> = resolved
+                .iter()
+                .map(|found| found.parse().unwrap())
+                .collect();
+            assert_eq!(is_own(&resolved, &addresses), expected, "{resolved:?}");
+        }
+    }
 }

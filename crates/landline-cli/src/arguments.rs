@@ -22,7 +22,9 @@ use crate::{commands::Command, help};
 #[command(name = "landline", version, help_template = help::template(), after_long_help = EXIT_STATUS)]
 pub(crate) struct Arguments {
     /// State folder [default: $XDG_STATE_HOME/landline]
-    #[arg(long, env = "LANDLINE_STATE", value_name = "DIR", global = true)]
+    ///
+    /// The variable LANDLINE_STATE names another default.
+    #[arg(long, value_name = "DIR", global = true)]
     pub(crate) state: Option<PathBuf>,
     /// Print JSON instead of text
     ///
@@ -30,6 +32,16 @@ pub(crate) struct Arguments {
     /// error, with code, message and status. Results that have no JSON form stay text.
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Show each step of a connection, with times
+    ///
+    /// Addresses, routes, keys and methods appear on standard error as they are tried.
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    /// Show what a bug report needs: release, settings and all steps
+    ///
+    /// No passwords, keys or invites are printed.
+    #[arg(long, global = true)]
+    pub(crate) debug: bool,
     /// Without a command, the commands are listed.
     #[command(subcommand)]
     pub(crate) command: Option<Command>,

@@ -46,6 +46,7 @@ const STATUSES: &[(u8, &[&str])] = &[
         &[
             "login-refused",
             "login-timeout",
+            "shut-out",
             "too-many-guesses",
             "invite-unknown",
             "invite-used",

@@ -15,12 +15,18 @@ use landline::{
     net::Target,
     password::Password,
     proto::login::UserName,
-    ssh_config::{self, HostConfig, IdentityAgent, Query},
+    ssh_config::{self, HostConfig, IdentityAgent, ProxyJump, Query},
 };
+use log::debug;
 use zeroize::Zeroizing;
 
 use crate::{
-    arguments::Access, context::Context, failure::Failure, passwords, terminal::shown_line, tofu,
+    arguments::Access,
+    context::Context,
+    failure::Failure,
+    passwords,
+    terminal::shown_line,
+    tofu::{Contact, FirstContact},
 };
 
 /// The usual key files, in ssh's order of preference.
@@ -49,9 +55,10 @@ pub(crate) async fn find_server(
     let target = rename_to_local(&access.with_port(target)?, access);
     let target = &client.pins().resolve_name(&target)?;
     let config = read_ssh_config(context, target)?;
-    let mut server = match find_known(client, target, &config) {
+    let sources = key_sources(context, client, &config);
+    let way = access.via_ssh.as_ref().or(config.proxy_jump.as_ref());
+    let (mut server, password) = match find_known(client, target, &config) {
         Err(Error::UnknownServer { .. }) => {
-            let way = access.via_ssh.as_ref().or(config.proxy_jump.as_ref());
             let is_jump_host = way.is_some_and(|way| way.is_last_hop(&target.host));
             // A server on the jump host itself is known by the name that ssh uses.
             let dialed = if is_jump_host {
@@ -60,21 +67,60 @@ pub(crate) async fn find_server(
                 replace_alias(target, &config)
             };
             let user = choose_user(target, &config)?;
-            tofu::pin_server(context, client, &dialed, user, access, way).await?
+            let may_use_key = access.identity.is_some() || !sources.find_all().keys.is_empty();
+            let contact = FirstContact {
+                target: &dialed,
+                user,
+                access,
+                way,
+                may_use_key,
+            };
+            match contact.make(context, client).await? {
+                Contact::Pinned(server) => (server, None),
+                Contact::ByPassword(server, password) => (server, Some(password)),
+            }
         }
-        found => found?,
+        found => (found?, None),
     };
+    let new_pin = password.is_some().then(|| server.clone());
     server.via = access
         .via_ssh
         .clone()
         .or(server.via)
         .or(config.proxy_jump.clone());
-    let method = choose_means(context, client, &server, &config, access).await?;
+    debug!("{}", describe_known(&server, new_pin.is_some()));
+    let asker = Arc::new(Asker {
+        context: context.clone(),
+        client: client.clone(),
+        server: server.clone(),
+        new_pin,
+        may_ask: access.identity.is_none(),
+        is_typed: passwords::is_typed(&context.environment, &access.password),
+    });
+    let method = match password {
+        Some(password) => by_password(password, asker),
+        None => choose_means(context, &server, &sources, access, asker)?,
+    };
     let credential = Credential::new(server.user.clone(), method);
     Ok((server, credential))
 }
 
-/// The target under the name by which this client knows it: with `--via-ssh`, `localhost` method
+/// What is known about a server, for `--verbose`.
+fn describe_known(server: &KnownServer, is_new: bool) -> String {
+    let trust = match (is_new, server.provisional) {
+        (true, _) => "not known yet",
+        (false, true) => "trusted on first use",
+        (false, false) => "known",
+    };
+    format!(
+        "the server {server}{} is {trust}, fingerprint {}; the user is {}",
+        describe_via(server),
+        server.fingerprint,
+        server.user
+    )
+}
+
+/// The target under the name by which this client knows it: with `--via-ssh`, `localhost` is
 /// the last jump host.
 fn rename_to_local(target: &Target, access: &Access) -> Target {
     let host = access.via_ssh.as_ref().map_or_else(
@@ -96,42 +142,32 @@ pub(crate) fn describe_via(server: &KnownServer) -> String {
 /// Chooses what to log in with: what the options name, else what is known to log in there, else all
 /// the keys there are.
 ///
-/// Questions are asked here, before there is a connection.
-async fn choose_means(
+/// A password is asked for here, before there is a connection.
+fn choose_means(
     context: &Context,
-    client: &Client,
     server: &KnownServer,
-    config: &HostConfig,
+    sources: &KeySources,
     access: &Access,
+    asker: Arc<Asker>,
 ) -> Result<AuthMethod, Failure> {
-    let asker = Arc::new(Asker {
-        context: context.clone(),
-        client: client.clone(),
-        server: server.clone(),
-        may_ask: access.identity.is_none(),
-        is_typed: passwords::is_typed(&context.environment, &access.password),
-    });
     let place = server.address().to_string();
     if access.identity.is_none() {
         let given = passwords::read_for_login(context, &access.password, &server.user, &place)?;
         if let Some(password) = given {
-            let password = PasswordPrompt::new(password, asker);
-            return Ok(AuthMethod::Password(Arc::new(password)));
+            return Ok(by_password(password, asker));
         }
         if let Some(secret) = &server.secret {
+            debug!("logging in with the secret in {}", secret.display());
             return Ok(AuthMethod::Secret(Arc::new(Secret::load(secret)?)));
         }
         // If the user cannot be asked, a key may still log in.
         if server.password
             && let Some(typed) = passwords::prompt_password(context, &server.user, &place)?
         {
-            return Ok(AuthMethod::Password(Arc::new(PasswordPrompt::new(
-                typed, asker,
-            ))));
+            return Ok(by_password(typed, asker));
         }
     }
-    let sources = key_sources(context, client, config);
-    let keys = choose_keys(context, &sources, server, access.identity.as_deref())?;
+    let (keys, is_expected) = choose_keys(context, sources, server, access.identity.as_deref())?;
     if keys.is_empty() {
         let typed = passwords::prompt_password(context, &server.user, &place)?;
         let typed = typed.ok_or_else(|| {
@@ -141,13 +177,17 @@ async fn choose_means(
                 Failure::no_key(format!("there is no key to log in to {place} with"))
             }
         })?;
-        return Ok(AuthMethod::Password(Arc::new(PasswordPrompt::new(
-            typed, asker,
-        ))));
+        return Ok(by_password(typed, asker));
     }
-    let keys = KeyCandidates::new(keys, asker);
-    keys.unlock().await?;
+    for key in &keys {
+        debug!("there is the key {} {key}", key.public().fingerprint());
+    }
+    let keys = KeyCandidates::new(keys, is_expected, asker);
     Ok(AuthMethod::Keys(Arc::new(keys)))
+}
+
+fn by_password(password: Password, asker: Arc<Asker>) -> AuthMethod {
+    AuthMethod::Password(Arc::new(PasswordPrompt::new(password, asker)))
 }
 
 /// Reads what ssh's configuration says about the host of `target`. Lines that are skipped are
@@ -176,7 +216,25 @@ pub(crate) fn read_ssh_config(context: &Context, target: &Target) -> Result<Host
     for what in &config.warnings {
         context.err.print(&shown_line(&format!("landline: {what}")));
     }
+    trace_ssh_config(&target.host, &config);
     Ok(config)
+}
+
+fn trace_ssh_config(host: &str, config: &HostConfig) {
+    let none = || "-".to_owned();
+    debug!(
+        "ssh's configuration of {host}: HostName {}, User {}, ProxyJump {}, IdentityFile {}",
+        config.host_name.clone().unwrap_or_else(none),
+        config.user.clone().unwrap_or_else(none),
+        config
+            .proxy_jump
+            .as_ref()
+            .map_or_else(none, ProxyJump::to_string),
+        config
+            .identity_files
+            .first()
+            .map_or_else(none, |file| file.display().to_string()),
+    );
 }
 
 /// Finds a known server by the name as written, else by the name that ssh's configuration gives.
@@ -265,18 +323,21 @@ pub(crate) fn key_sources(context: &Context, client: &Client, config: &HostConfi
 }
 
 /// The key that the user names, else the key that is known to log in there, else all keys, perhaps
-/// none.
+/// none; and whether the key is expected to log in.
 fn choose_keys(
     context: &Context,
     sources: &KeySources,
     server: &KnownServer,
     identity: Option<&Path>,
-) -> Result<Vec<Arc<UserKey>>, Failure> {
+) -> Result<(Vec<Arc<UserKey>>, bool), Failure> {
     if let Some(path) = identity {
-        return Ok(vec![Arc::new(sources.open_key(&make_absolute(path))?)]);
+        return Ok((
+            vec![Arc::new(sources.open_key(&make_absolute(path))?)],
+            true,
+        ));
     }
     if let Some(key) = sources.saved_key(server)? {
-        return Ok(vec![Arc::new(key)]);
+        return Ok((vec![Arc::new(key)], true));
     }
     let FoundKeys { keys, skipped } = sources.find_all();
     for what in skipped {
@@ -284,7 +345,7 @@ fn choose_keys(
             .err
             .print(&shown_line(&format!("landline: passed over: {what}")));
     }
-    Ok(keys)
+    Ok((keys, false))
 }
 
 /// The absolute path: a path that is saved must not depend on the working folder of this command.
@@ -297,15 +358,29 @@ struct Asker {
     context: Context,
     client: Client,
     server: KnownServer,
+    /// An unknown server, which is pinned once a password has proved it.
+    new_pin: Option<KnownServer>,
     /// False if the options name the key that must log in.
     may_ask: bool,
     /// Whether the password is typed, rather than read from a file or descriptor.
     is_typed: bool,
 }
 
+impl Asker {
+    fn print(&self, text: &str) {
+        self.context
+            .err
+            .print(&shown_line(&format!("landline: {text}")));
+    }
+}
+
 impl Prompter for Asker {
-    fn passphrase(&self, path: &Path) -> Result<Zeroizing<String>, Error> {
-        passwords::prompt_passphrase(&*self.context.prompter, path)
+    fn passphrase(&self, path: &Path, is_retry: bool) -> Result<Option<Zeroizing<String>>, Error> {
+        passwords::prompt_passphrase(&self.context, path, is_retry)
+    }
+
+    fn on_key_skipped(&self, reason: &Error) {
+        self.print(&format!("going on without a key: {reason}"));
     }
 
     fn on_key_accepted(&self, key: &UserKey) {
@@ -316,12 +391,18 @@ impl Prompter for Asker {
         }
     }
 
-    fn password(&self) -> Result<Option<Password>, Error> {
+    fn password(&self, refused: &Error) -> Result<Option<Password>, Error> {
         if !self.may_ask {
             return Ok(None);
         }
-        let place = self.server.address().to_string();
-        passwords::prompt_password(&self.context, &self.server.user, &place)
+        let (user, place) = (&self.server.user, self.server.address().to_string());
+        if self.is_typed && self.context.prompter.can_ask() {
+            self.print(&refused.to_string());
+            self.print(&format!(
+                "if {user} has a password there, type it now; Enter gives up"
+            ));
+        }
+        passwords::prompt_password(&self.context, user, &place)
     }
 
     fn retry_password(&self) -> Result<Option<Password>, Error> {
@@ -334,7 +415,14 @@ impl Prompter for Asker {
 
     fn on_password_accepted(&self) {
         // The next login then asks for the password at once. Without it the login still works.
-        if self.server.provisional || !self.server.password {
+        if let Some(new_pin) = self.new_pin.clone() {
+            let server = KnownServer {
+                password: true,
+                provisional: false,
+                ..new_pin
+            };
+            let _ = self.client.pins().trust_first(&server);
+        } else if self.server.provisional || !self.server.password {
             let _ = self.client.pins().remember_password(&self.server);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{ops::ControlFlow, path::PathBuf, process::ExitCode, sync::Arc};
 
-use landline::Client;
+use landline::{Client, Error};
 
 use crate::{
     environment::Environment,
@@ -48,6 +48,17 @@ impl Context {
     /// The state folder is unknown or cannot be used.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         Ok(Client::open(&self.client_state()?)?)
+    }
+
+    /// Checks that standard input can be read, for a command that needs it.
+    ///
+    /// # Errors
+    /// It is closed, or open for writing only.
+    pub(crate) fn check_input(&self) -> Result<(), Failure> {
+        let opened = self.input.open();
+        Ok(opened
+            .map(drop)
+            .map_err(|error| Error::io("standard input", &error))?)
     }
 
     /// The state folder of this user's client.

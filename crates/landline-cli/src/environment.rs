@@ -23,14 +23,14 @@ pub(crate) enum Environment {
 
 impl Environment {
     /// The state folder: `given`, else `$XDG_STATE_HOME/landline`, else
-    /// `~/.local/state/landline`.
+    /// `~/.local/state/landline`. `given` may begin with `~`.
     ///
     /// # Errors
     /// No folder is given and `HOME` is not set.
     pub(crate) fn state_folder(&self, given: Option<&Path>) -> Result<PathBuf, Failure> {
         if let Some(folder) = given {
             // A path that is saved must not depend on the working folder of this command.
-            return std::path::absolute(folder)
+            return std::path::absolute(self.expand_home(folder))
                 .map_err(|error| Failure::local(format!("the state folder: {error}")));
         }
         match (self.absolute_path("XDG_STATE_HOME"), self.home()) {
@@ -54,16 +54,24 @@ impl Environment {
             .or_else(|| self.home().map(|home| home.join(".config")))
     }
 
+    /// The path with the home in place of a `~` at its beginning, as a shell has it.
+    pub(crate) fn expand_home(&self, path: &Path) -> PathBuf {
+        match (path.strip_prefix("~"), self.home()) {
+            // Joining nothing would add a slash.
+            (Ok(rest), Some(home)) if rest == Path::new("") => home,
+            (Ok(rest), Some(home)) => home.join(rest),
+            _ => path.to_owned(),
+        }
+    }
+
     /// The value of a variable, if it is UTF-8.
     pub(crate) fn variable(&self, name: &str) -> Option<String> {
         self.raw(name).and_then(|value| value.into_string().ok())
     }
 
-    /// The path in a variable; an empty value counts as none.
+    /// The path in a variable.
     pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
-        self.raw(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
+        self.raw(name).map(PathBuf::from)
     }
 
     /// The absolute path in a variable.
@@ -78,8 +86,7 @@ impl Environment {
     pub(crate) fn language(&self) -> Language {
         let locale = ["LC_ALL", "LC_MESSAGES", "LANG"]
             .into_iter()
-            .filter_map(|name| self.variable(name))
-            .find(|locale| !locale.is_empty());
+            .find_map(|name| self.variable(name));
         Language::from_locale(&locale.unwrap_or_default())
     }
 
@@ -103,10 +110,12 @@ impl Environment {
             .unwrap_or_default()
     }
 
+    /// The value of a variable. One that is set to nothing counts as not set.
     fn raw(&self, name: &str) -> Option<OsString> {
-        match self {
+        let value = match self {
             Self::Process => env::var_os(name),
             Self::Fixed(variables) => variables.get(name).map(OsString::from),
-        }
+        };
+        value.filter(|value| !value.is_empty())
     }
 }

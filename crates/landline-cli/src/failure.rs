@@ -146,6 +146,11 @@ impl fmt::Display for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let what = match &error {
+            // The server speaks of the client's own network.
+            Error::Failed {
+                code: ErrorCode::ShutOut,
+                ..
+            } => error.to_string(),
             Error::Failed {
                 side: Side::There, ..
             } => format!("{error} (on the other side)"),
@@ -252,6 +257,9 @@ fn advice(error: &Error) -> Option<String> {
         Error::Control { .. } => {
             "if the server hangs, restart it; landline audit show and landline check work without it"
         }
+        Error::KeysRefused { .. } => {
+            "-i FILE chooses another key, --password logs in with a password, and a new invite registers a key"
+        }
         Error::Invite(_) => "copy the whole invite: landline://HOST:PORT/#FINGERPRINT.TOKEN",
         Error::Failed {
             cause: Some(cause),
@@ -265,6 +273,7 @@ fn advice(error: &Error) -> Option<String> {
             C::LoginRefused => {
                 "check the user name and the key: -i FILE chooses another key, --password logs in with a password"
             }
+            C::ShutOut => "it may have been another machine of the same network",
             C::TooManyGuesses => {
                 "an attacker may be guessing the password; log in with a key or secret instead"
             }

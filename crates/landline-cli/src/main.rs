@@ -8,11 +8,14 @@ mod codes;
 mod commands;
 mod connect;
 mod context;
+mod descriptor;
 mod environment;
 mod failure;
 mod help;
 mod hidden;
+mod inherited;
 mod interruptible;
+mod listen_address;
 mod local_admin;
 mod packaging;
 mod passwords;
@@ -26,6 +29,7 @@ mod terminal;
 #[cfg(test)]
 mod test_context;
 mod tofu;
+mod trace;
 
 use std::{
     env,
@@ -51,7 +55,7 @@ const CLEAN_UP_TIME: Duration = Duration::from_secs(2);
 const BLOCKING_THREADS_MAX: usize = 4096;
 
 fn main() -> ExitCode {
-    signals::survive_size_limit();
+    inherited::normalize();
     let mut context = Context::of_process();
     let done = run(&mut context, env::args_os().collect());
     signals::restore_now();
@@ -75,6 +79,8 @@ fn run(context: &mut Context, words: Vec<OsString>) -> Result<ExitStatus, Failur
     let Arguments {
         state,
         json,
+        verbose,
+        debug,
         command,
     } = match Arguments::try_parse_from(words) {
         Ok(arguments) => arguments,
@@ -83,8 +89,9 @@ fn run(context: &mut Context, words: Vec<OsString>) -> Result<ExitStatus, Failur
         }
         Err(error) => error.exit(),
     };
-    context.state = state;
+    context.state = state.or_else(|| context.environment.path("LANDLINE_STATE"));
     context.json = json;
+    trace::start(context, verbose, debug);
     let Some(command) = command else {
         context.out.print(&help::overview());
         return Ok(ExitStatus::SUCCESS);
@@ -103,6 +110,7 @@ fn asks_for_json(words: &[OsString]) -> bool {
 }
 
 fn run_async(context: &Context, command: Command) -> Result<ExitStatus, Failure> {
+    inherited::check_descriptor_limit()?;
     let runtime = runtime::Builder::new_multi_thread()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()

@@ -35,7 +35,7 @@ pub(crate) fn choose_key(
     let sources = connect::key_sources(context, client, &config);
     let key = sources.open_key(&connect::make_absolute(path))?;
     if let (true, Some(path)) = (key.is_locked(), key.path()) {
-        key.unlock(&passwords::prompt_passphrase(&*context.prompter, path)?)?;
+        key.unlock_by_asking(|is_retry| passwords::prompt_passphrase(context, path, is_retry))?;
     }
     Ok(Arc::new(key))
 }

@@ -15,9 +15,14 @@ use landline::{
     paths::{local, user_id},
 };
 use serde_json::{Value, json};
-use toml_edit::{Document, Item};
+use toml_edit::{Document, Item, TomlError};
 
-use crate::{arguments::parse_seconds, environment::Environment, failure::Failure};
+use crate::{
+    arguments::parse_seconds,
+    environment::Environment,
+    failure::Failure,
+    listen_address::{ListenAddress, ListenAddressError},
+};
 
 /// The folder with the configuration files of the whole machine.
 const SYSTEM_FOLDER: &str = "/etc/landline";
@@ -27,9 +32,9 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 const DRAIN_SECONDS: u64 = 30;
 /// How long a session whose connection was lost waits for its client, in seconds.
 const SESSION_LINGER_SECONDS: u64 = 600;
-/// Bytes of one MiB.
 /// How many files the audit log consists of.
 const AUDIT_FILES: u64 = 16;
+/// Bytes of one MiB.
 const MIB: u64 = 1 << 20;
 
 /// Every setting and its variable.
@@ -52,13 +57,14 @@ const NAMES: [(&str, &str); 10] = [
 pub(crate) struct ServeSettings {
     /// Read the settings from FILE
     ///
-    /// The default is landline/server.toml in $XDG_CONFIG_HOME or ~/.config, else
-    /// /etc/landline/server.toml.
-    #[arg(long, env = "LANDLINE_CONFIG", value_name = "FILE")]
+    /// The default is the file that LANDLINE_CONFIG names, else landline/server.toml in
+    /// $XDG_CONFIG_HOME or ~/.config, else /etc/landline/server.toml.
+    #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Address to listen on [default: port 5263 on all addresses]
     ///
-    /// Port 0 takes a free port.
+    /// The address or the port may be left out: 127.0.0.1, 5999 or :5999. Port 0 takes a free
+    /// port.
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<String>,
     /// Name of this machine in invites [default: all its addresses]
@@ -113,8 +119,8 @@ impl fmt::Display for Origin {
 /// The settings that `serve` runs with.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// The address to listen on; `None` for the default port on all addresses.
-    pub(crate) listen: Option<String>,
+    /// The address to listen on, if one was given.
+    pub(crate) listen: Option<ListenAddress>,
     /// The name of this machine in invites.
     pub(crate) public_name: Option<String>,
     /// The state folder.
@@ -189,7 +195,7 @@ impl Settings {
         };
         flag("listen", flags.listen.clone());
         flag("public_name", flags.public_name.clone());
-        // clap reads the variable together with the flag.
+        // `state` may come from the variable.
         let own_state = state.map(|path| path.display().to_string());
         flag(
             "state",
@@ -213,7 +219,6 @@ impl Settings {
         file: Option<PathBuf>,
         given: BTreeMap<&'static str, Given>,
     ) -> Result<Self, Failure> {
-        let text = |name: &str| given.get(name).map(|given| given.text.clone());
         let drain = parse_number(&given, "drain", 0..=86_400)?.unwrap_or(DRAIN_SECONDS);
         let session_linger =
             parse_number(&given, "session_linger", 0..=86_400)?.unwrap_or(SESSION_LINGER_SECONDS);
@@ -233,7 +238,7 @@ impl Settings {
             })?,
         };
         Ok(Self {
-            listen: text("listen"),
+            listen: parse_listen(&given)?,
             public_name: parse_host(&given, "public_name")?,
             state: match parse_folder(environment, &given, "state")? {
                 Some(state) => state,
@@ -254,7 +259,7 @@ impl Settings {
     /// Every setting with its value and the source of the value.
     pub(crate) fn rows(&self) -> Vec<(&'static str, Value, String)> {
         let value = |name: &str| match name {
-            "listen" => json!(self.listen),
+            "listen" => json!(self.text("listen")),
             "public_name" => json!(self.public_name),
             "state" => json!(self.state.display().to_string()),
             "home" => json!(self.home.display().to_string()),
@@ -269,6 +274,11 @@ impl Settings {
             .iter()
             .map(|(name, _)| (*name, value(name), self.origin(name)))
             .collect()
+    }
+
+    /// A setting's value as it was given.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.given.get(name).map(|given| given.text.as_str())
     }
 
     /// The source of a setting's value.
@@ -286,10 +296,12 @@ pub(crate) fn variables() -> impl Iterator<Item = &'static str> {
         .chain(["LANDLINE_CONFIG"])
 }
 
-/// The file to read: the one of `--config`, else the user's own, else the machine's.
+/// The file to read: the one of `--config` or LANDLINE_CONFIG, else the user's own, else the
+/// machine's.
 fn find_file(environment: &Environment, named: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
-    if let Some(named) = named {
-        return std::path::absolute(named)
+    let named = named.map(Path::to_owned);
+    if let Some(named) = named.or_else(|| environment.path("LANDLINE_CONFIG")) {
+        return std::path::absolute(environment.expand_home(&named))
             .map(Some)
             .map_err(|error| Failure::settings(error.to_string()));
     }
@@ -312,8 +324,10 @@ fn read_file(path: &Path, user_id: u32) -> Result<BTreeMap<&'static str, Given>,
         .map_err(|error| Failure::settings(format!("{shown}: {error}")))?;
     let text = String::from_utf8(bytes)
         .map_err(|_| Failure::settings(format!("{shown}: is not UTF-8")))?;
-    let document = Document::parse(text.as_str())
-        .map_err(|error| Failure::settings(format!("{shown}: {error}")))?;
+    let document = Document::parse(text.as_str()).map_err(|error| {
+        Failure::settings(format!("{shown} {}", describe_toml(&text, &error)))
+            .with_advice("a text needs quotes: listen = \"127.0.0.1:5263\"")
+    })?;
     let mut given = BTreeMap::new();
     for (key, item) in document.iter() {
         let at = document
@@ -321,8 +335,7 @@ fn read_file(path: &Path, user_id: u32) -> Result<BTreeMap<&'static str, Given>,
             .key(key)
             .and_then(|key| key.span())
             .map_or(0, |span| span.start);
-        let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
-        let from = Origin::File(path.to_owned(), line);
+        let from = Origin::File(path.to_owned(), line_number(&text, at));
         let Some((name, _)) = NAMES.iter().find(|(name, _)| *name == key) else {
             let names = NAMES.map(|(name, _)| name).join(", ");
             return Err(Failure::settings(format!(
@@ -343,11 +356,36 @@ fn read_file(path: &Path, user_id: u32) -> Result<BTreeMap<&'static str, Given>,
     Ok(given)
 }
 
+/// Describes what is wrong with a TOML text, in one line: where, what stands there, and why.
+pub(crate) fn describe_toml(text: &str, error: &TomlError) -> String {
+    let at = error.span().map_or(0, |span| span.start);
+    let number = line_number(text, at);
+    let line = text.lines().nth(number - 1).unwrap_or_default().trim();
+    let problem = error.message().trim().replace('\n', ", ");
+    format!("line {number}: {line:?}: {problem}")
+}
+
+/// The number of the line with the byte at `at`, from 1.
+fn line_number(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+}
+
 fn reject(name: &str, given: &Given, wanted: &str) -> Failure {
     Failure::settings(format!(
         "{} = {:?} ({}): {wanted} is needed",
         name, given.text, given.from
     ))
+}
+
+fn parse_listen(given: &BTreeMap<&'static str, Given>) -> Result<Option<ListenAddress>, Failure> {
+    let Some(given) = given.get("listen") else {
+        return Ok(None);
+    };
+    let wanted = "an address with a port, such as 127.0.0.1:5263 or [::1]:5263, or one of the two,";
+    let address = given.text.parse();
+    address
+        .map(Some)
+        .map_err(|ListenAddressError| reject("listen", given, wanted))
 }
 
 /// A host's name or address, without user and port.
@@ -407,17 +445,18 @@ fn parse_folder(
     let Some(given) = given.get(name) else {
         return Ok(None);
     };
+    let folder = environment.expand_home(Path::new(&given.text));
     // Only a flag is relative to the working folder of this command.
-    match std::path::absolute(&given.text) {
-        Ok(path)
-            if matches!(given.from, Origin::Flag(_)) || Path::new(&given.text).is_absolute() =>
-        {
-            Ok(Some(path))
+    match std::path::absolute(&folder) {
+        Ok(path) if matches!(given.from, Origin::Flag(_)) || folder.is_absolute() => Ok(Some(path)),
+        _ if given.from == Origin::Variable("LANDLINE_STATE") => {
+            environment.state_folder(Some(&folder)).map(Some)
         }
-        _ if given.from == Origin::Variable("LANDLINE_STATE") => environment
-            .state_folder(Some(Path::new(&given.text)))
-            .map(Some),
-        _ => Err(reject(name, given, "an absolute path")),
+        _ => Err(reject(
+            name,
+            given,
+            "an absolute path, or one that begins with ~/",
+        )),
     }
 }
 

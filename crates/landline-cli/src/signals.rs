@@ -17,11 +17,11 @@ use tokio::{
     sync::{Notify, mpsc},
 };
 
-use crate::failure::Failure;
+use crate::{failure::Failure, inherited};
 
 /// Completes at the first SIGINT, SIGTERM or SIGHUP, so that a command can clean up.
 ///
-/// The second signal ends the process at once.
+/// The second signal ends the process at once. Ignored signals stay ignored, for nohup(1).
 ///
 /// # Errors
 /// The signals cannot be received.
@@ -31,16 +31,6 @@ pub(crate) fn stop() -> Result<impl Future<Output = ()>, Failure> {
         SignalKind::terminate(),
         SignalKind::hangup(),
     ])
-}
-
-/// Lets a write beyond the size limit for files (`ulimit -f`) fail, instead of ending the process.
-///
-/// A handler, unlike `SIG_IGN`, is not passed on to other programs.
-pub(crate) fn survive_size_limit() {
-    extern "C" fn nothing(_: libc::c_int) {}
-    let handler: extern "C" fn(libc::c_int) = nothing;
-    // SAFETY: the handler does nothing, so it may run at any time.
-    unsafe { libc::signal(libc::SIGXFSZ, handler as libc::sighandler_t) };
 }
 
 /// The terminal and its modes before a hidden prompt.
@@ -163,14 +153,15 @@ pub(crate) fn restoring_terminal<T>(terminal: OwnedFd, work: impl FnOnce() -> T)
 /// # Errors
 /// As [`stop`].
 pub(crate) fn stop_and_reload() -> Result<(impl Future<Output = ()>, Arc<Notify>), Failure> {
-    let mut hang_up = receive(SignalKind::hangup())?;
     let reload = Arc::new(Notify::new());
-    let notice = reload.clone();
-    tokio::spawn(async move {
-        while hang_up.recv().await.is_some() {
-            notice.notify_one();
-        }
-    });
+    if let Some(mut hang_up) = receive(SignalKind::hangup())? {
+        let notice = reload.clone();
+        tokio::spawn(async move {
+            while hang_up.recv().await.is_some() {
+                notice.notify_one();
+            }
+        });
+    }
     Ok((
         first_of([SignalKind::interrupt(), SignalKind::terminate()])?,
         reload,
@@ -180,12 +171,17 @@ pub(crate) fn stop_and_reload() -> Result<(impl Future<Output = ()>, Arc<Notify>
 fn first_of<const N: usize>(kinds: [SignalKind; N]) -> Result<impl Future<Output = ()>, Failure> {
     let (sender, mut received) = mpsc::channel(1);
     for kind in kinds {
-        let (mut of_this_kind, sender) = (receive(kind)?, sender.clone());
+        let Some(mut of_this_kind) = receive(kind)? else {
+            continue;
+        };
+        let sender = sender.clone();
         tokio::spawn(async move {
             while of_this_kind.recv().await.is_some() && sender.send(()).await.is_ok() {}
         });
     }
     Ok(async move {
+        // Keeps the channel open where every signal is ignored.
+        let _sender = sender;
         received.recv().await;
         tokio::spawn(async move {
             received.recv().await;
@@ -196,8 +192,13 @@ fn first_of<const N: usize>(kinds: [SignalKind; N]) -> Result<impl Future<Output
     })
 }
 
-fn receive(kind: SignalKind) -> Result<Signal, Failure> {
+/// `None` if this process was started with the signal ignored.
+fn receive(kind: SignalKind) -> Result<Option<Signal>, Failure> {
+    if inherited::is_ignored(kind.as_raw_value()) {
+        return Ok(None);
+    }
     signal(kind)
+        .map(Some)
         .map_err(|error: io::Error| Failure::local(format!("signals cannot be received: {error}")))
 }
 
@@ -224,7 +225,10 @@ pub(crate) fn stop_forking(stopper: Stopper) {
     }
     let _ = PARENT.set((std::process::id(), stopper));
     let handler: extern "C" fn(libc::c_int) = handle;
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+    let ours = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP]
+        .into_iter()
+        .filter(|signal| !inherited::is_ignored(*signal));
+    for signal in ours {
         // SAFETY: the handler only makes system calls and reads `PARENT`, which is already set.
         unsafe { libc::signal(signal, handler as libc::sighandler_t) };
     }

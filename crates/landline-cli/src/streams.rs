@@ -2,13 +2,11 @@
 
 use std::{
     io::{self, IsTerminal, Read, Write},
-    os::fd::AsFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use landline::paths::File;
-
 use crate::{
+    descriptor::Descriptor,
     interruptible::{Interrupter, Interruptible},
     terminal::{escape_json, shown},
 };
@@ -27,12 +25,12 @@ struct Shared {
 impl OutputStream {
     /// Standard output, for results.
     pub(crate) fn stdout() -> Self {
-        Self::new(Box::new(io::stdout()), io::stdout().is_terminal())
+        Self::new(Box::new(Descriptor::new(1)), io::stdout().is_terminal())
     }
 
     /// Standard error, for messages to people.
     pub(crate) fn stderr() -> Self {
-        Self::new(Box::new(io::stderr()), io::stderr().is_terminal())
+        Self::new(Box::new(Descriptor::new(2)), io::stderr().is_terminal())
     }
 
     pub(crate) fn new(writer: Box<dyn Write + Send>, is_terminal: bool) -> Self {
@@ -150,10 +148,10 @@ impl InputStream {
     /// a child process, is to get.
     ///
     /// # Errors
-    /// The system's error, such as too many open files.
+    /// Standard input is closed or open for writing only.
     pub(crate) fn open(&self) -> io::Result<Box<dyn Read + Send>> {
         match &self.0 {
-            Source::Stdin => Ok(Box::new(open_stdin()?)),
+            Source::Stdin => Ok(Box::new(Descriptor::readable(0)?)),
             #[cfg(test)]
             Source::Bytes(bytes) => Ok(Box::new(io::Cursor::new(bytes.clone()))),
         }
@@ -168,17 +166,13 @@ impl InputStream {
     ) -> io::Result<(Box<dyn Read + Send>, Option<Interrupter>)> {
         match &self.0 {
             Source::Stdin => {
-                let (input, interrupter) = Interruptible::new(open_stdin()?)?;
+                let (input, interrupter) = Interruptible::new(Descriptor::readable(0)?)?;
                 Ok((Box::new(input), Some(interrupter)))
             }
             #[cfg(test)]
             Source::Bytes(_) => Ok((self.open()?, None)),
         }
     }
-}
-
-fn open_stdin() -> io::Result<File> {
-    Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
 }
 
 /// Reads a line and not a byte more; `None` at the end of the input.

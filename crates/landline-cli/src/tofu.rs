@@ -1,4 +1,4 @@
-//! Trust on first use: fetches the fingerprint of an unknown server and asks the user about it.
+//! First contact with a server: its password proves it, or the user compares its fingerprint.
 
 use std::sync::Arc;
 
@@ -7,82 +7,141 @@ use landline::{
     crypto::Fingerprint,
     login::KnownServer,
     net::{HostPort, Target},
+    password::Password,
     proto::{DEFAULT_PORT, login::UserName},
     ssh_config::ProxyJump,
 };
+use log::debug;
 
 use crate::{
-    arguments::Access, context::Context, failure::Failure, prompter::Prompter, terminal::shown_line,
+    arguments::Access, context::Context, failure::Failure, passwords, prompter::Prompter,
+    terminal::shown_line,
 };
 
 /// Questions until an answer that is neither yes, no nor a fingerprint counts as no.
 const QUESTIONS_MAX: usize = 3;
 
-/// Fetches the fingerprint of `target` and pins it if the user, or `--accept-new`, accepts it.
-///
-/// If the fingerprint is that of a known machine, `target` becomes another address of it. Without
-/// `user`, the machine's user or the local user logs in.
-///
-/// The connection that fetches it ends before the question: a person may take minutes. `way` is how
-/// the server is reached; it is saved if `--via-ssh` gave it.
-///
-/// # Errors
-/// The user cannot be asked or does not accept; the server cannot be reached; the pins cannot be
-/// used.
-pub(crate) async fn pin_server(
-    context: &Context,
-    client: &Client,
-    target: &Target,
-    user: Option<UserName>,
-    access: &Access,
-    way: Option<&ProxyJump>,
-) -> Result<KnownServer, Failure> {
-    let may_accept = access.accept_new || context.prompter.can_ask();
-    let unknown = || Error::UnknownServer {
-        address: target.to_string(),
-    };
-    // Fail on unusable pins before the user answers a question.
-    let known = client.pins().all()?;
-    if !may_accept && known.is_empty() {
-        return Err(unknown().into());
-    }
-    let address = HostPort {
-        host: target.host.clone(),
-        port: target.port.unwrap_or(DEFAULT_PORT),
-    };
-    let fingerprint = match client::fingerprint(&address, way).await {
-        Err(_) if !may_accept => return Err(unknown().into()),
-        found => found?,
-    };
-    let same = known
-        .into_iter()
-        .filter(|known| known.fingerprint == fingerprint);
-    if let Some(machine) = same.max_by_key(|known| known.name.is_some()) {
-        let server = add_address(context, &machine, address, user, access).await?;
+/// The first contact with a server that this client does not know.
+pub(crate) struct FirstContact<'a> {
+    pub(crate) target: &'a Target,
+    /// The user to log in as; otherwise the known machine's user, or the local user.
+    pub(crate) user: Option<UserName>,
+    pub(crate) access: &'a Access,
+    /// How the server is reached; it is saved if `--via-ssh` gave it.
+    pub(crate) way: Option<&'a ProxyJump>,
+    /// Whether there is a key to log in with.
+    pub(crate) may_use_key: bool,
+}
+
+/// What came of a first contact.
+pub(crate) enum Contact {
+    /// The server is known from now on.
+    Pinned(KnownServer),
+    /// The server is unknown. A login with this password proves it, because only the server of the
+    /// password can answer.
+    ByPassword(KnownServer, Password),
+}
+
+impl FirstContact<'_> {
+    /// Fetches the fingerprint, and asks the user for the password or about the fingerprint.
+    ///
+    /// If the fingerprint is that of a known machine, the target becomes another address of it.
+    ///
+    /// The connection that fetches it ends before the question: a person may take minutes.
+    ///
+    /// # Errors
+    /// The user cannot be asked or does not accept; the server cannot be reached; the pins cannot
+    /// be used.
+    pub(crate) async fn make(self, context: &Context, client: &Client) -> Result<Contact, Failure> {
+        let Self {
+            target,
+            user,
+            access,
+            way,
+            may_use_key,
+        } = self;
+        let has_password = passwords::is_named(&context.environment, &access.password);
+        let may_accept = access.accept_new || has_password || context.prompter.can_ask();
+        let unknown = || Error::UnknownServer {
+            address: target.to_string(),
+        };
+        // Fail on unusable pins before the user answers a question.
+        let known = client.pins().all()?;
+        if !may_accept && known.is_empty() {
+            return Err(unknown().into());
+        }
+        let address = HostPort {
+            host: target.host.clone(),
+            port: target.port.unwrap_or(DEFAULT_PORT),
+        };
+        debug!("{address} is not known; fetching its fingerprint");
+        let fingerprint = match client::fingerprint(&address, way).await {
+            Err(_) if !may_accept => return Err(unknown().into()),
+            found => found?,
+        };
+        debug!("{address} has the fingerprint {fingerprint}");
+        let same = known
+            .into_iter()
+            .filter(|known| known.fingerprint == fingerprint);
+        if let Some(machine) = same.max_by_key(|known| known.name.is_some()) {
+            let server = add_address(context, &machine, address, user, access).await?;
+            client.pins().trust_first(&server)?;
+            return Ok(Contact::Pinned(server));
+        }
+        if !may_accept {
+            return Err(unknown().into());
+        }
+        let user = match user {
+            Some(user) => user,
+            None => context.environment.user("user@host")?,
+        };
+        let mut server = KnownServer::new(address, fingerprint, user);
+        server.via = access.via_ssh.clone();
+        server.provisional = true;
+        if access.accept_new {
+            context.err.print(&shown_line(&format!(
+                "landline: {} is trusted on first use, as --accept-new says; its fingerprint is {fingerprint}",
+                server.address()
+            )));
+        } else {
+            if access.identity.is_none()
+                && let Some(password) = read_password(context, &server, access, may_use_key)?
+            {
+                return Ok(Contact::ByPassword(server, password));
+            }
+            let question = question_about(&server);
+            server.provisional = confirm(context.prompter.clone(), &server, question).await?;
+        }
         client.pins().trust_first(&server)?;
-        return Ok(server);
+        Ok(Contact::Pinned(server))
     }
-    if !may_accept {
-        return Err(unknown().into());
-    }
-    let user = match user {
-        Some(user) => user,
-        None => context.environment.user("user@host")?,
-    };
-    let mut server = KnownServer::new(address, fingerprint, user);
-    server.via = access.via_ssh.clone();
-    server.provisional = if access.accept_new {
+}
+
+/// The password for an unknown server; `None` to log in with a key.
+fn read_password(
+    context: &Context,
+    server: &KnownServer,
+    access: &Access,
+    may_use_key: bool,
+) -> Result<Option<Password>, Failure> {
+    let (user, place) = (&server.user, server.address().to_string());
+    if passwords::is_typed(&context.environment, &access.password) {
         context.err.print(&shown_line(&format!(
-            "landline: {} is trusted on first use, as --accept-new says; its fingerprint is {fingerprint}",
-            server.address()
+            "landline: {place} is not known here; the right password proves the server"
         )));
-        true
-    } else {
-        let question = question_about(&server);
-        confirm(context.prompter.clone(), &server, question).await?
-    };
-    client.pins().trust_first(&server)?;
-    Ok(server)
+    }
+    if let Some(password) = passwords::read_for_login(context, &access.password, user, &place)? {
+        return Ok(Some(password));
+    }
+    if may_use_key {
+        return Ok(passwords::prompt_password_or_key(context, user, &place)?);
+    }
+    let typed = passwords::prompt_password(context, user, &place)?;
+    typed.map(Some).ok_or_else(|| {
+        Failure::no_key(format!(
+            "there is no key to log in to {place} with, and no password was typed"
+        ))
+    })
 }
 
 /// The entry for another `address` of a known machine, if the user or `--accept-new` accepts it.
@@ -115,7 +174,7 @@ async fn add_address(
     } else if context.prompter.can_ask() {
         let question = format!(
             "{address} is not known here. Its fingerprint is that of {machine}:\n  {fingerprint}\n\
-             Is it the same machine? Answer yes or no: "
+             Remember {address} as another address of that machine? Answer yes or no: "
         );
         server.provisional &= confirm(context.prompter.clone(), &server, question).await?;
     } else {
@@ -147,7 +206,7 @@ async fn confirm(
         Answer::No => Err(Failure::of_server(
             "not-trusted",
             "aborted: the server is not trusted".into(),
-            "the connection was closed, and nothing was sent to the server",
+            "the connection was closed, and no login was sent to the server",
         )),
         Answer::Different => {
             let what = format!(
@@ -165,7 +224,7 @@ async fn confirm(
 fn question_about(server: &KnownServer) -> String {
     format!(
         "{} is not known here. Its fingerprint is\n  {}\nIts owner sees it where it is served \
-         (landline serve). Is it the right one? Answer yes, no, or\nthe fingerprint that you were told: ",
+         (landline serve). Do you trust it? Answer yes, no, or\nthe fingerprint that you were told: ",
         server.address(),
         server.fingerprint
     )
@@ -190,10 +249,15 @@ fn ask(prompter: &dyn Prompter, mut question: String, fingerprint: Fingerprint) 
         match answer.trim() {
             "yes" => return Answer::Yes,
             "no" => return Answer::No,
-            typed => match typed.parse::<Fingerprint>() {
+            typed => match Fingerprint::from_typed(typed) {
                 Ok(typed) if typed == fingerprint => return Answer::Same,
                 Ok(_) => return Answer::Different,
-                Err(_) => question = "Please answer yes, no, or the fingerprint: ".to_owned(),
+                Err(_) => {
+                    question =
+                        "This is the question whether you trust the server, and no password is \
+                                needed here.\nPlease answer yes, no, or the fingerprint: "
+                            .to_owned();
+                }
             },
         }
     }

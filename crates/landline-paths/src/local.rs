@@ -1,6 +1,11 @@
 //! Paths that the user of this process named, opened with that user's authority.
 
-use std::{io, path::Path};
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
 
 use super::{Destination, SourceFile, platform, private::read_all, resolve::resolve};
 use crate::{Error, ErrorKind};
@@ -116,19 +121,23 @@ pub fn is_folder(path: &Path) -> bool {
 }
 
 /// The path of a folder without links and dots; `None` if it cannot be found out.
-pub fn resolve_folder(path: &Path) -> Option<std::path::PathBuf> {
+pub fn resolve_folder(path: &Path) -> Option<PathBuf> {
     path.canonicalize().ok()
 }
 
-/// Duplicates a descriptor that this process was started with.
+/// Appends to a file, which is created with mode 0600 if there is none.
 ///
-/// Both share one position, so bytes read from the copy are gone for other readers. A read blocks
-/// until a writer sends something.
+/// The file is opened each time, so it may be renamed meanwhile.
 ///
 /// # Errors
-/// The system's error, such as `EBADF` if the descriptor is not open.
-pub fn duplicate_descriptor(number: u32) -> io::Result<std::fs::File> {
-    platform::duplicate(number)
+/// The system's error.
+pub fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = std::fs::File::options()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(bytes)
 }
 
 /// Opens the controlling terminal, wherever the standard streams lead.

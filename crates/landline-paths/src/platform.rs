@@ -470,18 +470,6 @@ pub(super) fn start_write_back(file: &File, offset: u64, length: u64) {
     let _ = (file, offset, length);
 }
 
-/// Duplicates a descriptor. Both share one position.
-pub(super) fn duplicate(number: u32) -> io::Result<File> {
-    let number = i32::try_from(number).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
-    // SAFETY: the call takes no pointers, and returns an error if the descriptor is not open.
-    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) };
-    if copy < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call above returned this descriptor, and nothing else owns it.
-    Ok(unsafe { File::from_raw_fd(copy) })
-}
-
 #[cfg(target_os = "linux")]
 pub(super) use inotify::Watch;
 #[cfg(not(target_os = "linux"))]

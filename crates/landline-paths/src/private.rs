@@ -55,8 +55,10 @@ impl PrivateFolder {
     /// # Errors
     /// As [`open_or_create`](Self::open_or_create).
     pub fn open_existing(path: &Path) -> Result<Option<Self>, Error> {
+        use io::ErrorKind::{NotADirectory, NotFound};
         match path.symlink_metadata() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // A home may be `/dev/null`.
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(None),
             _ => Self::open(path).map(Some),
         }
     }

@@ -65,6 +65,8 @@ codes! {
     OpenTimeout = "open-timeout", Peer;
     /// User, key or signature not accepted.
     LoginRefused = "login-refused", Peer;
+    /// Too many rejected logins from the client's network, which has to wait.
+    ShutOut = "shut-out", Peer;
     /// Too many attempts at the account's password; the password was not checked.
     TooManyGuesses = "too-many-guesses", Peer;
     /// No such invite.

@@ -115,11 +115,12 @@ pub struct Keys {
 }
 message!(Keys = "keys");
 
-/// The key that the server chose. It does not reveal whether any of the keys is valid.
+/// The key that the server chose.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Choice {
-    /// The key's index in [`Keys::keys`], from 0.
-    pub key: u64,
+    /// The key's index in [`Keys::keys`], from 0; `None` if none of them logs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<u64>,
 }
 message!(Choice = "choice");
 

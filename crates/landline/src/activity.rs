@@ -85,7 +85,7 @@ pub enum Activity {
     Refused {
         /// The address of the client.
         peer: SocketAddr,
-        /// A code of the protocol, or `tls`, `lost`, `evicted` or `shut-out`.
+        /// A code of the protocol, or `tls`, `lost` or `evicted`.
         code: String,
         /// The user that the client claimed to be, without proof.
         #[serde(skip_serializing_if = "Option::is_none")]

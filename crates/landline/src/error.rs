@@ -107,6 +107,12 @@ pub enum Error {
     /// A login is refused here. The peer hears only that it is; this says why, for the log.
     #[error("login refused: {0}")]
     LoginRefused(String),
+    /// A login is refused here, and was no guess. The peer hears only that it is refused.
+    ///
+    /// An attach secret cannot be guessed, and a client whose session was ended may not know that
+    /// yet. A client that asks which of its keys is accepted has sent no proof.
+    #[error("login refused: {0}")]
+    RefusedNoGuess(String),
     /// Another server uses the state folder.
     #[error("{path}: another server uses this state folder")]
     InUse {
@@ -159,6 +165,12 @@ pub enum Error {
     KeyLocked {
         /// Which.
         path: String,
+    },
+    /// The server accepts none of the keys for this user.
+    #[error("the server accepts none of the keys: {}", .keys.join(", "))]
+    KeysRefused {
+        /// The fingerprints of the keys, and where they are.
+        keys: Vec<String>,
     },
     /// The agent with the keys cannot be used.
     #[error("the agent at {socket}: {problem}")]
@@ -258,7 +270,7 @@ impl Error {
                 message,
                 cause,
             } => Some(ErrorMessage::new(*code, message).with_cause(*cause)),
-            Self::LoginRefused(_) => Some(ErrorMessage::new(
+            Self::LoginRefused(_) | Self::RefusedNoGuess(_) => Some(ErrorMessage::new(
                 ErrorCode::LoginRefused,
                 "user, key or signature not accepted",
             )),
@@ -277,7 +289,9 @@ impl Error {
         match self {
             Self::Failed { code, .. } => code.as_str(),
             Self::Protocol(error) => error.code().as_str(),
-            Self::LoginRefused(_) => ErrorCode::LoginRefused.as_str(),
+            Self::LoginRefused(_) | Self::RefusedNoGuess(_) | Self::KeysRefused { .. } => {
+                ErrorCode::LoginRefused.as_str()
+            }
             Self::State { .. } => ErrorCode::State.as_str(),
             Self::InUse { .. } => "in-use",
             Self::Connect { .. } => "connect",

@@ -39,7 +39,7 @@ impl Run for Config {
             };
             context
                 .out
-                .print(&shown_line(&format!("{name:<15} {value:<40} {from}")));
+                .print(&shown_line(&format!("{name:<18} {value:<40} {from}")));
         }
         if settings.file.is_none() {
             context.out.print(

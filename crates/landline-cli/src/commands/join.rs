@@ -189,5 +189,10 @@ fn read_invite(context: &Context) -> Result<Zeroizing<String>, Failure> {
         .open()
         .and_then(|input| read(input, &mut text))
         .map_err(|error| Failure::local(format!("standard input: {error}")))?;
+    if text.trim().is_empty() {
+        return Err(Failure::usage(
+            "standard input is empty; an invite is needed",
+        ));
+    }
     Ok(text)
 }

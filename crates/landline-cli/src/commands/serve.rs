@@ -1,10 +1,11 @@
 //! `landline serve`: runs the server on this machine.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     ops::ControlFlow,
+    path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use clap::Args;
@@ -14,8 +15,8 @@ use landline::{
     login::Invite,
     net::tcp::raise_descriptor_limit,
     paths::local,
-    proto::DEFAULT_PORT,
     rights::read_rules,
+    server::check_unused,
 };
 use landline_socketserver::Bind;
 use tokio::{
@@ -27,10 +28,11 @@ use crate::{
     addresses,
     context::{Context, ExitStatus, Run},
     failure::Failure,
+    listen_address::ListenAddress,
     service_manager,
     settings::{ServeSettings, Settings},
     signals,
-    terminal::shown_line,
+    terminal::{moment, shown_line},
 };
 
 /// The default limit of connections, if the system allows enough descriptors.
@@ -53,6 +55,9 @@ const END_TIME: Duration = Duration::from_secs(30);
 pub(crate) struct Serve {
     #[command(flatten)]
     settings: ServeSettings,
+    /// Append what happens to FILE, with times, instead of printing it
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
     /// Check whether all settings can be used, and exit
     #[arg(long)]
     check_config: bool,
@@ -73,11 +78,15 @@ impl Run for Serve {
 
     async fn run(mut self, context: &Context) -> Result<ExitStatus, Failure> {
         return_large_memory();
+        let log = self.log.clone().map(ActivityLog::new).transpose()?;
         let done = match self.handed_over.take().transpose() {
-            Ok(handed_over) => serve(context, self, handed_over).await,
+            Ok(handed_over) => serve(context, self, handed_over, log.clone()).await,
             Err(failure) => Err(failure),
         };
         if let Err(failure) = &done {
+            if let Some(log) = &log {
+                log.append_now(&format!("stopped: {}", failure.to_line()));
+            }
             // `systemctl status` shows it even to a user who may not read the journal.
             service_manager::notify(
                 &context.environment,
@@ -92,6 +101,7 @@ async fn serve(
     context: &Context,
     options: Serve,
     handed_over: Option<std::net::TcpListener>,
+    log: Option<ActivityLog>,
 ) -> Result<(), Failure> {
     let settings = context.server_settings(&options.settings)?;
     if options.check_config {
@@ -107,6 +117,12 @@ async fn serve(
         Some(listener) => Some(take_over(listener, &settings).await?),
         None => None,
     };
+    // Nothing is created for a server that cannot listen.
+    check_unused(&settings.state)?;
+    let (listener, address) = match handed_over {
+        Some(taken_over) => taken_over,
+        None => listen(&settings.listen.clone().unwrap_or_default()).await?,
+    };
     let server = Server::open(&ServerOptions {
         state: settings.state.clone(),
         home: settings.home.clone(),
@@ -120,13 +136,13 @@ async fn serve(
             "warning: audit log verification failed: {problem}\nthe log continues in a new file; run `landline audit verify` for details"
         )));
     }
-    let (listener, address) = match handed_over {
-        Some(taken_over) => taken_over,
-        None => listen(settings.listen.as_deref()).await?,
-    };
-    let invite = server.owner_invite(addresses::reachable(settings.public_name, address))?;
-    announce(context, &server, address, invite.as_ref())?;
+    // Whoever reads the announcement may stop the server at once.
     let (shutdown, reload) = signals::stop_and_reload()?;
+    let invite = server.owner_invite(addresses::reachable(settings.public_name, address))?;
+    if let Some(log) = &log {
+        log.append_now(&format!("listening on {address}"));
+    }
+    announce(context, &server, address, invite.as_ref())?;
     let end = (settings.drain + END_TIME).as_micros();
     let environment = context.environment.clone();
     let shutdown = async move {
@@ -136,7 +152,7 @@ async fn serve(
     };
     let printer = tokio::task::spawn_blocking({
         let (context, records) = (context.clone(), server.subscribe());
-        move || print_records(&context, records)
+        move || print_records(&context, records, log.as_ref())
     });
     service_manager::notify(&context.environment, "READY=1");
     let served = server.run(listener, shutdown, reload).await;
@@ -155,7 +171,7 @@ async fn check(context: &Context, settings: &Settings) -> Result<(), Failure> {
             settings.home
         )));
     }
-    for address in candidates(settings.listen.as_deref()) {
+    for address in settings.listen.clone().unwrap_or_default().candidates() {
         if let Err(source) = lookup_host(&address).await.map(drop) {
             return Err(Error::Listen {
                 address: address.clone(),
@@ -180,23 +196,9 @@ fn connections_max() -> usize {
     usize::try_from(places.clamp(1, CONNECTIONS_MAX)).unwrap_or(1)
 }
 
-/// The addresses to try, the best first.
-fn candidates(asked: Option<&str>) -> Vec<String> {
-    match asked {
-        None => vec![
-            format!("[::]:{DEFAULT_PORT}"),
-            format!("0.0.0.0:{DEFAULT_PORT}"),
-        ],
-        Some(asked) => match asked.parse::<IpAddr>() {
-            Ok(address) => vec![SocketAddr::new(address, DEFAULT_PORT).to_string()],
-            Err(_) => vec![asked.to_owned()],
-        },
-    }
-}
-
-async fn listen(asked: Option<&str>) -> Result<(TcpListener, SocketAddr), Failure> {
+async fn listen(asked: &ListenAddress) -> Result<(TcpListener, SocketAddr), Failure> {
     let mut last = None;
-    for address in candidates(asked) {
+    for address in asked.candidates() {
         let listener = async {
             let addresses: Vec<SocketAddr> = lookup_host(&address).await?.collect();
             // tokio would leave it to the system whether [::] takes IPv4 too.
@@ -233,8 +235,9 @@ async fn take_over(
         && !resolves_to(asked, address).await?
     {
         let origin = settings.origin("listen");
-        let what =
-            format!("the service manager listens on {address}, but listen = {asked:?} ({origin})");
+        let what = format!(
+            "the service manager listens on {address}, but the setting listen is {asked} ({origin})"
+        );
         let advice = "run landline service install again to apply the setting, or remove it";
         return Err(Failure::settings(what).with_advice(advice));
     }
@@ -242,8 +245,8 @@ async fn take_over(
 }
 
 /// Whether the address of the settings is `address`.
-async fn resolves_to(asked: &str, address: SocketAddr) -> Result<bool, Failure> {
-    for candidate in candidates(Some(asked)) {
+async fn resolves_to(asked: &ListenAddress, address: SocketAddr) -> Result<bool, Failure> {
+    for candidate in asked.candidates() {
         let is_it =
             |it: SocketAddr| it.ip() == address.ip() && [0, address.port()].contains(&it.port());
         match lookup_host(&candidate)
@@ -304,11 +307,17 @@ fn announce(
 
 /// Prints activities until the server has stopped. Blocking: a slow reader loses activities, and
 /// does not stop the server.
-fn print_records(context: &Context, mut records: broadcast::Receiver<Arc<Record>>) {
+fn print_records(
+    context: &Context,
+    mut records: broadcast::Receiver<Arc<Record>>,
+    log: Option<&ActivityLog>,
+) {
     loop {
         match records.blocking_recv() {
             Ok(record) => {
-                if context.json {
+                if let Some(log) = log {
+                    log.append(&record.time, &describe(&record.activity));
+                } else if context.json {
                     if let Ok(record) = serde_json::to_value(&*record) {
                         context.out.print_json(&record);
                     }
@@ -326,6 +335,30 @@ fn print_records(context: &Context, mut records: broadcast::Receiver<Arc<Record>
             }
             Err(RecvError::Closed) => return,
         }
+    }
+}
+
+/// The file of `--log`: what happens, for people, with times.
+#[derive(Debug, Clone)]
+struct ActivityLog(PathBuf);
+
+impl ActivityLog {
+    fn new(file: PathBuf) -> Result<Self, Failure> {
+        let path = std::path::absolute(&file);
+        path.map(Self)
+            .map_err(|error| Failure::local(format!("{}: {error}", file.display())))
+    }
+
+    /// A log that cannot be written does not stop the server: the audit log has everything.
+    fn append(&self, time: &str, what: &str) {
+        let line = format!("{}\n", shown_line(&format!("{time} {what}")));
+        let _ = local::append(&self.0, line.as_bytes());
+    }
+
+    fn append_now(&self, what: &str) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let seconds = now.map_or(0, |now| now.as_secs());
+        self.append(&moment(i64::try_from(seconds).unwrap_or_default()), what);
     }
 }
 

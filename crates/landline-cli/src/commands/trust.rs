@@ -27,6 +27,7 @@ enum TrustAction {
         /// Server: a machine name or `host[:port]`
         host: Target,
         /// Fingerprint, 64 hexadecimal digits
+        #[arg(value_parser = Fingerprint::from_typed)]
         fingerprint: Fingerprint,
     },
 }

@@ -165,6 +165,31 @@ fn invalid_attach_is_refused() {
     );
 }
 
+/// A client whose session was ended may not know that yet.
+/// Proves `login-lockout` in docs/faults.md.
+#[test]
+fn attach_to_ended_session_is_no_guess() {
+    let stage = stage();
+    let server = stage.joined();
+    let first = by_key(&stage, &server);
+    stage.run(&["kick", "127.0.0.1", "alice"]).ok();
+    let source = std::net::Ipv4Addr::new(127, 9, 0, 1);
+    let connected = || {
+        let client = RawClient::connect_from(source, &server.address, &server.fingerprint);
+        let mut client = client.unwrap();
+        client.greet().unwrap();
+        client
+    };
+    for _ in 0..5 {
+        let mut late = connected();
+        let login = late.attach_header("alice", &first.session, &first.secret);
+        assert_eq!(answer(&mut late, &login)["code"], "login-refused");
+    }
+    let mut client = connected();
+    let login = client.login_header("alice", &client_key(&stage), None);
+    assert_eq!(answer(&mut client, &login)["type"], "welcome");
+}
+
 /// Revoking the credential of a session ends all its connections. No further connection can attach.
 /// Proves `late-revocation` in docs/faults.md.
 #[test]

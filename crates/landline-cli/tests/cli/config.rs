@@ -120,6 +120,37 @@ fn bad_setting_is_refused_with_its_source() {
 }
 
 #[test]
+fn home_may_be_written_as_tilde() {
+    let stage = stage();
+    settings(&stage, "state = \"~/state\"\nhome = \"~\"\n");
+    let home = stage.path("user");
+    let all = shown(&stage, command(&stage, &["config", "--json"]));
+    for (name, expected) in [("state", home.join("state")), ("home", home.clone())] {
+        assert_eq!(all[name]["value"], expected.display().to_string(), "{name}");
+    }
+    let mut by_variable = command(&stage, &["config", "--json", "--home=~/served"]);
+    by_variable.env("LANDLINE_STATE", "~/other");
+    let all = shown(&stage, by_variable);
+    for (name, expected) in [("state", "other"), ("home", "served")] {
+        let expected = home.join(expected).display().to_string();
+        assert_eq!(all[name]["value"], expected, "{name}");
+    }
+}
+
+/// Proves `misleading-error` in docs/faults.md.
+#[test]
+fn toml_error_is_one_line_with_its_place() {
+    let stage = stage();
+    settings(&stage, "drain = 1\nlisten = 127.0.0.1:7000\n");
+    let outcome = stage.run_command(command(&stage, &["config"]));
+    assert_eq!(outcome.status, Some(2));
+    assert!(!outcome.stderr.contains("\\n"), "{}", outcome.stderr);
+    for expected in ["line 2", "listen = 127.0.0.1:7000"] {
+        assert!(outcome.stderr.contains(expected), "{}", outcome.stderr);
+    }
+}
+
+#[test]
 fn check_config_validates_and_writes_nothing() {
     let stage = stage();
     let (state, home) = (stage.path("new-state"), stage.home());

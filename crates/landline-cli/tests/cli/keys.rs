@@ -180,6 +180,22 @@ fn key_with_short_private_number_is_read() {
     }
 }
 
+/// The passphrase is right, so the error names the cipher, and nobody is asked.
+/// Proves `unsupported-or-wrong` in docs/faults.md.
+#[test]
+fn unsupported_cipher_is_named_before_the_passphrase() {
+    let stage = stage();
+    let server = stage.joined();
+    let options = ["-t", "ed25519", "-Z", "3des-cbc", "-N", "a phrase"];
+    let Some(key) = ssh_keygen(&stage, "key", &options) else {
+        return;
+    };
+    let message = stage
+        .run(&["--json", "ping", "-i", &key, &server.address])
+        .fails(32, "key");
+    assert!(message.contains("3des-cbc"), "{message}");
+}
+
 #[test]
 fn every_ssh_keygen_cipher_can_be_unlocked() {
     let stage = stage();

@@ -24,11 +24,13 @@ mod disk_full;
 mod durability;
 mod example;
 mod files_bad_input;
+mod first_login;
 mod flood;
 mod guessing;
 mod hostile_server;
 mod hosts;
 mod identity;
+mod inherited;
 mod keys;
 mod kill;
 mod lab;
@@ -66,7 +68,7 @@ use testkit::Stage;
 /// They are defined here only. A test that looks for a prompt would otherwise pass after a prompt
 /// is reworded.
 const ASKS_PASSWORD: &str = "Password of bob";
-const ASKS_NEW_PASSWORD: &str = "New password of bob: ";
+const ASKS_NEW_PASSWORD: &str = "New password of bob, ";
 const ASKS_TRUST: &str = "were told: ";
 
 /// A fresh stage for the command under test.

@@ -124,15 +124,15 @@ fn passphrase_prompt_does_not_show_input() {
     assert!(screen.contains(r#""code":"key""#), "{screen}");
 }
 
-/// Runs the command on a pseudo-terminal, types a line at its prompt and returns the screen. Needs
-/// python3.
+/// Runs the command on a pseudo-terminal, types a line at each prompt for a passphrase, only Enter
+/// at one for a password, and returns the screen. Needs python3.
 fn typed(stage: &Stage, arguments: &[&str], line: &str) -> Option<String> {
     const SCRIPT: &str = "
 import os, pty, sys, termios, time
 pid, fd = pty.fork()
 if pid == 0:
     os.execv(sys.argv[1], sys.argv[1:])
-screen, typed = b'', False
+screen, typed = b'', 0
 while True:
     try:
         piece = os.read(fd, 4096)
@@ -141,12 +141,14 @@ while True:
     if not piece:
         break
     screen += piece
-    if not typed and b'Passphrase' in screen:
+    asked = screen.count(b'Passphrase of') + screen.count(b'Password of')
+    if typed < asked:
         # The prompt is there a moment before echo is off; no person types that fast.
         while termios.tcgetattr(fd)[3] & termios.ECHO:
             time.sleep(0.01)
-        os.write(fd, os.environ['LINE'].encode() + b'\\n')
-        typed = True
+        is_password = screen.rfind(b'Password of') > screen.rfind(b'Passphrase of')
+        os.write(fd, (b'' if is_password else os.environ['LINE'].encode()) + b'\\n')
+        typed += 1
 os.waitpid(pid, 0)
 sys.stdout.buffer.write(screen)
 ";

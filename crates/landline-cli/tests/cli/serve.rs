@@ -10,20 +10,74 @@ fn start(stage: &Stage, address: &str) -> Outcome {
     stage.run_command(stage.serve_command(address))
 }
 
+/// Proves `missing-state` in docs/faults.md.
 #[test]
 fn second_server_on_address_or_state_is_refused() {
     let first = stage();
     let server = first.serve(&[]);
     start(&first, "127.0.0.1:0").fails(31, "in-use");
     let second = stage();
-    for address in [
-        &server.address,
-        "nonsense",
-        "127.0.0.1:99999",
-        "192.0.2.1:0",
-    ] {
+    for address in [&server.address, "nonsense", "192.0.2.1:0"] {
         start(&second, address).fails(30, "listen");
     }
+    start(&second, "127.0.0.1:99999").fails(2, "settings");
+    assert!(
+        !second.path("server/server").exists(),
+        "a server that cannot listen creates nothing"
+    );
+    // Nor does it write to a state that exists.
+    drop(server);
+    let log = || first.run_at_server(&["--json", "audit", "show"]).ok();
+    let before = log();
+    start(&first, "192.0.2.1:0").fails(30, "listen");
+    assert_eq!(log(), before);
+}
+
+/// A service that has no journal keeps a log for people.
+#[test]
+fn log_file_has_what_happens_with_times() {
+    let stage = stage();
+    let log = stage.path("serve.log");
+    let server = stage.serve(&["--log", &log.display().to_string()]);
+    stage
+        .run_with_input(&["join", "-", "--as", "alice"], server.invite().as_bytes())
+        .ok();
+    wait_for("the line of the login", || {
+        let text = std::fs::read_to_string(&log).unwrap();
+        text.contains("alice joined from 127.0.0.1")
+    });
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert!(text.contains(&server.address), "{text}");
+    for line in text.lines() {
+        let date = line.get(..10).unwrap_or_default();
+        assert!(
+            date.split('-')
+                .filter_map(|part| part.parse::<u32>().ok())
+                .count()
+                == 3,
+            "{line}"
+        );
+    }
+}
+
+/// A client of an IPv6 socket that uses IPv4 has one name everywhere.
+#[test]
+fn peer_of_ipv6_socket_is_its_ipv4_address() {
+    let stage = stage();
+    let server = stage.serve_at("[::]:0", &[]);
+    let port = server.address.rsplit_once(':').unwrap().1.to_owned();
+    let invite = server.invite();
+    let (_, secret) = invite.rsplit_once('/').unwrap();
+    let invite = format!("landline://127.0.0.1:{port}/{secret}");
+    stage
+        .run_with_input(&["join", "-", "--as", "alice"], invite.as_bytes())
+        .ok();
+    let peer = server.event("login")["peer"].as_str().unwrap().to_owned();
+    assert!(peer.starts_with("127.0.0.1:"), "{peer}");
+    let who = stage.run(&["--json", "who", "127.0.0.1"]).ok();
+    assert!(!who.contains("ffff") && who.contains("127.0.0.1:"), "{who}");
+    let log = stage.run_at_server(&["audit", "show"]).ok();
+    assert!(!log.contains("ffff"), "{log}");
 }
 
 #[test]

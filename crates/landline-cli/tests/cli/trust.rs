@@ -19,6 +19,16 @@ fn at(server: &ServerProcess) -> String {
     format!("alice@{}", server.address)
 }
 
+/// Goes on at a terminal to the question about trust: the client would log in with its key.
+fn asked_about_trust(stage: &Stage, arguments: &[&str]) -> Terminal {
+    let mut terminal = Terminal::start(&stage.command(arguments));
+    terminal.wait_for("Enter to log in with a key");
+    terminal.wait_for_hiding();
+    terminal.type_line("");
+    terminal.wait_for(ASKS_TRUST);
+    terminal
+}
+
 fn listed(stage: &Stage) -> Vec<Value> {
     let list = stage.run(&["hosts", "--json"]).ok();
     list.lines()
@@ -30,8 +40,7 @@ fn listed(stage: &Stage) -> Vec<Value> {
 fn unknown_server_is_trusted_after_yes() {
     let stage = stage();
     let server = forgotten(&stage);
-    let mut terminal = Terminal::start(&stage.command(&["--json", "ping", &at(&server)]));
-    terminal.wait_for(ASKS_TRUST);
+    let mut terminal = asked_about_trust(&stage, &["--json", "ping", &at(&server)]);
     assert!(
         terminal.shown.contains(&server.fingerprint),
         "{}",
@@ -63,8 +72,7 @@ fn unknown_server_is_trusted_after_yes() {
 fn typed_fingerprint_is_not_provisional() {
     let stage = stage();
     let server = forgotten(&stage);
-    let mut terminal = Terminal::start(&stage.command(&["ping", &at(&server)]));
-    terminal.wait_for(ASKS_TRUST);
+    let mut terminal = asked_about_trust(&stage, &["ping", &at(&server)]);
     terminal.type_line(&server.fingerprint);
     assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);
     assert_eq!(listed(&stage)[0]["provisional"], false);
@@ -82,8 +90,7 @@ fn only_yes_trusts_the_server() {
     ] {
         let stage = stage();
         let server = forgotten(&stage);
-        let mut terminal = Terminal::start(&stage.command(&["--json", "ping", &at(&server)]));
-        terminal.wait_for(ASKS_TRUST);
+        let mut terminal = asked_about_trust(&stage, &["--json", "ping", &at(&server)]);
         for answer in answers {
             terminal.type_line(answer);
         }

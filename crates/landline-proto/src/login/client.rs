@@ -15,8 +15,8 @@ use crate::{
 pub enum ClientEvent {
     /// The greeting, after which [`ClientLogin::transcript`] can be proved.
     Greeted,
-    /// The server chose the key at this index of `keys`.
-    Chosen(usize),
+    /// The server chose the key at this index of `keys`, or none.
+    Chosen(Option<usize>),
     /// The server's answer to `password`.
     Evaluated(Evaluation),
     /// The login was accepted.
@@ -200,11 +200,14 @@ impl ClientLogin {
         self.decoder
     }
 
-    fn check_choice(&mut self, choice: &Choice) -> Result<usize, ProtocolError> {
+    fn check_choice(&mut self, choice: &Choice) -> Result<Option<usize>, ProtocolError> {
         let asked = self.asked.take().unwrap_or_default();
-        let key = usize::try_from(choice.key).ok().filter(|&key| key < asked);
-        key.ok_or_else(|| {
-            ProtocolError::BadHeader(format!("in \"choice\": there is no key {}", choice.key))
+        let Some(number) = choice.key else {
+            return Ok(None);
+        };
+        let key = usize::try_from(number).ok().filter(|&key| key < asked);
+        key.map(Some).ok_or_else(|| {
+            ProtocolError::BadHeader(format!("in \"choice\": there is no key {number}"))
         })
     }
 

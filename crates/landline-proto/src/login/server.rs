@@ -325,20 +325,17 @@ impl ServerLogin {
         )
     }
 
-    /// Answers [`ServerEvent::Asked`] with the key at this index.
+    /// Answers [`ServerEvent::Asked`] with the key at this index, or with none.
     ///
     /// [`poll_transmit`](Self::poll_transmit) returns the answer.
     ///
     /// # Errors
     /// None in practice, because the message is small.
-    pub fn choose(&mut self, key: usize) -> Result<(), ProtocolError> {
+    pub fn choose(&mut self, key: Option<usize>) -> Result<(), ProtocolError> {
         self.waits = false;
-        message::encode(
-            &Choice { key: key as u64 },
-            None,
-            &Limits::LOGIN,
-            &mut self.transmit,
-        )
+        // A client asks about few keys, so every index fits.
+        let key = key.and_then(|key| u32::try_from(key).ok());
+        message::encode(&Choice { key }, None, &Limits::LOGIN, &mut self.transmit)
     }
 
     /// Extends the login's time to 60 s from its beginning.

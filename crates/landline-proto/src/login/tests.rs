@@ -349,11 +349,11 @@ fn keys_are_offered_once_and_caller_extends_deadline() {
         server.handle_input(&mut input).unwrap().is_none(),
         "read on before it had answered"
     );
-    server.choose(1).unwrap();
+    server.choose(Some(1)).unwrap();
     let answer = server.poll_transmit().unwrap();
     assert_eq!(
         client.handle_input(&mut &answer[..]).unwrap(),
-        Some(ClientEvent::Chosen(1))
+        Some(ClientEvent::Chosen(Some(1)))
     );
 
     assert!(matches!(
@@ -377,7 +377,7 @@ fn repeated_or_late_message_is_refused() {
     for flight in [[&asks[..], &asks], [&signs, &signs], [&signs, &asks]] {
         let mut server = server();
         assert!(server.handle_input(&mut &flight[0][..]).unwrap().is_some());
-        server.choose(0).unwrap();
+        server.choose(Some(0)).unwrap();
         let error = server.handle_input(&mut &flight[1][..]).unwrap_err();
         assert!(
             matches!(error, ProtocolError::UnexpectedMessage { .. }),
@@ -497,13 +497,29 @@ fn password_login_must_match_its_first_message() {
 }
 
 #[test]
+fn server_may_choose_no_key() {
+    let (mut server, mut client) = (server(), client(METHOD_SSH_KEY));
+    client
+        .handle_input(&mut &server.poll_transmit().unwrap()[..])
+        .unwrap();
+    client.ask(vec![KeyTag([1; 32])], &mut Vec::new()).unwrap();
+    server.choose(None).unwrap();
+    assert_eq!(
+        client
+            .handle_input(&mut &server.poll_transmit().unwrap()[..])
+            .unwrap(),
+        Some(ClientEvent::Chosen(None))
+    );
+}
+
+#[test]
 fn unoffered_key_or_too_many_keys_are_rejected() {
     let (mut server, mut client) = (server(), client(METHOD_SSH_KEY));
     client
         .handle_input(&mut &server.poll_transmit().unwrap()[..])
         .unwrap();
     client.ask(vec![KeyTag([1; 32])], &mut Vec::new()).unwrap();
-    server.choose(1).unwrap();
+    server.choose(Some(1)).unwrap();
     let error = client
         .handle_input(&mut &server.poll_transmit().unwrap()[..])
         .unwrap_err();

@@ -3,12 +3,12 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tokio::sync::Notify;
 
-use super::{PeerNetwork, Penalties};
+use super::{PeerNetwork, Penalties, Refused};
 
 /// Half-open connections from one network, other than this machine.
 const FROM_NETWORK_MAX: usize = 16;
@@ -33,13 +33,6 @@ struct HalfOpenTable {
 struct HalfOpen {
     number: u64,
     evicted: Arc<Notify>,
-}
-
-/// The network is shut out, so the connection is rejected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused {
-    /// How long the network stays shut out.
-    pub remaining: Duration,
 }
 
 /// The slot of a half-open connection, until it is dropped after the login.
@@ -75,9 +68,7 @@ impl Admission {
     /// [`Refused`] while the network is shut out.
     pub(crate) fn admit(&self, network: PeerNetwork, now: Instant) -> Result<Ticket, Refused> {
         let mut table = self.table();
-        if let Some(remaining) = table.penalties.remaining(network, now) {
-            return Err(Refused { remaining });
-        }
+        table.penalties.check(network, now)?;
         let is_limited = !network.is_this_machine();
         if is_limited
             && table
@@ -181,7 +172,7 @@ impl Drop for Ticket {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::{net::Ipv4Addr, time::Duration};
 
     use proptest::prelude::*;
 

@@ -16,8 +16,9 @@ mod signing;
 
 pub(crate) use guesses::{Guess, Guesses, TooMany};
 pub(crate) use half_open::Admission;
-pub use half_open::{Refused, Ticket};
+pub use half_open::Ticket;
 pub use peer_network::PeerNetwork;
 pub(crate) use penalties::Penalties;
+pub use penalties::Refused;
 pub use signing::Signing;
 pub(crate) use signing::SigningSlot;

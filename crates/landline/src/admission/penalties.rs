@@ -17,6 +17,20 @@ const EFFECT_MIN: Duration = Duration::from_secs(10);
 const PENALTY_MAX: Duration = Duration::from_secs(600);
 /// How many networks are tracked, so that memory stays bounded.
 const NETWORKS_MAX: usize = 65_536;
+/// How often a network is told that it is shut out, in the long run. Each time costs a TLS
+/// handshake.
+const NOTICE_INTERVAL: Duration = Duration::from_millis(200);
+/// How far ahead notices may be used up.
+const NOTICE_BURST: Duration = Duration::from_secs(2);
+
+/// The network is shut out, so the connection is rejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// How long the network stays shut out.
+    pub remaining: Duration,
+    /// Whether the client may be told, because its network was not told just before.
+    pub may_tell: bool,
+}
 
 /// Penalties by network, modeled on OpenSSH's `PerSourcePenalties`.
 ///
@@ -33,6 +47,18 @@ struct Penalty {
     end: Instant,
     /// Whether the penalty has taken effect; it then does until its end.
     is_active: bool,
+    /// When the next notice is due. Those before it were used.
+    next_notice: Instant,
+}
+
+impl Penalty {
+    fn new(now: Instant) -> Self {
+        Self {
+            end: now,
+            is_active: false,
+            next_notice: now,
+        }
+    }
 }
 
 impl Penalties {
@@ -44,22 +70,39 @@ impl Penalties {
         if !self.until.contains_key(&network) {
             make_room(&mut self.until, NETWORKS_MAX, now, |penalty| penalty.end);
         }
-        let penalty = self.until.entry(network).or_insert(Penalty {
-            end: now,
-            is_active: false,
-        });
+        let penalty = self
+            .until
+            .entry(network)
+            .or_insert_with(|| Penalty::new(now));
         if penalty.end <= now {
-            *penalty = Penalty {
-                end: now,
-                is_active: false,
-            };
+            *penalty = Penalty::new(now);
         }
         penalty.end = (penalty.end + REFUSED).min(now + PENALTY_MAX);
         penalty.is_active |= penalty.end.duration_since(now) > EFFECT_MIN;
     }
 
+    /// Refuses a connection from the network, if that is shut out.
+    pub(crate) fn check(&mut self, network: PeerNetwork, now: Instant) -> Result<(), Refused> {
+        let Some(remaining) = self.remaining(network, now) else {
+            return Ok(());
+        };
+        let penalty = self.until.get_mut(&network);
+        let may_tell = penalty.is_some_and(|penalty| {
+            let next = penalty.next_notice.max(now) + NOTICE_INTERVAL;
+            let may_tell = next <= now + NOTICE_BURST;
+            if may_tell {
+                penalty.next_notice = next;
+            }
+            may_tell
+        });
+        Err(Refused {
+            remaining,
+            may_tell,
+        })
+    }
+
     /// How long the network stays shut out; `None` if it is not shut out.
-    pub(crate) fn remaining(&self, network: PeerNetwork, now: Instant) -> Option<Duration> {
+    fn remaining(&self, network: PeerNetwork, now: Instant) -> Option<Duration> {
         let penalty = self
             .until
             .get(&network)
@@ -115,6 +158,24 @@ mod tests {
             None,
             "an expired penalty starts over"
         );
+    }
+
+    #[test]
+    fn network_is_told_five_times_a_second() {
+        let mut penalties = Penalties::default();
+        let now = Instant::now();
+        for _ in 0..100 {
+            penalties.add(network(1), now);
+        }
+        let mut told_until = |milliseconds| {
+            let now = now + Duration::from_millis(milliseconds);
+            let told = |_: &u32| penalties.check(network(1), now).unwrap_err().may_tell;
+            (0..100).filter(told).count()
+        };
+        assert_eq!(told_until(0), 10, "a burst");
+        assert_eq!(told_until(100), 0);
+        assert_eq!(told_until(1000), 5);
+        assert_eq!(penalties.check(network(2), now), Ok(()));
     }
 
     #[test]

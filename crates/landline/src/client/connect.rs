@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use landline_proto::ErrorCode;
+use log::debug;
 
 use super::Connected;
 use crate::{
@@ -19,7 +20,8 @@ const PASSWORD_ATTEMPTS_MAX: u32 = 3;
 /// Connects and logs in. With `first` it opens a channel in the same flight.
 ///
 /// If the server chooses an encrypted key, the user types its passphrase while there is no
-/// connection. If the server accepts no key, the user types the password, up to three times.
+/// connection, up to three times. A key that stays locked is skipped. If no key is left, the user
+/// types the password, up to three times.
 ///
 /// # Errors
 /// Those of [`net::dial`] and of [`login::connect`].
@@ -46,30 +48,43 @@ async fn connect_by_keys(
     keys: &KeyCandidates,
     first: Option<&FirstRequest>,
 ) -> Result<Connected, Error> {
-    keys.unlock().await?;
-    let connected = match connect_once(server, credential, first).await {
-        Err(Error::KeyLocked { .. }) => {
-            keys.unlock().await?;
-            connect_once(server, credential, first).await
-        }
-        other => other,
-    };
-    match connected {
-        Ok(connected) => {
-            keys.report_accepted().await;
-            Ok(connected)
-        }
-        Err(
-            refused @ Error::Failed {
-                side: Side::There,
-                code: ErrorCode::LoginRefused,
-                ..
+    let refused = loop {
+        let reason = match connect_once(server, credential, first).await {
+            Ok(connected) => {
+                keys.report_accepted().await;
+                return Ok(connected);
+            }
+            Err(Error::KeyLocked { .. }) => match keys.unlock().await {
+                Ok(()) => continue,
+                Err(reason) => reason,
             },
-        ) => match keys.prompt_password().await? {
-            Some(prompt) => connect_by_password(server, credential, prompt, first).await,
-            None => Err(refused),
-        },
-        Err(error) => Err(error),
+            // The agent does not sign, for example because its user does not confirm it.
+            Err(reason @ (Error::Agent { .. } | Error::Key { .. })) if keys.has_chosen() => {
+                keys.skip(reason).await
+            }
+            Err(error) if is_refusal(&error) => {
+                break Error::KeysRefused {
+                    keys: keys.refused(),
+                };
+            }
+            Err(error) => return Err(error),
+        };
+        if keys.remaining().is_empty() {
+            break reason;
+        }
+    };
+    let prompt = keys.prompt_password(refused).await?;
+    connect_by_password(server, credential, prompt, first).await
+}
+
+/// Whether the server accepts none of the keys.
+fn is_refusal(error: &Error) -> bool {
+    match error {
+        Error::KeysRefused { .. } => true,
+        Error::Failed { side, code, .. } => {
+            *side == Side::There && *code == ErrorCode::LoginRefused
+        }
+        _ => false,
     }
 }
 
@@ -116,6 +131,7 @@ async fn connect_once(
     first: Option<&FirstRequest>,
 ) -> Result<Connected, Error> {
     let address = server.address();
+    debug!("the server is {address}");
     let (dialed, route) = net::dial(&address, server.via.as_ref()).await?;
     let login = login::connect(
         dialed,
@@ -124,6 +140,7 @@ async fn connect_once(
         credential,
         first,
     )
-    .await?;
+    .await
+    .inspect_err(|error| debug!("{address}: {error}"))?;
     Ok(Connected { login, route })
 }

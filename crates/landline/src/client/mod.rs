@@ -16,11 +16,10 @@ use crate::{
     files::ManifestStore,
     keys::UserKey,
     login::{
-        self, AuthMethod, Credential, FirstRequest, Invite, KnownServer, Login, MachineName, Pins,
-        Secret,
+        self, AuthMethod, ClientFolder, Credential, FirstRequest, Invite, KnownServer, Login,
+        MachineName, Pins, Secret,
     },
     net::{self, HostPort, Route, Target},
-    paths::PrivateFolder,
     ping,
     session::SessionInfo,
     ssh_config::ProxyJump,
@@ -32,7 +31,7 @@ const KEY_FILE: &str = "id_ed25519";
 /// The state of a client: the servers it knows, and its own key.
 #[derive(Debug, Clone)]
 pub struct Client {
-    folder: Arc<PrivateFolder>,
+    folder: ClientFolder,
 }
 
 /// A logged-in connection.
@@ -94,17 +93,17 @@ impl Routes {
 }
 
 impl Client {
-    /// Opens the state folder, or creates it.
+    /// Opens the state folder. It is created when something is first written there.
     ///
     /// # Errors
-    /// [`Error::State`].
+    /// [`Error::State`] if the folder exists and cannot be used.
     ///
     /// # Blocking
-    /// Reads and writes files.
+    /// Opens folders.
     pub fn open(state: &std::path::Path) -> Result<Self, Error> {
-        Ok(Self {
-            folder: Arc::new(PrivateFolder::open_or_create(state)?.subfolder("client")?),
-        })
+        let folder = ClientFolder::new(state);
+        folder.existing()?;
+        Ok(Self { folder })
     }
 
     /// The manifests of this client; removes expired ones.
@@ -115,7 +114,7 @@ impl Client {
     /// # Blocking
     /// Reads and removes files.
     pub fn manifests(&self) -> Result<ManifestStore, Error> {
-        let manifests = ManifestStore::open(&self.folder)?;
+        let manifests = ManifestStore::open(self.folder.create()?)?;
         manifests.sweep()?;
         Ok(manifests)
     }
@@ -148,7 +147,7 @@ impl Client {
     /// # Blocking
     /// Reads and writes files.
     pub fn own_key(&self) -> Result<UserKey, Error> {
-        UserKey::load_or_create(&self.folder, KEY_FILE).map(|(key, _)| key)
+        UserKey::load_or_create(self.folder.create()?, KEY_FILE).map(|(key, _)| key)
     }
 
     /// The path of [`own_key`](Self::own_key), if the key exists.

@@ -37,7 +37,7 @@ impl fmt::Debug for Fingerprint {
 
 /// The text is not 64 lower-case hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a fingerprint is 64 lower-case hexadecimal digits")]
+#[error("a fingerprint is 64 hexadecimal digits")]
 pub struct FingerprintError;
 
 impl FromStr for Fingerprint {
@@ -48,6 +48,20 @@ impl FromStr for Fingerprint {
             .decode(text.as_bytes())
             .map_err(|_| FingerprintError)?;
         bytes.try_into().map(Self).map_err(|_| FingerprintError)
+    }
+}
+
+impl Fingerprint {
+    /// Reads a fingerprint that a person typed: in either case, with or without colons and spaces.
+    ///
+    /// # Errors
+    /// The text has another number of digits than a fingerprint.
+    pub fn from_typed(text: &str) -> Result<Self, FingerprintError> {
+        let digits: String = text
+            .chars()
+            .filter(|character| *character != ':' && !character.is_whitespace())
+            .collect();
+        digits.to_ascii_lowercase().parse()
     }
 }
 
@@ -77,5 +91,20 @@ mod tests {
         assert_eq!(text.parse(), Ok(fingerprint));
         assert!(text.to_uppercase().parse::<Fingerprint>().is_err());
         assert!(text[2..].parse::<Fingerprint>().is_err());
+    }
+
+    #[test]
+    fn typed_fingerprint_may_have_upper_case_and_colons() {
+        let fingerprint = Fingerprint::of_certificate(b"abc");
+        let pairs: Vec<String> = fingerprint.0.map(|byte| format!("{byte:02X}")).to_vec();
+        for text in [
+            pairs.concat(),
+            pairs.join(":"),
+            format!(" {} ", pairs.join(" ")),
+        ] {
+            assert_eq!(Fingerprint::from_typed(&text), Ok(fingerprint), "{text}");
+        }
+        assert!(Fingerprint::from_typed(&pairs[1..].join(":")).is_err());
+        assert!(Fingerprint::from_typed("yes").is_err());
     }
 }

@@ -4,7 +4,7 @@ use data_encoding::BASE64;
 use ssh_key::{Cipher, Kdf};
 use zeroize::Zeroizing;
 
-use super::{PublicKey, PublicKeyError, signer::Signer, wire::WireReader};
+use super::{PublicKey, PublicKeyError, foreign, signer::Signer, wire::WireReader};
 
 const BEGIN: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
 const END: &str = "-----END OPENSSH PRIVATE KEY-----";
@@ -20,11 +20,15 @@ pub(super) struct KeyFile {
 }
 
 /// How the private key is encrypted.
-struct Encryption {
-    cipher: Cipher,
-    salt: Vec<u8>,
-    rounds: u32,
-    tag: Option<[u8; 16]>,
+enum Encryption {
+    Bcrypt {
+        cipher: Cipher,
+        salt: Vec<u8>,
+        rounds: u32,
+        tag: Option<[u8; 16]>,
+    },
+    /// With a cipher or a key derivation that this release does not have.
+    Unknown(String),
 }
 
 /// Why a file has no usable key.
@@ -36,8 +40,12 @@ pub(super) enum KeyFileError {
     Format,
     #[error("{0}")]
     Public(#[from] PublicKeyError),
-    #[error("is encrypted in a way that is not known here")]
-    Cipher,
+    #[error("{0}")]
+    Foreign(&'static str),
+    #[error(
+        "is encrypted with the cipher {0}, which landline does not have; ssh-keygen -p -Z aes256-ctr -f FILE changes that"
+    )]
+    Cipher(String),
     #[error("the passphrase does not fit")]
     Passphrase,
     #[error("is damaged")]
@@ -50,7 +58,10 @@ pub(super) enum KeyFileError {
 
 impl KeyFile {
     pub(super) fn parse(text: &[u8]) -> Result<Self, KeyFileError> {
-        let bytes = Zeroizing::new(decode_armor(text).ok_or(KeyFileError::Format)?);
+        let text = foreign::decode_text(text).map_err(KeyFileError::Foreign)?;
+        let format =
+            || foreign::recognize(text).map_or(KeyFileError::Format, KeyFileError::Foreign);
+        let bytes = Zeroizing::new(decode_armor(text).ok_or_else(format)?);
         let mut reader = WireReader(bytes.strip_prefix(MAGIC).ok_or(KeyFileError::Format)?);
         let mut string = || reader.string().ok_or(KeyFileError::Damaged);
         let cipher = string()?;
@@ -65,24 +76,7 @@ impl KeyFile {
         reader.end().ok_or(KeyFileError::Damaged)?;
         let encryption = match (cipher, kdf) {
             (b"none", b"none") => None,
-            (name, b"bcrypt") => {
-                let cipher = str::from_utf8(name)
-                    .ok()
-                    .and_then(|name| Cipher::new(name).ok());
-                let mut options = WireReader(options);
-                let (Some(cipher), Some(salt), Some(rounds)) =
-                    (cipher, options.string(), options.number())
-                else {
-                    return Err(KeyFileError::Cipher);
-                };
-                Some(Encryption {
-                    cipher,
-                    salt: salt.to_vec(),
-                    rounds,
-                    tag,
-                })
-            }
-            _ => return Err(KeyFileError::Cipher),
+            (cipher, kdf) => Some(Encryption::read(cipher, kdf, options, tag)),
         };
         Ok(Self {
             public,
@@ -96,23 +90,36 @@ impl KeyFile {
         self.encryption.is_some() || self.public.is_security_key()
     }
 
+    /// Checks that this release has the cipher of the key, so that a passphrase can unlock it.
+    pub(super) fn check_cipher(&self) -> Result<(), KeyFileError> {
+        match &self.encryption {
+            Some(Encryption::Unknown(cipher)) => Err(KeyFileError::Cipher(cipher.clone())),
+            _ => Ok(()),
+        }
+    }
+
     /// Decrypts the private key. Decrypting is slow by design.
     pub(super) fn unlock(&self, passphrase: &str) -> Result<Signer, KeyFileError> {
         if self.public.is_security_key() {
             return Err(KeyFileError::SecurityKey);
         }
+        self.check_cipher()?;
         let mut secret = self.secret.clone();
-        if let Some(encryption) = &self.encryption {
+        if let Some(Encryption::Bcrypt {
+            cipher,
+            salt,
+            rounds,
+            tag,
+        }) = &self.encryption
+        {
             let kdf = Kdf::Bcrypt {
-                salt: encryption.salt.clone(),
-                rounds: encryption.rounds,
+                salt: salt.clone(),
+                rounds: *rounds,
             };
             let (key, iv) = kdf
-                .derive_key_and_iv(encryption.cipher, passphrase)
+                .derive_key_and_iv(*cipher, passphrase)
                 .map_err(|_| KeyFileError::Passphrase)?;
-            let opened = encryption
-                .cipher
-                .decrypt(&key, &iv, &mut secret, encryption.tag);
+            let opened = cipher.decrypt(&key, &iv, &mut secret, *tag);
             opened.map_err(|_| KeyFileError::Passphrase)?;
         }
         let mut reader = WireReader(&secret);
@@ -137,14 +144,33 @@ impl KeyFile {
     }
 }
 
+impl Encryption {
+    fn read(cipher: &[u8], kdf: &[u8], options: &[u8], tag: Option<[u8; 16]>) -> Self {
+        let known = str::from_utf8(cipher)
+            .ok()
+            .and_then(|name| Cipher::new(name).ok())
+            // The crate knows its name, and cannot decrypt it.
+            .filter(|cipher| *cipher != Cipher::TDesCbc && kdf == b"bcrypt");
+        let mut options = WireReader(options);
+        match (known, options.string(), options.number()) {
+            (Some(cipher), Some(salt), Some(rounds)) => Self::Bcrypt {
+                cipher,
+                salt: salt.to_vec(),
+                rounds,
+                tag,
+            },
+            _ => Self::Unknown(String::from_utf8_lossy(cipher).into_owned()),
+        }
+    }
+}
+
 /// Whether the bytes are 1, 2, 3 and so on.
 fn is_padding(bytes: &[u8]) -> bool {
     bytes.len() <= PADDING_MAX && bytes.iter().zip(1..).all(|(byte, due)| *byte == due)
 }
 
-fn decode_armor(text: &[u8]) -> Option<Vec<u8>> {
-    let text = str::from_utf8(text).ok()?.trim();
-    let body = text.strip_prefix(BEGIN)?.strip_suffix(END)?;
+fn decode_armor(text: &str) -> Option<Vec<u8>> {
+    let body = text.trim().strip_prefix(BEGIN)?.strip_suffix(END)?;
     let body: Zeroizing<String> = Zeroizing::new(body.split_ascii_whitespace().collect());
     BASE64.decode(body.as_bytes()).ok()
 }

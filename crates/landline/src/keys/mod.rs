@@ -6,6 +6,7 @@ mod agent;
 mod authorized_keys;
 mod credential_id;
 mod file;
+pub(crate) mod foreign;
 mod limits;
 mod public;
 mod secret_key;

@@ -14,6 +14,9 @@ use super::{
 };
 use crate::{Error, crypto::random, paths};
 
+/// How often the user can try a passphrase.
+const PASSPHRASE_ATTEMPTS_MAX: u32 = 3;
+
 /// A user's private key: from a file, possibly still locked, or in an agent.
 pub struct UserKey {
     public: PublicKey,
@@ -161,6 +164,19 @@ impl UserKey {
         matches!(self.location, KeyLocation::Agent { .. })
     }
 
+    /// Checks that a passphrase can unlock the key, before the user types one.
+    ///
+    /// # Errors
+    /// [`Error::Key`] if the key is encrypted with an unsupported cipher.
+    pub(crate) fn check_cipher(&self) -> Result<(), Error> {
+        match &self.location {
+            KeyLocation::File { file, .. } => file
+                .check_cipher()
+                .map_err(|problem| self.key_error(&problem.to_string())),
+            KeyLocation::Agent { .. } => Ok(()),
+        }
+    }
+
     /// Unlocks the key for as long as it lives.
     ///
     /// # Errors
@@ -178,6 +194,32 @@ impl UserKey {
         // Another thread may have unlocked the key first.
         let _ = signer.set(unlocked);
         Ok(())
+    }
+
+    /// Unlocks the key with the passphrase that the user types, in up to three attempts.
+    ///
+    /// `ask` learns whether the last one was wrong, and returns `None` if the user types none.
+    ///
+    /// # Errors
+    /// [`Error::Key`] if the key stays locked; the errors of `ask`.
+    ///
+    /// # Blocking
+    /// As [`unlock`](Self::unlock).
+    pub fn unlock_by_asking(
+        &self,
+        ask: impl Fn(bool) -> Result<Option<Zeroizing<String>>, Error>,
+    ) -> Result<(), Error> {
+        let mut last = self.key_error("is encrypted, and its passphrase was not typed");
+        for attempt in 0..PASSPHRASE_ATTEMPTS_MAX {
+            let Some(passphrase) = ask(attempt > 0)? else {
+                break;
+            };
+            match self.unlock(&passphrase) {
+                Ok(()) => return Ok(()),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
     }
 
     /// The SSHSIG blob over a transcript, in our namespace.

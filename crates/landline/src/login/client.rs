@@ -1,6 +1,9 @@
 //! The client's login over a transport.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use landline_proto::{
@@ -10,13 +13,14 @@ use landline_proto::{
     message,
     messages::{AttachSecret, Blob, Evaluation, Greeting, Mac, Nonce, Open, Welcome},
 };
+use log::debug;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 
 use super::{AuthMethod, Credential, KeyCandidates, key_candidates::blocking};
 use crate::{
     Error,
     crypto::{Fingerprint, is_same_mac, random},
-    keys::SecretKey,
+    keys::{SecretKey, UserKey},
     net::{
         Channel, DialedStream, SecureStream, lost,
         tls::{self},
@@ -113,6 +117,7 @@ impl FirstRequest {
 /// - [`Error::ServerChanged`], [`Error::ServerUnproven`], [`Error::SecretUnproven`]: the wrong
 ///   server.
 /// - [`Error::KeyLocked`]: the server chose a key that is still locked.
+/// - [`Error::KeysRefused`]: the server would accept none of several keys.
 /// - [`Error::Failed`]: the server rejects the login, or `login-timeout`.
 /// - [`Error::Ssh`], [`Error::Tls`], [`Error::Protocol`], [`Error::Lost`].
 pub async fn connect(
@@ -141,6 +146,7 @@ pub async fn connect(
         }
         next_event(&mut *stream, &mut login).await?;
         let tls = start.elapsed();
+        trace_greeting(&login, tls);
         let exporter = stream.exporter()?;
         if let AuthMethod::Keys(keys) = method {
             keys.set_methods(login.greeting().map_or(&[], |greeting| &greeting.methods));
@@ -176,6 +182,7 @@ pub async fn connect(
             method => prove(&mut *stream, &login, method, transcript).await?,
         };
         let mut flight = Vec::new();
+        debug!("logging in as {} by {}", credential.user, method.name());
         login.login(proof, &mut flight)?;
         if let Some(FirstRequest(first)) = first {
             flight.extend_from_slice(first);
@@ -202,6 +209,10 @@ pub async fn connect(
             tls,
             login: start.elapsed().saturating_sub(tls),
         };
+        debug!(
+            "logged in as {} with {} after {:.1?} (session {})",
+            welcome.user, welcome.key, timing.login, welcome.session
+        );
         Ok(Login {
             channel: Channel::new(stream, login.into_session()),
             greeting,
@@ -210,6 +221,16 @@ pub async fn connect(
         })
     })
     .await
+}
+
+fn trace_greeting(login: &ClientLogin, time: Duration) {
+    if let Some(greeting) = login.greeting() {
+        let methods = greeting.methods.join(", ");
+        debug!(
+            "secured by TLS 1.3 after {time:.1?}; {} takes {methods}",
+            greeting.server
+        );
+    }
 }
 
 /// Fetches the fingerprint of a server.
@@ -257,7 +278,7 @@ async fn with_timeout_after<T>(
     }
 }
 
-/// Asks the server to choose one of several keys.
+/// Asks the server which key it would accept, unless that is known.
 async fn choose_key(
     stream: &mut dyn SecureStream,
     login: &mut ClientLogin,
@@ -265,16 +286,28 @@ async fn choose_key(
     exporter: &[u8],
 ) -> Result<(), Error> {
     if keys.key().is_none() {
-        let tags = keys
-            .keys()
-            .iter()
-            .map(|key| key_tag(exporter, &key.public().line()))
-            .collect();
+        let candidates = keys.remaining();
+        let tag = |key: &Arc<UserKey>| key_tag(exporter, &key.public().line());
+        debug!("asking the server about {} keys", candidates.len());
         let mut question = Vec::new();
-        login.ask(tags, &mut question)?;
+        login.ask(candidates.iter().map(tag).collect(), &mut question)?;
         send(stream, &question).await?;
-        if let ClientEvent::Chosen(key) = next_event(stream, login).await? {
-            keys.choose(key);
+        let ClientEvent::Chosen(chosen) = next_event(stream, login).await? else {
+            return Err(Error::Lost("the server did not choose a key".into()));
+        };
+        match chosen.and_then(|key| candidates.get(key)) {
+            Some(key) => {
+                debug!("the server accepts the key {key}");
+                keys.choose(key.clone());
+            }
+            None => {
+                debug!("the server accepts none of them");
+                // The client sends nothing more.
+                let _ = stream.shutdown().await;
+                return Err(Error::KeysRefused {
+                    keys: keys.refused(),
+                });
+            }
         }
     }
     match keys.key() {

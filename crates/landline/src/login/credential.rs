@@ -110,7 +110,7 @@ impl AuthMethod {
                 let key = keys
                     .key()
                     .ok_or_else(|| Error::Lost("the server did not choose a key".into()))?;
-                return Self::Key(key.clone()).prove(transcript);
+                return Self::Key(key).prove(transcript);
             }
             Self::Invite(key, token) => {
                 let (key, signature) = signed(key)?;

@@ -3,7 +3,7 @@
 use std::{
     path::Path,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -15,15 +15,27 @@ use crate::{Error, keys::UserKey, password::Password};
 
 /// The candidate keys of a login.
 ///
-/// If there are several, the client asks the server which one it would accept before it signs.
+/// The client asks the server which one it would accept before it signs, or has the user type a
+/// passphrase. Only an unlocked key that is expected to log in signs at once.
 pub struct KeyCandidates {
     keys: Vec<Arc<UserKey>>,
+    /// Whether the only key is known to log in, or was named for it.
+    is_expected: bool,
     prompter: Arc<dyn Prompter>,
-    chosen: OnceLock<usize>,
+    selection: Mutex<Selection>,
     /// Whether the last greeting of the server offered passwords.
     takes_passwords: AtomicBool,
     /// The password, if no key was accepted and the user typed one.
     password_prompt: OnceLock<Arc<PasswordPrompt>>,
+}
+
+/// What is known about the candidates.
+#[derive(Default)]
+struct Selection {
+    /// The key that the server would accept.
+    chosen: Option<Arc<UserKey>>,
+    /// Keys that cannot sign, such as one whose passphrase was not typed.
+    skipped: Vec<Arc<UserKey>>,
 }
 
 /// Prompts the user. A login prompts only while there is no connection.
@@ -32,20 +44,25 @@ pub struct KeyCandidates {
 pub trait Prompter: Send + Sync {
     /// Prompts for the passphrase of the key in this file.
     ///
+    /// `None` if the user goes on without this key. `is_retry` says that the last one was wrong.
+    ///
     /// # Errors
     /// [`Error::Key`] if there is no terminal to prompt on.
-    fn passphrase(&self, path: &Path) -> Result<Zeroizing<String>, Error>;
+    fn passphrase(&self, path: &Path, is_retry: bool) -> Result<Option<Zeroizing<String>>, Error>;
+
+    /// Reports that the login goes on without a key, and why.
+    fn on_key_skipped(&self, reason: &Error);
 
     /// Reports that the server accepted this key.
     fn on_key_accepted(&self, key: &UserKey);
 
-    /// Prompts for the password, after no key was accepted.
+    /// Prompts for the password, after no key was accepted, for the reason `refused`.
     ///
-    /// `None` if there is no terminal to prompt on.
+    /// `None` if the user typed none, or there is no terminal to prompt on.
     ///
     /// # Errors
     /// [`Error::Password`] for text that cannot be a password.
-    fn password(&self) -> Result<Option<Password>, Error>;
+    fn password(&self, refused: &Error) -> Result<Option<Password>, Error>;
 
     /// Prompts for the password again, after the server rejected it.
     ///
@@ -118,43 +135,88 @@ impl PasswordPrompt {
 
 impl KeyCandidates {
     /// The candidates `keys`, in order of preference.
-    pub fn new(keys: Vec<Arc<UserKey>>, prompter: Arc<dyn Prompter>) -> Self {
+    ///
+    /// `is_expected` says that the only one is known to log in, or was named for it.
+    pub fn new(keys: Vec<Arc<UserKey>>, is_expected: bool, prompter: Arc<dyn Prompter>) -> Self {
         Self {
+            is_expected: is_expected && keys.len() == 1,
             keys,
             prompter,
-            chosen: OnceLock::new(),
+            selection: Mutex::default(),
             takes_passwords: AtomicBool::new(false),
             password_prompt: OnceLock::new(),
         }
     }
 
-    /// All candidate keys.
-    pub(crate) fn keys(&self) -> &[Arc<UserKey>] {
-        &self.keys
+    /// The candidates that can still sign.
+    pub(crate) fn remaining(&self) -> Vec<Arc<UserKey>> {
+        let skipped = &self.selection().skipped;
+        let remaining = self.keys.iter().filter(|key| {
+            let is_same = |skipped: &Arc<UserKey>| Arc::ptr_eq(skipped, key);
+            !skipped.iter().any(is_same)
+        });
+        remaining.cloned().collect()
     }
 
-    /// The key to sign with; `None` while the server has not chosen one of several.
-    pub(crate) fn key(&self) -> Option<&Arc<UserKey>> {
-        match self.keys.as_slice() {
-            [key] => Some(key),
-            keys => self.chosen.get().and_then(|&key| keys.get(key)),
-        }
+    /// The key to sign with; `None` if the server has to be asked.
+    pub(crate) fn key(&self) -> Option<Arc<UserKey>> {
+        let sole = self.keys.first().filter(|_| self.is_expected);
+        let unlocked = sole.filter(|key| !key.is_locked()).cloned();
+        self.selection().chosen.clone().or(unlocked)
     }
 
-    /// Unlocks the key to sign with; prompts for its passphrase if necessary.
+    /// The keys that were not accepted, for people. Escape before printing.
+    pub(crate) fn refused(&self) -> Vec<String> {
+        let describe = |key: Arc<UserKey>| format!("{} {key}", key.public().fingerprint());
+        self.remaining().into_iter().map(describe).collect()
+    }
+
+    /// Unlocks the key that the server has chosen, with the passphrase that the user types.
     ///
     /// # Errors
-    /// [`Error::Key`].
-    pub async fn unlock(&self) -> Result<(), Error> {
-        let Some(key) = self.key().filter(|key| key.is_locked()).cloned() else {
+    /// [`Error::Key`] if the key stays locked. It is no candidate any more.
+    pub(crate) async fn unlock(&self) -> Result<(), Error> {
+        let Some(key) = self.key().filter(|key| key.is_locked()) else {
             return Ok(());
         };
         let prompter = self.prompter.clone();
-        blocking(move || {
+        let unlocked = blocking(move || {
             let path = key.path().unwrap_or(Path::new(""));
-            key.unlock(&prompter.passphrase(path)?)
+            key.unlock_by_asking(|is_retry| prompter.passphrase(path, is_retry))
         })
-        .await
+        .await;
+        if unlocked.is_err() {
+            self.skip_chosen();
+        }
+        unlocked
+    }
+
+    /// Goes on without the key that the server has chosen, and tells the user why.
+    pub(crate) async fn skip(&self, reason: Error) -> Error {
+        self.skip_chosen();
+        let prompter = self.prompter.clone();
+        let told = move || {
+            prompter.on_key_skipped(&reason);
+            Ok(reason)
+        };
+        blocking(told).await.unwrap_or_else(|error| error)
+    }
+
+    /// Whether the server has chosen a key.
+    pub(crate) fn has_chosen(&self) -> bool {
+        self.selection().chosen.is_some()
+    }
+
+    fn skip_chosen(&self) {
+        let mut selection = self.selection();
+        let chosen = selection.chosen.take();
+        selection.skipped.extend(chosen);
+    }
+
+    fn selection(&self) -> MutexGuard<'_, Selection> {
+        self.selection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The password that replaces the keys, once the user typed it.
@@ -170,34 +232,37 @@ impl KeyCandidates {
         );
     }
 
-    /// Prompts for the password, after no key was accepted.
-    ///
-    /// `None` if the server takes no passwords, or there is no terminal to prompt on.
+    /// Prompts for the password, after no key was accepted, for the reason `refused`.
     ///
     /// # Errors
-    /// [`Error::Password`].
-    pub(crate) async fn prompt_password(&self) -> Result<Option<&Arc<PasswordPrompt>>, Error> {
+    /// `refused` if the server takes no passwords, or the user typed none; [`Error::Password`].
+    pub(crate) async fn prompt_password(
+        &self,
+        refused: Error,
+    ) -> Result<&Arc<PasswordPrompt>, Error> {
         if !self.takes_passwords.load(Ordering::Relaxed) {
-            return Ok(None);
+            return Err(refused);
         }
         let prompter = self.prompter.clone();
-        let Some(password) = blocking(move || prompter.password()).await? else {
-            return Ok(None);
-        };
+        let typed = blocking(move || {
+            let typed = prompter.password(&refused)?;
+            typed.ok_or(refused)
+        });
+        let password = typed.await?;
         let prompter = self.prompter.clone();
-        Ok(Some(self.password_prompt.get_or_init(|| {
-            Arc::new(PasswordPrompt::new(password, prompter))
-        })))
+        Ok(self
+            .password_prompt
+            .get_or_init(|| Arc::new(PasswordPrompt::new(password, prompter))))
     }
 
     /// Records the key that the server chose.
-    pub(super) fn choose(&self, key: usize) {
-        let _ = self.chosen.set(key);
+    pub(super) fn choose(&self, key: Arc<UserKey>) {
+        self.selection().chosen = Some(key);
     }
 
     /// Reports to the prompter that the key was accepted.
     pub(crate) async fn report_accepted(&self) {
-        if let Some(key) = self.key().cloned() {
+        if let Some(key) = self.key() {
             let prompter = self.prompter.clone();
             let report = move || {
                 prompter.on_key_accepted(&key);

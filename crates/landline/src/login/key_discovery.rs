@@ -6,11 +6,12 @@ use std::{
 };
 
 use landline_proto::limits::KEYS_MAX;
+use log::debug;
 
 use super::KnownServer;
 use crate::{
     Error,
-    keys::{Agent, AgentKey, PublicKey, PublicKeyError, UserKey},
+    keys::{Agent, AgentKey, PublicKey, PublicKeyError, UserKey, foreign},
     paths,
 };
 
@@ -83,6 +84,7 @@ impl KeySources {
                     "stands for a security key that is not in the agent (ssh-add FILE puts it there)",
                 ));
             }
+            key.check_cipher()?;
         }
         Ok(key)
     }
@@ -152,9 +154,15 @@ impl KeySources {
     }
 
     fn agent_keys(&self) -> Result<Vec<AgentKey>, Error> {
-        self.agent
-            .as_deref()
-            .map_or_else(|| Ok(Vec::new()), |socket| Agent::new(socket).keys())
+        let Some(socket) = self.agent.as_deref() else {
+            debug!("there is no ssh-agent");
+            return Ok(Vec::new());
+        };
+        let keys = Agent::new(socket).keys();
+        if let Ok(keys) = &keys {
+            debug!("the agent at {} has {} keys", socket.display(), keys.len());
+        }
+        keys
     }
 
     fn agent_key(&self, key: AgentKey) -> Option<UserKey> {
@@ -174,15 +182,19 @@ impl FoundKeys {
 
 /// Reads a public key file; `None` if the file is something else.
 fn public_half(path: &Path) -> Result<Option<PublicKey>, Error> {
-    let text = paths::local::read(path, PUBLIC_FILE_BYTES_MAX)
+    let bytes = paths::local::read(path, PUBLIC_FILE_BYTES_MAX)
         .map_err(|error| bad(path, &error.to_string()))?;
-    match str::from_utf8(&text) {
-        Ok(text) if !text.starts_with("-----") => match PublicKey::read(text) {
-            Ok(key) => Ok(Some(key)),
-            Err(PublicKeyError::Malformed) => Ok(None),
-            Err(error) => Err(bad(path, &error.to_string())),
-        },
-        _ => Ok(None),
+    let text = foreign::decode_text(&bytes).map_err(|what| bad(path, what))?;
+    if let Some(what) = foreign::recognize(text) {
+        return Err(bad(path, what));
+    }
+    if foreign::is_private_key(text) {
+        return Ok(None);
+    }
+    match PublicKey::read(text) {
+        Ok(key) => Ok(Some(key)),
+        Err(PublicKeyError::Malformed) => Ok(None),
+        Err(error) => Err(bad(path, &error.to_string())),
     }
 }
 

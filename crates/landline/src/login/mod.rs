@@ -3,6 +3,7 @@
 //! The server's identity is here too, because both sides use it.
 
 mod client;
+mod client_folder;
 mod credential;
 mod identity;
 mod invite;
@@ -14,6 +15,7 @@ mod pins;
 mod secret;
 
 pub use client::{FirstRequest, Login, LoginTiming, connect, fingerprint};
+pub use client_folder::ClientFolder;
 pub use credential::{AuthMethod, Credential};
 pub use identity::Identity;
 pub(crate) use invite::INVITE_TIME;

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KnownServer, MachineName};
-use crate::{Error, crypto::Fingerprint, keys::UserKey, net::Target, paths::PrivateFolder};
+use super::{ClientFolder, KnownServer, MachineName};
+use crate::{Error, crypto::Fingerprint, keys::UserKey, net::Target};
 
 const FILE: &str = "servers.json";
 const LOCK: &str = "servers.lock";
@@ -20,12 +20,12 @@ struct File {
 /// An unreadable or malformed file is an error, never an absent pin. Changes are safe beside other
 /// processes. A change that fails leaves the file as it was.
 pub struct Pins<'a> {
-    folder: &'a PrivateFolder,
+    folder: &'a ClientFolder,
 }
 
 impl<'a> Pins<'a> {
     /// The pins in `folder`.
-    pub(crate) fn new(folder: &'a PrivateFolder) -> Self {
+    pub(crate) fn new(folder: &'a ClientFolder) -> Self {
         Self { folder }
     }
 
@@ -278,17 +278,20 @@ impl<'a> Pins<'a> {
         &self,
         change: impl FnOnce(&mut Vec<KnownServer>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let _lock = self.folder.lock(LOCK)?;
+        let folder = self.folder.create()?;
+        let _lock = folder.lock(LOCK)?;
         let mut file = self.read()?;
         let result = change(&mut file.servers)?;
         let json =
             serde_json::to_vec_pretty(&file).map_err(|error| Error::state(self.path(), error))?;
-        self.folder.write(FILE, &json)?;
+        folder.write(FILE, &json)?;
         Ok(result)
     }
 
     fn read(&self) -> Result<File, Error> {
-        match self.folder.read(FILE, FILE_BYTES_MAX)? {
+        let folder = self.folder.existing()?;
+        let json = folder.map(|folder| folder.read(FILE, FILE_BYTES_MAX));
+        match json.transpose()?.flatten() {
             None => Ok(File::default()),
             Some(json) => serde_json::from_slice(&json).map_err(|error| {
                 Error::state(self.path(), format!("cannot be understood: {error}"))

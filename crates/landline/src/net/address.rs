@@ -62,6 +62,9 @@ impl FromStr for Target {
             text: text.to_owned(),
             problem,
         };
+        if let Some(problem) = recognize_foreign(text.as_bytes()) {
+            return Err(bad(problem));
+        }
         let body = text
             .strip_prefix("landline://")
             .unwrap_or(text)
@@ -101,6 +104,32 @@ impl fmt::Display for Target {
             Some(user) => write!(f, "{user}@{address}"),
             None => address.fmt(f),
         }
+    }
+}
+
+/// What a text is that looks like an address of another program or system.
+fn recognize_foreign(text: &[u8]) -> Option<&'static str> {
+    if let [drive, b':', b'\\', ..] = text
+        && drive.is_ascii_alphabetic()
+    {
+        return Some(
+            "it is a path of Windows; write HOST:PATH, or ./C:\\x for a file of that name",
+        );
+    }
+    let end = text.windows(3).position(|part| part == b"://")?;
+    let scheme = text.get(..end)?;
+    let is_scheme = scheme.first().is_some_and(u8::is_ascii_alphabetic)
+        && scheme
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte));
+    match scheme {
+        _ if !is_scheme => None,
+        b"landline" => None,
+        b"landline-secret" => Some("it is a secret; landline join --secret-file FILE uses it"),
+        b"ssh" | b"sftp" | b"scp" | b"rsync" => Some(
+            "landline has its own protocol and port; write HOST[:PORT] or landline://HOST:PORT/PATH",
+        ),
+        _ => Some("that protocol is another one; write HOST[:PORT] or landline://HOST:PORT/PATH"),
     }
 }
 
@@ -161,6 +190,12 @@ impl Location {
         let bytes = text.as_bytes();
         if bytes == b"-" {
             return Ok(Self::Stream);
+        }
+        if let Some(problem) = recognize_foreign(bytes) {
+            return Err(Error::Address {
+                text: text.to_string_lossy().into_owned(),
+                problem,
+            });
         }
         if let Some(rest) = bytes.strip_prefix(b"landline://") {
             let slash = rest
@@ -317,5 +352,30 @@ mod tests {
             );
         }
         assert_eq!(remote("host:./1:x").1, "./1:x");
+    }
+
+    /// Proves `misleading-error` in docs/faults.md.
+    #[test]
+    fn addresses_of_other_programs_are_named() {
+        for text in [
+            "ssh://bob@host:22/x",
+            "http://host",
+            "https://host/x",
+            "C:\\x",
+            "d:\\",
+            "landline-secret://bob@host/#x",
+        ] {
+            for error in [
+                text.parse::<Target>().err(),
+                Location::parse(text.as_ref()).err(),
+            ] {
+                assert!(matches!(error, Some(Error::Address { .. })), "{text}");
+            }
+        }
+        assert_eq!(remote("C:x").1, "x", "a host may have one letter");
+        assert!(matches!(
+            Location::parse("./http://x".as_ref()),
+            Ok(Location::Local(_))
+        ));
     }
 }

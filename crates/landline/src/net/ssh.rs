@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use log::debug;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -45,7 +46,6 @@ const ENDING_PAUSE: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// [`Error::Ssh`] if ssh cannot be started.
-/// [`Error::Ssh`] where it cannot be started.
 pub(super) fn dial(
     address: &HostPort,
     via: &ProxyJump,
@@ -72,6 +72,7 @@ pub(super) fn dial(
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit());
+    debug!("starting {command:?}");
     let mut child = command.spawn().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => failed("ssh is not installed on this machine".into()),
         _ => failed(format!("ssh cannot be started: {error}")),

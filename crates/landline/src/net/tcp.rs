@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use log::debug;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
 
@@ -79,22 +80,28 @@ pub async fn dial(address: &HostPort) -> Result<Dialed, Error> {
         .map_err(failed)?
         .collect();
     let resolve_time = start.elapsed();
+    let all: Vec<String> = found.iter().map(SocketAddr::to_string).collect();
+    debug!("{} is {}", address.host, all.join(", "));
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for candidate in found {
         let start = Instant::now();
+        debug!("connecting to {candidate}");
         match tokio::time::timeout(CONNECT_TIME_MAX, TcpStream::connect(candidate)).await {
             Ok(Ok(stream)) => {
                 prepare(&stream).map_err(failed)?;
+                let connect_time = start.elapsed();
+                debug!("{candidate} answers after {connect_time:.1?}");
                 return Ok(Dialed {
                     stream,
                     address: candidate,
                     resolve_time,
-                    connect_time: start.elapsed(),
+                    connect_time,
                 });
             }
             Ok(Err(error)) => last = error,
             Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "no answer after 10 s"),
         }
+        debug!("{candidate}: {last}");
     }
     Err(failed(last))
 }

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use crate::{Error, crypto::Fingerprint, paths};
 
 /// The shortest password that can be set, in characters.
-pub(crate) const PASSWORD_CHARS_MIN: usize = 8;
+pub const PASSWORD_CHARS_MIN: usize = 8;
 /// The longest password, in bytes.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
 
@@ -58,6 +58,11 @@ impl Password {
     /// # Errors
     /// [`Error::Password`] for text that [`new`](Self::new) rejects or that is not UTF-8.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+            return Err(Error::Password("is UTF-16 text; save it as UTF-8".into()));
+        }
+        // Some editors put a byte order mark in front, which nobody types.
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let line = bytes
             .split(|byte| *byte == b'\n')
             .next()

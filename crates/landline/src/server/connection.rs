@@ -9,15 +9,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use landline_proto::{ErrorCode, limits::OPEN_TIME_MAX, messages::Open, state::SERVER_CHANNEL};
+use landline_proto::{
+    ErrorCode, Limits, limits::OPEN_TIME_MAX, message, messages::Open, state::SERVER_CHANNEL,
+};
 
 use super::state::{AdmittedConnection, ServerState};
 use crate::{
     Error, Side,
     activity::Activity,
-    admission::{PeerNetwork, Ticket},
+    admission::{PeerNetwork, Refused, Ticket},
     audit::Priority,
-    net::{Channel, PartialFrame, Transport},
+    net::{Channel, PartialFrame, Transport, linger, tls},
     session::{
         ContextParts, Departure, Drain, Registry, Remaining, ServiceContext, Session,
         draining_error,
@@ -32,27 +34,62 @@ const FRAME_TIME: Duration = Duration::from_millis(300);
 ///
 /// The client then learns why it cannot log in.
 const DRAIN_LOGIN_TIME: Duration = Duration::from_secs(3);
+/// How long it may take to tell a client that its network is shut out.
+const NOTICE_TIME: Duration = Duration::from_secs(3);
 
-/// Takes a half-open slot for a peer; `None` while its network is shut out.
-pub(super) fn admit_peer(state: &ServerState, peer: SocketAddr) -> Option<Ticket> {
-    match state
-        .admission
-        .admit(PeerNetwork::of(peer.ip()), Instant::now())
-    {
-        Ok(ticket) => Some(ticket),
+/// Serves one connection, unless the network of the peer is shut out.
+pub(super) async fn serve_if_admitted(
+    transport: Box<dyn Transport>,
+    peer: SocketAddr,
+    state: Arc<ServerState>,
+    drain: Drain,
+) {
+    // An IPv4 client of an IPv6 socket is known by its own address.
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let network = PeerNetwork::of(peer.ip());
+    match state.admission.admit(network, Instant::now()) {
+        Ok(ticket) => serve(transport, peer, ticket, state, drain).await,
         Err(refused) => {
-            let message = format!(
-                "too many refused logins from there; shut out for another {} s",
-                refused.remaining.as_secs() + 1
-            );
-            note_refusal(state, peer, "shut-out", &message);
-            None
+            let error = shut_out_error(refused);
+            note_refusal(&state, peer, &error.code_str(), &error.to_string());
+            if refused.may_tell {
+                send_in_place_of_greeting(transport, &state, &error).await;
+            }
         }
     }
 }
 
+/// The error for a client whose network is shut out. It does not depend on any account.
+fn shut_out_error(refused: Refused) -> Error {
+    let seconds = refused.remaining.as_secs() + 1;
+    let message = format!("too many refused logins from here; try again in {seconds} s");
+    Error::here(ErrorCode::ShutOut, message)
+}
+
+/// Tells a client why it is not greeted, unless many others are being told.
+async fn send_in_place_of_greeting(
+    transport: Box<dyn Transport>,
+    state: &ServerState,
+    error: &Error,
+) {
+    let mut last = Vec::new();
+    let (Ok(_slot), Some(reason)) = (state.notices.try_acquire(), error.to_peer()) else {
+        return;
+    };
+    if message::encode(&reason, None, &Limits::LOGIN, &mut last).is_err() {
+        return;
+    }
+    let sending = async {
+        let handshake = tls::accept(transport, state.identity.tls(), &last);
+        if let Ok(stream) = handshake.await {
+            linger(stream, &[]).await;
+        }
+    };
+    let _ = tokio::time::timeout(NOTICE_TIME, sending).await;
+}
+
 /// Serves one connection, from its first byte to its last.
-pub(super) async fn serve(
+async fn serve(
     transport: Box<dyn Transport>,
     peer: SocketAddr,
     ticket: Ticket,

@@ -8,10 +8,7 @@ use landline_socketserver::{
 };
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{
-    connection::{admit_peer, serve},
-    state::ServerState,
-};
+use super::{connection::serve_if_admitted, state::ServerState};
 use crate::{activity::Activity, audit::Priority, net::tcp};
 
 /// How long terminated connections may take to send their errors.
@@ -39,9 +36,7 @@ pub(super) async fn accept(
         let (Some(peer), Some(stream)) = (peer, connection.stream_mut().take()) else {
             return Ok(());
         };
-        if let Some(ticket) = admit_peer(&state, peer) {
-            serve(Box::new(stream), peer, ticket, state, drain).await;
-        }
+        serve_if_admitted(Box::new(stream), peer, state, drain).await;
         Ok(())
     };
     let prepared = async |timed: Timed<TcpStream>| {

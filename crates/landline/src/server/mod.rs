@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use connection::{admit_peer, serve};
+use connection::serve_if_admitted;
 use connection_slots::ConnectionSlots;
 use control::ControlSocket;
 use listening::accept;
@@ -28,7 +28,7 @@ pub use services::{message_types, words};
 use state::ServerState;
 use tokio::{
     net::TcpListener,
-    sync::{Notify, broadcast},
+    sync::{Notify, Semaphore, broadcast},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -52,9 +52,13 @@ use crate::{
 
 /// Threads for logins, administration and revocation.
 const LOGIN_THREADS: usize = 4;
+/// The server's part of the state folder.
+const FOLDER: &str = "server";
 const INVITE_FILE: &str = "invite";
 /// The most half-open connections at a time.
 const HALF_OPEN_MAX: usize = 512;
+/// The most clients that are told at a time that they are shut out.
+const NOTICES_MAX: usize = 16;
 /// How often expired unfinished copies are removed.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
@@ -181,6 +185,7 @@ impl Server {
                 work: WorkTable::default(),
                 session_linger: options.session_linger,
                 threads,
+                notices: Semaphore::new(NOTICES_MAX),
                 admission: Admission::new(options.connections_max.min(HALF_OPEN_MAX)),
                 connections: ConnectionSlots::new(options.connections_max),
             }),
@@ -287,10 +292,7 @@ impl Server {
     ///
     /// The client is known by `peer`.
     pub async fn serve_connection(&self, transport: Box<dyn Transport>, peer: SocketAddr) {
-        let Some(ticket) = admit_peer(&self.state, peer) else {
-            return;
-        };
-        serve(transport, peer, ticket, self.state.clone(), Drain::never()).await;
+        serve_if_admitted(transport, peer, self.state.clone(), Drain::never()).await;
     }
 
     /// Serves until `shutdown` completes, then drains.
@@ -337,9 +339,29 @@ impl Server {
     }
 }
 
+/// Checks that no server uses the state folder. Creates nothing, even if there is no such folder.
+///
+/// # Errors
+/// [`Error::InUse`]; [`Error::State`] if the folder cannot be used.
+///
+/// # Blocking
+/// Connects to a socket in the folder, and never waits for long.
+pub fn check_unused(state: &Path) -> Result<(), Error> {
+    match PrivateFolder::open_existing(&state.join(FOLDER))? {
+        Some(folder) if ControlSocket::is_served(&folder) => Err(in_use(state)),
+        _ => Ok(()),
+    }
+}
+
+fn in_use(state: &Path) -> Error {
+    Error::InUse {
+        path: state.display().to_string(),
+    }
+}
+
 /// Becomes the owner of the server's part of the state folder. Blocking.
 fn own_folder(state: &Path) -> Result<(Arc<PrivateFolder>, FolderLock, ControlSocket), Error> {
-    let folder = Arc::new(PrivateFolder::open_or_create(state)?.subfolder("server")?);
+    let folder = Arc::new(PrivateFolder::open_or_create(state)?.subfolder(FOLDER)?);
     let lock = take_lock(&folder, state)?;
     let control = ControlSocket::bind(folder.clone())?;
     folder.sweep();
@@ -354,9 +376,7 @@ fn take_lock(folder: &PrivateFolder, state: &Path) -> Result<FolderLock, Error> 
             return Ok(lock);
         }
         if ControlSocket::is_served(folder) || Instant::now() >= deadline {
-            return Err(Error::InUse {
-                path: state.display().to_string(),
-            });
+            return Err(in_use(state));
         }
         std::thread::sleep(LOCK_RETRY_TIME);
     }

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use landline_proto::login::UserName;
+use tokio::sync::Semaphore;
 
 use super::{
     INVITE_FILE,
@@ -48,6 +49,8 @@ pub(super) struct ServerState {
     /// Threads for logins and revocation, which never wait for the work of users.
     pub(super) threads: Threads,
     pub(super) admission: Admission,
+    /// Slots for clients that are told that they are shut out.
+    pub(super) notices: Semaphore,
     /// Slots for logged-in connections.
     pub(super) connections: ConnectionSlots,
 }
@@ -92,7 +95,7 @@ impl ServerState {
     /// Admits a connection to a new session or to the live one that it attaches to.
     ///
     /// # Errors
-    /// `too-many-sessions`; [`Error::LoginRefused`] if the session is over.
+    /// `too-many-sessions`; [`Error::RefusedNoGuess`] if the session is over.
     pub(super) fn admit(
         &self,
         session: &Session,

@@ -130,8 +130,8 @@ impl Sessions {
     /// Adds a connection to a live session.
     ///
     /// # Errors
-    /// [`Error::LoginRefused`] if the session does not exist or is terminated; `too-many-sessions`
-    /// if it has the most connections allowed.
+    /// [`Error::RefusedNoGuess`] if the session does not exist or is terminated;
+    /// `too-many-sessions` if it has the most connections allowed.
     pub(crate) fn attach(
         &self,
         session: &Session,
@@ -206,8 +206,9 @@ impl Sessions {
             .get_mut(&session.id)
             .filter(|live| live.ended.borrow().is_none());
         // The session may be terminated between the proof and this.
-        let live = live
-            .ok_or_else(|| Error::LoginRefused(format!("{}: the session is over", session.user)))?;
+        let live = live.ok_or_else(|| {
+            Error::RefusedNoGuess(format!("{}: the session is over", session.user))
+        })?;
         if live.connections.len() >= SESSION_CONNECTIONS_MAX {
             let message = format!(
                 "the session has {SESSION_CONNECTIONS_MAX} connections, and may have no more at a time"

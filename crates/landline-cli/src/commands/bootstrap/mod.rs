@@ -40,6 +40,10 @@ const PROGRAM_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// The advice for a machine that this program was not built for.
 const BINARY: &str = "build landline for that machine, and name it with --binary FILE";
 
+/// What to do about an address there that cannot be listened on.
+const LISTEN: &str =
+    "another program may listen there; run this again with --port N to take another port";
+
 impl Run for Bootstrap {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         run(context, self).await.map(|()| ExitStatus::SUCCESS)

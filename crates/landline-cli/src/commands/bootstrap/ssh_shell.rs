@@ -155,6 +155,7 @@ impl Remote {
         match kind {
             "damaged" => failure.with_advice("run the same command again to copy it once more"),
             "foreign" => failure.with_advice(super::BINARY),
+            _ if failure.code == "listen" => failure.with_advice(super::LISTEN),
             _ => failure,
         }
     }

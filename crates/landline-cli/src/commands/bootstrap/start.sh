@@ -30,6 +30,8 @@ if as test -f "$invite" && [ -n "$(as find "$invite" -mtime +0)" ]; then
 fi
 pid_file=$state/serve.pid
 log=$state/serve.log
+# What a server says, with --json, until it listens.
+start=$state/serve.start
 
 # Whether the server runs that an earlier bootstrap started in the background.
 # The user of the server can write anything to serve.pid. So the file is read, and the process is
@@ -51,13 +53,11 @@ runs() {
     fi
 }
 
-# Whether a process runs a program that was replaced. An earlier bootstrap may have been interrupted
-# before it restarted the server.
+# Whether the program is newer than the running server: an earlier bootstrap may have been interrupted
+# before it restarted the server. The arguments are the test of find, and the start of the server.
+# /proc does not show which program runs, because the server closes its memory to others.
 is_outdated() {
-    case $(readlink "/proc/$1/exe" 2>/dev/null) in
-        *" (deleted)") return 0 ;;
-    esac
-    return 1
+    [ -n "$2" ] && [ -n "$(find "$program" "$1" "$2" 2>/dev/null)" ]
 }
 
 pause() {
@@ -80,33 +80,35 @@ stop() {
 detach() {
     # Only mkdir gets this umask. The server keeps the umask of the user.
     (umask 077 && mkdir -p "$state") || problem start "$state cannot be made"
-    set -- "$program" serve --json
+    set -- "$program" serve --json --log "$log"
     if [ -n "$port" ] && [ -e /proc/net/if_inet6 ]; then
         set -- "$@" --listen "[::]:$port"
     elif [ -n "$port" ]; then
         set -- "$@" --listen "0.0.0.0:$port"
     fi
-    : >"$log"
+    if [ -f "$log" ]; then
+        mv -f "$log" "$log.old"
+    fi
     detached=nohup
     if command -v setsid >/dev/null 2>&1; then
         detached=setsid
     fi
-    "$detached" sh -c 'echo $$ >"$0" && exec "$@"' "$pid_file" "$@" >>"$log" 2>&1 &
+    "$detached" sh -c 'echo $$ >"$0" && exec "$@"' "$pid_file" "$@" >"$start" 2>&1 &
     child=$!
     attempts=0
-    until grep -q '^{.*"listening":' "$log"; do
+    until grep -q '^{.*"listening":' "$start"; do
         if ! kill -0 "$child" 2>/dev/null; then
             rm -f "$pid_file"
-            if grep -q '^{"code":"in-use",' "$log"; then
+            if grep -q '^{"code":"in-use",' "$start"; then
                 tell server other
                 return
             fi
-            problem start "$(tail -n 1 "$log")"
+            problem start "$(tail -n 1 "$start")"
         fi
         attempts=$((attempts + 1))
         if [ "$attempts" -gt 300 ]; then
             kill "$child"
-            problem start "the server does not listen: $(tail -n 1 "$log")"
+            problem start "the server does not listen: $(tail -n 1 "$start")"
         fi
         pause
     done
@@ -137,7 +139,7 @@ service() {
         as rm -f "$pid_file"
     fi
     if ! systemctl $scope is-active --quiet landline.service >/dev/null 2>&1 ||
-        is_outdated "$(systemctl $scope show --property MainPID --value landline.service 2>/dev/null)"; then
+        is_outdated -newermt "$(systemctl $scope show --property ExecMainStartTimestamp --value landline.service 2>/dev/null)"; then
         is_new=yes
     fi
     # Installing restarts the service, so this is skipped if nothing has changed.
@@ -160,7 +162,7 @@ case $manager in
     user) service user ;;
     system) service "" ;;
     *)
-        if runs && { [ "$is_new" = yes ] || is_outdated "$pid"; }; then
+        if runs && { [ "$is_new" = yes ] || is_outdated -newer "$pid_file"; }; then
             stop
         fi
         if runs; then

@@ -106,6 +106,9 @@ async fn exchange_echo(
     stream: &DialStream,
     text: Vec<String>,
 ) -> Result<(), Failure> {
+    if text.is_empty() {
+        context.check_input()?;
+    }
     let line = connect_to(stream).await?;
     let input = if text.is_empty() {
         start_chunks(context.input.clone())
@@ -131,12 +134,15 @@ struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    fn new(context: &'a Context, given: Vec<String>) -> Self {
-        Self {
+    fn new(context: &'a Context, given: Vec<String>) -> Result<Self, Failure> {
+        if given.is_empty() {
+            context.check_input()?;
+        }
+        Ok(Self {
             context,
             given: (!given.is_empty()).then(|| given.into_iter()),
             person: start_person(context.input.clone()),
-        }
+        })
     }
 
     async fn next(&mut self) -> Option<String> {
@@ -159,7 +165,7 @@ async fn send_texts(
     text: Vec<String>,
 ) -> Result<(), Failure> {
     let (mut line, charset) = (connect_to(stream).await?, charset(stream));
-    let mut lines = Lines::new(context, text);
+    let mut lines = Lines::new(context, text)?;
     while let Some(text) = lines.next().await {
         text::send(&mut line, charset, &text).await?;
         if reply {
@@ -189,7 +195,7 @@ async fn run_commands(
     } else {
         vec![command]
     };
-    let mut lines = Lines::new(context, given);
+    let mut lines = Lines::new(context, given)?;
     let mut last = None;
     while let Some(command) = lines.next().await {
         if command.trim().is_empty() {
@@ -230,6 +236,7 @@ async fn log_in(context: &Context, stream: &DialStream, user: &str) -> Result<()
             .and_then(Result::ok)
             .map(|typed| typed.to_string())
     } else {
+        context.check_input()?;
         start_person(context.input.clone()).next_line().await
     };
     let password = password
@@ -249,7 +256,7 @@ async fn exchange_datagrams(
 ) -> Result<(), Failure> {
     let socket = connect_datagrams(&dial.address.host, dial.address.port).await?;
     let charset = dial.encoding.encoding;
-    let mut lines = Lines::new(context, text);
+    let mut lines = Lines::new(context, text)?;
     while let Some(text) = lines.next().await {
         let answer = udp_echo::ask(&socket, &charset.encode(&text), timeout).await?;
         context.out.print(&shown_line(&charset.decode(&answer)));
@@ -278,6 +285,7 @@ async fn join_chat(
         )),
         None => context.out.print(&shown_line(&line.text)),
     };
+    context.check_input()?;
     let person = start_person(context.input.clone());
     Ok(udp_chat::chat(&socket, &options, person, stop, print_line).await?)
 }
@@ -288,6 +296,7 @@ async fn talk(
     pause: &Pause,
     bye: Option<String>,
 ) -> Result<(), Failure> {
+    context.check_input()?;
     let (mut line, charset) = (connect_to(stream).await?, charset(stream));
     let person = start_person(context.input.clone());
     let bursts = Bursts::new(charset, pause.pause);

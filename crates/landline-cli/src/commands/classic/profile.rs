@@ -56,7 +56,8 @@ fn read(environment: &Environment, side: &str, name: &str) -> Result<Vec<OsStrin
 fn read_words(path: &Path, side: &str, name: &str) -> Result<Vec<OsString>, String> {
     let bytes = local::read_trusted(path, FILE_BYTES_MAX).map_err(|error| error.to_string())?;
     let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
-    let document = Document::parse(text.as_str()).map_err(|error| error.to_string())?;
+    let document =
+        Document::parse(text.as_str()).map_err(|error| settings::describe_toml(&text, &error))?;
     let Some(profile) = document.get(name).and_then(Item::as_table) else {
         let names: Vec<&str> = document.iter().map(|(name, _)| name).collect();
         return Err(format!(

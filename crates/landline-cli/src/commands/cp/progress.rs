@@ -43,7 +43,7 @@ impl ProgressView {
         let mode = match (quiet, context.json) {
             (true, _) => Mode::Nothing,
             (_, true) => Mode::Json,
-            _ if context.err.is_terminal() => Mode::Bar,
+            _ if context.err.is_terminal() && can_draw(context) => Mode::Bar,
             _ => Mode::Lines,
         };
         Self {
@@ -91,6 +91,12 @@ impl ProgressView {
         view.close(progress);
         done
     }
+}
+
+/// Whether the terminal can move its cursor, as a bar needs it.
+fn can_draw(context: &Context) -> bool {
+    let kind = context.environment.variable("TERM");
+    kind.is_some_and(|kind| kind != "dumb")
 }
 
 /// What has been printed of one attempt.
@@ -246,6 +252,7 @@ fn make_style(length_is_known: bool) -> ProgressStyle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_context::TestContext;
 
     #[test]
     fn rate_is_that_of_last_seconds() {
@@ -260,5 +267,24 @@ mod tests {
             meter.record(start + Duration::from_secs(second), 2000);
         }
         assert_eq!(meter.per_second(), Some(0));
+    }
+
+    /// Proves `misleading-error` in docs/faults.md.
+    #[test]
+    fn terminal_that_cannot_draw_gets_lines() {
+        for (kind, expected) in [
+            (Some("xterm"), Mode::Bar),
+            (Some("dumb"), Mode::Lines),
+            (Some(""), Mode::Lines),
+            (None, Mode::Lines),
+        ] {
+            let mut test = TestContext::new();
+            if let Some(kind) = kind {
+                test = test.with_variable("TERM", kind);
+            }
+            test.context.err = OutputStream::new(Box::new(std::io::sink()), true);
+            let view = ProgressView::new(&test.context, false, &test.context.out);
+            assert_eq!(view.mode, expected, "{kind:?}");
+        }
     }
 }

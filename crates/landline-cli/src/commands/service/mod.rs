@@ -17,6 +17,7 @@ use crate::{
     context::{Context, ExitStatus, Run},
     environment::Environment,
     failure::Failure,
+    listen_address::ListenAddress,
     settings::{ServeSettings, Settings},
     terminal::shown_line,
 };
@@ -206,12 +207,12 @@ fn report(
     stream: &str,
 ) {
     let print = |text: &str| context.out.print(text);
-    match settings.listen {
-        Some(_) => print(&format!(
+    match &settings.listen {
+        Some(ListenAddress::One(_)) => print(&format!(
             "listening on {stream} ({})",
             settings.origin("listen")
         )),
-        None => print(&format!("listening on port {stream} of all addresses")),
+        _ => print(&format!("listening on port {stream} of all addresses")),
     }
     print(&format!("state folder {}", settings.state.display()));
     let invite = settings.state.join(INVITE_FILE);

@@ -8,7 +8,7 @@ use std::{
 use landline::proto::DEFAULT_PORT;
 
 use super::SOCKET;
-use crate::{failure::Failure, settings::Settings};
+use crate::{failure::Failure, listen_address::ListenAddress, settings::Settings};
 
 /// The service unit, which confines the server to what it needs.
 ///
@@ -48,6 +48,13 @@ RestartSec=1
 KillMode=process
 # The server asks for more where drain is set to more.
 TimeoutStopSec=90
+# The content of transfers takes at most 256 MiB, and each transfer a thread.
+MemoryMax=1G
+TasksMax=4500
+# A core dump would hold keys.
+LimitCORE=0
+# Files that users copy here are closed to others.
+UMask=0027
 {own}NoNewPrivileges=yes
 LockPersonality=yes
 MemoryDenyWriteExecute=yes
@@ -109,25 +116,27 @@ pub(super) fn stream(settings: &Settings, port: Option<u16>) -> Result<String, F
     let Some(asked) = &settings.listen else {
         return Ok(port.unwrap_or(DEFAULT_PORT).to_string());
     };
-    let (shown, origin) = (format!("listen = {asked:?}"), settings.origin("listen"));
-    let address = asked.parse().or_else(|_| {
-        asked
-            .parse()
-            .map(|ip: IpAddr| SocketAddr::new(ip, DEFAULT_PORT))
-    });
-    match address {
-        Ok(address) if port.is_some_and(|port| port != address.port()) => {
-            Err(Failure::settings(format!(
-                "--port {} does not agree with {shown} ({origin}); leave one of them out",
-                port.unwrap_or_default()
-            )))
-        }
-        Ok(address) if address.port() != 0 && !asked.contains('%') => Ok(address.to_string()),
-        _ => Err(Failure::settings(format!(
-            "{shown} ({origin}): systemd listens on an address and a port, such as 127.0.0.1:{DEFAULT_PORT}; names and port 0 \
-             are for landline serve alone"
-        ))),
+    let origin = settings.origin("listen");
+    let is_literal = match asked {
+        ListenAddress::All(_) => true,
+        ListenAddress::One(address) => address.host.parse::<IpAddr>().is_ok(),
+    };
+    if port.is_some_and(|port| port != asked.port()) {
+        return Err(Failure::settings(format!(
+            "--port {} does not agree with listen = {asked} ({origin}); leave one of them out",
+            port.unwrap_or_default()
+        )));
     }
+    if asked.port() == 0 || !is_literal {
+        return Err(Failure::settings(format!(
+            "listen = {asked} ({origin}): systemd listens on an address and a port, such as 127.0.0.1:{DEFAULT_PORT}; names and \
+             port 0 are for landline serve alone"
+        )));
+    }
+    Ok(match asked {
+        ListenAddress::All(port) => port.to_string(),
+        ListenAddress::One(address) => address.to_string(),
+    })
 }
 
 /// Quotes a path for a unit.

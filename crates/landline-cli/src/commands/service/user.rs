@@ -95,15 +95,11 @@ impl ServiceUser {
                     .with_advice("unset the variable, and write the setting to server.toml"));
             }
         }
-        let config = environment.variable("LANDLINE_CONFIG").map(PathBuf::from);
         Settings::read_as(
             &environment,
             self.user_id,
             context.state.as_deref(),
-            &ServeSettings {
-                config,
-                ..ServeSettings::default()
-            },
+            &ServeSettings::default(),
         )
     }
 

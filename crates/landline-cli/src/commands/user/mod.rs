@@ -456,7 +456,7 @@ fn key_lines(context: &Context, file: &Path) -> Result<Vec<String>, Failure> {
         paths::local::read(file, KEYS_BYTES_MAX).map(|content| bytes = content)
     };
     read.map_err(|error| Error::io(file.display(), &error))?;
-    let keys = KeyLine::parse_file(&String::from_utf8_lossy(&bytes));
+    let keys = KeyLine::parse_file(&bytes);
     let keys = keys.map_err(|error| {
         Error::here(
             ErrorCode::KeyRefused,

@@ -444,6 +444,8 @@ fn obstacles_are_reported() {
     far.settings(&format!("listen = \"{}\"\n", taken.local_addr().unwrap()));
     far.bootstrap(&["--json", "--as", "alice"])
         .fails(30, "listen");
+    let advised = far.bootstrap(&["--as", "alice"]).stderr;
+    assert!(advised.contains("--port"), "{advised}");
     assert_eq!(far.server(), None, "serve.pid names a server");
     // A server that was started in another way.
     far.settings(&format!("listen = \"127.0.0.1:{}\"\n", far.port));

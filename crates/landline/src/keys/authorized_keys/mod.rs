@@ -12,7 +12,7 @@ mod from;
 use expiry::Expiry;
 use from::AddressPatterns;
 
-use super::{CredentialLimits, Facility, PublicKey, ServiceSet};
+use super::{CredentialLimits, Facility, PublicKey, ServiceSet, foreign};
 
 /// The longest line, in bytes.
 const KEY_LINE_BYTES_MAX: usize = 8 * 1024;
@@ -90,8 +90,17 @@ impl KeyLine {
     /// Parses all lines of a file; skips blank ones and comments (`#`).
     ///
     /// # Errors
-    /// The first problem with its line number, or that the file has no key.
-    pub fn parse_file(text: &str) -> Result<Vec<Self>, KeyLineError> {
+    /// The first problem with its line number, or what the file is if it has no key.
+    pub fn parse_file(bytes: &[u8]) -> Result<Vec<Self>, KeyLineError> {
+        let text = foreign::decode_text(bytes).map_err(KeyLineError::new)?;
+        if let Some(what) = foreign::recognize(text) {
+            return Err(KeyLineError::new(what));
+        }
+        if foreign::is_private_key(text) {
+            let problem = "is a private key, which never leaves its machine; the public key is in FILE.pub, \
+                           and ssh-keygen -y -f FILE prints it";
+            return Err(KeyLineError::new(problem));
+        }
         let mut keys = Vec::new();
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();

@@ -8,7 +8,10 @@ use std::{
 
 use landline_proto::{
     ProtocolError,
-    login::{METHOD_PASSWORD, PasswordAttempt, Proof, ServerEvent, ServerLogin, key_tag},
+    login::{
+        METHOD_PASSWORD, METHOD_SSH_KEY, PasswordAttempt, Proof, ServerEvent, ServerLogin,
+        UserName, key_tag,
+    },
     messages::{KeyTag, Keys},
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
@@ -20,7 +23,6 @@ use super::{
 use crate::{
     Error,
     admission::{PeerNetwork, SigningSlot},
-    crypto::random,
     net::{SecureStream, lost},
     password::{Passwords, PendingPasswordLogin},
     session::check_key_options,
@@ -50,14 +52,19 @@ pub(super) async fn run_login(
     } = context;
     let mut place: Option<SigningSlot> = None;
     let mut begun = None;
+    let mut has_no_key = None;
     let attempt = loop {
         let deadline = login.poll_timeout();
         let event = in_time(deadline, event(stream, login)).await;
-        match event.map_err(|error| gave_up(error, begun.as_ref()))? {
+        match event.map_err(|error| gave_up(error, begun.as_ref(), has_no_key.as_ref()))? {
             ServerEvent::Attempt(attempt) => break attempt,
             ServerEvent::Asked(keys) => {
+                claim.record(&keys.user, METHOD_SSH_KEY);
+                let user = keys.user.clone();
                 let choose = move |store: &Store| choose(&keys, &exporter, peer.ip(), store);
-                login.choose(in_time(deadline, blocking(context, choose)).await?)?;
+                let chosen = in_time(deadline, blocking(context, choose)).await?;
+                login.choose(chosen)?;
+                has_no_key = chosen.is_none().then_some(user);
                 in_time(deadline, answer(stream, login)).await?;
             }
             ServerEvent::Password(attempt) => {
@@ -118,15 +125,24 @@ fn begin_password(
     move |store| passwords.begin(store, &attempt, &exporter, PeerNetwork::of(peer.ip()))
 }
 
-/// A client that closes the connection after the server's half of a login by password has most
-/// likely found that the password was wrong.
-fn gave_up(error: Error, begun: Option<&PendingPasswordLogin>) -> Error {
-    match (error, begun) {
-        (Error::Lost(_), Some(begun)) => login_refused(
+/// Why a client has closed the connection before its login.
+///
+/// After the server's half of a login by password it has most likely found that the password was
+/// wrong. `has_no_key` is the user for whom the server accepts none of its keys.
+fn gave_up(
+    error: Error,
+    begun: Option<&PendingPasswordLogin>,
+    has_no_key: Option<&UserName>,
+) -> Error {
+    match (error, begun, has_no_key) {
+        (Error::Lost(_), Some(begun), _) => login_refused(
             begun.user(),
             "the password was wrong, or the client gave up",
         ),
-        (error, _) => error,
+        (Error::Lost(_), None, Some(user)) => Error::RefusedNoGuess(format!(
+            "{user}: no account of this name has one of the keys"
+        )),
+        (error, ..) => error,
     }
 }
 
@@ -180,10 +196,16 @@ async fn blocking<T: Send + 'static>(
     context.threads.run(move || work(&store)).await
 }
 
-/// Chooses one of the keys that the client asks about: the first one that is stored for the user
-/// and may be used from `peer`, otherwise one at random. A client without any key of the user sees
-/// the same answers whether the user exists or not.
-fn choose(keys: &Keys, binding: &[u8], peer: IpAddr, store: &Store) -> Result<usize, Error> {
+/// Chooses the first of the keys that the client asks about that is stored for the user and may be
+/// used from `peer`.
+///
+/// A client without any key of the user sees the same answer whether the user exists or not.
+fn choose(
+    keys: &Keys,
+    binding: &[u8],
+    peer: IpAddr,
+    store: &Store,
+) -> Result<Option<usize>, Error> {
     let records = store.keys_of(&keys.user)?.into_iter();
     let mut lines: Vec<String> = records
         .filter(|key| check_key_options(key, peer).is_ok())
@@ -194,11 +216,5 @@ fn choose(keys: &Keys, binding: &[u8], peer: IpAddr, store: &Store) -> Result<us
     lines.resize_with(stored.max(KEYS_COMPARED_MIN), || "x".repeat(80));
     let mut tags: Vec<KeyTag> = lines.iter().map(|line| key_tag(binding, line)).collect();
     tags.truncate(stored);
-    let random_index = u64::from_le_bytes(random()) % keys.keys.len().max(1) as u64;
-    let random_index = usize::try_from(random_index).unwrap_or_default();
-    Ok(keys
-        .keys
-        .iter()
-        .position(|key| tags.contains(key))
-        .unwrap_or(random_index))
+    Ok(keys.keys.iter().position(|key| tags.contains(key)))
 }

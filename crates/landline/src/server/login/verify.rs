@@ -70,7 +70,8 @@ impl Verifier {
     /// Blocking.
     ///
     /// # Errors
-    /// [`Error::LoginRefused`] with the reason for the log; the codes about invites; `audit`.
+    /// [`Error::LoginRefused`] or [`Error::RefusedNoGuess`] with the reason for the log; the codes
+    /// about invites; `audit`.
     pub(super) fn verify(&self, store: &Store, request: LoginRequest) -> Result<Accepted, Error> {
         let LoginRequest {
             attempt,
@@ -246,14 +247,12 @@ fn verify_attachment(
         .unwrap_or_else(|| SecretKey::from_bytes([0; 32]));
     let proved = is_same_mac(&key.attach_proof(transcript), proof);
     let session = live.filter(|session| proved && secret.is_some() && session.user == *user);
+    let refused = |reason: String| Error::RefusedNoGuess(format!("{user}: {reason}"));
     let session = session.ok_or_else(|| {
-        login_refused(
-            user,
-            "there is no such session, or its attach secret was not proved",
-        )
+        refused("there is no such session, or its attach secret was not proved".into())
     })?;
     if let Validity::Revoked(reason) = validity(store, &session, &[peer])? {
-        return Err(login_refused(user, reason));
+        return Err(refused(reason));
     }
     Ok(Session {
         attached: true,
