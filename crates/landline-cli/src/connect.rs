@@ -67,7 +67,7 @@ pub(crate) async fn find_server(
                 replace_alias(target, &config)
             };
             let user = choose_user(target, &config)?;
-            let may_use_key = access.identity.is_some() || !sources.find_all().keys.is_empty();
+            let may_use_key = access.identity.is_some() || has_key(context, &sources);
             let contact = FirstContact {
                 target: &dialed,
                 user,
@@ -340,12 +340,25 @@ fn choose_keys(
         return Ok((vec![Arc::new(key)], true));
     }
     let FoundKeys { keys, skipped } = sources.find_all();
+    report_skipped(context, skipped);
+    Ok((keys, false))
+}
+
+/// Whether there is a key to log in with. Reports why keys cannot be used if there is none.
+fn has_key(context: &Context, sources: &KeySources) -> bool {
+    let FoundKeys { keys, skipped } = sources.find_all();
+    if keys.is_empty() {
+        report_skipped(context, skipped);
+    }
+    !keys.is_empty()
+}
+
+fn report_skipped(context: &Context, skipped: Vec<String>) {
     for what in skipped {
         context
             .err
-            .print(&shown_line(&format!("landline: passed over: {what}")));
+            .print(&shown_line(&format!("landline: skipped: {what}")));
     }
-    Ok((keys, false))
 }
 
 /// The absolute path: a path that is saved must not depend on the working folder of this command.
@@ -380,7 +393,7 @@ impl Prompter for Asker {
     }
 
     fn on_key_skipped(&self, reason: &Error) {
-        self.print(&format!("going on without a key: {reason}"));
+        self.print(&format!("skipped: {reason}"));
     }
 
     fn on_key_accepted(&self, key: &UserKey) {

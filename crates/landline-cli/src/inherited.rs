@@ -108,7 +108,7 @@ fn survive_file_size_limit() {
     }
 }
 
-/// Takes this user's own rights out of the umask: nobody could use files and folders without them.
+/// Takes this user's own rights out of the umask: files and folders would be unusable without them.
 fn keep_own_rights() {
     // SAFETY: umask changes a number of this process and cannot fail.
     unsafe {

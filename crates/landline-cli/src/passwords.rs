@@ -84,7 +84,7 @@ pub(crate) fn prompt_password_or_key(
             return non_empty(typed);
         }
         context.err.print(
-            "landline: this is the question for the password; Enter goes on to the one about trust",
+            "landline: this question asks for the password; press Enter to get to the one about trust",
         );
     }
 }

@@ -136,7 +136,7 @@ async fn serve(
             "warning: audit log verification failed: {problem}\nthe log continues in a new file; run `landline audit verify` for details"
         )));
     }
-    // Whoever reads the announcement may stop the server at once.
+    // A program that reads the announcement may stop the server at once.
     let (shutdown, reload) = signals::stop_and_reload()?;
     let invite = server.owner_invite(addresses::reachable(settings.public_name, address))?;
     if let Some(log) = &log {

@@ -65,7 +65,7 @@ fn closed_input_replaces_no_file() {
         let dial = ["--json", "classic", "dial", "echo", &server.address];
         redirected(&stage, &dial, redirection).fails(27, "io");
     }
-    // Descriptors that nobody has passed, although the process may use their numbers itself.
+    // Descriptors that the caller has not passed. The process itself may use their numbers.
     for number in ["3", "4", "9", "63"] {
         let by_descriptor = ["--json", "ping", "127.0.0.1", "--password-fd", number];
         stage.run(&by_descriptor).fails(32, "password");

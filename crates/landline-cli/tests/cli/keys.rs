@@ -180,7 +180,7 @@ fn key_with_short_private_number_is_read() {
     }
 }
 
-/// The passphrase is right, so the error names the cipher, and nobody is asked.
+/// The passphrase is right, so the error names the cipher, and there is no prompt.
 /// Proves `unsupported-or-wrong` in docs/faults.md.
 #[test]
 fn unsupported_cipher_is_named_before_the_passphrase() {

@@ -50,7 +50,7 @@ fn join_by_password_trusts_server() {
     fs::create_dir(stage.path("home/bob")).unwrap();
     let at = format!("bob@{}", server.address);
     let mut terminal = Terminal::start(&stage.command(&["--json", "ping", &at]));
-    // The password proves the server, so nobody has to compare a fingerprint.
+    // The password proves the server, so the user need not compare a fingerprint.
     terminal.wait_for(ASKS_PASSWORD);
     terminal.wait_for_hiding();
     assert_eq!(stage.run(&["hosts", "--json"]).ok(), "", "not pinned yet");
@@ -239,7 +239,7 @@ fn password_comes_from_file_descriptor_or_environment() {
         .fails(2, "usage");
 }
 
-/// Some editors put a byte order mark in front of the text, which nobody types.
+/// Some editors put a byte order mark in front of the text.
 /// Proves `byte-order-mark` in docs/faults.md.
 #[test]
 fn byte_order_mark_is_no_part_of_password() {

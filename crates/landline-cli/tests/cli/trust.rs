@@ -19,7 +19,7 @@ fn at(server: &ServerProcess) -> String {
     format!("alice@{}", server.address)
 }
 
-/// Goes on at a terminal to the question about trust: the client would log in with its key.
+/// Answers the prompts at a terminal up to the one about trust. The client has a key.
 fn asked_about_trust(stage: &Stage, arguments: &[&str]) -> Terminal {
     let mut terminal = Terminal::start(&stage.command(arguments));
     terminal.wait_for("Enter to log in with a key");

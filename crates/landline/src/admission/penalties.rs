@@ -17,7 +17,7 @@ const EFFECT_MIN: Duration = Duration::from_secs(10);
 const PENALTY_MAX: Duration = Duration::from_secs(600);
 /// How many networks are tracked, so that memory stays bounded.
 const NETWORKS_MAX: usize = 65_536;
-/// How often a network is told that it is shut out, in the long run. Each time costs a TLS
+/// The interval of notices to a network that it is shut out, in the long run. Each costs a TLS
 /// handshake.
 const NOTICE_INTERVAL: Duration = Duration::from_millis(200);
 /// How far ahead notices may be used up.

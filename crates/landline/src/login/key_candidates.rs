@@ -44,13 +44,13 @@ struct Selection {
 pub trait Prompter: Send + Sync {
     /// Prompts for the passphrase of the key in this file.
     ///
-    /// `None` if the user goes on without this key. `is_retry` says that the last one was wrong.
+    /// `None` if the user skips this key. `is_retry` says that the last one was wrong.
     ///
     /// # Errors
     /// [`Error::Key`] if there is no terminal to prompt on.
     fn passphrase(&self, path: &Path, is_retry: bool) -> Result<Option<Zeroizing<String>>, Error>;
 
-    /// Reports that the login goes on without a key, and why.
+    /// Reports that a key is skipped, and why.
     fn on_key_skipped(&self, reason: &Error);
 
     /// Reports that the server accepted this key.
@@ -191,7 +191,7 @@ impl KeyCandidates {
         unlocked
     }
 
-    /// Goes on without the key that the server has chosen, and tells the user why.
+    /// Skips the key that the server has chosen, and tells the user why.
     pub(crate) async fn skip(&self, reason: Error) -> Error {
         self.skip_chosen();
         let prompter = self.prompter.clone();

@@ -61,7 +61,7 @@ impl Password {
         if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
             return Err(Error::Password("is UTF-16 text; save it as UTF-8".into()));
         }
-        // Some editors put a byte order mark in front, which nobody types.
+        // Some editors put a byte order mark in front.
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let line = bytes
             .split(|byte| *byte == b'\n')
