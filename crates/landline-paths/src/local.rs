@@ -1,7 +1,6 @@
 //! Paths that the user of this process named, opened with that user's authority.
 
 use std::{
-    ffi::OsString,
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},

@@ -5,7 +5,7 @@ use std::{
     fs::{File, Metadata},
     io,
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd},
+        fd::{AsFd, AsRawFd, BorrowedFd},
         unix::{
             ffi::{OsStrExt, OsStringExt},
             fs::{MetadataExt, OpenOptionsExt, PermissionsExt},

@@ -61,6 +61,7 @@ async fn first_answer_takes_three_round_trips() {
     let (other, _) = UserKey::load_or_create(&folder, "other").unwrap();
     let keys = AuthMethod::Keys(Arc::new(KeyCandidates::new(
         vec![Arc::new(other), key.clone()],
+        false,
         Arc::new(NoPrompter),
     )));
     let typed = Password::from_bytes(b"correct horse").unwrap();
@@ -150,7 +151,7 @@ async fn set_password(server: &Server, password: &Password) {
 struct NoPrompter;
 
 impl Prompter for NoPrompter {
-    fn password(&self) -> Result<Option<Password>, Error> {
+    fn password(&self, _: &Error) -> Result<Option<Password>, Error> {
         Ok(None)
     }
 
@@ -160,8 +161,16 @@ impl Prompter for NoPrompter {
 
     fn on_password_accepted(&self) {}
 
-    fn passphrase(&self, path: &std::path::Path) -> Result<zeroize::Zeroizing<String>, Error> {
+    fn passphrase(
+        &self,
+        path: &std::path::Path,
+        _: bool,
+    ) -> Result<Option<zeroize::Zeroizing<String>>, Error> {
         panic!("{} is not locked", path.display());
+    }
+
+    fn on_key_skipped(&self, reason: &Error) {
+        panic!("{reason}");
     }
 
     fn on_key_accepted(&self, _key: &UserKey) {}

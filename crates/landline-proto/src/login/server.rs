@@ -333,8 +333,7 @@ impl ServerLogin {
     /// None in practice, because the message is small.
     pub fn choose(&mut self, key: Option<usize>) -> Result<(), ProtocolError> {
         self.waits = false;
-        // A client asks about few keys, so every index fits.
-        let key = key.and_then(|key| u32::try_from(key).ok());
+        let key = key.map(|key| key as u64);
         message::encode(&Choice { key }, None, &Limits::LOGIN, &mut self.transmit)
     }
 

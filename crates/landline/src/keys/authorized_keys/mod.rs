@@ -462,12 +462,12 @@ mod tests {
     #[test]
     fn file_error_names_line() {
         let text = format!("# my keys\n\n{KEY} one\nrestrict {KEY} two\n");
-        assert_eq!(KeyLine::parse_file(&text).unwrap().len(), 2);
-        let error = KeyLine::parse_file(&format!("{text}tunnel=\"0\" {KEY}\n"))
+        assert_eq!(KeyLine::parse_file(text.as_bytes()).unwrap().len(), 2);
+        let error = KeyLine::parse_file(format!("{text}tunnel=\"0\" {KEY}\n").as_bytes())
             .unwrap_err()
             .to_string();
         assert!(error.starts_with("line 5:"), "{error}");
-        assert!(KeyLine::parse_file("# nothing\n").is_err());
+        assert!(KeyLine::parse_file(b"# nothing\n").is_err());
     }
 
     proptest! {
