@@ -104,7 +104,7 @@ TYPES = [
     ("", "login", {"method": "password"}, {**KEYS_OF_LOGIN, "ke3": BYTES}),
     ("", "login", {"method": "attach"}, {**KEYS_OF_LOGIN, "session": ID, "proof": NONCE}),
     ("", "keys", {}, {"version": INTEGER, "user": USER, "keys": many(NONCE)}),
-    ("", "choice", {}, {"key": INTEGER}),
+    ("", "choice", {}, {"key?": INTEGER}),
     ("", "signing", {}, {}),
     ("", "password", {}, {"version": INTEGER, "user": USER, "nonce": NONCE, "ke1": BYTES}),
     ("", "evaluation", {}, {"ke2": BYTES}),

@@ -338,7 +338,7 @@ chat = true
     for (name, path, place) in [
         ("owner", "~/a", "~/a"),
         ("owner", "a", "a"),
-        ("below", "~/pub/a", "~/pub/a"),
+        ("below", "~/a", "~/pub/a"),
         ("elsewhere", "~/a", "/srv/in/a"),
         ("elsewhere", "~", "/srv/in/"),
         ("given", "a/b/", "/srv/given/a/b/"),
