@@ -226,7 +226,7 @@ pub(super) fn sync_folder(dir: &Dir, file: Option<&File>) -> io::Result<()> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let synced = match rustix::fs::openat(dir.as_fd(), ".", flags, Mode::empty()) {
-        Ok(readable) => rustix::fs::fsync(readable).map_err(io::Error::from),
+        Ok(readable) => File::from(readable).sync_all(),
         Err(rustix::io::Errno::ACCESS) if file.is_some() => file.map_or(Ok(()), sync_file_system),
         Err(error) => Err(error.into()),
     };

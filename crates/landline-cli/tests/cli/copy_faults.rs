@@ -122,7 +122,9 @@ fn size_limit_of_process_is_found_before_content() {
             .args(["-c", "ulimit -f 2048; exec \"$@\"", "sh"])
             .arg(command.get_program())
             .args(command.get_args())
-            .stdin(Stdio::null());
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         if let Some(folder) = command.get_current_dir() {
             shell.current_dir(folder);
         }

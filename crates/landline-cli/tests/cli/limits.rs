@@ -205,8 +205,8 @@ fn limits_after_login_are_enforced() {
             "no-space",
         ),
         (
-            "no length",
-            frame(r#"{"type":"put","path":"x","mode":0,"replace":true}"#),
+            "no mode",
+            frame(r#"{"type":"put","path":"x","length":0,"replace":true}"#),
             "bad-header",
         ),
         (

@@ -233,7 +233,9 @@ fn credential_that_cannot_be_shown_is_not_made() {
 fn granted_folder_is_created_at_first_write() {
     let stage = stage();
     let server = stage.joined();
-    stage.write_rights("[users.alice]\nfiles = [\"rw:~/a/b\", \"r:~/c\", \"rw:/nowhere/d\"]\n");
+    stage.write_rights(
+        "[users.alice]\nhome = \"~\"\nfiles = [\"rw:~/a/b\", \"r:~/c\", \"rw:/nowhere/d\"]\n",
+    );
     server.rights_loaded(&stage);
     stage
         .run_at_server(&["check", "alice", "write", "a/b/x"])
@@ -257,7 +259,7 @@ fn granted_folder_is_created_at_first_write() {
     // A link that leads out of the home is not followed.
     std::os::unix::fs::symlink(stage.path("outside"), stage.path("home/link")).unwrap();
     fs::create_dir(stage.path("outside")).unwrap();
-    stage.write_rights("[users.alice]\nfiles = [\"rw:~/link/deep\"]\n");
+    stage.write_rights("[users.alice]\nhome = \"~\"\nfiles = [\"rw:~/link/deep\"]\n");
     server.rights_loaded(&stage);
     assert_ne!(
         stage.run(&["cp", "x", &server.at("link/deep/x")]).status,

@@ -72,7 +72,7 @@ fn password_descriptor_leaves_the_content() {
     let server = with_bob(&stage);
     fs::create_dir(stage.path("home/bob")).unwrap();
     let both = stage.write("both", format!("{PASSWORD}\nthe content").as_bytes());
-    let to = format!("bob@{}:bob/file", "127.0.0.1");
+    let to = format!("bob@{}:file", "127.0.0.1");
     stage
         .run(&[
             "ping",

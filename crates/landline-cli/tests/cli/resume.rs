@@ -422,7 +422,9 @@ fn changed_source_starts_over() {
             .set_modified(modified)
             .unwrap();
         let events = relayed.finish_copy(up, &[]);
-        assert!(event(&events, "resumed-at").is_none());
+        assert!(event(&events, "starting-over").is_some());
+        let done = event(&events, "done").expect("it ends");
+        assert!(done["sent"].as_u64().unwrap() > LENGTH as u64);
     }
 }
 

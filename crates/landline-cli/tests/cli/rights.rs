@@ -60,7 +60,7 @@ fn check_uses_home_of_server() {
     for folder in [own.join("here"), other.join("there")] {
         fs::create_dir_all(folder).unwrap();
     }
-    let rules = "[users.alice]\nfiles = [\"r:~/here\", \"r:~/there\"]\n";
+    let rules = "[users.alice]\nhome = \"~\"\nfiles = [\"r:~/here\", \"r:~/there\"]\n";
     for (home, served, not_served) in [(&other, "there/x", "here/x"), (&own, "here/x", "there/x")] {
         let _server = stage.serve(&["--home", home.to_str().unwrap()]);
         stage.write_rights(rules);
@@ -406,7 +406,7 @@ const ROLES: &[(&[Right], &str)] = &[
     ),
     (
         &[Right::Read],
-        "[users.alice]\nfiles = [\"r:~\", \"rw:~/elsewhere\"]\n",
+        "[users.alice]\nhome = \"~\"\nfiles = [\"r:~\", \"rw:~/elsewhere\"]\n",
     ),
     (&[], "[users.alice]\nrole = \"helper\"\n"),
     (&[ADMIN], "[users.alice]\nrole = \"admin\"\n"),

@@ -65,11 +65,11 @@ fn secret_logs_in_until_it_is_removed() {
             !stage.path("client/client/id_ed25519").exists(),
             "the client generated a key"
         );
-        stage.write("user/artefact", b"built");
+        stage.write("user/artifact", b"built");
         stage
             .run(&["cp", "-q", "artifact", &server.at("artifact")])
             .ok();
-        assert_eq!(stage.read("home/artefact"), b"built");
+        assert_eq!(stage.read("home/artifact"), b"built");
 
         let listed = stage.run_at_server(&["--json", "secret", "list"]).json();
         assert_eq!(

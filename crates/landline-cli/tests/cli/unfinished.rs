@@ -18,7 +18,7 @@ fn change(source: &Path, how: &str) {
     match how {
         "grown" => file.set_len(LENGTH as u64 + 1),
         "truncated" => file.set_len(LENGTH as u64 - 1),
-        _ => file.write_all_at(b"other", LENGTH as u64 - 5),
+        _ => file.write_all_at(b"other", 0),
     }
     .unwrap();
     file.set_modified(modified).unwrap();

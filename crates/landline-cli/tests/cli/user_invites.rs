@@ -295,7 +295,7 @@ fn copy_of_removed_user_changes_nothing() {
             &two.state("bob"),
             "cp",
             "big",
-            &two.server.at("bob/kept"),
+            &two.server.at("kept"),
         ];
         let child = two.stage.command(&copy).spawn().unwrap();
         wait_for("a beginning", || {

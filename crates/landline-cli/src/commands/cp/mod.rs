@@ -177,7 +177,7 @@ impl Cp {
         let label = make_label(&item.source);
         let mut lost_since: Option<Instant> = None;
         let mut wait = WAIT_MIN;
-        // Only the first attempt discards what an earlier command has kept.
+        // The first attempt discards what an earlier command has kept, if the user says so.
         let mut restart = self.restart;
         loop {
             progress.reset();
@@ -189,6 +189,13 @@ impl Cp {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
+            if has_other_beginning(&error, progress) && item.can_be_repeated() {
+                let what = "what an earlier attempt left is not what the file has now";
+                view.remark(&format!("{what}; starting over"));
+                view.print_event(&json!({"event": "starting-over", "message": what}));
+                restart = true;
+                continue;
+            }
             let has_moved = progress.moved() > 0;
             if has_moved {
                 lost_since = None;
@@ -306,6 +313,18 @@ fn is_session_limit(error: &Error) -> bool {
             ..
         }
     )
+}
+
+/// Whether a resumed copy failed because the source has changed since the earlier attempt.
+fn has_other_beginning(error: &Error, progress: &Progress) -> bool {
+    let is_damaged = matches!(
+        error,
+        Error::Failed {
+            code: ErrorCode::DigestMismatch,
+            ..
+        }
+    );
+    is_damaged && progress.resumed_at() > 0
 }
 
 /// Whether a new connection may succeed.
