@@ -135,13 +135,20 @@ pub(super) fn folder_flags() -> rustix::fs::OFlags {
     access | OFlags::DIRECTORY | OFlags::CLOEXEC
 }
 
+/// The mode of a file, which has 16 bits on some systems.
+#[allow(
+    clippy::useless_conversion,
+    reason = "the field has another type elsewhere"
+)]
+fn mode_bits(stat: &rustix::fs::Stat) -> u32 {
+    u32::from(stat.st_mode)
+}
+
 /// Whether another user may have planted a link: anyone can create one in its sticky folder, and
 /// it belongs neither to this user nor to the owner of the folder.
 pub(super) fn is_planted(folder: &rustix::fs::Stat, link: &rustix::fs::Stat) -> bool {
     let shared = STICKY | WRITABLE_BY_ALL;
-    u32::from(folder.st_mode) & shared == shared
-        && link.st_uid != user_id()
-        && link.st_uid != folder.st_uid
+    mode_bits(folder) & shared == shared && link.st_uid != user_id() && link.st_uid != folder.st_uid
 }
 
 /// The ids of an open folder and of all folders above it, up to the root.
@@ -337,7 +344,7 @@ pub(super) fn check_may_create(dir: &Dir) -> io::Result<()> {
 /// Whether a folder is sticky, so that this process cannot replace a file of user `owner` in it.
 pub(super) fn is_kept_for_owner(dir: &Dir, owner: u32) -> io::Result<bool> {
     let folder = rustix::fs::fstat(dir.as_fd())?;
-    let is_sticky = u32::from(folder.st_mode) & STICKY != 0;
+    let is_sticky = mode_bits(&folder) & STICKY != 0;
     let us = user_id();
     Ok(is_sticky && us != 0 && us != owner && us != folder.st_uid)
 }

@@ -138,7 +138,7 @@ impl SourceFile {
     }
 }
 
-/// Whether a file may have another length than its metadata says, though nobody writes to it.
+/// Whether the system makes up the content of a file, so that its length is not known.
 fn is_made_up(file: &File, metadata: &Metadata) -> io::Result<bool> {
     if metadata.len() > 0 {
         return Ok(platform::is_on_made_up_system(file));

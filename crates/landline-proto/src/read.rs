@@ -21,13 +21,13 @@ use serde_json::{Error, Map, Value};
 /// # Errors
 /// With the name of the key, if it is missing, or its value has the wrong type or range.
 pub(crate) fn read<T: DeserializeOwned>(value: &Value) -> Result<T, Error> {
-    T::deserialize(Strict(value))
+    T::deserialize(StrictValue(value))
 }
 
 /// A value that is read by the rules of the protocol.
-struct Strict<'a>(&'a Value);
+struct StrictValue<'a>(&'a Value);
 
-impl Strict<'_> {
+impl StrictValue<'_> {
     fn refuse<T>(&self, expected: &dyn Expected) -> Result<T, Error> {
         let found = match self.0 {
             Value::Null => Unexpected::Other("null"),
@@ -87,7 +87,7 @@ macro_rules! methods {
     };
 }
 
-impl<'de> Deserializer<'de> for Strict<'_> {
+impl<'de> Deserializer<'de> for StrictValue<'_> {
     type Error = Error;
 
     methods! {
@@ -196,7 +196,8 @@ impl<'de> SeqAccess<'de> for Items<'_> {
         seed: T,
     ) -> Result<Option<T::Value>, Error> {
         let item = self.0.next();
-        item.map(|item| seed.deserialize(Strict(item))).transpose()
+        item.map(|item| seed.deserialize(StrictValue(item)))
+            .transpose()
     }
 }
 
@@ -223,7 +224,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
         let (key, value) = self.value.take().unwrap_or(("", &Value::Null));
-        seed.deserialize(Strict(value))
+        seed.deserialize(StrictValue(value))
             .map_err(|error| Error::custom(format_args!("{key:?}: {error}")))
     }
 }

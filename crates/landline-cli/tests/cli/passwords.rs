@@ -239,28 +239,6 @@ fn password_comes_from_file_descriptor_or_environment() {
         .fails(2, "usage");
 }
 
-/// Some editors put a byte order mark in front of the text.
-/// Proves `byte-order-mark` in docs/faults.md.
-#[test]
-fn byte_order_mark_is_no_part_of_password() {
-    let stage = stage();
-    let server = stage.joined();
-    let marked = file(&stage, "marked", &format!("\u{feff}{PASSWORD}\r"));
-    stage
-        .run_at_server(&["user", "add", "bob", "--password-file", &marked])
-        .ok();
-    let at = format!("bob@{}", server.address);
-    let plain = file(&stage, "plain", PASSWORD);
-    stage.run(&["ping", &at, "--password-file", &plain]).ok();
-    let utf16: Vec<u8> = PASSWORD.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let path = stage.write("utf16", &[b"\xff\xfe", &utf16[..]].concat());
-    fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
-    let path = path.display().to_string();
-    stage
-        .run(&["--json", "ping", &at, "--password-file", &path])
-        .fails(32, "password");
-}
-
 /// The password is in its file only. The server does not store it.
 /// Proves `secret-exposure` in docs/faults.md.
 #[test]

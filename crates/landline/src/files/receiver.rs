@@ -226,7 +226,7 @@ async fn receive_range(
     let header = channel.receive(&RECEIVER_DATA).await?;
     check_data(&header, sink.position(), length)?;
     let heartbeat = sink.heartbeat();
-    let mut idle = IdleWriter(Some(Writer::new(sink, algorithm)));
+    let mut idle = IdleSinkWriter(Some(SinkWriter::new(sink, algorithm)));
     let end = loop {
         // A connection that stalls keeps neither memory nor a thread.
         channel.reader.wait_for_input().await;
@@ -245,7 +245,7 @@ async fn receive_range(
             break end;
         }
     };
-    let Some(Writer {
+    let Some(SinkWriter {
         mut sink,
         hasher,
         blocks,
@@ -327,13 +327,13 @@ async fn receive_flow(
 }
 
 /// Hashes and writes content.
-struct Writer {
+struct SinkWriter {
     sink: Sink,
     hasher: ContentHasher,
     blocks: Blocks,
 }
 
-impl Writer {
+impl SinkWriter {
     fn new(sink: Sink, algorithm: Algorithm) -> Self {
         Self {
             hasher: ContentHasher::starting_at(sink.position(), algorithm),
@@ -357,9 +357,9 @@ impl Writer {
 }
 
 /// A writer without a thread. Dropping it may write to the disk, so a thread does that.
-struct IdleWriter(Option<Writer>);
+struct IdleSinkWriter(Option<SinkWriter>);
 
-impl Drop for IdleWriter {
+impl Drop for IdleSinkWriter {
     fn drop(&mut self) {
         if let (Some(writer), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current())
         {

@@ -26,9 +26,9 @@ const NOT_EXECUTABLE: u8 = 126;
 ///
 /// Cloning gives another handle to the same.
 #[derive(Clone)]
-pub(super) struct Producer(Arc<Shared>);
+pub(super) struct Producer(Arc<SharedProducer>);
 
-struct Shared {
+struct SharedProducer {
     program: OsString,
     arguments: Vec<OsString>,
     state: Mutex<State>,
@@ -46,7 +46,7 @@ impl Producer {
     /// A command with exactly these words; `None` if there are none.
     pub(super) fn new(words: &[OsString]) -> Option<Self> {
         let (program, arguments) = words.split_first()?;
-        Some(Self(Arc::new(Shared {
+        Some(Self(Arc::new(SharedProducer {
             program: program.clone(),
             arguments: arguments.to_vec(),
             state: Mutex::default(),
