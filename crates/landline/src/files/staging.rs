@@ -213,6 +213,8 @@ impl Staging {
     pub(crate) fn commit(mut self) -> Result<(), Error> {
         // A failed sync says nothing about which bytes were written.
         self.is_discarded = true;
+        let reservation = self.reservation.as_ref();
+        let _committing = reservation.map(QuotaReservation::start_commit);
         let length = self.staged.commit()?;
         if let Some(reservation) = &self.reservation {
             // The file has its name, so this must not fail. A full quota is counted again, which
