@@ -80,7 +80,7 @@ KEYS_OF_LOGIN = {"version": INTEGER, "user": USER, "nonce": NONCE, "attach?": BO
 SSH_KEY = {"key": STRING, "signature": BYTES}
 
 CONNECTION = {"peer": ADDRESS, "since": INTEGER, "doing": STRING}
-SESSION = {"session": STRING, "user": USER, "key": STRING, "method": STRING, "since": INTEGER, "connections": objects(CONNECTION)}
+SESSION = {"session": STRING, "user": USER, "role": ROLE, "key": STRING, "method": STRING, "since": INTEGER, "connections": objects(CONNECTION)}
 USER_ROW = {
     "user": USER, "created": INTEGER, "disabled?": INTEGER, "role": ROLE, "keys": SMALL, "password?": BOOLEAN, "secrets?": SMALL,
     "rights?": many(STRING),
@@ -88,6 +88,8 @@ USER_ROW = {
 KEY_ROW = {"fingerprint": STRING, "line": STRING, "created": INTEGER, "refused?": STRING}
 INVITE_ROW = {"id": STRING, "purpose": STRING, "user?": STRING, "made_by?": STRING, "created": INTEGER, "expires": INTEGER}
 SECRET_ROW = {"id": ID, "user": USER, "binding": BINDING, "services?": STRING, "label": STRING, "created": INTEGER}
+QUOTA = {"bytes?": INTEGER, "files?": INTEGER, "sessions?": INTEGER, "rate?": INTEGER}
+VIOLATION = {"file": STRING, "line": INTEGER, "seq": INTEGER, "problem": STRING}
 ENTRY = {"stream": INTEGER, "offset?": INTEGER, "window?": INTEGER, "from?": INTEGER}
 
 
@@ -131,6 +133,7 @@ TYPES = [
     ("admin", "users", {}, rows(USER_ROW)),
     ("admin", "add-user", {}, {
         "user": USER, "keys?": many(STRING), "password?": BYTES, "files?": many(STRING), "role?": ROLE, "home?": STRING,
+        "quota?": an_object(QUOTA),
     }),
     ("admin", "disable-user", {}, {"user": USER, "force?": BOOLEAN}),
     ("admin", "enable-user", {}, {"user": USER}),
@@ -148,6 +151,22 @@ TYPES = [
     ("admin", "registration", {}, {"response": BYTES}),
     ("admin", "set-password", {}, {"user?": USER, "record": BYTES}),
     ("admin", "remove-password", {}, {"user?": USER}),
+    ("admin", "list-secrets", {}, {"user?": USER}),
+    ("admin", "secrets", {}, rows(SECRET_ROW)),
+    ("admin", "add-secret", {}, {"user": USER, "binding": BINDING, "key": BYTES, "services?": STRING, "label": STRING}),
+    ("admin", "remove-secret", {}, {"id": ID, "force?": BOOLEAN}),
+    ("admin", "grant-rights", {}, {"user": USER, "role?": ROLE, "home?": STRING, "files?": many(STRING), "quota?": an_object(QUOTA)}),
+    ("admin", "revoke-rights", {}, {"user": USER, "role?": BOOLEAN, "home?": BOOLEAN, "files?": many(STRING), "quota?": many(STRING)}),
+    ("admin", "check-right", {}, {"user": USER, "right": STRING, "arguments?": many(NAME)}),
+    ("admin", "verdict", {}, {"allowed": BOOLEAN, "line?": INTEGER, "reason": STRING}),
+    ("admin", "show-server", {}, {}),
+    ("admin", "show-audit", {}, {"user?": STRING, "since?": STRING, "last?": INTEGER}),
+    ("admin", "audit-lines", {"size": None}, {"unreadable": INTEGER}),
+    ("admin", "verify-audit", {}, {}),
+    ("admin", "audit-report", {}, {
+        "ok": BOOLEAN, "files": INTEGER, "lines": INTEGER, "first": STRING, "last": STRING, "seq": INTEGER, "hash": STRING,
+        "cut_through": INTEGER, "violations": objects(VIOLATION), "more_violations?": INTEGER,
+    }),
     ("admin", "changed", {}, {}),
     ("streams", "bytes", {"size": 3}, {"stream": INTEGER, "offset": INTEGER, "blocked?": BOOLEAN}),
     ("streams", "ack", {}, {"stream": INTEGER, "offset": INTEGER, "window": INTEGER}),
@@ -155,10 +174,6 @@ TYPES = [
     ("streams", "stop", {}, {"stream": INTEGER, "offset": INTEGER}),
     ("streams", "resume", {}, {"streams": objects(ENTRY)}),
     ("control", "server", {}, {"release": STRING, "fingerprint": FINGERPRINT, "addresses": many(STRING), "rights_problem?": STRING}),
-    ("secrets", "list-secrets", {}, {"user?": USER}),
-    ("secrets", "secrets", {}, rows(SECRET_ROW)),
-    ("secrets", "add-secret", {}, {"user": USER, "binding": BINDING, "key": BYTES, "services?": STRING, "label": STRING}),
-    ("secrets", "remove-secret", {}, {"id": ID, "force?": BOOLEAN}),
 ]
 
 

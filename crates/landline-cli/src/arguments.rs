@@ -1,12 +1,14 @@
 //! The command line as a user typed it. Every help text comes from such definitions.
 
 mod access;
+mod on;
 mod values;
 
 use std::path::PathBuf;
 
 pub(crate) use access::{Access, PasswordSource, VIA};
 use clap::Parser;
+pub(crate) use on::On;
 pub(crate) use values::{
     TypedLocation, location_parser, parse_milliseconds, parse_seconds, parse_span,
 };

@@ -87,7 +87,7 @@ const STATUSES: &[(u8, &[&str])] = &[
     (26, &["source-changed"]),
     (27, &["io", "not-stored", "task"]),
     (30, &["listen"]),
-    (31, &["state", "in-use"]),
+    (31, &["state", "in-use", "no-server"]),
     (
         32,
         &[

@@ -268,7 +268,7 @@ fn advice(error: &Error) -> Option<String> {
         } if of_cause(cause, *side).is_some() => of_cause(cause, *side)?,
         Error::Failed { code, side, .. } => match code {
             C::LoginRefused if *side == Side::Here => {
-                "run the command again to retry. If you forgot your password, ask an admin to run landline user password NAME"
+                "run the command again to retry. If you forgot your password, ask an admin to run landline user password set NAME"
             }
             C::LoginRefused => {
                 "check the user name and the key: -i FILE chooses another key, --password logs in with a password"

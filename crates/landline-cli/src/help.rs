@@ -120,6 +120,27 @@ mod tests {
         Arguments::command().debug_assert();
     }
 
+    /// Names that are kept for later commands, each until it is there.
+    const KEPT_NAMES: [&str; 20] = [
+        "run", "shell", "jobs", "logs", "attach", "wait", "kill", "top", "hold", "sync", "ls",
+        "stat", "mkdir", "mv", "rm", "cat", "sum", "df", "du", "chat",
+    ];
+
+    #[test]
+    fn names_of_later_commands_are_free() {
+        let mut command = Arguments::command();
+        command.build();
+        for name in KEPT_NAMES {
+            assert!(command.find_subcommand(name).is_none(), "{name}");
+        }
+        // -H is for sets of hosts, with every command that names one.
+        for subcommand in command.get_subcommands() {
+            let mut taken = subcommand.get_arguments().filter_map(clap::Arg::get_short);
+            let name = subcommand.get_name();
+            assert!(taken.all(|short| short != 'H'), "{name}");
+        }
+    }
+
     #[test]
     fn overview_fits_a_terminal_and_names_every_command() {
         let text = overview();

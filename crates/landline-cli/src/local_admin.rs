@@ -1,5 +1,7 @@
 //! Administration of this machine's server.
 
+use std::path::Path;
+
 use landline::{
     admin::{LocalServer, LocalStatus},
     net::{HostPort, Target},
@@ -17,7 +19,8 @@ use crate::{context::Context, failure::Failure, terminal::shown_line};
 /// # Errors
 /// The state folder is unknown or cannot be used, or the server that runs cannot be asked.
 pub(crate) async fn open(context: &Context) -> Result<(LocalServer, LocalStatus), Failure> {
-    let server = LocalServer::open(&context.server_state()?, words()?)?;
+    let state = context.server_state()?;
+    let server = LocalServer::open(&state, words()?)?.ok_or_else(|| no_server(&state))?;
     let status = server.status().await?;
     if let Some(problem) = &status.rights_problem {
         let meaning = if status.is_running {
@@ -30,6 +33,16 @@ pub(crate) async fn open(context: &Context) -> Result<(LocalServer, LocalStatus)
             .print(&shown_line(&format!("landline: {problem}; {meaning}")));
     }
     Ok((server, status))
+}
+
+/// There is no server on this machine, or none that uses this state folder.
+pub(crate) fn no_server(state: &Path) -> Failure {
+    let what = format!(
+        "no server was set up on this machine (state folder {})",
+        state.display()
+    );
+    Failure::new("no-server", what)
+        .with_advice("name another server with --on HOST, or start one here: landline serve")
 }
 
 /// Checks the value of `--public-name`.

@@ -2,6 +2,7 @@
 //! the environment or ends the process.
 
 mod addresses;
+mod admin_client;
 mod advice;
 mod arguments;
 mod codes;
@@ -25,6 +26,7 @@ mod service_manager;
 mod settings;
 mod signals;
 mod streams;
+mod suggestions;
 mod terminal;
 #[cfg(test)]
 mod test_context;
@@ -82,7 +84,7 @@ fn run(context: &mut Context, words: Vec<OsString>) -> Result<ExitStatus, Failur
         verbose,
         debug,
         command,
-    } = match Arguments::try_parse_from(words) {
+    } = match Arguments::try_parse_from(words).map_err(suggestions::keep_close) {
         Ok(arguments) => arguments,
         Err(error) if error.use_stderr() && context.json => {
             return Err(Failure::usage(error.to_string().trim_end()));

@@ -2,8 +2,7 @@
 
 /// Escapes what could move the cursor, or hide or reorder text.
 ///
-/// Those are control characters other than newline and tab, and the invisible and bidirectional
-/// characters of Unicode.
+/// Newlines and tabs stay.
 pub(crate) fn shown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -21,19 +20,40 @@ pub(crate) fn shown_line(text: &str) -> String {
     shown(text).replace('\n', "\\n").replace('\t', "\\t")
 }
 
+/// Whether a terminal would obey a character, or show nothing or something unknown in its place.
+///
+/// Those are Unicode's categories Cc, Cf, Cn, Co, Zl and Zp, and what has the property
+/// Default_Ignorable_Code_Point.
 fn is_dangerous(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{ad}'
-                | '\u{61c}'
-                | '\u{180e}'
-                | '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{2069}'
-                | '\u{feff}'
-                | '\u{e0000}'..='\u{e007f}'
-        )
+    if character.is_ascii() {
+        return character.is_ascii_control();
+    }
+    let is_ignorable = matches!(
+        character,
+        '\u{34f}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{ffa0}'
+            | '\u{e0000}'..='\u{e0fff}'
+    );
+    let is_space = character.is_whitespace() && !matches!(character, '\u{2028}' | '\u{2029}');
+    is_ignorable || character.is_control() || !(is_space || is_printable(character))
+}
+
+/// Whether the standard library shows a character as it is, which depends on its category.
+fn is_printable(character: char) -> bool {
+    // The first character of a text is treated differently: it has nothing to combine with.
+    let mut text = [b'x'; 5];
+    let length = text
+        .get_mut(1..)
+        .map_or(0, |rest| character.encode_utf8(rest).len());
+    let text = text
+        .get(..=length)
+        .and_then(|text| str::from_utf8(text).ok());
+    text.is_some_and(|text| text.escape_debug().nth(1) == Some(character))
 }
 
 /// Escapes in `json` what a terminal would obey, as JSON does it.
@@ -143,6 +163,27 @@ mod tests {
         assert_eq!(shell_word("it's"), "'it'\\''s'");
         assert_eq!(shell_word("~"), "'~'");
         assert_eq!(shell_word(""), "''");
+    }
+
+    /// Proves `terminal-escape` in docs/faults.md.
+    #[test]
+    fn invisible_unassigned_and_private_characters_are_escaped() {
+        for code in [
+            0x80, 0x85, 0x9f, 0xad, 0x34f, 0x378, 0x61c, 0x115f, 0x1160, 0x17b4, 0x180b, 0x180e,
+            0x180f, 0x200b, 0x200f, 0x2028, 0x2029, 0x202e, 0x2060, 0x2065, 0x206a, 0x206f, 0x3164,
+            0xe000, 0xfe00, 0xfe0f, 0xfeff, 0xffa0, 0xfff0, 0xfff9, 0xfffb, 0xffff, 0x110bd,
+            0x13430, 0x1bca0, 0x1d173, 0x1ffff, 0xe0001, 0xe0041, 0xe0100, 0xe01ef, 0xe1000,
+            0xf0000, 0x10fffd,
+        ] {
+            let character = char::from_u32(code).unwrap();
+            assert_eq!(
+                shown(&character.to_string()),
+                format!("\\u{{{code:x}}}"),
+                "U+{code:04X}"
+            );
+        }
+        let text = "naïve e\u{301} 文件\u{3000}名 שלום 日本語 \u{a0}🦀 \"quoted\" \\ '";
+        assert_eq!(shown(text), text);
     }
 
     /// Proves `terminal-escape` in docs/faults.md.

@@ -198,18 +198,37 @@ impl PrivateFolder {
     /// # Errors
     /// [`Error::State`]. The old file is then unchanged.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        self.write_staged(name, bytes, true)
+            .map_err(|error| self.state_error(name, error))
+    }
+
+    /// As [`write`](Self::write), but only if there is no such file. Returns whether it was
+    /// written.
+    ///
+    /// If several processes do it at the same time, one of them writes.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn write_new(&self, name: &str, bytes: &[u8]) -> Result<bool, Error> {
+        match self.write_staged(name, bytes, false) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(self.state_error(name, error)),
+        }
+    }
+
+    fn write_staged(&self, name: &str, bytes: &[u8], replace: bool) -> io::Result<()> {
         let staging = staging_name_of(name);
         let write = || {
             let mut file = self.folder.create(OsStr::new(&staging))?;
             file.write_all(bytes)?;
             platform::sync_file(&file)?;
             self.folder
-                .rename(OsStr::new(&staging), OsStr::new(name), true)?;
+                .rename(OsStr::new(&staging), OsStr::new(name), replace)?;
             self.folder.sync()
         };
-        write().map_err(|error| {
+        write().inspect_err(|_| {
             let _ = self.folder.remove(OsStr::new(&staging));
-            self.state_error(name, error)
         })
     }
 

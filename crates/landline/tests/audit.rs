@@ -437,7 +437,10 @@ fn lines(place: &Place) -> Vec<(LogLine, String)> {
     let mut lines = Vec::new();
     let reader = Reader::open(&place.stage.path("server")).unwrap().unwrap();
     let unreadable = reader
-        .lines(|line, text| lines.push((line.clone(), text.to_owned())))
+        .lines(|line, text| {
+            lines.push((line.clone(), text.to_owned()));
+            Ok(())
+        })
         .unwrap();
     assert_eq!(unreadable, 0);
     lines

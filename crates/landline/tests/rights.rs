@@ -14,7 +14,7 @@ use landline::{
     audit::{Audit, AuditOptions, LineHash},
     paths::{ErrorKind, Grant, PrivateFolder, Root},
     proto::{ErrorCode, login::UserName},
-    rights::{InitialRights, Right, RightWords, Rights, RightsFile, Role},
+    rights::{GivenRights, Right, RightWords, Rights, RightsFile, Role},
     server::words,
 };
 use testkit::Stage;
@@ -50,11 +50,11 @@ fn owner_gets_initial_rights_once() {
     assert!(is_owner(&file, &alice) && file.rules().has(&alice, Right::Write));
     file.grant(
         &bob,
-        &InitialRights {
-            role: Role::Helper,
+        &GivenRights {
+            role: Some(Role::Helper),
             home: Some("/srv/b".into()),
             files: vec!["r:/srv".into()],
-            ..InitialRights::default()
+            ..GivenRights::default()
         },
     )
     .unwrap();
@@ -62,7 +62,7 @@ fn owner_gets_initial_rights_once() {
     assert!(is_helper(&file) && !file.rules().has(&bob, Right::Write));
     let located = file.rules().locate(&bob, b"x").unwrap().into_owned();
     assert_eq!(located, b"/srv/b/x");
-    file.grant(&bob, &InitialRights::owner_default()).unwrap();
+    file.grant(&bob, &GivenRights::owner_default()).unwrap();
     assert!(!is_owner(&file, &bob), "an existing entry is unchanged");
     assert!(
         fs::read_to_string(&path)
@@ -85,9 +85,9 @@ fn owner_gets_initial_rights_once() {
         !is_owner(&file, &alice),
         "withdrawn rights are not granted again"
     );
-    let bad = InitialRights {
+    let bad = GivenRights {
         files: vec!["everything".into()],
-        ..InitialRights::default()
+        ..GivenRights::default()
     };
     assert!(file.grant(&user("carol"), &bad).is_err());
     drop(file);
@@ -111,11 +111,11 @@ fn rights_file_stays_below_read_limit() {
     let folder = Arc::new(PrivateFolder::open_or_create(&stage.path("server")).unwrap());
     let file = served(&folder, Some(&user("alice"))).unwrap();
     let path = stage.path("server/rights.toml");
-    let with_folders = |count: usize| InitialRights {
+    let with_folders = |count: usize| GivenRights {
         files: (0..count)
             .map(|number| format!("r:/srv/{number:06}"))
             .collect(),
-        ..InitialRights::default()
+        ..GivenRights::default()
     };
     file.grant(&user("bob"), &with_folders(50_000)).unwrap();
     let before = fs::read(&path).unwrap();
@@ -183,7 +183,7 @@ fn broken_file_keeps_earlier_rules() {
         assert!(
             !is_owner(&looking, &user("alice"))
                 && looking
-                    .grant(&user("bob"), &InitialRights::default())
+                    .grant(&user("bob"), &GivenRights::default())
                     .is_err()
         );
     }
@@ -252,7 +252,7 @@ fn rules_apply_only_after_they_are_logged() {
     };
     let (log, away) = (stage.path("server/audit"), stage.path("server/away"));
     fs::rename(&log, &away).unwrap();
-    let first = InitialRights::owner_default();
+    let first = GivenRights::owner_default();
     let before = fs::read(&path).unwrap();
     refused(file.grant(&bob, &first));
     refused(file.withdraw(&alice));
@@ -272,11 +272,10 @@ fn rules_apply_only_after_they_are_logged() {
         "a start does not apply the change either"
     );
     // A grant also applies the edit of the file.
-    refused(file.grant(&user("carol"), &InitialRights::default()));
+    refused(file.grant(&user("carol"), &GivenRights::default()));
 
     fs::rename(&away, &log).unwrap();
-    file.grant(&user("carol"), &InitialRights::default())
-        .unwrap();
+    file.grant(&user("carol"), &GivenRights::default()).unwrap();
     assert!(is_owner(&file, &bob) && !is_owner(&file, &alice) && !file.has_changed());
     assert_eq!(
         loaded(&stage)[1..],

@@ -1,80 +1,76 @@
 //! `landline check`: explains whether a user may do something, and by which line of the rights.
 
-use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
+use std::{ffi::OsString, os::unix::ffi::OsStringExt};
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use landline::{
+    admin::{client, messages::CheckRight},
     paths::Root,
-    proto::login::UserName,
-    rights::{Action, RightWords, Role, read_rules},
+    proto::{Name, login::UserName},
+    rights::{Action, Verdict, read_rules},
     server::{recorded_home, words},
 };
 use serde_json::json;
 
 use crate::{
+    admin_client,
+    arguments::On,
     context::{Context, ExitStatus, Run},
     failure::Failure,
+    local_admin,
     settings::{ServeSettings, Settings},
     terminal::shown_line,
 };
 
-/// Explain whether a user may do something here
+/// Explain whether a user may do something
 ///
-/// Prints the line of rights.toml that decides. Works while the server runs, and without it.
+/// Prints the line of rights.toml that decides. Works on this machine's server, running or not.
+/// With --on, it asks another server: about your own account, or about every account if you are
+/// an admin there. The exit status is 0 for allowed and 23 for denied.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  landline check alice read /srv/photos/a.jpg")]
+#[command(after_help = "\
+Examples:
+  landline check alice read /srv/photos/a.jpg
+  landline check alice role admin --on nas
+  landline check alice exec -- git push")]
 pub(crate) struct Check {
+    #[command(flatten)]
+    on: On,
     /// User name
     user: UserName,
-    #[command(subcommand)]
-    action: CheckAction,
-}
-
-#[derive(Debug, Subcommand)]
-enum CheckAction {
-    /// Read a file
-    Read {
-        /// Absolute path, or relative to the user's home
-        path: PathBuf,
-    },
-    /// Write a file
-    Write {
-        /// Absolute path, or relative to the user's home
-        path: PathBuf,
-    },
-    /// Act in a role or a higher one
-    Role {
-        /// owner, admin, helper or user
-        role: Role,
-    },
-    /// Use the right of a service: exec -- COMMAND..., chat
-    #[command(external_subcommand)]
-    Word(Vec<OsString>),
+    /// read, write, role, or the right of a service: exec, chat
+    right: String,
+    /// PATH for read and write, ROLE for role, -- COMMAND... for exec
+    ///
+    /// A path is absolute, or relative to the user's home.
+    #[arg(value_name = "ARGUMENT")]
+    arguments: Vec<OsString>,
 }
 
 impl Run for Check {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let Settings { state, home, .. } = context.server_settings(&ServeSettings::default())?;
-        let words = words()?;
-        let action = self.action.into_action(&words)?;
-        let rights = read_rules(&state, &words)?;
-        // The running server may have been started with another home than the settings now name.
-        let home = recorded_home::load(&state)?.unwrap_or(home);
-        let root = Root::open(&home, &state)?;
-        let verdict = rights.check(&self.user, &action, &root);
-        if context.json {
-            context.out.print_json(
-                &json!({"allowed": verdict.allowed, "line": verdict.line, "reason": verdict.reason}),
-            );
-        } else {
-            let word = if verdict.allowed { "allowed" } else { "denied" };
-            let line = verdict
-                .line
-                .map_or(String::new(), |line| format!("line {line}: "));
-            context
-                .out
-                .print(&format!("{word}: {line}{}", shown_line(&verdict.reason)));
-        }
+        let Self {
+            on,
+            user,
+            right,
+            arguments,
+        } = self;
+        let arguments: Vec<Vec<u8>> = arguments.into_iter().map(OsString::into_vec).collect();
+        let verdict = match &on.host {
+            Some(target) => {
+                let (mut channel, _) = admin_client::connect_to(context, target, &on).await?;
+                let request = CheckRight {
+                    user,
+                    right,
+                    arguments: arguments.into_iter().map(Name).collect(),
+                };
+                let verdict = client::check(&mut channel, &request).await?;
+                channel.finish().await;
+                verdict
+            }
+            None => check_here(context, &user, &right, arguments)?,
+        };
+        print(context, &verdict);
         if verdict.allowed {
             Ok(ExitStatus::SUCCESS)
         } else {
@@ -83,48 +79,35 @@ impl Run for Check {
     }
 }
 
-impl CheckAction {
-    fn into_action(self, words: &RightWords) -> Result<Action, Failure> {
-        let bytes = |path: PathBuf| path.into_os_string().into_vec();
-        Ok(match self {
-            Self::Read { path } => Action::Read(bytes(path)),
-            Self::Write { path } => Action::Write(bytes(path)),
-            Self::Role { role } => Action::Role(role),
-            Self::Word(given) => parse_word(given, words)?,
-        })
-    }
+/// Reads the files of this machine's server, so that it works while the server hangs.
+fn check_here(
+    context: &Context,
+    user: &UserName,
+    right: &str,
+    arguments: Vec<Vec<u8>>,
+) -> Result<Verdict, Failure> {
+    let Settings { state, home, .. } = context.server_settings(&ServeSettings::default())?;
+    let words = words()?;
+    let action = Action::parse(right, arguments, &words).map_err(Failure::usage)?;
+    let rights = read_rules(&state, &words)?.ok_or_else(|| local_admin::no_server(&state))?;
+    // The running server may have been started with another home than the settings now name.
+    let home = recorded_home::load(&state)?.unwrap_or(home);
+    let root = Root::open(&home, &state)?;
+    Ok(rights.check(user, &action, &root))
 }
 
-/// Parses the word of a service and what it is to be used for: `exec -- git push`.
-///
-/// # Errors
-/// No service declares the word, or it does not take such arguments.
-fn parse_word(given: Vec<OsString>, words: &RightWords) -> Result<Action, Failure> {
-    let mut given = given.into_iter();
-    let name = given.next().unwrap_or_default();
-    let word = name.to_str().and_then(|name| words.find(name));
-    let Some(word) = word else {
-        let known: Vec<&str> = words.iter().map(|word| word.name).collect();
-        return Err(Failure::usage(format!(
-            "there is no right {name:?}; the rights are read, write, role, {}",
-            known.join(", ")
-        )));
-    };
-    let mut arguments: Vec<OsString> = given.collect();
-    if arguments.first().is_some_and(|first| first == "--") {
-        arguments.remove(0);
+fn print(context: &Context, verdict: &Verdict) {
+    if context.json {
+        let json =
+            json!({"allowed": verdict.allowed, "line": verdict.line, "reason": verdict.reason});
+        context.out.print_json(&json);
+        return;
     }
-    let name = word.name;
-    match word.arguments {
-        Some(named) if arguments.is_empty() => Err(Failure::usage(format!(
-            "{name} needs what it is to be used for: {name} -- {named}"
-        ))),
-        None if !arguments.is_empty() => {
-            Err(Failure::usage(format!("{name} takes nothing after it")))
-        }
-        _ => Ok(Action::Word {
-            name: name.to_owned(),
-            arguments: arguments.into_iter().map(OsString::into_vec).collect(),
-        }),
-    }
+    let word = if verdict.allowed { "allowed" } else { "denied" };
+    let line = verdict
+        .line
+        .map_or(String::new(), |line| format!("line {line}: "));
+    context
+        .out
+        .print(&format!("{word}: {line}{}", shown_line(&verdict.reason)));
 }

@@ -26,7 +26,7 @@ use crate::{
 
 /// Change or remove your own password at a server
 ///
-/// The old password is needed. An admin sets the first one with `landline user password`.
+/// The old password is needed. An admin sets the first one with `landline user password set`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  landline passwd nas")]
 pub(crate) struct Passwd {

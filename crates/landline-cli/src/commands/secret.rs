@@ -1,24 +1,27 @@
-//! `landline secret`: manages the secrets by which machines log in to this machine's server.
+//! `landline secret`: manages the secrets that machines log in with.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use landline::{
     Error,
-    admin::LocalServer,
+    admin::{
+        Answer,
+        paging::SecretRow,
+        secrets::{AddSecret, ListSecrets, RemoveSecret},
+    },
     keys::ServiceSet,
     login,
     net::Target,
     paths::{create_secret_file, local},
-    proto::{
-        ErrorCode,
-        login::{BindingType, SecretId, UserName},
-    },
+    proto::login::{BindingType, SecretId, UserName},
 };
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::{
+    admin_client::{AdminClient, unexpected_answer},
+    arguments::On,
     context::{Context, ExitStatus, Run},
     failure::Failure,
     local_admin,
@@ -27,10 +30,16 @@ use crate::{
 
 /// Manage the secrets that machines log in with
 ///
-/// Works on this machine's server, running or not.
+/// Works on this machine's server, running or not. With --on, it works on another server, where
+/// you must be an admin.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  landline secret add backup --out backup.secret")]
+#[command(after_help = "\
+Examples:
+  landline secret add backup --out backup.secret
+  landline secret list --on nas")]
 pub(crate) struct Secret {
+    #[command(flatten)]
+    on: On,
     #[command(subcommand)]
     action: SecretAction,
 }
@@ -90,74 +99,92 @@ enum Binding {
 
 impl Run for Secret {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        match self.action {
-            SecretAction::Add(options) => add(context, options).await?,
-            SecretAction::List { user } => {
-                let (server, _) = local_admin::open(context).await?;
-                for secret in server.secrets(user).await? {
-                    if context.json {
-                        context.out.print_json(&json!(secret));
-                        continue;
-                    }
-                    let label = shown_line(&secret.label);
-                    let binding = secret.binding.as_str();
-                    let services = secret.services.map(|names| format!("  may use {names}"));
-                    let services = services.unwrap_or_default();
-                    let (id, user) = (secret.id, secret.user);
-                    let row = format!("{id}  {user}  {binding}{services}  {label}");
-                    context.out.print(row.trim_end());
-                }
-            }
-            SecretAction::Remove { id, force } => {
-                let (server, _) = local_admin::open(context).await?;
-                let removed = server.remove_secret(id, force).await?;
-                if context.json {
-                    context.out.print_json(&json!(removed));
-                } else {
-                    let user = removed.user;
-                    context
-                        .out
-                        .print(&format!("the secret {id} of {user} is forgotten"));
-                }
-            }
+        if let SecretAction::Add(options) = &self.action {
+            local_admin::check_public_name(options.public_name.as_ref())?;
         }
-        Ok(ExitStatus::SUCCESS)
+        let mut client = AdminClient::open(context, &self.on).await?;
+        let done = run(context, &mut client, self.action).await;
+        client.finish().await;
+        done.map(|()| ExitStatus::SUCCESS)
     }
 }
 
-async fn add(context: &Context, options: SecretAdd) -> Result<(), Failure> {
-    local_admin::check_public_name(options.public_name.as_ref())?;
-    let (server, status) = local_admin::open(context).await?;
-    let mut addresses = status.addresses;
-    if let Some(name) = &options.public_name {
-        addresses = vec![local_admin::public_address(name, &addresses)];
+async fn run(
+    context: &Context,
+    client: &mut AdminClient,
+    action: SecretAction,
+) -> Result<(), Failure> {
+    match action {
+        SecretAction::Add(options) => add(context, client, options).await,
+        SecretAction::List { user } => {
+            for secret in secrets(client.ask(ListSecrets { user }).await?)? {
+                if context.json {
+                    context.out.print_json(&json!(secret));
+                } else {
+                    context.out.print(&secret_text(&secret));
+                }
+            }
+            Ok(())
+        }
+        SecretAction::Remove { id, force } => {
+            for removed in secrets(client.ask(RemoveSecret { id, force }).await?)? {
+                if context.json {
+                    context.out.print_json(&json!(removed));
+                } else {
+                    let text = format!("removed the secret {id} of {}", removed.user);
+                    context.out.print(&text);
+                }
+            }
+            Ok(())
+        }
     }
-    if addresses.is_empty() {
-        let problem = "the addresses of this server are unknown, because it has not run yet";
-        return Err(Error::here(ErrorCode::NotFound, problem).into());
+}
+
+fn secrets(answer: Answer) -> Result<Vec<SecretRow>, Failure> {
+    match answer {
+        Answer::Secrets(rows) => Ok(rows),
+        _ => Err(unexpected_answer()),
     }
+}
+
+fn secret_text(secret: &SecretRow) -> String {
+    let services = secret.services.as_ref();
+    let services = services.map(|names| format!("  may use {names}"));
+    let text = format!(
+        "{}  {}  {}{}  {}",
+        secret.id,
+        secret.user,
+        secret.binding.as_str(),
+        services.unwrap_or_default(),
+        secret.label
+    );
+    shown_line(text.trim_end())
+}
+
+async fn add(
+    context: &Context,
+    client: &mut AdminClient,
+    options: SecretAdd,
+) -> Result<(), Failure> {
+    let addresses = client.addresses(options.public_name.as_ref()).await?;
     let binding = match options.binding {
         Binding::Exporter => BindingType::TlsExporter,
         Binding::ServerEndPoint => BindingType::TlsServerEndPoint,
     };
-    let secret = login::Secret::new(addresses, status.fingerprint, options.user, binding);
+    let secret = login::Secret::new(addresses, client.server, options.user, binding);
     let id = secret.key().id();
     let line = Zeroizing::new(format!("{}\n", *secret.reveal()));
+    let request = AddSecret::new(&secret, options.services.as_ref(), options.label);
     let Some(out) = options.out else {
-        server
-            .add_secret(&secret, options.services.as_ref(), &options.label)
-            .await?;
-        return show(context, &server, id, &line).await;
+        client.change(request).await?;
+        return show(context, client, id, &line).await;
     };
     // The file comes first. If this command is interrupted, the server has no lost secret, which
     // would count as a login of the last admin.
     create_secret_file(&out, line.as_bytes()).map_err(|error| Error::io(out.display(), &error))?;
-    let added = server
-        .add_secret(&secret, options.services.as_ref(), &options.label)
-        .await;
-    if let Err(error) = added {
+    if let Err(error) = client.change(request).await {
         let _ = local::remove(&out);
-        return Err(error.into());
+        return Err(error);
     }
     if context.json {
         context
@@ -173,7 +200,7 @@ async fn add(context: &Context, options: SecretAdd) -> Result<(), Failure> {
 
 async fn show(
     context: &Context,
-    server: &LocalServer,
+    client: &mut AdminClient,
     id: SecretId,
     line: &str,
 ) -> Result<(), Failure> {
@@ -186,7 +213,7 @@ async fn show(
     }
     if let Some(error) = context.out.take_error() {
         // The secret is lost, so the last admin cannot log in by it. Remove it even so.
-        server.remove_secret(id, true).await?;
+        client.change(RemoveSecret { id, force: true }).await?;
         return Err(Error::io("standard output", &error).into());
     }
     if context.json {

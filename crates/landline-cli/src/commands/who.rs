@@ -1,7 +1,7 @@
 //! `landline who`: lists the sessions at a server.
 
 use clap::Args;
-use landline::{client, net::Target, session::SessionInfo};
+use landline::{admin::paging::SessionRow, client, net::Target};
 use serde_json::json;
 
 use crate::{
@@ -38,10 +38,11 @@ impl Run for Who {
                 context.out.print_json(&json!(session));
             }
         } else {
-            let head = ["USER", "SESSION", "SINCE", "BY", "FROM", "DOING"].map(str::to_owned);
+            let head =
+                ["USER", "ROLE", "SESSION", "SINCE", "BY", "FROM", "DOING"].map(str::to_owned);
             let rows = sessions
                 .iter()
-                .flat_map(|session| rows(session, session.session == own));
+                .flat_map(|session| rows(session, session.info.session == own));
             context.out.print(&table(head, rows));
         }
         Ok(ExitStatus::SUCCESS)
@@ -49,10 +50,15 @@ impl Run for Who {
 }
 
 /// A row for each connection, or one for a session that waits for its client to reconnect.
-fn rows(session: &SessionInfo, is_own: bool) -> Vec<[String; 6]> {
+fn rows(session: &SessionRow, is_own: bool) -> Vec<[String; 7]> {
+    let SessionRow {
+        info: session,
+        role,
+    } = session;
     let row = |since: i64, peer: String, doing: String| {
         [
             session.user.to_string(),
+            role.to_string(),
             session.session.clone(),
             moment(since),
             session.method.clone(),

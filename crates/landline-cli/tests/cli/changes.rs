@@ -58,7 +58,7 @@ fn audit_entry_identifies_the_change() {
     user(&["add", "bob", "--key", "-", "--files", "rw:~/bob"], &line);
     said("add-user", "bob", &format!("{print}, rw:~/bob"));
     user(
-        &["keys", "bob", "add", "-"],
+        &["keys", "add", "bob", "-"],
         &format!("from=\"192.0.2.0/24\",restrict {line} bob@laptop"),
     );
     said(
@@ -66,12 +66,12 @@ fn audit_entry_identifies_the_change() {
         "bob",
         &format!("{print} (from=\"192.0.2.0/24\",restrict)"),
     );
-    user(&["keys", "bob", "remove", &print], "");
+    user(&["keys", "remove", "bob", &print], "");
     said("remove-key", &format!("bob {print}"), "");
 
     for (name, purpose) in [("bob", "key"), ("carol", "account")] {
         user(&["invite", name, "--ttl", "2h"], "");
-        let invites = user(&["invites", "--json"], "");
+        let invites = user(&["invites", "list", "--json"], "");
         let invite: Value =
             serde_json::from_str(invites.lines().next().expect("one invite")).unwrap();
         let id = invite["id"].as_str().unwrap().to_owned();
@@ -80,7 +80,7 @@ fn audit_entry_identifies_the_change() {
             name,
             &format!("invite {id}, for {purpose}, 7200 s"),
         );
-        user(&["invites", "--revoke", &id], "");
+        user(&["invites", "revoke", &id], "");
         said("revoke-invite", &id, "");
     }
     user(&["remove", "bob", "--force"], "");

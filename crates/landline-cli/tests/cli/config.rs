@@ -220,5 +220,5 @@ fn server_and_commands_use_the_settings_file() {
         &["secret", "add", "alice", "--public-name", "127.0.0.1"],
     ));
     let said = stage.run_command(command(&stage, &["audit", "show"])).ok();
-    assert!(said.contains("action=secret-add"), "{said}");
+    assert!(said.contains("action=add-secret"), "{said}");
 }

@@ -34,7 +34,7 @@ fn user_is_removed_despite_broken_rights() {
         outcome.stderr
     );
     outcome.ok();
-    stage.run_at_server(&["user", "keys", "alice", "list"]).ok();
+    stage.run_at_server(&["user", "keys", "list", "alice"]).ok();
     stage.run_at_server(&["secret", "list"]).ok();
     let bob = stage
         .run(&["--json", "user", "--on", "127.0.0.1", "show", "bob"])
@@ -87,7 +87,7 @@ fn command_does_not_hide_changed_audit_log() {
     for looking in [
         &["user", "list"][..],
         &["user", "show", "alice"],
-        &["user", "invites"],
+        &["user", "invites", "list"],
         &["secret", "list"],
     ] {
         stage.run_at_server(looking).ok();
@@ -177,9 +177,14 @@ fn removing_key_of_admin_revokes_its_invites() {
     .unwrap();
     let fingerprint = shown["keys"][0]["fingerprint"].as_str().unwrap().to_owned();
     stage
-        .run_at_server(&["user", "keys", "alice", "remove", &fingerprint])
+        .run_at_server(&["user", "keys", "remove", "alice", &fingerprint])
         .ok();
-    assert_eq!(stage.run_at_server(&["user", "invites", "--json"]).ok(), "");
+    assert_eq!(
+        stage
+            .run_at_server(&["user", "invites", "list", "--json"])
+            .ok(),
+        ""
+    );
     let join = ["--json", "--state", "other", "join", "-", "--as", "bob"];
     stage
         .run_with_input(&join, invite.as_bytes())

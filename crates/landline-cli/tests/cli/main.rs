@@ -41,6 +41,7 @@ mod order;
 mod package;
 mod passwords;
 mod passwords_bound;
+mod remote_admin;
 mod replay;
 mod resume;
 mod rights;

@@ -35,6 +35,10 @@ fn types() -> BTreeSet<&'static str> {
         "invite",
         "invites",
         "registration",
+        "secrets",
+        "verdict",
+        "audit-lines",
+        "audit-report",
     ];
     accepted
         .chain(answers)
@@ -47,6 +51,7 @@ pub(crate) fn message(kind: &str) -> Value {
     json!({
         "type": kind, "service": "ping", "path": "x", "length": 0, "mode": 420, "replace": true, "digest": digest,
         "code": "io", "message": "x", "request": "AAAA", "record": "AAAA", "user": "alice", "key": "SHA256:x", "session": "0", "versions": [1],
+        "keys": [], "right": "role", "arguments": ["user"],
         "offset": 0, "source": "ab", "server": "x", "features": [], "methods": [], "nonce": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
     })
 }

@@ -29,7 +29,7 @@ pub(crate) fn with_bob(stage: &Stage) -> ServerProcess {
             "user",
             "add",
             "bob",
-            "--password-file",
+            "--new-password-file",
             &file,
             "--files",
             "rw:~/bob",
@@ -159,7 +159,7 @@ fn equivalent_password_spellings_match() {
     let [first, second] =
         [("first", composed), ("second", apart)].map(|(name, text)| file(&stage, name, text));
     stage
-        .run_at_server(&["user", "add", "bob", "--password-file", &first])
+        .run_at_server(&["user", "add", "bob", "--new-password-file", &first])
         .ok();
     fs::rename(stage.path("client"), stage.path("alice")).unwrap();
     let at = format!("bob@{}", server.address);
@@ -278,7 +278,7 @@ fn granted_rights_apply_when_command_ends() {
                 "user",
                 "add",
                 &user,
-                "--password-file",
+                "--new-password-file",
                 &password,
                 "--files",
                 &folder,
@@ -308,7 +308,7 @@ fn granted_rights_apply_when_command_ends() {
             "user",
             "add",
             "bob",
-            "--password-file",
+            "--new-password-file",
             &password,
             "--files",
             "rw:~/bob",
@@ -366,8 +366,9 @@ fn users_set_own_password_and_admins_any() {
         "--password-file",
         &third,
         "password",
+        "set",
         "alice",
-        "--password-file",
+        "--new-password-file",
         &new,
     ];
     stage.run(&other).fails(23, "denied");
@@ -380,8 +381,9 @@ fn users_set_own_password_and_admins_any() {
             "--on",
             "127.0.0.1",
             "password",
+            "set",
             "bob",
-            "--password-file",
+            "--new-password-file",
             &old,
         ])
         .ok();
@@ -404,15 +406,16 @@ fn users_set_own_password_and_admins_any() {
         .ok();
     ping(&old).fails(12, "login-refused");
     stage
-        .run_at_server(&["--json", "user", "password", "bob", "--remove"])
+        .run_at_server(&["--json", "user", "password", "remove", "bob"])
         .fails(20, "not-found");
     stage
         .run_at_server(&[
             "--json",
             "user",
             "password",
+            "set",
             "ghost",
-            "--password-file",
+            "--new-password-file",
             &new,
         ])
         .fails(20, "not-found");
@@ -480,7 +483,14 @@ fn new_password_ends_sessions_of_old_one() {
         .unwrap();
     let new = file(&stage, "new", "another password");
     stage
-        .run_at_server(&["user", "password", "bob", "--password-file", &new])
+        .run_at_server(&[
+            "user",
+            "password",
+            "set",
+            "bob",
+            "--new-password-file",
+            &new,
+        ])
         .ok();
     assert_eq!(client.error_code().unwrap().as_deref(), Some("ended"));
 }
@@ -492,18 +502,11 @@ fn password_change_needs_login_by_password() {
     let stage = stage();
     let server = with_bob(&stage);
     let new = file(&stage, "new", "another password");
-    let set = |user: &str| {
-        stage.run(&[
-            "--json",
-            "user",
-            "--on",
-            "127.0.0.1",
-            "password",
-            user,
-            "--password-file",
-            &new,
-        ])
+    let remote_user = |arguments: &[&str]| {
+        let user = ["--json", "user", "--on", "127.0.0.1"];
+        stage.run(&[&user[..], arguments].concat())
     };
+    let set = |user: &str| remote_user(&["password", "set", user, "--new-password-file", &new]);
     for (user, code) in [("bob", "denied"), ("alice", "credential-limited")] {
         let path = stage.path(&format!("{user}.secret")).display().to_string();
         stage
@@ -519,17 +522,7 @@ fn password_change_needs_login_by_password() {
             .ok();
         stage.run(&["join", "--secret-file", &path]).ok();
         set(user).fails(23, code);
-        let add = [
-            "--json",
-            "user",
-            "--on",
-            "127.0.0.1",
-            "add",
-            "carol",
-            "--password-file",
-            &new,
-        ];
-        stage.run(&add).fails(23, code);
+        remote_user(&["add", "carol", "--new-password-file", &new]).fails(23, code);
         stage.run(&["hosts", "remove", "127.0.0.1"]).ok();
     }
     // Bob gets a key, which can be removed again.
@@ -549,23 +542,13 @@ fn password_change_needs_login_by_password() {
         .public()
         .line();
     stage
-        .run_with_input_at_server(&["user", "keys", "bob", "add", "-"], key.as_bytes())
+        .run_with_input_at_server(&["user", "keys", "add", "bob", "-"], key.as_bytes())
         .ok();
     stage
         .run(&["ping", &format!("bob@{}", server.address), "--accept-new"])
         .ok();
     set("bob").fails(23, "denied");
-    stage
-        .run(&[
-            "--json",
-            "user",
-            "--on",
-            "127.0.0.1",
-            "password",
-            "bob",
-            "--remove",
-        ])
-        .fails(23, "denied");
+    remote_user(&["password", "remove", "bob"]).fails(23, "denied");
     stage
         .run(&["--json", "passwd", "127.0.0.1", "-i", "x"])
         .fails(2, "usage");
@@ -579,7 +562,14 @@ fn password_change_needs_login_by_password() {
         .send_json(&json!({"type": "open", "service": "ping"}))
         .unwrap();
     stage
-        .run_at_server(&["user", "password", "bob", "--password-file", &new])
+        .run_at_server(&[
+            "user",
+            "password",
+            "set",
+            "bob",
+            "--new-password-file",
+            &new,
+        ])
         .ok();
     server.event("logout");
     by_key.send_json(&json!({"type": "ping"})).unwrap();

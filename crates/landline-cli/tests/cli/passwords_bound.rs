@@ -21,7 +21,14 @@ fn password_login_keeps_saved_key() {
     fs::rename(stage.path("alice"), stage.path("client")).unwrap();
     let new = file(&stage, "new", "another password");
     stage
-        .run_at_server(&["user", "password", "alice", "--password-file", &new])
+        .run_at_server(&[
+            "user",
+            "password",
+            "set",
+            "alice",
+            "--new-password-file",
+            &new,
+        ])
         .ok();
     let key = |arguments: &[&str]| -> String {
         let ping = [&["--json", "ping", "127.0.0.1"], arguments].concat();

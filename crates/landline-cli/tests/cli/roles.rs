@@ -87,7 +87,7 @@ impl House {
         let mut known = self.stage.run_at_server(&["user", "list", "--json"]).ok();
         known += &self
             .stage
-            .run_at_server(&["user", "invites", "--json"])
+            .run_at_server(&["user", "invites", "list", "--json"])
             .ok();
         for user in ["alice", "adam", "eve", "helen", "bob", "carol"] {
             known += &self
@@ -182,7 +182,7 @@ fn admin_cannot_exceed_own_rights() {
     house.stage.run_at_server(&["user", "invite", "alice"]).ok();
     let invites = house
         .stage
-        .run_at_server(&["user", "invites", "--json"])
+        .run_at_server(&["user", "invites", "list", "--json"])
         .ok();
     let invite: Value = serde_json::from_str(&invites).unwrap();
     let revoke = json!({"type": "revoke-invite", "id": invite["id"]});
@@ -267,7 +267,7 @@ fn session_by_limited_key_grants_nothing() {
     let house = House::new();
     let set_options = |options: &str| {
         let line = format!("{options} {}\n", house.key("adam").public().line());
-        let add = ["user", "keys", "adam", "add", "-"];
+        let add = ["user", "keys", "add", "adam", "-"];
         house
             .stage
             .run_with_input_at_server(&add, line.as_bytes())

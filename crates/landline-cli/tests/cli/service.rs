@@ -196,7 +196,7 @@ fn list_without_server_creates_no_state() {
     ] {
         let mut command = stage.command(arguments);
         command.env("LANDLINE_STATE", stage.path("nothing"));
-        stage.run_command(command).fails(31, "state");
+        stage.run_command(command).fails(31, "no-server");
     }
     assert!(!stage.path("nothing").exists());
 }

@@ -9,7 +9,7 @@ use crate::{login::client_key, stage};
 fn set_options(stage: &Stage, options: &str) {
     let line = format!("{options} {}\n", client_key(stage).public().line());
     stage
-        .run_with_input_at_server(&["user", "keys", "alice", "add", "-"], line.as_bytes())
+        .run_with_input_at_server(&["user", "keys", "add", "alice", "-"], line.as_bytes())
         .ok();
 }
 

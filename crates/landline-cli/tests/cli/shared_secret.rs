@@ -88,7 +88,7 @@ fn secret_logs_in_until_it_is_removed() {
         let log = stage
             .run_at_server(&["audit", "show", "--json", "--user", "alice"])
             .ok();
-        for action in ["secret-add", "secret-remove"] {
+        for action in ["add-secret", "remove-secret"] {
             let told = log
                 .lines()
                 .filter(|line| line.contains(action) && line.contains(&format!("secret:{id}")));
@@ -149,7 +149,7 @@ fn secret_is_printed_or_written_to_private_file() {
     );
     stage
         .run(&["--json", "secret", "add", "alice"])
-        .fails(31, "state");
+        .fails(31, "no-server");
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn password_login_does_not_reveal_users() {
             let server = passwords::with_bob(&stage);
             let file = passwords::file(&stage, "eve.password", passwords::PASSWORD);
             stage
-                .run_at_server(&["user", "add", "eve", "--password-file", &file])
+                .run_at_server(&["user", "add", "eve", "--new-password-file", &file])
                 .ok();
             stage.run_at_server(&["user", "disable", "eve"]).ok();
             for number in 0..left.min(PASSWORD_PAIRS_MAX) as u16 {

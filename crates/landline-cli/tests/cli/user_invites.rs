@@ -69,17 +69,17 @@ fn invite_works_once_until_expired_or_revoked() {
     };
     let soon = two.remote_user(&["invite", "carol", "--ttl", "1s"]).ok();
     wait_for("its end", || {
-        two.user(&["invites", "--json"]).ok().is_empty()
+        two.user(&["invites", "list", "--json"]).ok().is_empty()
     });
     join(&soon, "carol").fails(12, "invite-expired");
 
     let revoked = two.user(&["invite", "carol"]).ok();
-    let open: Value = serde_json::from_str(&two.user(&["invites", "--json"]).ok()).unwrap();
+    let open: Value = serde_json::from_str(&two.user(&["invites", "list", "--json"]).ok()).unwrap();
     assert_eq!(
         (&open["user"], &open["purpose"], &open["made_by"]),
         (&json!("carol"), &json!("account"), &Value::Null)
     );
-    two.remote_user(&["invites", "--revoke", open["id"].as_str().unwrap()])
+    two.remote_user(&["invites", "revoke", open["id"].as_str().unwrap()])
         .ok();
     join(&revoked, "carol").fails(12, "invite-unknown");
 
@@ -196,7 +196,7 @@ fn local_and_remote_user_commands_agree() {
     let state = stage.path("server").display().to_string();
     stage
         .run(&["--json", "--state", &state, "user", "list"])
-        .fails(31, "state");
+        .fails(31, "no-server");
     let two = OwnerAndBob::new();
     let path = two.stage.write(
         "keys.pub",
@@ -205,12 +205,12 @@ fn local_and_remote_user_commands_agree() {
     two.user(&["add", "carol", "--key", &path.display().to_string()])
         .ok();
     two.user(&["--json", "add", "carol"]).fails(22, "exists");
-    two.user(&["--json", "keys", "ghost", "list"])
+    two.user(&["--json", "keys", "list", "ghost"])
         .fails(20, "not-found");
-    two.user(&["--json", "keys", "carol", "remove", "SHA256:x"])
+    two.user(&["--json", "keys", "remove", "carol", "SHA256:x"])
         .fails(20, "not-found");
     assert!(
-        two.user(&["keys", "carol", "list"])
+        two.user(&["keys", "list", "carol"])
             .ok()
             .contains(&key(&two.stage, "a").public().fingerprint())
     );
@@ -266,10 +266,10 @@ fn long_lists_are_complete() {
         .write("keys.pub", lines.join("\n").as_bytes())
         .display()
         .to_string();
-    two.user(&["keys", "bob", "add", &path]).ok();
-    let there = two.remote_user(&["keys", "bob", "list", "--json"]).ok();
+    two.user(&["keys", "add", "bob", &path]).ok();
+    let there = two.remote_user(&["keys", "list", "bob", "--json"]).ok();
     assert_eq!(there.lines().count(), 21);
-    assert_eq!(there, two.user(&["keys", "bob", "list", "--json"]).ok());
+    assert_eq!(there, two.user(&["keys", "list", "bob", "--json"]).ok());
     assert!(!there.contains(&base));
 }
 
@@ -333,7 +333,7 @@ fn expired_key_ends_its_sessions() {
         .write("line", line.as_bytes())
         .display()
         .to_string();
-    two.user(&["keys", "bob", "add", &path]).ok();
+    two.user(&["keys", "add", "bob", &path]).ok();
     let mut session = two.bob_in("ping");
     let failed = two.server.event("failed");
     assert_eq!(

@@ -112,8 +112,8 @@ fn revocation_ends_live_sessions() {
         (
             "remove a key",
             &[
-                &["keys", "bob", "remove", &print],
-                &["keys", "bob", "add", "-"],
+                &["keys", "remove", "bob", &print],
+                &["keys", "add", "bob", "-"],
             ],
         ),
         (
@@ -171,11 +171,11 @@ fn changed_key_options_end_sessions() {
     ] {
         two.stage.write("line", line.as_bytes());
         let path = two.stage.path("line").display().to_string();
-        two.user(&["keys", "bob", "add", &path]).ok();
+        two.user(&["keys", "add", "bob", &path]).ok();
         let mut idle = two.bob_in("ping");
         two.stage
             .write("line", format!("{options} {line}").as_bytes());
-        two.user(&["keys", "bob", "add", &path]).ok();
+        two.user(&["keys", "add", "bob", &path]).ok();
         let error: Value = idle.header().unwrap().expect("a reason").read().unwrap();
         assert_eq!(error["code"], "ended", "{options}: {error}");
     }
@@ -337,14 +337,14 @@ fn admin_requests_of_users_are_denied() {
     {
         let request = json!({
             "type": kind, "user": "alice", "keys": [], "key": two.fingerprint(), "seconds": 60, "id": "00", "force": true,
-            "request": "AAAA", "record": "AAAA",
+            "request": "AAAA", "record": "AAAA", "right": "role", "arguments": ["user"],
         });
         client.send_json(&request).unwrap();
         let error: Value = client.header().unwrap().unwrap().read().unwrap();
         assert_eq!(error["code"], "denied", "{kind}");
     }
     assert_eq!(two.user(&["list", "--json"]).ok(), before);
-    assert_eq!(two.user(&["invites", "--json"]).ok(), "");
+    assert_eq!(two.user(&["invites", "list", "--json"]).ok(), "");
 }
 
 /// A new user has no rights by default, and does not inherit those of an earlier user of that name.
@@ -447,7 +447,7 @@ fn key_options_are_enforced() {
             .write("line", format!("{options} {line} bob's\n").as_bytes())
             .display()
             .to_string();
-        two.user(&["--json", "keys", "bob", "add", &path])
+        two.user(&["--json", "keys", "add", "bob", &path])
     };
     let ping = || two.bob(&["--json", "ping", "127.0.0.1"]);
     let (mut said, mut logged) = (BTreeSet::new(), BTreeSet::new());
@@ -477,7 +477,7 @@ fn key_options_are_enforced() {
     ] {
         add(options).fails(32, "key-refused");
         let over = two.stage.path("line").display().to_string();
-        two.remote_user(&["--json", "keys", "bob", "add", &over])
+        two.remote_user(&["--json", "keys", "add", "bob", &over])
             .fails(32, "key-refused");
     }
     assert_eq!(two.shown(), before, "a key was added");

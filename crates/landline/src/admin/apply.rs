@@ -9,22 +9,24 @@ use landline_proto::{ErrorCode, login::UserName};
 
 use super::{
     audit_detail::invite_detail,
+    control::ServerStatus,
     messages::{AddUser, Answer, INVITE_SECONDS_MAX, MakeInvite, NewInvite, RemoveUser, Request},
     paging::{InviteRow, KeyRow, UserRow},
+    rights_changes::parse_given,
     rules::{Actor, Rule, Whose},
 };
 use crate::{
     Error,
     activity::Activity,
     admission::PeerNetwork,
-    audit::{Audit, Priority},
+    audit::{Audit, Priority, Reader},
     crypto::Fingerprint,
     keys::{CredentialId, KeyLine, KeyOptions},
     login::Invite,
     net::HostPort,
     password::Passwords,
     paths::{PrivateFolder, Root},
-    rights::{InitialRights, Rights, RightsFile, Role, UserRights},
+    rights::{GivenRights, Rights, RightsFile, Role, UserRights},
     store::{self, AccountRecord, KeyRecord, Removal, Store, WorkStore},
 };
 
@@ -42,7 +44,7 @@ pub struct Administration {
     pub(super) store: Arc<Store>,
     /// `None` in a command. A server also forgets removed users when it starts.
     work_store: Option<WorkStore>,
-    rights: Arc<RightsFile>,
+    pub(super) rights: Arc<RightsFile>,
     pub(super) passwords: Arc<Passwords>,
     pub(super) fingerprint: Fingerprint,
     /// The log of changes; `None` if this was opened only to read.
@@ -147,6 +149,23 @@ impl Administration {
             .ok_or_else(|| Error::here(ErrorCode::Audit, "the audit log is not open"))
     }
 
+    /// Opens the audit log to read it.
+    ///
+    /// # Errors
+    /// [`Error::State`]; `not-found` if there is none.
+    ///
+    /// # Blocking
+    /// Reads the disk.
+    pub(super) fn open_log(&self) -> Result<Reader, Error> {
+        Reader::open_in(&self.folder)?
+            .ok_or_else(|| Error::here(ErrorCode::NotFound, "there is no audit log"))
+    }
+
+    /// A user's role.
+    pub(super) fn role(&self, user: &UserName) -> Role {
+        self.rights.role(user)
+    }
+
     /// Why the current rights file is not in force.
     pub(crate) fn rights_problem(&self) -> Option<String> {
         self.rights.problem()
@@ -195,20 +214,24 @@ impl Administration {
         if let Request::RemovePassword(request) = request {
             Self::check_password_is_there(store, request)?;
         }
-        // An invite is recorded once it has an id. `register-password` is recorded because its
-        // answer allows one guess at the password.
+        // Some changes are recorded once more is known of them. `register-password` is recorded
+        // because its answer allows one guess at the password.
         let is_recorded = match request {
-            Request::MakeInvite(_) => false,
+            Request::MakeInvite(_)
+            | Request::AddSecret(_)
+            | Request::RemoveSecret(_)
+            | Request::GrantRights(_)
+            | Request::RevokeRights(_) => false,
             Request::RegisterPassword(_) => true,
             _ => request.changes_something(),
         };
         if is_recorded {
-            self.record_change(by, request, request.audit_detail())?;
+            self.record_change(by, request, request.subject(), request.audit_detail())?;
         }
         self.execute(store, by, request)
     }
 
-    /// Executes a request that was allowed and recorded. Records a new invite.
+    /// Executes a request that was allowed. Records what [`apply`](Self::apply) has not.
     fn execute(
         &self,
         store: &Store,
@@ -228,6 +251,8 @@ impl Administration {
                 let keys = store.keys(&request.user)?.into_iter();
                 return Ok(Answer::Keys(keys.map(key_row).collect()));
             }
+            Request::ListSecrets(request) => return self.secrets(request).map(Answer::Secrets),
+            Request::ShowServer(_) => return ServerStatus::of(self).map(Answer::Server),
             Request::ListInvites(_) => {
                 let invites = store.invites()?.into_iter();
                 return Ok(Answer::Invites(invites.map(invite_row).collect()));
@@ -236,6 +261,8 @@ impl Administration {
                 return self.invite(store, by, request, make).map(Answer::Invite);
             }
             Request::AddUser(request) => self.add_user(store, by, request),
+            Request::GrantRights(grant) => self.grant_rights(by, request, grant),
+            Request::RevokeRights(revoke) => self.revoke_rights(by, request, revoke),
             Request::DisableUser(request) => store.take_away(
                 &request.user,
                 Removal::Disable,
@@ -254,6 +281,16 @@ impl Administration {
                     .register_password(request, by.map(|who| who.source))
                     .map(Answer::Registration);
             }
+            Request::AddSecret(add) => self.add_secret(store, add, |detail| {
+                self.record_change(by, request, add.user.to_string(), Some(detail))
+            }),
+            Request::RemoveSecret(remove) => {
+                let record = |user: &UserName, detail| {
+                    self.record_change(by, request, user.to_string(), Some(detail))
+                };
+                let removed = self.remove_secret(store, remove, record)?;
+                return Ok(Answer::Secrets(vec![removed]));
+            }
             Request::SetPassword(request) => self.set_password(store, request),
             Request::RemovePassword(request) => self.remove_password(store, request),
         };
@@ -267,10 +304,11 @@ impl Administration {
     }
 
     /// Records a change that is about to be made.
-    fn record_change(
+    pub(super) fn record_change(
         &self,
         by: Option<&Admin>,
         request: &Request,
+        subject: String,
         detail: Option<String>,
     ) -> Result<(), Error> {
         let priority = by.map_or(Priority::Exempt, |admin| {
@@ -280,7 +318,7 @@ impl Administration {
             user: by.map(|admin| admin.user.clone()),
             session: by.map(|admin| admin.session.clone()),
             action: request.kind().to_owned(),
-            subject: request.subject(),
+            subject,
             detail,
         };
         self.audit()?.record_blocking(change, priority)
@@ -326,7 +364,7 @@ impl Administration {
             Request::AddUser(add) => {
                 return Ok((
                     None,
-                    parse_initial(&self.initial_rights(Some(who), add), &add.user)?,
+                    parse_given(&self.initial_rights(Some(who), add), &add.user)?,
                 ));
             }
             Request::RevokeInvite(request) => {
@@ -334,22 +372,11 @@ impl Administration {
                 let invite = invites.into_iter().find(|invite| invite.id == request.id);
                 invite.and_then(|invite| invite.user?.parse().ok())
             }
+            Request::RemoveSecret(request) => Some(self.find_secret(request.id)?.user),
             request => request.user().cloned(),
         };
         let rights = user.as_ref().and_then(|user| rules.of(user));
         Ok((user.clone(), rights.cloned().unwrap_or_default()))
-    }
-
-    /// Makes the initial rights of a new user. An admin with a quota gives the same quota.
-    fn initial_rights(&self, by: Option<&Admin>, add: &AddUser) -> InitialRights {
-        let rules = self.rights.rules();
-        let maker = by.filter(|who| rules.role(&who.user) < Role::Owner);
-        InitialRights {
-            role: add.role,
-            home: add.home.clone(),
-            files: add.files.clone(),
-            quota: maker.map(|who| rules.quota(&who.user)).unwrap_or_default(),
-        }
     }
 
     /// Adds an account and its initial rights, both or neither.
@@ -365,7 +392,7 @@ impl Administration {
             .map(|record| self.stored_password(record))
             .transpose()?;
         let initial = self.initial_rights(by, request);
-        let has_rights = initial != InitialRights::default();
+        let has_rights = initial != GivenRights::default();
         if store.account(user).is_ok() {
             let problem =
                 format!("the account {user} exists already; its rights are in rights.toml");
@@ -377,7 +404,7 @@ impl Administration {
             );
             return Err(Error::here(ErrorCode::Exists, problem));
         }
-        parse_initial(&initial, user)?;
+        parse_given(&initial, user)?;
         store.add_account_with(user, &key_lines(keys)?, password.as_ref())?;
         if !has_rights {
             return Ok(());
@@ -447,20 +474,14 @@ impl Administration {
             good_for: Duration::from_secs(make.seconds),
         };
         let purpose = store.put_invite(&invite.token, &new, |id, purpose| {
-            self.record_change(by, request, Some(invite_detail(id, purpose, new.good_for)))
+            let detail = invite_detail(id, purpose, new.good_for);
+            self.record_change(by, request, request.subject(), Some(detail))
         })?;
         Ok(NewInvite {
             invite: invite.to_string(),
             purpose: purpose.as_str().to_owned(),
         })
     }
-}
-
-fn parse_initial(initial: &InitialRights, user: &UserName) -> Result<UserRights, Error> {
-    initial.parse(user).map_err(|error| {
-        let problem = format!("the rights to files are refused: {error}");
-        Error::here(ErrorCode::NameRefused, problem)
-    })
 }
 
 fn key_lines(lines: &[String]) -> Result<Vec<KeyLine>, Error> {

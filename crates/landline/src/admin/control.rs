@@ -28,18 +28,18 @@ pub(crate) static GREETING: ProtocolState = ProtocolState::new(
     ],
 );
 
-/// Server: what it is, as the first message on a control socket.
+/// Server: what it is. Also the first message on a control socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ServerStatus {
+pub struct ServerStatus {
     /// Its release.
-    pub(crate) release: String,
+    pub release: String,
     /// The fingerprint that clients pin.
-    pub(crate) fingerprint: Fingerprint,
+    pub fingerprint: Fingerprint,
     /// Where clients can reach it; none where that is not known.
-    pub(crate) addresses: Vec<String>,
+    pub addresses: Vec<String>,
     /// Why the rights file, as it is now, is not in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) rights_problem: Option<String>,
+    pub rights_problem: Option<String>,
 }
 
 impl Message for ServerStatus {

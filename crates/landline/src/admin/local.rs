@@ -11,26 +11,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use landline_proto::{
-    ErrorCode,
-    login::{SecretId, UserName},
-    messages::Open,
-};
+use landline_proto::{ErrorCode, messages::Open};
 use tokio::{net::UnixStream, task::spawn_blocking};
 
 use super::{
     Administration, Answer, Request, client,
     control::{GREETING, LIMITS, SOCKET, ServerStatus},
     messages,
-    paging::SecretRow,
-    secrets::{self, ListSecrets, RemoveSecret, SecretAnswer, SecretRequest},
 };
 use crate::{
     Error, RELEASE, Side,
     audit::Audit,
     crypto::Fingerprint,
-    keys::ServiceSet,
-    login::{Identity, Secret},
+    login::Identity,
     net::{Channel, HostPort, local_stream},
     password::Passwords,
     paths::{FolderLock, PrivateFolder, user_id},
@@ -78,37 +71,28 @@ enum Access {
     Here(FolderLock),
 }
 
-/// A request to one of the services of a control socket.
-#[derive(Debug, Clone)]
-enum LocalRequest {
-    Accounts(Request),
-    Secrets(SecretRequest),
-}
-
-/// The answer to a [`LocalRequest`] of the same kind.
-enum LocalAnswer {
-    Accounts(Answer),
-    Secrets(SecretAnswer),
-}
-
 impl LocalServer {
     /// Opens the server that keeps its state in the folder `state`, and changes nothing.
     ///
     /// `words` are the words that users have in `rights.toml`.
     ///
+    /// Returns `None` if no server was set up there.
+    ///
     /// # Errors
-    /// [`Error::State`] if no server was set up there, or the folder cannot be used.
+    /// [`Error::State`] if the folder cannot be used.
     ///
     /// # Blocking
     /// Reads the disk.
-    pub fn open(state: &Path, words: RightWords) -> Result<Self, Error> {
-        PrivateFolder::open_to_connect(state)?.ok_or_else(|| not_set_up(state))?;
+    pub fn open(state: &Path, words: RightWords) -> Result<Option<Self>, Error> {
+        if PrivateFolder::open_to_connect(state)?.is_none() {
+            return Ok(None);
+        }
         let folder = PrivateFolder::open_to_connect(&state.join("server"))?;
-        Ok(Self {
+        Ok(folder.map(|folder| Self {
             state: state.to_owned(),
-            folder: Arc::new(folder.ok_or_else(|| not_set_up(state))?),
+            folder: Arc::new(folder),
             words,
-        })
+        }))
     }
 
     /// Returns the state of the server.
@@ -138,7 +122,7 @@ impl LocalServer {
         })
     }
 
-    /// Does a request about accounts, keys or invites.
+    /// Does a request about accounts, credentials, invites or rights.
     ///
     /// # Errors
     /// Those of [`Administration::apply`]; [`Error::Control`] where a server runs and cannot be
@@ -147,70 +131,17 @@ impl LocalServer {
     /// # Cancel safety
     /// None: a change may have been made or not.
     pub async fn ask(&self, request: &Request) -> Result<Answer, Error> {
-        match self.run(LocalRequest::Accounts(request.clone())).await? {
-            LocalAnswer::Accounts(answer) => Ok(answer),
-            LocalAnswer::Secrets(_) => Err(self.unexpected()),
-        }
-    }
-
-    /// Lists the secrets of all users or of one, without what is secret in them.
-    ///
-    /// # Errors
-    /// As [`ask`](Self::ask).
-    pub async fn secrets(&self, user: Option<UserName>) -> Result<Vec<SecretRow>, Error> {
-        self.ask_for_secrets(SecretRequest::List(ListSecrets { user }))
-            .await
-    }
-
-    /// Lets a machine log in with this secret and use these services; `None` for all.
-    ///
-    /// # Errors
-    /// As [`ask`](Self::ask); `not-found` where there is no such account.
-    pub async fn add_secret(
-        &self,
-        secret: &Secret,
-        services: Option<&ServiceSet>,
-        label: &str,
-    ) -> Result<(), Error> {
-        self.ask_for_secrets(SecretRequest::add(secret, services, label))
-            .await
-            .map(drop)
-    }
-
-    /// Removes a secret, which ends the sessions that were logged in with it. Returns what it was.
-    /// The last admin who can log in keeps the only way in, unless `force` is set.
-    ///
-    /// # Errors
-    /// As [`ask`](Self::ask); `not-found`, and `last-owner` for the last way in of the last admin.
-    pub async fn remove_secret(&self, id: SecretId, force: bool) -> Result<SecretRow, Error> {
-        self.ask_for_secrets(SecretRequest::Remove(RemoveSecret { id, force }))
-            .await?
-            .pop()
-            .ok_or_else(|| self.unexpected())
-    }
-
-    async fn ask_for_secrets(&self, request: SecretRequest) -> Result<Vec<SecretRow>, Error> {
-        match self.run(LocalRequest::Secrets(request)).await? {
-            LocalAnswer::Secrets(SecretAnswer::Secrets(rows)) => Ok(rows),
-            LocalAnswer::Secrets(SecretAnswer::Changed) => Ok(Vec::new()),
-            LocalAnswer::Accounts(_) => Err(self.unexpected()),
-        }
-    }
-
-    async fn run(&self, request: LocalRequest) -> Result<LocalAnswer, Error> {
         loop {
             match self.access().await? {
                 Access::Here(lock) => {
-                    let changes = !request.is_list();
-                    return self
-                        .work(lock, changes, move |administration| {
-                            request.apply(administration)
-                        })
-                        .await;
+                    let (changes, request) = (!request.is_list(), request.clone());
+                    let work =
+                        move |administration: &Administration| administration.apply(None, &request);
+                    return self.work(lock, changes, work).await;
                 }
                 Access::Server(mut channel, _) => {
-                    let asked = tokio::time::timeout(ANSWER_TIME, request.ask(&mut channel)).await;
-                    match asked {
+                    let asked = ask_server(&mut channel, request);
+                    match tokio::time::timeout(ANSWER_TIME, asked).await {
                         Ok(Err(error)) if is_draining(&error) => {}
                         Ok(Ok(answer)) => {
                             channel.finish().await;
@@ -340,10 +271,6 @@ impl LocalServer {
         Error::control(self.socket(), problem)
     }
 
-    fn unexpected(&self) -> Error {
-        Error::control(self.socket(), "the server answered another question")
-    }
-
     /// Turns an error of the server into one of this machine, which the server is on.
     fn to_local_error(&self, error: Error) -> Error {
         match error {
@@ -367,41 +294,12 @@ impl LocalServer {
     }
 }
 
-impl LocalRequest {
-    /// Whether the request only lists something.
-    fn is_list(&self) -> bool {
-        match self {
-            Self::Accounts(request) => request.is_list(),
-            Self::Secrets(request) => request.is_list(),
-        }
-    }
-
-    fn apply(&self, administration: &Administration) -> Result<LocalAnswer, Error> {
-        match self {
-            Self::Accounts(request) => administration
-                .apply(None, request)
-                .map(LocalAnswer::Accounts),
-            Self::Secrets(request) => administration
-                .apply_to_secrets(request)
-                .map(LocalAnswer::Secrets),
-        }
-    }
-
-    async fn ask(&self, channel: &mut Channel) -> Result<LocalAnswer, Error> {
-        let service = match self {
-            Self::Accounts(_) => messages::SERVICE,
-            Self::Secrets(_) => secrets::SERVICE,
-        };
-        channel.send(&Open {
-            service: service.to_owned(),
-        })?;
-        match self {
-            Self::Accounts(request) => client::ask(channel, request)
-                .await
-                .map(LocalAnswer::Accounts),
-            Self::Secrets(request) => request.ask(channel).await.map(LocalAnswer::Secrets),
-        }
-    }
+/// Opens the service and asks.
+async fn ask_server(channel: &mut Channel, request: &Request) -> Result<Answer, Error> {
+    channel.send(&Open {
+        service: messages::SERVICE.to_owned(),
+    })?;
+    client::ask(channel, request).await
 }
 
 impl ServerStatus {
@@ -434,8 +332,8 @@ fn is_draining(error: &Error) -> bool {
     )
 }
 
-fn not_set_up(state: &Path) -> Error {
-    let problem = "no server was set up in this state folder; run landline serve first";
+fn unfinished(state: &Path) -> Error {
+    let problem = "the server of this state folder was never started; run landline serve first";
     Error::state(state.display(), problem)
 }
 
@@ -446,7 +344,7 @@ fn open(
     words: RightWords,
     changes: bool,
 ) -> Result<Administration, Error> {
-    let fingerprint = Identity::fingerprint_in(folder)?.ok_or_else(|| not_set_up(state))?;
+    let fingerprint = Identity::fingerprint_in(folder)?.ok_or_else(|| unfinished(state))?;
     let store = Arc::new(Store::open_in(folder)?);
     let rights = Arc::new(RightsFile::of_command(folder.clone(), words));
     let passwords = Arc::new(Passwords::open(&store, fingerprint)?);

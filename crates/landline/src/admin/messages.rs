@@ -1,17 +1,24 @@
 //! The messages of the service `admin`.
 
 use landline_proto::{
-    Header, Message, MessageRule, MessageType, ProtocolState,
+    Header, Message, MessageRule, MessageType, Name, ProtocolState,
     login::UserName,
     messages::{Blob, ErrorMessage},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
-    paging::{InviteRow, Invites, KeyRow, Keys, LiveSessions, UserRow, Users},
+    audit_log::{AuditLines, AuditReport, ShowAudit, VerifyAudit},
+    control::ServerStatus,
+    paging::{InviteRow, Invites, KeyRow, Keys, LiveSessions, SecretRow, Secrets, UserRow, Users},
     passwords::{RegisterPassword, Registration, RemovePassword, SetPassword},
+    secrets::{AddSecret, ListSecrets, RemoveSecret},
 };
-use crate::{Error, net::Channel, rights::Role};
+use crate::{
+    Error,
+    net::Channel,
+    rights::{Quota, Role, Verdict},
+};
 
 /// The service's name.
 pub(crate) const SERVICE: &str = "admin";
@@ -50,6 +57,19 @@ pub(super) const TYPES: &[MessageType] = &[
     MessageType::of::<Registration>(),
     MessageType::of::<SetPassword>(),
     MessageType::of::<RemovePassword>(),
+    MessageType::of::<ListSecrets>(),
+    MessageType::of::<Secrets>(),
+    MessageType::of::<AddSecret>(),
+    MessageType::of::<RemoveSecret>(),
+    MessageType::of::<ShowServer>(),
+    MessageType::of::<GrantRights>(),
+    MessageType::of::<RevokeRights>(),
+    MessageType::of::<CheckRight>(),
+    MessageType::of::<Verdict>(),
+    MessageType::of::<ShowAudit>(),
+    MessageType::of::<AuditLines>(),
+    MessageType::of::<VerifyAudit>(),
+    MessageType::of::<AuditReport>(),
     MessageType::of::<Changed>(),
 ];
 
@@ -75,6 +95,15 @@ pub(crate) static REQUESTS: ProtocolState = ProtocolState::new(
         MessageRule::new("register-password"),
         MessageRule::new("set-password"),
         MessageRule::new("remove-password"),
+        MessageRule::new("list-secrets"),
+        MessageRule::new("add-secret"),
+        MessageRule::new("remove-secret"),
+        MessageRule::new("show-server"),
+        MessageRule::new("grant-rights"),
+        MessageRule::new("revoke-rights"),
+        MessageRule::new("check-right"),
+        MessageRule::new("show-audit"),
+        MessageRule::new("verify-audit"),
     ],
 );
 /// Client: has sent `who` or `kick`.
@@ -83,6 +112,15 @@ pub(crate) static SESSIONS: ProtocolState =
 /// Client: has sent a change.
 pub(crate) static CHANGED: ProtocolState =
     ProtocolState::new("admin-changed", &[MessageRule::new("changed"), ERROR]);
+/// Client: has sent `check-right`.
+pub(super) static VERDICT: ProtocolState =
+    ProtocolState::new("admin-verdict", &[MessageRule::new(Verdict::TYPE), ERROR]);
+static SECRETS: ProtocolState =
+    ProtocolState::new("admin-secrets", &[MessageRule::new("secrets"), ERROR]);
+static SERVER: ProtocolState = ProtocolState::new(
+    "admin-server",
+    &[MessageRule::new(ServerStatus::TYPE), ERROR],
+);
 static USERS: ProtocolState =
     ProtocolState::new("admin-users", &[MessageRule::new("users"), ERROR]);
 static KEYS: ProtocolState = ProtocolState::new("admin-keys", &[MessageRule::new("keys"), ERROR]);
@@ -97,7 +135,7 @@ static REGISTRATION: ProtocolState = ProtocolState::new(
 
 macro_rules! requests {
     ($($(#[$doc:meta])* $type:ident = $name:literal -> $answer:ident,)*) => {
-        /// A request about accounts, keys or invites.
+        /// A request about accounts, credentials, invites or rights.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub enum Request {
             $($(#[$doc])* $type($type),)*
@@ -176,25 +214,35 @@ requests! {
     SetPassword = "set-password" -> CHANGED,
     /// Removes a password.
     RemovePassword = "remove-password" -> CHANGED,
+    /// Lists machine secrets, without what is secret in them.
+    ListSecrets = "list-secrets" -> SECRETS,
+    /// Adds a machine secret.
+    AddSecret = "add-secret" -> CHANGED,
+    /// Removes a machine secret.
+    RemoveSecret = "remove-secret" -> SECRETS,
+    /// Asks for the server's addresses and state.
+    ShowServer = "show-server" -> SERVER,
+    /// Gives an existing account rights.
+    GrantRights = "grant-rights" -> CHANGED,
+    /// Takes rights from an existing account.
+    RevokeRights = "revoke-rights" -> CHANGED,
 }
 
 impl Request {
     /// Whether the request changes something.
     pub(crate) fn changes_something(&self) -> bool {
-        !matches!(
+        !self.is_list() && !matches!(self, Self::RegisterPassword(_))
+    }
+
+    /// Whether the request only lists or shows something.
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(
             self,
             Self::ListUsers(_)
                 | Self::ListKeys(_)
                 | Self::ListInvites(_)
-                | Self::RegisterPassword(_)
-        )
-    }
-
-    /// Whether the request only lists something.
-    pub(crate) fn is_list(&self) -> bool {
-        matches!(
-            self,
-            Self::ListUsers(_) | Self::ListKeys(_) | Self::ListInvites(_)
+                | Self::ListSecrets(_)
+                | Self::ShowServer(_)
         )
     }
 
@@ -207,13 +255,20 @@ impl Request {
             | Self::RemoveUser(RemoveUser { user, .. })
             | Self::ListKeys(ListKeys { user })
             | Self::AddKeys(AddKeys { user, .. })
-            | Self::RemoveKey(RemoveKey { user, .. }) => Some(user),
+            | Self::RemoveKey(RemoveKey { user, .. })
+            | Self::AddSecret(AddSecret { user, .. })
+            | Self::GrantRights(GrantRights { user, .. })
+            | Self::RevokeRights(RevokeRights { user, .. }) => Some(user),
             Self::ListUsers(ListUsers { user })
+            | Self::ListSecrets(ListSecrets { user })
             | Self::MakeInvite(MakeInvite { user, .. })
             | Self::RegisterPassword(RegisterPassword { user, .. })
             | Self::SetPassword(SetPassword { user, .. })
             | Self::RemovePassword(RemovePassword { user }) => user.as_ref(),
-            Self::ListInvites(_) | Self::RevokeInvite(_) => None,
+            Self::ListInvites(_)
+            | Self::RevokeInvite(_)
+            | Self::RemoveSecret(_)
+            | Self::ShowServer(_) => None,
         }
     }
 
@@ -255,6 +310,47 @@ pub struct AddUser {
     /// Its folders, as `rights.toml` writes them: `rw:~`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
+    /// Its limits.
+    #[serde(default, skip_serializing_if = "Quota::is_empty")]
+    pub quota: Quota,
+}
+
+/// Client: gives an existing account rights. What it has besides stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantRights {
+    /// The account's name.
+    pub user: UserName,
+    /// The new role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// The new home folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<String>,
+    /// Folders, as `rights.toml` writes them. One that the account has gets the new right.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
+    /// New limits.
+    #[serde(default, skip_serializing_if = "Quota::is_empty")]
+    pub quota: Quota,
+}
+
+/// Client: takes rights from an existing account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokeRights {
+    /// The account's name.
+    pub user: UserName,
+    /// Whether to remove the role.
+    #[serde(default)]
+    pub role: bool,
+    /// Whether to remove the home.
+    #[serde(default)]
+    pub home: bool,
+    /// Folders to remove: `rw:/srv`, or `/srv` with either right.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
+    /// Limits to remove, by their keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quota: Vec<String>,
 }
 
 /// Client: disables an account.
@@ -333,6 +429,23 @@ pub struct RevokeInvite {
     pub id: String,
 }
 
+/// Client: asks for the server's addresses and state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShowServer {}
+
+/// Client: asks whether a user may do something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckRight {
+    /// The user's name.
+    pub user: UserName,
+    /// `read`, `write`, `role`, or the word of a service.
+    pub right: String,
+    /// What the right is for, such as a path or the words of a command.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<Name>,
+}
+message!(CheckRight = "check-right");
+
 /// Client: lists the live sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Who {}
@@ -361,6 +474,10 @@ pub enum Answer {
     Invite(NewInvite),
     /// The server's answer to a new password.
     Registration(Registration),
+    /// Machine secrets: those listed, or the one that was removed.
+    Secrets(Vec<SecretRow>),
+    /// The server's addresses and state.
+    Server(ServerStatus),
 }
 
 /// Server: the change is durable.

@@ -1,18 +1,21 @@
-//! The service `admin`: accounts, keys, invites and sessions (`docs/protocol.md` section 12).
+//! The service `admin`: accounts, credentials, invites, rights and sessions (`docs/protocol.md`
+//! section 12).
 //!
 //! It is available over the network, and through the control socket on the server's machine
 //! (section 14).
 
 mod apply;
 mod audit_detail;
+pub mod audit_log;
 pub mod client;
-pub(crate) mod control;
+pub mod control;
 mod local;
 pub mod messages;
 pub mod paging;
 pub mod passwords;
+mod rights_changes;
 pub(crate) mod rules;
-pub(crate) mod secrets;
+pub mod secrets;
 pub(crate) mod server;
 
 pub use apply::{Admin, Administration};

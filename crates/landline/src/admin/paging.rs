@@ -82,6 +82,17 @@ pub struct SecretRow {
     pub created: i64,
 }
 
+/// A live session, in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRow {
+    /// The session.
+    #[serde(flatten)]
+    pub info: SessionInfo,
+    /// The role of its user.
+    #[serde(default)]
+    pub role: Role,
+}
+
 /// A message of a list. All messages but the last say that more follow.
 pub(crate) trait List: Message {
     type Row: Serialize + Clone;
@@ -128,7 +139,7 @@ lists! {
     /// Server: secrets.
     Secrets = "secrets" of SecretRow,
     /// Server: live sessions.
-    LiveSessions = "sessions" of SessionInfo,
+    LiveSessions = "sessions" of SessionRow,
 }
 
 /// The largest content of one message, in bytes of JSON. It is smaller than a header may be.

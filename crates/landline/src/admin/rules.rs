@@ -17,6 +17,8 @@ pub(crate) enum Effect {
     Takes,
     /// Gives access, which may outlive the session.
     Grants,
+    /// Gives rights. What is new in them is compared with the rights of the sender.
+    Extends,
 }
 
 /// The users who may make a request about their own account.
@@ -26,6 +28,8 @@ pub(crate) enum Own {
     Anyone,
     /// Users who have logged in by password, and admins.
     ByPassword,
+    /// Users with a credential that may give access, and admins.
+    ByFullCredential,
     /// Admins.
     Admins,
 }
@@ -67,15 +71,24 @@ rules! {
     "disable-user":      Admins,     Admin,  Takes;
     "enable-user":       Admins,     Admin,  Grants;
     "remove-user":       Admins,     Admin,  Takes;
-    "list-keys":         Admins,     Admin,  Reads;
-    "add-keys":          Admins,     Admin,  Grants;
-    "remove-key":        Admins,     Admin,  Takes;
+    "list-keys":         ByFullCredential, Admin, Reads;
+    "add-keys":          ByFullCredential, Admin, Grants;
+    "remove-key":        ByFullCredential, Admin, Takes;
     "make-invite":       Admins,     Admin,  Grants;
     "list-invites":      Admins,     Admin,  Reads;
     "revoke-invite":     Admins,     Admin,  Takes;
     "register-password": ByPassword, Admin,  Grants;
     "set-password":      ByPassword, Admin,  Grants;
     "remove-password":   ByPassword, Admin,  Takes;
+    "list-secrets":      Admins,     Admin,  Reads;
+    "add-secret":        Admins,     Admin,  Grants;
+    "remove-secret":     Admins,     Admin,  Takes;
+    "show-server":       Admins,     Admin,  Reads;
+    "grant-rights":      Admins,     Admin,  Extends;
+    "revoke-rights":     Admins,     Admin,  Takes;
+    "check-right":       Anyone,     Admin,  Reads;
+    "show-audit":        Admins,     Admin,  Reads;
+    "verify-audit":      Admins,     Admin,  Reads;
 }
 
 /// The sender of a request.
@@ -100,7 +113,7 @@ pub(crate) enum Whose {
 impl Own {
     const fn right(self) -> Right {
         match self {
-            Self::Anyone | Self::ByPassword => Right::Account,
+            Self::Anyone | Self::ByPassword | Self::ByFullCredential => Right::Account,
             Self::Admins => Right::Role(Role::Admin),
         }
     }
@@ -112,7 +125,7 @@ impl Rule {
         RULES.iter().find(|rule| rule.request == request)
     }
 
-    /// Whether the request gives access.
+    /// Whether the request gives access to the account with all its rights.
     pub(crate) fn grants(&self) -> bool {
         self.effect == Effect::Grants
     }
@@ -127,6 +140,7 @@ impl Rule {
         let is_allowed = match (whose, self.own) {
             (Whose::Own, Own::Anyone) => true,
             (Whose::Own, Own::ByPassword) => actor.is_by_password || actor.role >= Role::Admin,
+            (Whose::Own, Own::ByFullCredential) => actor.may_grant || actor.role >= Role::Admin,
             (Whose::Own, Own::Admins) => actor.role >= Role::Admin,
             (Whose::Other(_), _) => actor.role >= self.other,
         };
@@ -134,6 +148,9 @@ impl Rule {
             return denied(format!(
                 "{request} for one's own password needs a login by that password; an admin can set another one"
             ));
+        }
+        if !is_allowed && whose == Whose::Own && self.own == Own::ByFullCredential {
+            return Err(limited(request));
         }
         if !is_allowed {
             return denied(format!("{request} needs the role {}", self.other));
@@ -147,14 +164,19 @@ impl Rule {
                 actor.role
             ));
         }
-        if self.grants() && !actor.may_grant {
-            let problem = format!(
-                "{request} gives access that outlives this session; log in with a key that has none of the options expiry-time, command, restrict, landline-services and no-*, or by password"
-            );
-            return Err(Error::here(ErrorCode::CredentialLimited, problem));
+        if matches!(self.effect, Effect::Grants | Effect::Extends) && !actor.may_grant {
+            return Err(limited(request));
         }
         Ok(())
     }
+}
+
+/// The credential of the session may not make this request.
+pub(super) fn limited(request: &str) -> Error {
+    let problem = format!(
+        "{request} is about access that outlives this session; log in with a key that has none of the options expiry-time, command, restrict, landline-services and no-*, or by password"
+    );
+    Error::here(ErrorCode::CredentialLimited, problem)
 }
 
 /// Checks that `maker` may still make an invite for `user`.
@@ -214,6 +236,18 @@ mod tests {
         (Admin, true, [true, true, false, false]),
         (Owner, true, [true; 4]),
     ];
+    const OWN_READ: Row = [
+        (User, true, [false; 4]),
+        (Helper, true, [false; 4]),
+        (Admin, true, [true; 4]),
+        (Owner, true, [true; 4]),
+    ];
+    const OWN_CHANGE: Row = [
+        (User, true, [false; 4]),
+        (Helper, true, [false; 4]),
+        (Admin, true, [true, true, false, false]),
+        (Owner, true, [true; 4]),
+    ];
     const SEE_SESSIONS: Row = [
         (User, true, [false; 4]),
         (Helper, true, [true; 4]),
@@ -227,27 +261,38 @@ mod tests {
         (Owner, true, [true; 4]),
     ];
 
-    const EXPECTED: [(&str, Row); 16] = [
+    const EXPECTED: [(&str, Row); 25] = [
         ("who", SEE_SESSIONS),
         ("kick", END_SESSIONS),
         ("list-users", READ),
-        ("list-keys", READ),
+        ("list-keys", OWN_READ),
         ("list-invites", READ),
         ("add-user", CHANGE),
         ("disable-user", CHANGE),
         ("enable-user", CHANGE),
         ("remove-user", CHANGE),
-        ("add-keys", CHANGE),
-        ("remove-key", CHANGE),
+        ("add-keys", OWN_CHANGE),
+        ("remove-key", OWN_CHANGE),
         ("make-invite", CHANGE),
         ("revoke-invite", CHANGE),
         ("register-password", CHANGE),
         ("set-password", CHANGE),
         ("remove-password", CHANGE),
+        ("list-secrets", READ),
+        ("add-secret", CHANGE),
+        ("remove-secret", CHANGE),
+        ("show-server", READ),
+        ("grant-rights", CHANGE),
+        ("revoke-rights", CHANGE),
+        ("check-right", OWN_READ),
+        ("show-audit", READ),
+        ("verify-audit", READ),
     ];
 
-    const GRANTS: [&str; 6] = [
+    const GRANTS: [&str; 8] = [
+        "grant-rights",
         "add-user",
+        "add-secret",
         "enable-user",
         "add-keys",
         "make-invite",
@@ -278,7 +323,8 @@ mod tests {
         assert_eq!(RULES.len(), EXPECTED.len());
         for (request, rows) in EXPECTED {
             let rule = Rule::of(request).expect(request);
-            assert_eq!(rule.grants(), GRANTS.contains(&request), "{request}");
+            let grants = matches!(rule.effect, Effect::Grants | Effect::Extends);
+            assert_eq!(grants, GRANTS.contains(&request), "{request}");
             for (role, own, others) in rows {
                 let cells = Role::ALL.into_iter().map(Whose::Other).zip(others);
                 for (whose, is_allowed) in cells.chain([(Whose::Own, own)]) {
@@ -292,7 +338,9 @@ mod tests {
                         ..actor(role)
                     };
                     let decided = code(rule.check(limited, whose));
-                    if rule.grants() && is_allowed {
+                    let is_by_full =
+                        rule.own == Own::ByFullCredential && whose == Whose::Own && role < Admin;
+                    if (grants || is_by_full) && is_allowed {
                         assert_eq!(decided, Some(ErrorCode::CredentialLimited), "{cell}");
                     } else {
                         assert_eq!(decided, expected, "{cell}");

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use landline_proto::{ErrorCode, Header, Message};
+use landline_proto::{ErrorCode, Header, Message, login::UserName};
 
 use super::{
     Admin, Administration, Answer, Request,
     audit_detail::join_parts,
-    messages::{Changed, Kick, REQUESTS, SERVICE, TYPES, Who},
-    paging::{Invites, Keys, LiveSessions, Users, send_list},
+    audit_log::{ShowAudit, VerifyAudit},
+    messages::{Changed, CheckRight, Kick, REQUESTS, SERVICE, TYPES, Who},
+    paging::{Invites, Keys, LiveSessions, Secrets, SessionRow, Users, send_list},
     rules::{Actor, RIGHTS, Rule, Whose},
 };
 use crate::{
@@ -17,10 +18,10 @@ use crate::{
     admission::PeerNetwork,
     audit::Priority,
     net::Channel,
-    rights::{Right, Role},
+    rights::{Action, Right, Role},
     session::{
         AnswerGuard, Service, ServiceContext, ServiceDefinition, ServiceFuture, Session,
-        SessionInfo, Sessions, Threads,
+        SessionInfo, Sessions, Threads, WorkUnit,
     },
 };
 
@@ -55,14 +56,19 @@ impl Service for AdminService {
         context: &'a ServiceContext,
     ) -> ServiceFuture<'a> {
         Box::pin(async move {
+            // The name of the service could be taken for the role of the user.
+            context.set_activity("");
             while let Some(header) = context.next_request(channel).await? {
+                context.set_activity(header.kind());
                 match self
                     .answer(channel, &Caller::Session(context), &header)
                     .await
                 {
                     Ok(()) => {}
+                    Err(error) if channel.is_sending_body() => return Err(error),
                     Err(error) => context.answer_failure(channel, error).await?,
                 }
+                context.set_activity("");
             }
             Ok(())
         })
@@ -93,8 +99,8 @@ impl Caller<'_> {
         })
     }
 
-    /// Whether the sender may make this request about a session.
-    fn may(&self, request: &str, session: &Session) -> bool {
+    /// Whether the sender may make this request about a user.
+    fn may(&self, request: &str, user: &UserName) -> bool {
         let Self::Session(context) = self else {
             return true;
         };
@@ -104,10 +110,10 @@ impl Caller<'_> {
             may_grant: context.session().limits.may_grant,
             is_by_password: false,
         };
-        let whose = if session.user == *context.user() {
+        let whose = if user == context.user() {
             Whose::Own
         } else {
-            Whose::Other(rules.role(&session.user))
+            Whose::Other(rules.role(user))
         };
         Rule::of(request).is_some_and(|rule| rule.check(actor, whose).is_ok())
     }
@@ -131,19 +137,35 @@ impl AdminService {
     ) -> Result<(), Error> {
         if header.kind() == Who::TYPE {
             header.read::<Who>()?;
-            let sessions = self.sessions.list(|session| caller.may(Who::TYPE, session));
+            let sessions = self
+                .sessions
+                .list(|session| caller.may(Who::TYPE, &session.user));
             // Some may be gone when it comes to them.
             let rows = sessions
                 .into_iter()
-                .filter_map(|(session, _)| self.sessions.info(&session));
+                .filter_map(|(session, _)| self.sessions.info(&session))
+                .map(|info| self.session_row(info));
             send_list::<LiveSessions>(channel, rows).await?;
             return channel.flush().await;
         }
         if header.kind() == Kick::TYPE {
             let Kick { target } = header.read()?;
             let _answering = caller.start_answer().await;
-            send_list::<LiveSessions>(channel, self.kick(caller, &target).await?).await?;
+            let ended = self.kick(caller, &target).await?.into_iter();
+            let rows = ended.map(|info| self.session_row(info));
+            send_list::<LiveSessions>(channel, rows).await?;
             return channel.flush().await;
+        }
+        if [CheckRight::TYPE, ShowAudit::TYPE, VerifyAudit::TYPE].contains(&header.kind()) {
+            let Caller::Session(context) = caller else {
+                let problem = "a command on this machine reads the files itself";
+                return Err(Error::here(ErrorCode::Denied, problem));
+            };
+            return match header.kind() {
+                CheckRight::TYPE => check_right(channel, caller, context, header).await,
+                ShowAudit::TYPE => self.show_audit(channel, context, header).await,
+                _ => self.verify_audit(channel, context).await,
+            };
         }
         let Some(request) = Request::read(header)? else {
             return Ok(());
@@ -167,8 +189,17 @@ impl AdminService {
             Answer::Invites(rows) => send_list::<Invites>(channel, rows).await?,
             Answer::Invite(invite) => channel.send(&invite)?,
             Answer::Registration(registration) => channel.send(&registration)?,
+            Answer::Secrets(rows) => send_list::<Secrets>(channel, rows).await?,
+            Answer::Server(server) => channel.send(&server)?,
         }
         channel.flush().await
+    }
+
+    fn session_row(&self, info: SessionInfo) -> SessionRow {
+        SessionRow {
+            role: self.administration.role(&info.user),
+            info,
+        }
     }
 
     /// Ends the sessions that `target` names and that the sender may end.
@@ -177,7 +208,7 @@ impl AdminService {
     async fn kick(&self, caller: &Caller<'_>, target: &str) -> Result<Vec<SessionInfo>, Error> {
         let is_named = |session: &Session| {
             (session.id == target || session.user.as_str() == target)
-                && caller.may(Who::TYPE, session)
+                && caller.may(Who::TYPE, &session.user)
         };
         if self.sessions.list(is_named).is_empty() {
             return Err(Error::here(
@@ -185,7 +216,8 @@ impl AdminService {
                 "there is no such session, and no session of such a user",
             ));
         }
-        let is_meant = |session: &Session| is_named(session) && caller.may(Kick::TYPE, session);
+        let is_meant =
+            |session: &Session| is_named(session) && caller.may(Kick::TYPE, &session.user);
         let meant = self.sessions.list(is_meant);
         if meant.is_empty() {
             let problem = format!("you may not end sessions of {target}");
@@ -222,6 +254,32 @@ impl AdminService {
             .filter_map(|(session, _)| self.sessions.end(&reason, session));
         Ok(ended.collect())
     }
+}
+
+/// Answers whether a user may do something. Every user may ask about their own account.
+async fn check_right(
+    channel: &mut Channel,
+    caller: &Caller<'_>,
+    context: &ServiceContext,
+    header: &Header,
+) -> Result<(), Error> {
+    let CheckRight {
+        user,
+        right,
+        arguments,
+    } = header.read()?;
+    if !caller.may(CheckRight::TYPE, &user) {
+        let problem = format!("{} about {user} needs the role admin", CheckRight::TYPE);
+        return Err(Error::here(ErrorCode::Denied, problem));
+    }
+    let (rules, root) = (context.rights().rules(), context.root().clone());
+    let arguments = arguments.into_iter().map(|argument| argument.0).collect();
+    let action = Action::parse(&right, arguments, rules.words())
+        .map_err(|problem| Error::here(ErrorCode::NameRefused, problem))?;
+    let check = move |_: &WorkUnit| Ok(rules.check(&user, &action, &root));
+    let verdict = context.blocking("admin check-right", check).await?;
+    channel.send(&verdict)?;
+    channel.flush().await
 }
 
 #[cfg(test)]

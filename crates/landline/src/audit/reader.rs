@@ -1,7 +1,7 @@
 //! Reads the log from the disk, also while a server writes it.
 
 use std::{
-    io::{self, BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read},
     path::Path,
 };
 
@@ -45,11 +45,22 @@ impl Reader {
     /// # Blocking
     /// Reads files.
     pub fn open(state: &Path) -> Result<Option<Self>, Error> {
-        let Some(server) = PrivateFolder::open_existing(&state.join("server"))? else {
-            return Ok(None);
-        };
+        match PrivateFolder::open_existing(&state.join("server"))? {
+            Some(server) => Self::open_in(&server),
+            None => Ok(None),
+        }
+    }
+
+    /// Opens the log in the folder `server` of a state folder; `None` if there never was one.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    ///
+    /// # Blocking
+    /// Reads files.
+    pub(crate) fn open_in(server: &PrivateFolder) -> Result<Option<Self>, Error> {
         // Read before the names: a file that is started meanwhile holds only later lines.
-        let checkpoint = Checkpoint::read(&server)?;
+        let checkpoint = Checkpoint::read(server)?;
         let folder = PrivateFolder::open_existing(&server.path_of(FOLDER))?;
         Ok(match folder {
             Some(folder) => Some(Self {
@@ -61,7 +72,7 @@ impl Reader {
             None => Some(Self {
                 checkpoint,
                 files: Vec::new(),
-                folder: server,
+                folder: server.clone(),
             }),
         })
     }
@@ -74,9 +85,26 @@ impl Reader {
     /// # Blocking
     /// Reads files.
     pub fn verify(&self) -> Result<Report, Error> {
+        self.verify_while(|_| Ok(()))
+    }
+
+    /// As [`verify`](Self::verify). `may_continue` gets the length of each line before it is
+    /// verified.
+    ///
+    /// # Errors
+    /// [`Error::State`], and those of `may_continue`, which end the work.
+    ///
+    /// # Blocking
+    /// Reads files.
+    pub(crate) fn verify_while(
+        &self,
+        mut may_continue: impl FnMut(usize) -> Result<(), Error>,
+    ) -> Result<Report, Error> {
         let mut verifier = ChainVerifier::new(self.checkpoint.head());
         self.each(&mut verifier, |verifier, bytes| {
+            may_continue(bytes.len())?;
             verifier.add_line(bytes);
+            Ok(())
         })?;
         let mut report = verifier.finish();
         let has_begun = report.lines > 0 || self.checkpoint != KnownHead::Absent;
@@ -95,18 +123,22 @@ impl Reader {
     /// that cannot.
     ///
     /// # Errors
-    /// [`Error::State`] if a file cannot be read.
+    /// [`Error::State`] if a file cannot be read, and the errors of `take`, which end the work.
     ///
     /// # Blocking
     /// Reads files.
-    pub fn lines(&self, mut take: impl FnMut(&LogLine, &str)) -> Result<u64, Error> {
+    pub fn lines(
+        &self,
+        mut take: impl FnMut(&LogLine, &str) -> Result<(), Error>,
+    ) -> Result<u64, Error> {
         let mut unreadable = 0;
         let mut verifier = ChainVerifier::new(None);
         self.each(&mut verifier, |_, bytes| {
             match (LogLine::parse(bytes), str::from_utf8(bytes)) {
-                (Ok(line), Ok(text)) => take(&line, text),
+                (Ok(line), Ok(text)) => take(&line, text)?,
                 _ => unreadable += 1,
             }
+            Ok(())
         })?;
         Ok(unreadable)
     }
@@ -114,19 +146,16 @@ impl Reader {
     fn each(
         &self,
         verifier: &mut ChainVerifier,
-        mut take: impl FnMut(&mut ChainVerifier, &[u8]),
+        mut take: impl FnMut(&mut ChainVerifier, &[u8]) -> Result<(), Error>,
     ) -> Result<(), Error> {
         for (index, file) in self.files.iter().enumerate() {
-            let bad =
-                |error: io::Error| Error::state(self.folder.path_of(&file.name).display(), error);
+            let path = self.folder.path_of(&file.name);
             let Some(opened) = self.folder.open_to_read(&file.name)? else {
                 continue;
             };
             verifier.start_file(&file.name, file.first);
-            let torn = each_line(opened, |bytes| take(verifier, bytes))
-                .map_err(bad)?
-                .torn;
-            verifier.end_file(torn, index + 1 == self.files.len());
+            let end = each_line(opened, &path, |bytes| take(verifier, bytes))?;
+            verifier.end_file(end.torn, index + 1 == self.files.len());
         }
         Ok(())
     }
@@ -185,9 +214,13 @@ struct End {
     torn: u64,
 }
 
-/// Passes every whole line of a file to `take`, without its line feed. A line that is too long is
-/// passed in pieces, each of which is too long as well.
-fn each_line(file: File, mut take: impl FnMut(&[u8])) -> io::Result<End> {
+/// Passes every whole line of the file at `path` to `take`, without its line feed. A line that is
+/// too long is passed in pieces, each of which is too long as well.
+fn each_line(
+    file: File,
+    path: &Path,
+    mut take: impl FnMut(&[u8]) -> Result<(), Error>,
+) -> Result<End, Error> {
     let mut reader = BufReader::with_capacity(256 * 1024, file);
     let mut line = Vec::new();
     let mut end = End { whole: 0, torn: 0 };
@@ -196,10 +229,11 @@ fn each_line(file: File, mut take: impl FnMut(&[u8])) -> io::Result<End> {
         let read = reader
             .by_ref()
             .take(LINE_BYTES_MAX as u64 + 2)
-            .read_until(b'\n', &mut line)?;
+            .read_until(b'\n', &mut line)
+            .map_err(|error| Error::state(path.display(), error))?;
         match line.strip_suffix(b"\n") {
-            Some(whole) => take(whole),
-            None if read > LINE_BYTES_MAX => take(&line),
+            Some(whole) => take(whole)?,
+            None if read > LINE_BYTES_MAX => take(&line)?,
             None => {
                 end.torn = read as u64;
                 return Ok(end);
@@ -232,12 +266,14 @@ pub(super) fn survey(folder: &PrivateFolder, checkpoint: KnownHead) -> Result<Fo
         starts_at = file.first;
         let mut verifier = ChainVerifier::starting_at(starts_at, checkpoint.head());
         for (after, file) in files.iter().enumerate().skip(index) {
-            let bad = |error: io::Error| Error::state(folder.path_of(&file.name).display(), error);
             let Some(opened) = folder.open_to_read(&file.name)? else {
                 continue;
             };
             verifier.start_file(&file.name, file.first);
-            let end = each_line(opened, |bytes| drop(verifier.add_line(bytes))).map_err(bad)?;
+            let end = each_line(opened, &folder.path_of(&file.name), |bytes| {
+                verifier.add_line(bytes);
+                Ok(())
+            })?;
             verifier.end_file(end.torn, after + 1 == files.len());
             last = Some((file.clone(), end));
         }

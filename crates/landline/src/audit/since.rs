@@ -1,13 +1,13 @@
 //! The start of a range of lines.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use time::{
     Date, Duration, OffsetDateTime, Time,
     format_description::well_known::{Iso8601, Rfc3339},
 };
 
-use super::LogLine;
+use super::{LogLine, line::time_text};
 
 /// The length of a date: `2026-11-20`.
 const DATE_CHARS: usize = 10;
@@ -56,6 +56,13 @@ fn date_of(text: &str) -> Option<OffsetDateTime> {
     )
 }
 
+/// RFC 3339 in UTC.
+impl fmt::Display for Since {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&time_text(self.0))
+    }
+}
+
 impl FromStr for Since {
     type Err = &'static str;
 
@@ -78,6 +85,8 @@ mod tests {
         assert_eq!(parse("2d"), at(8 * 86_400));
         assert_eq!(parse("1970-01-02"), at(86_400));
         assert_eq!(parse("1970-01-01T01:00:00+01:00"), at(0));
+        let day = parse("1970-01-02").unwrap();
+        assert_eq!(day.to_string().parse(), Ok(day));
         for text in [
             "",
             "1",

@@ -52,10 +52,13 @@ fn overflow_of_the_queue_is_counted() {
     writing.join().unwrap();
     let (mut lines, mut counted) = (0, 0);
     let reader = Reader::open(&folder).unwrap().unwrap();
-    let unreadable = reader.lines(|line, _| match &line.event[..] {
-        "logout" => lines += 1,
-        "suppressed" => counted += line.fields["count"].as_u64().unwrap(),
-        _ => {}
+    let unreadable = reader.lines(|line, _| {
+        match &line.event[..] {
+            "logout" => lines += 1,
+            "suppressed" => counted += line.fields["count"].as_u64().unwrap(),
+            _ => {}
+        }
+        Ok(())
     });
     assert_eq!(unreadable.unwrap(), 0);
     assert_eq!((lines, counted), (QUEUE as u64, noted - QUEUE as u64));

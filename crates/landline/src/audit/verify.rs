@@ -1,6 +1,6 @@
 //! Verifies the hash chain, line by line. No I/O.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::line::{ChainHead, LineHash, LogLine};
@@ -9,7 +9,7 @@ use super::line::{ChainHead, LineHash, LogLine};
 const VIOLATIONS_MAX: usize = 1000;
 
 /// Something that is wrong with the log, and where.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
     /// The file.
     pub file: String,

@@ -11,7 +11,7 @@ pub use session::ClientSession;
 
 use crate::{
     Error, Side,
-    admin::{self, messages::Who},
+    admin::{self, messages::Who, paging::SessionRow},
     crypto::Fingerprint,
     files::ManifestStore,
     keys::UserKey,
@@ -21,7 +21,6 @@ use crate::{
     },
     net::{self, HostPort, Route, Target},
     ping,
-    session::SessionInfo,
     ssh_config::ProxyJump,
 };
 
@@ -290,7 +289,7 @@ pub async fn fingerprint(
 pub async fn who(
     server: &KnownServer,
     credential: &Credential,
-) -> Result<(Connected, Vec<SessionInfo>), Error> {
+) -> Result<(Connected, Vec<SessionRow>), Error> {
     let first = FirstRequest::new(admin::messages::SERVICE, &Who {})?;
     let mut connected = connect(server, credential, Some(&first)).await?;
     let sessions = admin::client::receive_sessions(&mut connected.login.channel).await?;

@@ -8,7 +8,7 @@ use crate::{
     Error,
     paths::local,
     rights::Quota,
-    store::{StorageLimit, WorkStore},
+    store::{CommitGuard, StorageLimit, WorkStore},
 };
 
 /// Bytes to reserve ahead while the length is unknown.
@@ -90,6 +90,12 @@ impl QuotaReservation {
         }
     }
 
+    /// Keeps the staging file counted while it gets its final name, and until
+    /// [`commit`](Self::commit) has counted that.
+    pub(crate) fn start_commit(&self) -> CommitGuard {
+        self.store.start_commit(&self.staging)
+    }
+
     /// Counts the final file, of `bytes` bytes, instead of the staging file.
     ///
     /// # Errors
@@ -129,7 +135,9 @@ impl QuotaReservation {
     /// Stops counting files that other programs have removed.
     fn forget_missing_files(&self) -> Result<(), Error> {
         for path in self.store.stored_paths(&self.user)? {
-            if path != self.staging && local::is_missing(Path::new(OsStr::from_bytes(&path))) {
+            let is_missing = || local::is_missing(Path::new(OsStr::from_bytes(&path)));
+            // In this order: a file that has just got its final name is missing under the other.
+            if path != self.staging && is_missing() && !self.store.is_committing(&path) {
                 self.store.forget_stored(&path)?;
             }
         }
@@ -156,5 +164,50 @@ impl QuotaReservation {
             .join(" and ");
         let message = format!("the quota is full: {} may store {limits} here", self.user);
         Error::here(ErrorCode::NoSpace, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        paths::{PrivateFolder, TempDir},
+        store::Store,
+    };
+
+    /// Between the rename of a file and the entry for its final name, the quota stays full.
+    /// Proves `quota-race` in docs/faults.md.
+    #[test]
+    fn renamed_file_counts_before_it_is_entered() {
+        let scratch = TempDir::create(&std::env::temp_dir()).unwrap();
+        let folder = PrivateFolder::open_or_create(&scratch.path().join("state")).unwrap();
+        let accounts = Store::open(Path::new(":memory:")).unwrap();
+        let store = WorkStore::open(&folder, &accounts).unwrap();
+        let quota = Quota {
+            bytes: Some(100),
+            ..Quota::default()
+        };
+        let user = "bob".parse().unwrap();
+        let reservation = || QuotaReservation::for_user(&store, &user, quota).unwrap();
+        let path = |name: &str| scratch.path().join(name);
+        let is_full = || {
+            let begun = reservation().begin(&path("other"), &path("two"), Some(60));
+            begun.is_err_and(|error| error.code_str() == "no-space")
+        };
+        local::write(&path("staging"), b"x").unwrap();
+        let mut first = reservation();
+        first
+            .begin(&path("staging"), &path("one"), Some(60))
+            .unwrap();
+        assert!(is_full(), "the staging file counts");
+        let committing = first.start_commit();
+        local::remove(&path("staging")).unwrap();
+        local::write(&path("one"), b"x").unwrap();
+        assert!(is_full(), "the renamed file counts");
+        first.commit(60).unwrap();
+        drop(committing);
+        assert!(is_full(), "the final file counts");
+        local::remove(&path("one")).unwrap();
+        assert!(!is_full(), "a file that is gone does not count");
     }
 }

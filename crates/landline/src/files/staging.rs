@@ -226,6 +226,8 @@ impl Staging {
         self.is_discarded = false;
         record()?;
         self.is_discarded = true;
+        let reservation = self.reservation.as_ref();
+        let _committing = reservation.map(QuotaReservation::start_commit);
         let length = self.staged.position();
         let published = self.staged.publish();
         if let (true, Some(reservation)) = (self.staged.is_final(), &self.reservation) {

@@ -116,7 +116,8 @@ impl UserKey {
                 path: path.display().to_string(),
                 problem: error.to_string(),
             })?;
-            folder.write(name, text.as_bytes())?;
+            // Another process may create one at the same time. Both use the first one.
+            folder.write_new(name, text.as_bytes())?;
         }
         let refuse = |path: &Path| {
             let problem = "is encrypted, and no passphrase can be asked for".to_owned();
@@ -265,6 +266,37 @@ impl fmt::Display for UserKey {
         match &self.location {
             KeyLocation::File { path, .. } => path.display().fmt(f),
             KeyLocation::Agent { comment, .. } => write!(f, "{comment} in the agent"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Proves `create-race` in docs/faults.md.
+    #[test]
+    fn key_created_by_several_threads_is_one_key() {
+        let scratch = paths::TempDir::create(&std::env::temp_dir()).unwrap();
+        for round in 0..20 {
+            let folder = scratch.path().join(round.to_string());
+            let threads: Vec<_> = (0..8)
+                .map(|_| {
+                    let folder = folder.clone();
+                    std::thread::spawn(move || {
+                        let folder = paths::PrivateFolder::open_or_create(&folder).unwrap();
+                        let (key, _) = UserKey::load_or_create(&folder, "key").unwrap();
+                        key.public().fingerprint()
+                    })
+                })
+                .collect();
+            let keys: BTreeSet<String> = threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect();
+            assert_eq!(keys.len(), 1, "round {round}: {keys:?}");
         }
     }
 }

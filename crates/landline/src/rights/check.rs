@@ -1,8 +1,9 @@
 //! What is allowed, and which line says so.
 
-use landline_proto::login::UserName;
+use landline_proto::{Message, login::UserName};
+use serde::{Deserialize, Serialize};
 
-use super::{Rights, Role, UserRights};
+use super::{RightWords, Rights, Role, UserRights};
 use crate::paths::{Grant, Root};
 
 /// Something that a user may or may not do.
@@ -23,8 +24,51 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// Parses what a user writes: `read PATH`, `write PATH`, `role ROLE`, or a word of a service
+    /// with its arguments.
+    ///
+    /// # Errors
+    /// What is accepted.
+    pub fn parse(right: &str, arguments: Vec<Vec<u8>>, words: &RightWords) -> Result<Self, String> {
+        let takes = |what: &str| Err(format!("{right} takes {what}"));
+        let one = <[Vec<u8>; 1]>::try_from(arguments.clone());
+        match (right, one) {
+            ("read", Ok([path])) => return Ok(Self::Read(path)),
+            ("write", Ok([path])) => return Ok(Self::Write(path)),
+            ("role", Ok([role])) => {
+                let role = str::from_utf8(&role)
+                    .ok()
+                    .and_then(|role| role.parse().ok());
+                return role.map_or_else(
+                    || takes("owner, admin, helper or user"),
+                    |role| Ok(Self::Role(role)),
+                );
+            }
+            ("read" | "write", Err(_)) => return takes("one PATH"),
+            ("role", Err(_)) => return takes("one ROLE"),
+            _ => {}
+        }
+        let Some(word) = words.find(right) else {
+            let known: Vec<&str> = words.iter().map(|word| word.name).collect();
+            return Err(format!(
+                "there is no right {right:?}; the rights are read, write, role, {}",
+                known.join(", ")
+            ));
+        };
+        match word.arguments {
+            Some(named) if arguments.is_empty() => takes(&format!("arguments: {right} -- {named}")),
+            None if !arguments.is_empty() => takes("no arguments"),
+            _ => Ok(Self::Word {
+                name: word.name.to_owned(),
+                arguments,
+            }),
+        }
+    }
+}
+
 /// Whether something is allowed, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// Whether it is.
     pub allowed: bool,
@@ -32,6 +76,10 @@ pub struct Verdict {
     pub line: Option<usize>,
     /// What that line says, or which one is missing.
     pub reason: String,
+}
+
+impl Message for Verdict {
+    const TYPE: &'static str = "verdict";
 }
 
 impl Verdict {

@@ -2,7 +2,7 @@
 
 use landline_proto::{ErrorCode, login::UserName};
 
-use super::{Rights, Role, UserRights};
+use super::{Quota, Rights, Role, UserRights};
 use crate::{
     Error,
     paths::{Grant, Root},
@@ -33,55 +33,102 @@ impl Rights {
         }
         let nothing = UserRights::default();
         let own = self.of(user).unwrap_or(&nothing);
-        match own.missing_for(wanted, root) {
+        match wanted.missing_in(&[own], root) {
             Some(missing) => denied(format!("{user} cannot give {missing} and has less")),
             None => Ok(()),
         }
     }
 }
 
+impl Rights {
+    /// Checks that `user` may replace the rights `before` of an account by `after`. What is new in
+    /// `after` must be something that `user` has, and a higher role needs one above it. Owners may
+    /// change everything. Blocking.
+    ///
+    /// # Errors
+    /// `denied`, with the first right that is missing.
+    pub(crate) fn check_change(
+        &self,
+        user: &UserName,
+        before: &UserRights,
+        after: &UserRights,
+        root: &Root,
+    ) -> Result<(), Error> {
+        let role = self.role(user);
+        if role == Role::Owner {
+            return Ok(());
+        }
+        if after.role() > before.role() && !role.outranks(after.role()) {
+            let problem = format!("the role {role} cannot give the role {}", after.role());
+            return Err(Error::here(ErrorCode::Denied, problem));
+        }
+        let nothing = UserRights::default();
+        let own = self.of(user).unwrap_or(&nothing);
+        match after.missing_in(&[before, own], root) {
+            Some(missing) => {
+                let problem = format!("{user} cannot give {missing} and has less");
+                Err(Error::here(ErrorCode::Denied, problem))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 impl UserRights {
-    /// The first right of `wanted` that these rights do not include, as the file could state it.
-    fn missing_for(&self, wanted: &Self, root: &Root) -> Option<String> {
-        for (name, rule) in &wanted.words {
-            let is_covered = !rule.value.is_granted()
-                || self
-                    .words
-                    .get(name)
-                    .is_some_and(|own| own.value.covers(&*rule.value));
-            if !is_covered {
+    /// Whether these rights, or the role, go beyond those of `before`. Blocking.
+    pub(crate) fn exceeds(&self, before: &Self, root: &Root) -> bool {
+        self.role() > before.role() || self.missing_in(&[before], root).is_some()
+    }
+
+    /// The first of these rights that none of `held` includes, as the file could state it.
+    fn missing_in(&self, held: &[&Self], root: &Root) -> Option<String> {
+        for (name, rule) in &self.words {
+            let covers = |held: &&Self| {
+                let own = held.words.get(name);
+                own.is_some_and(|own| own.value.covers(&*rule.value))
+            };
+            if rule.value.is_granted() && !held.iter().any(covers) {
                 return Some(format!("{name} = {}", rule.value.describe()));
             }
         }
-        if !wanted.quota.is_within(self.quota) {
+        let quotas: Vec<Quota> = held.iter().map(|held| held.quota).collect();
+        if !self.quota.is_within_one(&quotas) {
             return Some("a quota above their own".to_owned());
         }
-        let missing = missing_folder(&self.files, &wanted.files, root)?;
+        let folders: Vec<&[Grant]> = held.iter().map(|held| &held.files[..]).collect();
+        let missing = missing_folder(&folders, &self.files, root)?;
         Some(format!("files = [{:?}]", missing.text))
     }
 }
 
-/// The first folder of `wanted` where `own` allows less.
+/// The first folder where `wanted` allows more than each of `held`.
 ///
-/// Folders are compared by what they are on the disk: a link below a granted folder may lead
-/// anywhere.
-fn missing_folder<'g>(own: &[Grant], wanted: &'g [Grant], root: &Root) -> Option<&'g Grant> {
-    let is_missing = |grant: &&Grant| {
-        let includes = |own: &Grant| own.is_writable || !grant.is_writable;
-        let is_same = |own: &&Grant| own.is_same_folder(grant) && includes(own);
-        let is_held = || {
-            root.effective_grant_of_folder(own, grant)
-                .is_ok_and(includes)
-        };
-        own.iter().find(is_same).is_none() && !is_held()
+/// The right to a folder is that of the nearest rule, so it can differ only where one of the rules
+/// begins. Folders are compared by what they are on the disk: a link below a granted folder may
+/// lead anywhere.
+fn missing_folder<'g>(held: &[&'g [Grant]], wanted: &'g [Grant], root: &Root) -> Option<&'g Grant> {
+    let is_same_list = |held: &&[Grant]| {
+        held.len() == wanted.len()
+            && held.iter().zip(wanted).all(|(held, wanted)| {
+                held.is_same_folder(wanted) && held.is_writable == wanted.is_writable
+            })
     };
-    // A folder that is granted to read, within one that is granted to write.
-    let is_narrower = |grant: &Grant| {
-        let holder = root.effective_grant_of_folder(wanted, grant).ok()?;
-        (holder.is_writable && !grant.is_writable).then_some(holder)
-    };
-    wanted
-        .iter()
-        .find(is_missing)
-        .or_else(|| own.iter().find_map(is_narrower))
+    if held.iter().any(is_same_list) {
+        return None;
+    }
+    let folders = wanted.iter().chain(held.iter().copied().flatten());
+    let mut folders = folders.filter(|folder| {
+        access(wanted, folder, root).is_some_and(|wanted| {
+            let includes = |held: &&[Grant]| access(held, folder, root) >= Some(wanted);
+            !held.iter().any(includes)
+        })
+    });
+    folders.next()
+}
+
+/// Whether rules allow writing to a folder; `None` if not even reading.
+fn access(rules: &[Grant], folder: &Grant, root: &Root) -> Option<bool> {
+    let same = rules.iter().find(|rule| rule.is_same_folder(folder));
+    let rule = same.or_else(|| root.effective_grant_of_folder(rules, folder).ok());
+    rule.map(|rule| rule.is_writable)
 }

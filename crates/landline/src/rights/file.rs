@@ -11,7 +11,7 @@ use landline_proto::{ErrorCode, login::UserName};
 use tokio::sync::watch;
 use toml_edit::DocumentMut;
 
-use super::{InitialRights, Quota, RightWords, Rights, Role};
+use super::{GivenRights, Quota, RevokedRights, RightWords, Rights, Role};
 use crate::{
     Error,
     activity::Activity,
@@ -69,26 +69,19 @@ pub struct RightsFile {
     problem: Mutex<Option<String>>,
 }
 
-/// Reads the rules of the server that keeps its state in `state`, for a command.
+/// Reads the rules of the server that keeps its state in `state`, for a command; `None` if there is
+/// no file.
 ///
 /// # Errors
-/// [`Error::State`] if the file is missing or invalid.
+/// [`Error::State`] if the file is invalid.
 ///
 /// # Blocking
 /// Reads the disk.
-pub fn read_rules(state: &Path, words: &RightWords) -> Result<Rights, Error> {
-    let path = state.join("server");
-    let rules = PrivateFolder::open_existing(&path)?
-        .map(|folder| read(&folder, words))
-        .transpose()?
-        .flatten();
-    match rules {
-        Some((rights, ..)) => Ok(rights),
-        None => Err(Error::state(
-            path.join(NAME).display(),
-            "there are no rules yet; start the server once",
-        )),
-    }
+pub fn read_rules(state: &Path, words: &RightWords) -> Result<Option<Rights>, Error> {
+    let Some(folder) = PrivateFolder::open_existing(&state.join("server"))? else {
+        return Ok(None);
+    };
+    Ok(read(&folder, words)?.map(|(rights, ..)| rights))
 }
 
 impl RightsFile {
@@ -330,16 +323,51 @@ impl RightsFile {
     /// A user whom the file names already keeps their rights.
     ///
     /// # Errors
-    /// [`Error::State`] if the file is or would be invalid; `rights-full`, `audit`. The file is
-    /// unchanged then.
+    /// [`Error::State`] if the file is invalid; `name-refused` if it would be; `rights-full`,
+    /// `audit`. The file is unchanged then.
     ///
     /// # Blocking
     /// Writes to the disk.
-    pub fn grant(&self, user: &UserName, initial: &InitialRights) -> Result<(), Error> {
-        self.change(|rules, text| match rules.of(user) {
-            Some(_) => None,
-            None => Some(format!("{}\n\n{}", text.trim_end(), initial.text(user))),
-        })
+    pub fn grant(&self, user: &UserName, initial: &GivenRights) -> Result<(), Error> {
+        let edit = |rules: &Rights, text: &str| {
+            let is_new = rules.of(user).is_none();
+            Ok(is_new.then(|| initial.edit(text, user)))
+        };
+        self.change(edit, |_, _| Ok(()))
+    }
+
+    /// Gives a user further rights, and puts them into force.
+    ///
+    /// `check` gets the rules before and after the change, and may refuse it.
+    ///
+    /// # Errors
+    /// As [`grant`](Self::grant), and those of `check`.
+    ///
+    /// # Blocking
+    /// Writes to the disk.
+    pub(crate) fn give(
+        &self,
+        user: &UserName,
+        given: &GivenRights,
+        check: impl FnOnce(&Rights, &Rights) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.change(|_, text| Ok(Some(given.edit(text, user))), check)
+    }
+
+    /// Takes rights from a user, and puts that into force.
+    ///
+    /// # Errors
+    /// As [`give`](Self::give); `not-found` if the user does not have one of them.
+    ///
+    /// # Blocking
+    /// Writes to the disk.
+    pub(crate) fn revoke(
+        &self,
+        user: &UserName,
+        revoked: &RevokedRights,
+        check: impl FnOnce(&Rights, &Rights) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.change(|_, text| revoked.edit(text, user).map(Some), check)
     }
 
     /// Removes a user from the file, and puts that into force.
@@ -352,20 +380,8 @@ impl RightsFile {
     /// # Blocking
     /// Writes to the disk.
     pub fn withdraw(&self, user: &UserName) -> Result<(), Error> {
-        self.change(|_, text| {
-            let mut document: DocumentMut = text.parse().ok()?;
-            let users = document.get_mut("users")?.as_table_like_mut()?;
-            let is_meant = |name: &str| name.eq_ignore_ascii_case(user.as_str());
-            let name = users.iter().find(|(name, _)| is_meant(name))?.0.to_owned();
-            let removed = users.remove(&name)?;
-            // Comments above the table are removed with it, unless they begin the file.
-            let above = removed
-                .as_table()
-                .and_then(|table| table.decor().prefix()?.as_str())
-                .unwrap_or_default();
-            let kept = if text.starts_with(above) { above } else { "" };
-            Some(format!("{kept}{document}"))
-        })
+        let edit = |_: &Rights, text: &str| Ok(without_user(text, user));
+        self.change(edit, |_, _| Ok(()))
     }
 
     /// Grants the owner the initial rights, unless that has been done before.
@@ -386,16 +402,20 @@ impl RightsFile {
             subject: owner.to_string(),
             detail: None,
         })?;
-        self.grant(owner, &InitialRights::owner_default())?;
+        self.grant(owner, &GivenRights::owner_default())?;
         Ok(self.folder.write(GIVEN, format!("{owner}\n").as_bytes())?)
     }
 
-    /// Rewrites the file if `edit` returns a new text, and puts it into force.
+    /// Rewrites the file if `edit` returns a new text that `check` accepts, and puts it into force.
     ///
     /// Changes that other programs have made to the file come into force, too. The change is in
     /// the audit log before it is in the file, so that a change reported as failed is not made
     /// later.
-    fn change(&self, edit: impl FnOnce(&Rights, &str) -> Option<String>) -> Result<(), Error> {
+    fn change(
+        &self,
+        edit: impl FnOnce(&Rights, &str) -> Result<Option<String>, Error>,
+        check: impl FnOnce(&Rights, &Rights) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let _reloading = self
             .reloading
             .lock()
@@ -403,7 +423,7 @@ impl RightsFile {
         let Some((rules, text, _)) = self.read()? else {
             return Err(Error::state(self.path().display(), "is gone; put it back"));
         };
-        let Some(text) = edit(&rules, &text) else {
+        let Some(text) = edit(&rules, &text)? else {
             return Ok(());
         };
         if text.len() > BYTES_MAX {
@@ -413,7 +433,12 @@ impl RightsFile {
             );
             return Err(Error::here(ErrorCode::RightsFull, problem));
         }
-        self.record_change(&parse(&self.folder, &text, &self.words)?, &text)?;
+        let changed = Rights::parse(&text, &self.words).map_err(|error| {
+            let problem = format!("the rights are refused: {error}");
+            Error::here(ErrorCode::NameRefused, problem)
+        })?;
+        check(&rules, &changed)?;
+        self.record_change(&changed, &text)?;
         self.folder.write(NAME, text.as_bytes())?;
         self.load(Some(&text)).map(drop)
     }
@@ -482,6 +507,22 @@ fn read(
         text,
         identity,
     )))
+}
+
+/// The text without the table of a user; `None` if there is none.
+fn without_user(text: &str, user: &UserName) -> Option<String> {
+    let mut document: DocumentMut = text.parse().ok()?;
+    let users = document.get_mut("users")?.as_table_like_mut()?;
+    let is_meant = |name: &str| name.eq_ignore_ascii_case(user.as_str());
+    let name = users.iter().find(|(name, _)| is_meant(name))?.0.to_owned();
+    let removed = users.remove(&name)?;
+    // Comments above the table are removed with it, unless they begin the file.
+    let above = removed
+        .as_table()
+        .and_then(|table| table.decor().prefix()?.as_str())
+        .unwrap_or_default();
+    let kept = if text.starts_with(above) { above } else { "" };
+    Some(format!("{kept}{document}"))
 }
 
 fn parse(folder: &PrivateFolder, text: &str, words: &RightWords) -> Result<Rights, Error> {

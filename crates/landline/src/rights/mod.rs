@@ -4,15 +4,16 @@
 //! - [`RightWord`]: a key of `rights.toml` that a service declares.
 //! - [`RightsFile`]: the file of a server, which is read again when it changes.
 //! - [`Right`]: the right that a message needs. [`Role`]: rights to accounts and sessions.
-//! - [`Action`] and `Verdict`: the question and the answer of `landline check`.
+//! - [`Action`] and [`Verdict`]: the question and the answer of `landline check`.
 
 mod amount;
 mod check;
 mod coverage;
+mod edit;
 mod exec;
 mod file;
+mod given;
 mod home;
-mod initial;
 mod lines;
 mod parse;
 mod pattern;
@@ -23,18 +24,18 @@ mod rules;
 mod tests;
 mod word;
 
-pub use check::Action;
-pub(crate) use check::Verdict;
+pub use check::{Action, Verdict};
+pub use edit::RevokedRights;
 pub use exec::WORDS_WITHOUT_SERVICE;
 pub use file::{RightsFile, read_rules};
+pub use given::GivenRights;
 pub(crate) use home::Home;
-pub use initial::InitialRights;
 pub(crate) use parse::RightsError;
 pub use pattern::Pattern;
 pub use right::Right;
 pub use role::{Role, RoleError};
-pub(crate) use rules::{Quota, RoleRule};
-pub use rules::{Rights, UserRights};
+pub(crate) use rules::RoleRule;
+pub use rules::{Quota, Rights, UserRights};
 /// The parser of `rights.toml`, for services that declare words.
 pub use toml_edit;
 pub use word::{RightWord, RightWords, Switch};

@@ -31,7 +31,6 @@ pub struct RightsError {
 
 /// The keys of a user's table that no service declares.
 pub(super) const USER_KEYS: [&str; 4] = ["role", "home", "files", "quota"];
-const QUOTA_KEYS: [&str; 4] = ["bytes", "files", "sessions", "rate"];
 const FILES_ACCEPTED: &str = "accepted is a list of folders: [\"rw:~\", \"r:/srv\"]";
 const ROLE_ACCEPTED: &str =
     "accepted is \"owner\", \"admin\", \"helper\" (sees and ends sessions) or \"user\"";
@@ -241,7 +240,7 @@ impl RightsReader<'_> {
         let mut quota = Quota::default();
         let accepted = "accepted is a table with bytes, files, sessions, rate";
         let table = self.table(item, span, accepted)?;
-        for (span, key, item) in self.entries(table, &QUOTA_KEYS, "of a quota")? {
+        for (span, key, item) in self.entries(table, &Quota::KEYS, "of a quota")? {
             let span = item.span().or(span);
             let number = item
                 .as_integer()

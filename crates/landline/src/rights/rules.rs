@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use landline_proto::login::UserName;
+use serde::{Deserialize, Serialize};
+use toml_edit::Value;
 
 use super::{Home, Right, RightWords, Role, WordRule, amount};
 use crate::paths::Grant;
@@ -51,15 +53,19 @@ pub struct RoleRule {
 }
 
 /// Limits; `None` means no limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quota {
     /// The total bytes of the user's files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// The number of the user's files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<u64>,
     /// The number of simultaneous sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sessions: Option<u64>,
     /// Bytes of content per second, over all connections and in both directions together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<u64>,
 }
 
@@ -104,33 +110,83 @@ impl UserRights {
 }
 
 impl Quota {
-    /// The limits, each as it could stand in a user's table.
-    pub(super) fn describe(self) -> impl Iterator<Item = String> {
-        let amount = |amount: u64| format!("{:?}", amount::format_amount(amount));
-        [
-            ("bytes", self.bytes.map(amount)),
-            ("files", self.files.map(|count| count.to_string())),
-            ("sessions", self.sessions.map(|count| count.to_string())),
-            (
-                "rate",
-                self.rate
-                    .map(|rate| format!("{:?}", amount::format_amount(rate) + "/s")),
-            ),
-        ]
-        .into_iter()
-        .filter_map(|(name, limit)| limit.map(|limit| format!("quota.{name} = {limit}")))
+    /// The keys that a quota may have.
+    pub const KEYS: [&str; 4] = ["bytes", "files", "sessions", "rate"];
+
+    /// Whether there is no limit at all.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 
-    /// Whether every limit of `outer` is kept by these limits.
-    pub(super) fn is_within(self, outer: Self) -> bool {
-        let pairs = [
-            (self.bytes, outer.bytes),
-            (self.files, outer.files),
-            (self.sessions, outer.sessions),
-            (self.rate, outer.rate),
+    /// Adds a limit as people write it: `bytes=10GiB`, `files=1000`, `rate=50MiB/s`.
+    ///
+    /// # Errors
+    /// What is accepted.
+    pub fn add(&mut self, text: &str) -> Result<(), String> {
+        let (key, limit) = text.split_once('=').unwrap_or((text, ""));
+        let count = || limit.parse::<u64>().ok();
+        let (place, value, accepted) = match key {
+            "bytes" => {
+                let bytes = count().or_else(|| amount::bytes(limit));
+                (&mut self.bytes, bytes, "bytes=10GiB")
+            }
+            "files" => (&mut self.files, count(), "files=1000"),
+            "sessions" => (&mut self.sessions, count(), "sessions=4"),
+            "rate" => (&mut self.rate, amount::rate(limit), "rate=50MiB/s"),
+            _ => {
+                return Err(format!(
+                    "a limit is one of {}, such as bytes=10GiB",
+                    Self::KEYS.join(", ")
+                ));
+            }
+        };
+        if value.is_none() {
+            return Err(format!("{limit:?} is no limit for {key}; write {accepted}"));
+        }
+        *place = value;
+        Ok(())
+    }
+
+    /// The limits, each as it could stand in a user's table.
+    pub(crate) fn describe(self) -> impl Iterator<Item = String> {
+        self.entries()
+            .map(|(name, limit)| format!("quota.{name} = {limit}"))
+    }
+
+    /// The limits with their keys, as values of the rights file.
+    pub(super) fn entries(self) -> impl Iterator<Item = (&'static str, Value)> {
+        let amount = |amount: u64| Value::from(amount::format_amount(amount));
+        // A number that TOML cannot hold is rejected when the file is parsed.
+        let count = |count: u64| match i64::try_from(count) {
+            Ok(count) => Value::from(count),
+            Err(_) => Value::from(count.to_string()),
+        };
+        let rate = |rate: u64| Value::from(amount::format_amount(rate) + "/s");
+        [
+            ("bytes", self.bytes.map(amount)),
+            ("files", self.files.map(count)),
+            ("sessions", self.sessions.map(count)),
+            ("rate", self.rate.map(rate)),
+        ]
+        .into_iter()
+        .filter_map(|(name, limit)| Some((name, limit?)))
+    }
+
+    /// Whether each of these limits is within that of one of `outer`.
+    pub(super) fn is_within_one(self, outer: &[Self]) -> bool {
+        type Limit = fn(&Quota) -> Option<u64>;
+        let limits: [Limit; 4] = [
+            |quota| quota.bytes,
+            |quota| quota.files,
+            |quota| quota.sessions,
+            |quota| quota.rate,
         ];
-        pairs.into_iter().all(|(inner, outer)| {
-            outer.is_none_or(|outer| inner.is_some_and(|inner| inner <= outer))
+        limits.into_iter().all(|limit| {
+            let is_within = |outer: &Self| match (limit(&self), limit(outer)) {
+                (_, None) => true,
+                (inner, Some(outer)) => inner.is_some_and(|inner| inner <= outer),
+            };
+            outer.iter().any(is_within)
         })
     }
 }
@@ -146,6 +202,11 @@ impl Rights {
     /// The rights of a user; `None` if the file does not name the user.
     pub fn of(&self, user: &UserName) -> Option<&UserRights> {
         self.users.get(&user.folded())
+    }
+
+    /// The words that the file may hold.
+    pub(crate) fn words(&self) -> &RightWords {
+        &self.words
     }
 
     /// The number of users in the file.

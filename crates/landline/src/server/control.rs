@@ -16,9 +16,7 @@ use crate::{
     Error,
     admin::{
         control::{LIMITS, SOCKET, ServerStatus},
-        messages::{self, Changed},
-        paging::{Secrets, send_list},
-        secrets::{self, SecretAnswer, SecretRequest},
+        messages,
         server::{AdminService, Caller},
     },
     net::{Channel, local_stream},
@@ -141,21 +139,13 @@ async fn serve_channel(
         return Ok(());
     };
     let Open { service } = header.read()?;
-    let requests = match &service[..] {
-        messages::SERVICE => &messages::REQUESTS,
-        secrets::SERVICE => &secrets::REQUESTS,
-        _ => {
-            let service: String = service.chars().take(64).collect();
-            let message = format!("there is no service {service:?} here");
-            return Err(Error::here(ErrorCode::UnknownService, message));
-        }
-    };
-    while let Some(header) = next(channel, requests, stop).await? {
-        let answered = match &service[..] {
-            secrets::SERVICE => answer_about_secrets(channel, admin, &header).await,
-            _ => admin.answer(channel, &Caller::Machine, &header).await,
-        };
-        match answered {
+    if service != messages::SERVICE {
+        let service: String = service.chars().take(64).collect();
+        let message = format!("there is no service {service:?} here");
+        return Err(Error::here(ErrorCode::UnknownService, message));
+    }
+    while let Some(header) = next(channel, &messages::REQUESTS, stop).await? {
+        match admin.answer(channel, &Caller::Machine, &header).await {
             Ok(()) => {}
             Err(error @ (Error::Failed { .. } | Error::State { .. })) => {
                 channel.send(&error.to_command())?;
@@ -182,19 +172,5 @@ async fn next(
             let message = format!("no message came for {} s", IDLE_TIME.as_secs());
             Err(Error::here(ErrorCode::OpenTimeout, message))
         }
-    }
-}
-
-async fn answer_about_secrets(
-    channel: &mut Channel,
-    admin: &AdminService,
-    header: &Header,
-) -> Result<(), Error> {
-    let request = SecretRequest::read(header)?;
-    let administration = admin.administration.clone();
-    let work = move || administration.apply_to_secrets(&request);
-    match admin.threads.run(work).await? {
-        SecretAnswer::Changed => channel.send(&Changed {}),
-        SecretAnswer::Secrets(rows) => send_list::<Secrets>(channel, rows).await,
     }
 }

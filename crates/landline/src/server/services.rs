@@ -6,7 +6,7 @@ use landline_proto::{ErrorCode, MessageType, messages, streams};
 
 use crate::{
     Error,
-    admin::{self, control, secrets, server::AdminService},
+    admin::{self, control, server::AdminService},
     files::{self, ManifestStore, server::FilesService},
     ping::{self, PingService},
     rights::RightWords,
@@ -74,7 +74,6 @@ pub fn message_types() -> impl Iterator<Item = (&'static str, MessageType)> {
         ("", messages::TYPES),
         ("streams", streams::TYPES),
         ("control", control::TYPES),
-        (secrets::SERVICE, secrets::TYPES),
     ];
     services
         .chain(others)

@@ -22,6 +22,7 @@ pub(crate) use registry::{AnswerGuard, Departure, Entered, Remaining, SessionHan
 pub use registry::{ConnectionInfo, SessionInfo, Sessions, Waiting};
 pub use service::{MessageRight, Service, ServiceDefinition, ServiceFuture};
 pub(crate) use service::{Registry, RegistryError, right_words};
+pub(crate) use subscription::role_to_see;
 pub use subscription::{Published, Subscription};
 pub(crate) use validity::{Validity, check_key_options, validity};
 pub(crate) use work::Threads;

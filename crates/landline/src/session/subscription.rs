@@ -70,28 +70,21 @@ impl Subscription {
 ///
 /// Helpers list and end sessions, so they see who comes and goes. Only admins see what users do and
 /// who is refused. What concerns the log and the rights file is for owners.
-pub(crate) fn needed_right(activity: &Activity) -> Right {
-    Right::Role(match activity {
-        Activity::Started { .. }
-        | Activity::Stopped {}
-        | Activity::Draining { .. }
-        | Activity::Login { .. }
-        | Activity::Attached { .. }
-        | Activity::Disconnected { .. }
-        | Activity::Logout { .. } => Role::Helper,
-        Activity::Refused { .. }
-        | Activity::TransferStart { .. }
-        | Activity::Transfer { .. }
-        | Activity::Failed { .. }
-        | Activity::Admin { .. }
-        | Activity::Suppressed { .. } => Role::Admin,
-        Activity::Gap { .. }
-        | Activity::Cut { .. }
-        | Activity::RightsChange { .. }
-        | Activity::RightsLoaded { .. }
-        | Activity::RightsRefused { .. }
-        | Activity::RevocationFailed { .. } => Role::Owner,
-    })
+fn needed_right(activity: &Activity) -> Right {
+    Right::Role(role_to_see(activity.name()))
+}
+
+/// The role that sees activities of this name which are not its own.
+pub(crate) fn role_to_see(event: &str) -> Role {
+    match event {
+        "started" | "stopped" | "draining" | "login" | "attached" | "disconnected" | "logout" => {
+            Role::Helper
+        }
+        "refused" | "transfer-start" | "transfer" | "failed" | "admin" | "suppressed" => {
+            Role::Admin
+        }
+        _ => Role::Owner,
+    }
 }
 
 #[cfg(test)]

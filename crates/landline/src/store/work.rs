@@ -1,6 +1,10 @@
 //! What the work of users needs: the files that count against quotas.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use landline_proto::login::UserName;
 use rusqlite::{Transaction, TransactionBehavior, params};
@@ -22,7 +26,23 @@ pub(crate) struct StorageLimit {
 /// # Blocking
 /// Every method waits for the disk.
 #[derive(Clone)]
-pub(crate) struct WorkStore(Arc<Database>);
+pub(crate) struct WorkStore {
+    database: Arc<Database>,
+    /// Staging files that are about to get their final names.
+    committing: Arc<Mutex<BTreeSet<Vec<u8>>>>,
+}
+
+/// While this lives, its staging file counts, even if it has another name already.
+pub(crate) struct CommitGuard {
+    store: WorkStore,
+    staging: Vec<u8>,
+}
+
+impl Drop for CommitGuard {
+    fn drop(&mut self) {
+        self.store.committing().remove(&self.staging);
+    }
+}
 
 impl WorkStore {
     /// Opens the database in the folder of a server's state, and removes what belongs to users
@@ -42,7 +62,31 @@ impl WorkStore {
     }
 
     pub(super) fn open_at(path: &Path) -> Result<Self, Error> {
-        Database::open(path, &schema::WORK).map(|database| Self(Arc::new(database)))
+        Database::open(path, &schema::WORK).map(|database| Self {
+            database: Arc::new(database),
+            committing: Arc::default(),
+        })
+    }
+
+    /// Keeps a staging file counted until its final name is.
+    pub(crate) fn start_commit(&self, staging: &[u8]) -> CommitGuard {
+        self.committing().insert(staging.to_vec());
+        CommitGuard {
+            store: self.clone(),
+            staging: staging.to_vec(),
+        }
+    }
+
+    /// Whether a staging file may have got its final name, and that is not counted yet.
+    pub(crate) fn is_committing(&self, staging: &[u8]) -> bool {
+        self.committing().contains(staging)
+    }
+
+    fn committing(&self) -> MutexGuard<'_, BTreeSet<Vec<u8>>> {
+        // Every change is a single step, so that a panic leaves the set whole.
+        self.committing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts `bytes` for a staging file, instead of what it and `place` counted for the user.
@@ -141,16 +185,16 @@ impl WorkStore {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
-        let written = self.0.transact(TransactionBehavior::Immediate, work);
-        written.map_err(|error| self.0.error(&error))
+        let written = self.database.transact(TransactionBehavior::Immediate, work);
+        written.map_err(|error| self.database.error(&error))
     }
 
     fn read<T>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
-        let read = self.0.transact(TransactionBehavior::Deferred, work);
-        read.map_err(|error| self.0.error(&error))
+        let read = self.database.transact(TransactionBehavior::Deferred, work);
+        read.map_err(|error| self.database.error(&error))
     }
 }
 

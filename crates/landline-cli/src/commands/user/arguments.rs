@@ -4,23 +4,27 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use landline::{
-    admin::messages::INVITE_SECONDS_MAX, net::Target, proto::login::UserName, rights::Role,
+    admin::messages::INVITE_SECONDS_MAX,
+    net::Target,
+    proto::login::UserName,
+    rights::{Quota, Role},
 };
 
-use crate::arguments::{Access, parse_span};
+use crate::arguments::{On, parse_span};
 
-/// Manage accounts, keys and invites
+/// Manage accounts, rights, keys and invites
 ///
 /// Works on this machine's server, running or not. With --on, it works on another server, where
-/// you must be an admin.
+/// you must be an admin. Without being one, you can manage the keys of your own account there.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  landline user add alice --files rw:~/alice --invite")]
+#[command(after_help = "\
+Examples:
+  landline user add alice --files rw:~/alice --invite
+  landline user grant alice --files r:/srv --on nas
+  landline user keys add alice ~/.ssh/id_ed25519.pub --on alice@nas --password")]
 pub(crate) struct User {
-    /// Server to administer [default: the server on this machine]
-    #[arg(long, value_name = "HOST", global = true)]
-    pub(super) on: Option<Target>,
     #[command(flatten)]
-    pub(super) access: Access,
+    pub(super) on: On,
     #[command(subcommand)]
     pub(super) what: UserCommand,
 }
@@ -29,7 +33,7 @@ pub(crate) struct User {
 pub(super) enum UserCommand {
     /// Add an account
     ///
-    /// It has no rights except those of --files, --role and the rights file. Names that differ only
+    /// It has no rights except those that the options name. Names that differ only
     /// in case are the same.
     Add {
         /// User name
@@ -39,23 +43,8 @@ pub(super) enum UserCommand {
         keys: Vec<PathBuf>,
         #[command(flatten)]
         password: NewPassword,
-        /// Allow reading (r:FOLDER) or reading and writing (rw:FOLDER)
-        ///
-        /// As in the rights file. Without --home, rw:~ is the home of the account that serves. A
-        /// user who can write there can run commands as that account, so rw:~/NAME is better.
-        #[arg(long, value_name = "RIGHT")]
-        files: Vec<String>,
-        /// Set the folder that `~` and `host:` mean for the user
-        ///
-        /// It is absolute, or begins with ~/, the home of the account that serves.
-        #[arg(long, value_name = "FOLDER")]
-        home: Option<String>,
-        /// Set the role: owner, admin, helper or user
-        ///
-        /// A helper sees all sessions and ends those of users. An admin manages users and helpers.
-        /// An owner manages all accounts.
-        #[arg(long, default_value_t)]
-        role: Role,
+        #[command(flatten)]
+        rights: RightsToGive,
         /// Print an invite to register a key
         #[arg(long)]
         invite: bool,
@@ -86,9 +75,29 @@ pub(super) enum UserCommand {
         #[arg(long)]
         force: bool,
     },
-    /// Manage the keys of an account
-    Keys {
+    /// Give an existing account rights
+    ///
+    /// What it has besides stays. A folder that it has already gets the new right. An admin can
+    /// give only what the admin has.
+    #[command(
+        after_help = "Example:\n  landline user grant alice --files rw:~/alice --quota bytes=10GiB"
+    )]
+    Grant {
         name: UserName,
+        #[command(flatten)]
+        rights: RightsToGive,
+    },
+    /// Take rights from an account
+    ///
+    /// Sessions that use them end within 2 seconds.
+    #[command(after_help = "Example:\n  landline user revoke alice --files /srv --quota bytes")]
+    Revoke {
+        name: UserName,
+        #[command(flatten)]
+        rights: RightsToTake,
+    },
+    /// Add, list and remove the keys of an account
+    Keys {
         #[command(subcommand)]
         what: KeysCommand,
     },
@@ -96,19 +105,8 @@ pub(super) enum UserCommand {
     ///
     /// Sessions that the old password logged in end.
     Password {
-        name: UserName,
-        /// Remove the password
-        #[arg(long, conflicts_with_all = ["password_file", "password_fd"])]
-        remove: bool,
-        /// Read the password from the first line of FILE
-        ///
-        /// No other user may be able to read the file. By default the password is asked for,
-        /// twice.
-        #[arg(long, value_name = "FILE")]
-        password_file: Option<PathBuf>,
-        /// Read the password from descriptor N; 0 is standard input
-        #[arg(long, value_name = "N", conflicts_with = "password_file")]
-        password_fd: Option<u32>,
+        #[command(subcommand)]
+        what: PasswordCommand,
     },
     /// Print an invite
     ///
@@ -119,11 +117,10 @@ pub(super) enum UserCommand {
         #[command(flatten)]
         terms: InviteTerms,
     },
-    /// List or revoke the invites that can still be redeemed
+    /// List and revoke the invites that can still be redeemed
     Invites {
-        /// Revoke this invite
-        #[arg(long, value_name = "ID")]
-        revoke: Option<String>,
+        #[command(subcommand)]
+        what: InvitesCommand,
     },
 }
 
@@ -133,15 +130,41 @@ pub(super) enum KeysCommand {
     ///
     /// A key that the account already has gets the options of its new line.
     Add {
+        name: UserName,
         /// File with lines of authorized_keys, or - for standard input
         file: PathBuf,
     },
     /// List the keys
-    List,
+    List { name: UserName },
     /// Remove a key and end its sessions
     Remove {
+        name: UserName,
         /// Fingerprint, as `list` and `ssh-keygen -l` show it: SHA256:...
+        #[arg(value_name = "KEY")]
         fingerprint: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PasswordCommand {
+    /// Set a password, which replaces an earlier one
+    Set {
+        name: UserName,
+        #[command(flatten)]
+        source: NewPasswordSource,
+    },
+    /// Remove the password
+    Remove { name: UserName },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum InvitesCommand {
+    /// List the invites
+    List,
+    /// Revoke an invite
+    Revoke {
+        /// Id, from `landline user invites list`
+        id: String,
     },
 }
 
@@ -152,15 +175,79 @@ pub(super) struct NewPassword {
     ///
     /// It has at least 8 characters.
     #[arg(long)]
-    pub(super) password: bool,
-    /// Also set the password in the first line of FILE
+    pub(super) new_password: bool,
+    #[command(flatten)]
+    pub(super) source: NewPasswordSource,
+}
+
+/// Where a new password is read from.
+#[derive(Debug, Args)]
+pub(super) struct NewPasswordSource {
+    /// Read the new password from the first line of FILE
     ///
-    /// No other user may be able to read the file.
-    #[arg(long, value_name = "FILE", conflicts_with = "password")]
-    pub(super) password_file: Option<PathBuf>,
-    /// Also set the password read from descriptor N; 0 is standard input
-    #[arg(long, value_name = "N", conflicts_with_all = ["password", "password_file"])]
-    pub(super) password_fd: Option<u32>,
+    /// No other user may be able to read the file. By default the password is asked for, twice.
+    #[arg(long, value_name = "FILE")]
+    pub(super) new_password_file: Option<PathBuf>,
+    /// Read the new password from descriptor N; 0 is standard input
+    #[arg(long, value_name = "N", conflicts_with = "new_password_file")]
+    pub(super) new_password_fd: Option<u32>,
+}
+
+/// Rights to give.
+#[derive(Debug, Args)]
+pub(super) struct RightsToGive {
+    /// Allow reading (r:FOLDER) or reading and writing (rw:FOLDER)
+    ///
+    /// As in the rights file. Without --home, rw:~ is the home of the account that serves. A user
+    /// who can write there can run commands as that account, so rw:~/NAME is better.
+    #[arg(long, value_name = "RIGHT")]
+    pub(super) files: Vec<String>,
+    /// Set the folder that `~` and `host:` mean for the user
+    ///
+    /// It is absolute, or begins with ~/, the home of the account that serves.
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) home: Option<String>,
+    /// Set the role: owner, admin, helper or user
+    ///
+    /// A helper sees all sessions and ends those of users. An admin manages users and helpers. An
+    /// owner manages all accounts.
+    #[arg(long)]
+    pub(super) role: Option<Role>,
+    /// Set a limit: bytes=10GiB, files=N, sessions=N or rate=50MiB/s
+    ///
+    /// A user whom an admin adds has the limits of that admin by default.
+    #[arg(long, value_name = "LIMIT", value_parser = parse_limit)]
+    quota: Vec<Quota>,
+}
+
+impl RightsToGive {
+    /// All limits together. The last one of a kind counts.
+    pub(super) fn quota(&self) -> Quota {
+        self.quota.iter().fold(Quota::default(), |all, one| Quota {
+            bytes: one.bytes.or(all.bytes),
+            files: one.files.or(all.files),
+            sessions: one.sessions.or(all.sessions),
+            rate: one.rate.or(all.rate),
+        })
+    }
+}
+
+/// Rights to take.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(super) struct RightsToTake {
+    /// Remove this folder: FOLDER, or only with this right: rw:FOLDER
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) files: Vec<String>,
+    /// Remove the home folder
+    #[arg(long)]
+    pub(super) home: bool,
+    /// Remove the role; the account is that of a user then
+    #[arg(long)]
+    pub(super) role: bool,
+    /// Remove a limit: bytes, files, sessions or rate
+    #[arg(long, value_name = "LIMIT", value_parser = Quota::KEYS)]
+    pub(super) quota: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -169,10 +256,15 @@ pub(super) struct InviteTerms {
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_lifetime)]
     pub(super) ttl: Duration,
     /// Address of this server in the invite [default: as at its last start]
-    ///
-    /// Not with --on.
-    #[arg(long, value_name = "HOST[:PORT]", conflicts_with = "on")]
+    #[arg(long, value_name = "HOST[:PORT]")]
     pub(super) public_name: Option<Target>,
+}
+
+/// Parses one limit.
+fn parse_limit(text: &str) -> Result<Quota, String> {
+    let mut quota = Quota::default();
+    quota.add(text)?;
+    Ok(quota)
 }
 
 /// Parses the lifetime of an invite.

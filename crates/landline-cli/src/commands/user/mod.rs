@@ -1,34 +1,36 @@
-//! `landline user`: accounts, keys and invites, on the server's own machine or remotely.
+//! `landline user`: accounts, rights, keys and invites, on this machine or elsewhere.
 
 mod arguments;
 
 use std::{io::Read, path::Path, time::Duration};
 
 pub(crate) use arguments::User;
-use arguments::{InviteTerms, KeysCommand, NewPassword, UserCommand};
+use arguments::{
+    InviteTerms, InvitesCommand, KeysCommand, NewPassword, PasswordCommand, RightsToGive,
+    RightsToTake, UserCommand,
+};
 use landline::{
     Error,
     admin::{
-        Answer, LocalServer, Request, client,
+        Answer,
         messages::{
-            AddKeys, AddUser, DisableUser, EnableUser, ListInvites, ListKeys, ListUsers,
-            MakeInvite, NewInvite, RemoveKey, RemoveUser, RevokeInvite,
+            AddKeys, AddUser, DisableUser, EnableUser, GrantRights, ListInvites, ListKeys,
+            ListUsers, MakeInvite, NewInvite, RemoveKey, RemoveUser, RevokeInvite, RevokeRights,
         },
         paging::{KeyRow, UserRow},
-        passwords::{RemovePassword, SetPassword, password_record},
+        passwords::{RemovePassword, SetPassword},
     },
-    crypto::Fingerprint,
     keys::KeyLine,
     login::Invite,
-    net::{Channel, Target},
+    net::Target,
     password::Password,
     paths,
-    proto::{ErrorCode, login::UserName, messages::Blob},
+    proto::{ErrorCode, login::UserName},
 };
 use serde_json::json;
 
 use crate::{
-    connect,
+    admin_client::{AdminClient, unexpected_answer},
     context::{Context, ExitStatus, Run},
     failure::Failure,
     local_admin, passwords,
@@ -40,63 +42,34 @@ const KEYS_BYTES_MAX: u64 = 1024 * 1024;
 
 impl Run for User {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let mut client = AdminClient::open(context, &self).await?;
-        let done = client.run(self.what).await;
-        if let Accounts::There(channel) = client.accounts {
-            channel.finish().await;
-        }
+        let public_name = public_name(&self.what)?;
+        check_rights_named(&self.what)?;
+        let mut accounts = Accounts {
+            context,
+            client: AdminClient::open(context, &self.on).await?,
+            public_name,
+        };
+        let done = accounts.run(self.what).await;
+        accounts.client.finish().await;
         done.map(|()| ExitStatus::SUCCESS)
     }
 }
 
-struct AdminClient<'a> {
+struct Accounts<'a> {
     context: &'a Context,
-    accounts: Accounts,
-    /// The server's fingerprint.
-    server: Fingerprint,
-    /// The host in invites, in place of the server's addresses.
+    client: AdminClient,
+    /// The host that invites name in place of the server's addresses.
     public_name: Option<Target>,
 }
 
-/// The server that has the accounts.
-enum Accounts {
-    Here(LocalServer),
-    There(Box<Channel>),
-}
-
-impl<'a> AdminClient<'a> {
-    async fn open(context: &'a Context, options: &User) -> Result<Self, Failure> {
-        let public_name = public_name(&options.what)?;
-        let Some(target) = &options.on else {
-            let (server, status) = local_admin::open(context).await?;
-            return Ok(Self {
-                context,
-                accounts: Accounts::Here(server),
-                server: status.fingerprint,
-                public_name,
-            });
-        };
-        let client = context.client()?;
-        let (server, credential) =
-            connect::find_server(context, &client, target, &options.access).await?;
-        let (connected, _) = landline::client::who(&server, &credential).await?;
-        Ok(Self {
-            context,
-            accounts: Accounts::There(Box::new(connected.login.channel)),
-            server: server.fingerprint,
-            public_name,
-        })
-    }
-
+impl Accounts<'_> {
     async fn run(&mut self, what: UserCommand) -> Result<(), Failure> {
         match what {
             UserCommand::Add {
                 name,
                 keys,
                 password,
-                files,
-                home,
-                role,
+                rights,
                 invite,
                 terms,
             } => {
@@ -106,18 +79,19 @@ impl<'a> AdminClient<'a> {
                     .collect::<Result<Vec<_>, _>>()?
                     .concat();
                 let password = match first_password(self.context, &password, &name)? {
-                    Some(password) => Some(self.record(&name, &password).await?),
+                    Some(password) => Some(self.client.password_record(&name, &password).await?),
                     None => None,
                 };
-                self.change(AddUser {
+                let add = AddUser {
                     user: name.clone(),
                     keys,
                     password,
-                    role,
-                    home,
-                    files,
-                })
-                .await?;
+                    role: rights.role.unwrap_or_default(),
+                    quota: rights.quota(),
+                    home: rights.home,
+                    files: rights.files,
+                };
+                self.client.change(add).await?;
                 if invite {
                     self.invite(Some(name), terms.ttl).await
                 } else {
@@ -127,55 +101,64 @@ impl<'a> AdminClient<'a> {
             UserCommand::List => self.list().await,
             UserCommand::Show { name } => self.show(name).await,
             UserCommand::Disable { name, force } => {
-                self.change(DisableUser { user: name, force }).await
+                let request = DisableUser { user: name, force };
+                self.client.change(request).await
             }
-            UserCommand::Enable { name } => self.change(EnableUser { user: name }).await,
+            UserCommand::Enable { name } => self.client.change(EnableUser { user: name }).await,
             UserCommand::Remove { name, force } => {
-                self.change(RemoveUser { user: name, force }).await
+                let request = RemoveUser { user: name, force };
+                self.client.change(request).await
             }
-            UserCommand::Keys { name, what } => self.manage_keys(name, what).await,
-            UserCommand::Password {
-                name, remove: true, ..
-            } => self.change(RemovePassword { user: Some(name) }).await,
-            UserCommand::Password {
-                name,
-                password_file,
-                password_fd,
-                ..
-            } => {
-                let password = passwords::read_new_password(
-                    self.context,
-                    password_file.as_deref(),
-                    password_fd,
-                    &name,
-                )?;
-                let record = self.record(&name, &password).await?;
-                self.change(SetPassword {
-                    user: Some(name),
-                    record,
-                })
-                .await
+            UserCommand::Grant { name, rights } => {
+                let grant = GrantRights {
+                    user: name,
+                    role: rights.role,
+                    quota: rights.quota(),
+                    home: rights.home,
+                    files: rights.files,
+                };
+                self.client.change(grant).await
             }
+            UserCommand::Revoke { name, rights } => {
+                let RightsToTake {
+                    files,
+                    home,
+                    role,
+                    quota,
+                } = rights;
+                let revoke = RevokeRights {
+                    user: name,
+                    role,
+                    home,
+                    files,
+                    quota,
+                };
+                self.client.change(revoke).await
+            }
+            UserCommand::Keys { what } => self.manage_keys(what).await,
+            UserCommand::Password { what } => self.manage_password(what).await,
             UserCommand::Invite { name, terms } => self.invite(name, terms.ttl).await,
-            UserCommand::Invites { revoke: Some(id) } => self.change(RevokeInvite { id }).await,
-            UserCommand::Invites { revoke: None } => self.invites().await,
+            UserCommand::Invites { what } => match what {
+                InvitesCommand::List => self.invites().await,
+                InvitesCommand::Revoke { id } => self.client.change(RevokeInvite { id }).await,
+            },
         }
     }
 
-    async fn manage_keys(&mut self, name: UserName, what: KeysCommand) -> Result<(), Failure> {
+    async fn manage_keys(&mut self, what: KeysCommand) -> Result<(), Failure> {
         match what {
-            KeysCommand::Add { file } => {
+            KeysCommand::Add { name, file } => {
                 let keys = key_lines(self.context, &file)?;
-                self.change(AddKeys { user: name, keys }).await
+                self.client.change(AddKeys { user: name, keys }).await
             }
-            KeysCommand::Remove { fingerprint } => {
-                self.change(RemoveKey {
+            KeysCommand::Remove { name, fingerprint } => {
+                let request = RemoveKey {
                     user: name,
                     key: fingerprint,
-                })
-                .await
+                };
+                self.client.change(request).await
             }
-            KeysCommand::List => {
+            KeysCommand::List { name } => {
                 for key in self.keys(name).await? {
                     if self.context.json {
                         self.context.out.print_json(&json!(key));
@@ -188,49 +171,41 @@ impl<'a> AdminClient<'a> {
         }
     }
 
-    async fn ask(&mut self, request: impl Into<Request>) -> Result<Answer, Failure> {
-        let request = request.into();
-        let can_force = matches!(request, Request::DisableUser(_) | Request::RemoveUser(_));
-        self.put(&request).await.map_err(|error| match &error {
-            Error::Failed {
-                code: ErrorCode::LastOwner,
-                ..
-            } if can_force => {
-                Failure::from(error).with_advice("make another admin first, or add --force")
+    async fn manage_password(&mut self, what: PasswordCommand) -> Result<(), Failure> {
+        match what {
+            PasswordCommand::Remove { name } => {
+                self.client
+                    .change(RemovePassword { user: Some(name) })
+                    .await
             }
-            _ => error.into(),
-        })
-    }
-
-    /// The record that the server stores for a password of `user`.
-    async fn record(&mut self, user: &UserName, password: &Password) -> Result<Blob, Failure> {
-        let server = self.server;
-        let ask = async |request| self.put(&request).await;
-        Ok(password_record(ask, user.clone(), server, password).await?)
-    }
-
-    async fn put(&mut self, request: &Request) -> Result<Answer, Error> {
-        match &mut self.accounts {
-            Accounts::Here(server) => server.ask(request).await,
-            Accounts::There(channel) => client::ask(channel, request).await,
+            PasswordCommand::Set { name, source } => {
+                let password = passwords::read_new_password(
+                    self.context,
+                    source.new_password_file.as_deref(),
+                    source.new_password_fd,
+                    &name,
+                )?;
+                let record = self.client.password_record(&name, &password).await?;
+                let request = SetPassword {
+                    user: Some(name),
+                    record,
+                };
+                self.client.change(request).await
+            }
         }
     }
 
-    async fn change(&mut self, request: impl Into<Request>) -> Result<(), Failure> {
-        self.ask(request).await.map(drop)
-    }
-
     async fn users(&mut self, user: Option<UserName>) -> Result<Vec<UserRow>, Failure> {
-        match self.ask(ListUsers { user }).await? {
+        match self.client.ask(ListUsers { user }).await? {
             Answer::Users(rows) => Ok(rows),
-            _ => Err(no_answer()),
+            _ => Err(unexpected_answer()),
         }
     }
 
     async fn keys(&mut self, user: UserName) -> Result<Vec<KeyRow>, Failure> {
-        match self.ask(ListKeys { user }).await? {
+        match self.client.ask(ListKeys { user }).await? {
             Answer::Keys(rows) => Ok(rows),
-            _ => Err(no_answer()),
+            _ => Err(unexpected_answer()),
         }
     }
 
@@ -265,7 +240,7 @@ impl<'a> AdminClient<'a> {
 
     async fn show(&mut self, name: UserName) -> Result<(), Failure> {
         let Some(user) = self.users(Some(name.clone())).await?.pop() else {
-            return Err(no_answer());
+            return Err(unexpected_answer());
         };
         let keys = self.keys(name).await?;
         if self.context.json {
@@ -313,13 +288,14 @@ impl<'a> AdminClient<'a> {
             None => (String::new(), String::new()),
         };
         let Answer::Invite(NewInvite { invite, purpose }) = self
+            .client
             .ask(MakeInvite {
                 user,
                 seconds: ttl.as_secs(),
             })
             .await?
         else {
-            return Err(no_answer());
+            return Err(unexpected_answer());
         };
         let invite = self.with_public_name(invite)?;
         if self.context.json {
@@ -343,7 +319,7 @@ impl<'a> AdminClient<'a> {
     fn check_invite_printed(&self) -> Result<(), Failure> {
         match self.context.out.take_error() {
             Some(error) => Err(Failure::from(Error::io("standard output", &error))
-                .with_advice("the invite was not printed; find it with landline user invites, and revoke it with --revoke")),
+                .with_advice("the invite was not printed; find it with landline user invites list, and revoke it with landline user invites revoke")),
             None => Ok(()),
         }
     }
@@ -359,9 +335,9 @@ impl<'a> AdminClient<'a> {
     }
 
     async fn invites(&mut self) -> Result<(), Failure> {
-        let invites = match self.ask(ListInvites {}).await? {
+        let invites = match self.client.ask(ListInvites {}).await? {
             Answer::Invites(rows) => rows,
-            _ => return Err(no_answer()),
+            _ => return Err(unexpected_answer()),
         };
         if self.context.json {
             invites
@@ -392,23 +368,14 @@ fn first_password(
     user: &UserName,
 ) -> Result<Option<Password>, Failure> {
     let NewPassword {
-        password,
-        password_file,
-        password_fd,
+        new_password,
+        source,
     } = options;
-    match (password, password_file, password_fd) {
-        (false, None, None) => Ok(None),
-        _ => passwords::read_new_password(context, password_file.as_deref(), *password_fd, user)
-            .map(Some),
+    let (file, descriptor) = (source.new_password_file.as_deref(), source.new_password_fd);
+    if !new_password && file.is_none() && descriptor.is_none() {
+        return Ok(None);
     }
-}
-
-/// The answer does not match the request. The library should already reject that.
-fn no_answer() -> Failure {
-    Failure::new(
-        ErrorCode::UnexpectedMessage.as_str(),
-        "the server answered another request",
-    )
+    passwords::read_new_password(context, file, descriptor, user).map(Some)
 }
 
 fn disabled(user: &UserRow) -> Option<String> {
@@ -474,4 +441,19 @@ fn public_name(what: &UserCommand) -> Result<Option<Target>, Failure> {
     let InviteTerms { public_name, .. } = terms;
     local_admin::check_public_name(public_name.as_ref())?;
     Ok(public_name.clone())
+}
+
+/// Checks that `grant` names a right.
+fn check_rights_named(what: &UserCommand) -> Result<(), Failure> {
+    let UserCommand::Grant { rights, .. } = what else {
+        return Ok(());
+    };
+    let RightsToGive {
+        files, home, role, ..
+    } = rights;
+    if files.is_empty() && home.is_none() && role.is_none() && rights.quota().is_empty() {
+        let problem = "name the rights with --files, --home, --role or --quota";
+        return Err(Failure::usage(problem));
+    }
+    Ok(())
 }

@@ -115,6 +115,11 @@ impl Channel {
         self.writer.send_with_body(message, body)
     }
 
+    /// Whether this side has begun a body and not ended it.
+    pub(crate) fn is_sending_body(&self) -> bool {
+        self.writer.sending.is_some()
+    }
+
     /// As [`ChannelWriter::end_body`].
     pub(crate) fn end_body(&mut self) {
         self.writer.end_body();

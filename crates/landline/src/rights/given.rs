@@ -1,15 +1,15 @@
-//! The initial rights of a new user.
+//! Rights that a request gives to a user.
 
 use landline_proto::login::UserName;
 use toml_edit::Value;
 
 use super::{Quota, RightWords, Rights, RightsError, Role, UserRights};
 
-/// The initial rights of a new user.
+/// Rights to give: the first ones of a new user, or further ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct InitialRights {
+pub struct GivenRights {
     /// The role.
-    pub role: Role,
+    pub role: Option<Role>,
     /// The home folder, as the file writes it: `/srv/bob`.
     pub home: Option<String>,
     /// Folders, as the file writes them: `rw:~`.
@@ -18,11 +18,11 @@ pub struct InitialRights {
     pub quota: Quota,
 }
 
-impl InitialRights {
+impl GivenRights {
     /// The rights of the owner: to read and write the home, and to manage all accounts.
     pub fn owner_default() -> Self {
         Self {
-            role: Role::Owner,
+            role: Some(Role::Owner),
             files: vec!["rw:~".into()],
             ..Self::default()
         }
@@ -42,8 +42,8 @@ impl InitialRights {
         let quoted = |text: &str| Value::from(text).to_string();
         // Any name is valid as a quoted key.
         let mut text = format!("[users.{}]\n", quoted(user.as_str()).trim());
-        if self.role > Role::User {
-            text.push_str(&format!("role = \"{}\"\n", self.role));
+        if let Some(role) = self.role {
+            text.push_str(&format!("role = \"{role}\"\n"));
         }
         if let Some(home) = &self.home {
             text.push_str(&format!("home = {}\n", quoted(home)));

@@ -7,6 +7,8 @@
     reason = "a test"
 )]
 
+mod granted;
+
 use std::{fs, sync::Arc, time::Duration};
 
 use landline::{
@@ -25,7 +27,7 @@ use landline::{
     net::HostPort,
     paths::{PrivateFolder, Root},
     proto::{ErrorCode, login::UserName, messages::Blob},
-    rights::{RightWords, Rights, Role, UserRights, WORDS_WITHOUT_SERVICE},
+    rights::{Quota, RightWords, Rights, Role, UserRights, WORDS_WITHOUT_SERVICE},
 };
 use testkit::Stage;
 
@@ -53,6 +55,7 @@ fn add(user: &str, keys: Vec<String>) -> AddUser {
         role: Role::User,
         home: None,
         files: Vec::new(),
+        quota: Quota::default(),
     }
 }
 
