@@ -58,7 +58,8 @@ def objects(keys):
 
 def an_object(keys):
     whole = example(keys)
-    return Kind("object", whole, {}, list(whole.values()), *({**whole, **change} for change in changes(keys, False)))
+    empty = [] if all(key.endswith("?") for key in keys) else [{}]
+    return Kind("object", whole, *empty, list(whole.values()), *({**whole, **change} for change in changes(keys, False)))
 
 
 def example(keys):

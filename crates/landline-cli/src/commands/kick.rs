@@ -39,7 +39,7 @@ impl Run for Kick {
             } else {
                 context.out.print(&shown_line(&format!(
                     "ended {} of {}",
-                    session.info.session, session.info.user
+                    session.session, session.user
                 )));
             }
         }

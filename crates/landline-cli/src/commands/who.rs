@@ -42,7 +42,7 @@ impl Run for Who {
                 ["USER", "ROLE", "SESSION", "SINCE", "BY", "FROM", "DOING"].map(str::to_owned);
             let rows = sessions
                 .iter()
-                .flat_map(|session| rows(session, session.info.session == own));
+                .flat_map(|session| rows(session, session.session == own));
             context.out.print(&table(head, rows));
         }
         Ok(ExitStatus::SUCCESS)
@@ -51,14 +51,10 @@ impl Run for Who {
 
 /// A row for each connection, or one for a session that waits for its client to reconnect.
 fn rows(session: &SessionRow, is_own: bool) -> Vec<[String; 7]> {
-    let SessionRow {
-        info: session,
-        role,
-    } = session;
     let row = |since: i64, peer: String, doing: String| {
         [
             session.user.to_string(),
-            role.to_string(),
+            session.role.to_string(),
             session.session.clone(),
             moment(since),
             session.method.clone(),

@@ -6,7 +6,12 @@ use landline_proto::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, net::Channel, rights::Role, session::SessionInfo};
+use crate::{
+    Error,
+    net::Channel,
+    rights::Role,
+    session::{ConnectionInfo, SessionInfo},
+};
 
 /// An account, in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,12 +90,35 @@ pub struct SecretRow {
 /// A live session, in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionRow {
-    /// The session.
-    #[serde(flatten)]
-    pub info: SessionInfo,
-    /// The role of its user.
-    #[serde(default)]
+    /// The id of the session.
+    pub session: String,
+    /// The logged-in user.
+    pub user: UserName,
+    /// The user's role.
     pub role: Role,
+    /// The fingerprint or id of the credential.
+    pub key: String,
+    /// The method of the login.
+    pub method: String,
+    /// When the session began, in seconds since 1970.
+    pub since: i64,
+    /// The connections, the oldest first; none while the session waits for its client.
+    pub connections: Vec<ConnectionInfo>,
+}
+
+impl SessionRow {
+    /// The row of a session whose user has this role.
+    pub(super) fn new(info: SessionInfo, role: Role) -> Self {
+        Self {
+            session: info.session,
+            user: info.user,
+            role,
+            key: info.key,
+            method: info.method,
+            since: info.since,
+            connections: info.connections,
+        }
+    }
 }
 
 /// A message of a list. All messages but the last say that more follow.

@@ -196,10 +196,8 @@ impl AdminService {
     }
 
     fn session_row(&self, info: SessionInfo) -> SessionRow {
-        SessionRow {
-            role: self.administration.role(&info.user),
-            info,
-        }
+        let role = self.administration.role(&info.user);
+        SessionRow::new(info, role)
     }
 
     /// Ends the sessions that `target` names and that the sender may end.

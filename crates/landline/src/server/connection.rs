@@ -469,8 +469,8 @@ mod tests {
         assert!(messages > 1);
         let of_bob = listed
             .iter()
-            .filter(|row| row.info.user.as_str() == "bob")
-            .map(|row| row.info.session.clone());
+            .filter(|row| row.user.as_str() == "bob")
+            .map(|row| row.session.clone());
         assert_eq!(
             of_bob.collect::<Vec<_>>(),
             (0..400)
