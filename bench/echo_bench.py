@@ -12,7 +12,7 @@ What is measured, on loopback, in one run; each round runs all cases, beginning 
 
 How to run it (gcc, Python 3.11 or later, Linux; nothing to install):
 
-    cargo build --release -p landline-socketserver --example echo
+    cargo build --release -p landline-socketserver --example benchmark
     python3 bench/echo_bench.py                     # 3 rounds of 2 s a case
     python3 bench/echo_bench.py --rounds 1 --ms 200 --idle 1000
 
@@ -164,7 +164,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ms", type=int, default=2000, help="milliseconds for each case")
     parser.add_argument("--idle", type=int, default=20_000, help="idle connections")
-    parser.add_argument("--example", default=ROOT / "target/release/examples/echo")
+    parser.add_argument("--example", default=ROOT / "target/release/examples/benchmark")
     options = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with contextlib.suppress(ValueError):  # more than the hard limit is for root, and not everywhere

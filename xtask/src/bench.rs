@@ -13,7 +13,7 @@ pub(crate) fn run(root: &Path, name: &str, arguments: &[&str]) -> Result<(), Str
             "-p",
             "landline-socketserver",
             "--example",
-            "echo",
+            "benchmark",
         ],
         _ => &["--profile", "dist", "-p", "landline-cli"],
     };

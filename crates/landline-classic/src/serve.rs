@@ -4,14 +4,15 @@ use std::{
     io,
     net::{TcpListener, TcpStream},
     os::fd::AsFd,
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
 use landline_socketserver::{
-    Bind, Event, Limits, Processes, Server, Shutdown,
+    Bind, Event, Limits, Processes, Server, Shutdown, Stopper,
     blocking::{self, Timed},
-    tasks,
+    tasks::{TaskConnection, TaskHandler},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -64,11 +65,17 @@ pub async fn serve_tasks(
     shutdown: impl Future<Output = ()>,
     events: &ClassicSink,
 ) -> Result<(), Error> {
-    let drained = server(listener, service, None, events)
-        .tasks(shutdown)
-        .await;
-    drained.map_err(|error| Error::io("the listener", error))?;
-    Ok(())
+    let failed = |error| Error::io("the listener", error);
+    let (stopper, stop) = Stopper::new().map_err(failed)?;
+    let mut serving = pin!(server(listener, service, None, events).tasks(&stop));
+    let drained = tokio::select! {
+        drained = &mut serving => drained,
+        () = shutdown => {
+            stopper.stop();
+            serving.await
+        }
+    };
+    drained.map(drop).map_err(failed)
 }
 
 /// Serves with one of the blocking models until `shutdown`.
@@ -105,7 +112,7 @@ fn server(
 ) -> Server<TcpListener, Handler> {
     // Each dialect has its own rule for idle connections.
     let mut limits = Limits {
-        idle_timeout: None,
+        write_timeout: None,
         drain_time: DRAIN_TIME + DRAIN_MARGIN,
         ..Limits::default()
     };
@@ -152,8 +159,8 @@ struct Handler {
     events: ClassicSink,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> tasks::Handler<S> for Handler {
-    async fn handle(&mut self, connection: &mut tasks::Connection<S>) -> io::Result<()> {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> TaskHandler<S> for Handler {
+    async fn handle(&mut self, connection: &mut TaskConnection<S>) -> io::Result<()> {
         let peer = connection.peer().to_string();
         let mut drain = connection.drain().clone();
         let drain_begun = async move { drain.wait_for_start().await };

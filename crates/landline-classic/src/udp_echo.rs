@@ -85,7 +85,9 @@ pub fn serve(
             None => Ok(()),
         }
     };
-    let drained = DatagramServer::new(socket, handler).inline(shutdown);
+    // An answer that cannot be sent is lost, as any datagram may be.
+    let server = DatagramServer::new(socket, handler).on_error(|_, _| {});
+    let drained = server.inline(shutdown);
     drained.map_err(|error| Error::io("the socket", error))?;
     Ok(())
 }

@@ -29,8 +29,8 @@ pub(crate) struct Acceptor<'a, L> {
 
 /// The reason why [`Acceptor::wait`] returned.
 pub(crate) enum Wakeup<S> {
-    /// An admitted connection.
-    Connection(S, Peer, AddressSlot),
+    /// A connection that is not admitted yet.
+    Connection(S, Peer),
     /// One of the other descriptors is readable, or the deadline passed.
     Other,
     /// The server must stop.
@@ -79,9 +79,9 @@ impl<'a, L: Listener> Acceptor<'a, L> {
             }
             if accepts
                 && ready.last() == Some(&true)
-                && let Some((socket, peer, slot)) = self.accept()
+                && let Some((socket, peer)) = self.accept()
             {
-                return Ok(Wakeup::Connection(socket, peer, slot));
+                return Ok(Wakeup::Connection(socket, peer));
             }
             let is_other = ready.iter().skip(1).take(others.len()).any(|ready| *ready);
             if is_other || until.is_some_and(|until| until <= Instant::now()) {
@@ -90,10 +90,15 @@ impl<'a, L: Listener> Acceptor<'a, L> {
         }
     }
 
-    /// Accepts a connection, if one is waiting and admitted.
-    fn accept(&mut self) -> Option<(L::Socket, Peer, AddressSlot)> {
+    /// Admits or refuses a connection, and reports that.
+    pub(crate) fn admit(&self, peer: &Peer) -> Option<AddressSlot> {
+        self.gate.admit(peer)
+    }
+
+    /// Accepts a connection, if one is waiting.
+    fn accept(&mut self) -> Option<(L::Socket, Peer)> {
         match self.listener.accept() {
-            Ok((socket, peer)) => self.gate.admit(&peer).map(|slot| (socket, peer, slot)),
+            Ok(accepted) => Some(accepted),
             Err(error) => {
                 if !is_transient(&error) {
                     self.hooks.report(&Event::AcceptFailed { error: &error });

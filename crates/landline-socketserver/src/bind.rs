@@ -5,10 +5,11 @@ use std::{
     net::{SocketAddr, TcpListener, ToSocketAddrs, UdpSocket},
     os::unix::net::{UnixDatagram, UnixListener, UnixStream},
     path::Path,
+    time::Duration,
 };
 
 use rustix::fs::FileType;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 /// The options with which listeners and datagram sockets are opened.
 ///
@@ -90,6 +91,9 @@ impl Bind {
 
     /// Listens on TCP, on the first address that works.
     ///
+    /// The system probes peers that are silent for a minute. The connection of a peer that does not
+    /// answer fails after another minute.
+    ///
     /// # Errors
     /// The error of the last address.
     ///
@@ -101,6 +105,8 @@ impl Bind {
             socket.set_reuse_address(self.address_reuse)?;
             socket.set_tcp_nodelay(!self.nagle)?;
             socket.bind(&address.into())?;
+            // Accepted connections inherit this.
+            socket.set_tcp_keepalive(&keepalive())?;
             socket.listen(self.backlog)?;
             Ok(socket.into())
         })
@@ -206,4 +212,12 @@ impl Bind {
         socket.bind(&address)?;
         Ok(socket)
     }
+}
+
+/// Notices a peer that has vanished within 2 minutes.
+fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(15))
+        .with_retries(4)
 }

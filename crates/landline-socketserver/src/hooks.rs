@@ -1,7 +1,7 @@
 //! The hooks with which a program decides and observes.
 
 use std::{
-    io,
+    io::{self, Write},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
@@ -97,25 +97,25 @@ impl Hooks {
         }
     }
 
-    /// Whether any hook observes how connections end.
-    pub(crate) fn has_observers(&self) -> bool {
-        self.on_error.is_some() || self.on_event.is_some()
+    /// Whether `on_event` needs the time at which the handling of a datagram began.
+    pub(crate) fn needs_times(&self) -> bool {
+        self.on_event.is_some()
     }
 
-    /// Reports that a datagram could not be sent.
-    pub(crate) fn report_lost(&self, peer: &Peer, error: io::Error) {
+    /// Reports the failure of a connection, of a datagram, or of an answer.
+    pub(crate) fn report_failure(&self, peer: &Peer, failure: &Failure) {
         if let Some(on_error) = &self.on_error {
-            let _ = catch_unwind(AssertUnwindSafe(|| {
-                on_error(peer, &Failure::Handler(error))
-            }));
+            let _ = catch_unwind(AssertUnwindSafe(|| on_error(peer, failure)));
+        } else if self.on_event.is_none() {
+            print_error(&format!("failed to serve {peer}: {failure}"));
         }
     }
 
     /// Reports the end of a connection or datagram.
     pub(crate) fn report_end(&self, peer: &Peer, since: Instant, outcome: &Result<(), Failure>) {
         let failure = outcome.as_ref().err();
-        if let (Some(on_error), Some(failure)) = (&self.on_error, failure) {
-            let _ = catch_unwind(AssertUnwindSafe(|| on_error(peer, failure)));
+        if let Some(failure) = failure {
+            self.report_failure(peer, failure);
         }
         self.report(&Event::Ended {
             peer,
@@ -123,4 +123,18 @@ impl Hooks {
             failure,
         });
     }
+
+    /// Reports the end of a worker process.
+    pub(crate) fn report_worker(&self, failure: Option<&Failure>) {
+        if let (Some(failure), None, None) = (failure, &self.on_error, &self.on_event) {
+            print_error(&format!("a worker failed: {failure}"));
+        }
+        self.report(&Event::WorkerEnded { failure });
+    }
+}
+
+/// Prints an error for a program that has no hook for it.
+fn print_error(text: &str) {
+    // Nothing is left to report that standard error is closed.
+    let _ = writeln!(io::stderr(), "{text}");
 }

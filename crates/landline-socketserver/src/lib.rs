@@ -6,9 +6,16 @@
 //!
 //! // A handler: a function that gets one connection.
 //! fn shout(connection: &mut TcpConnection) -> io::Result<()> {
-//!     let mut text = String::new();
-//!     connection.read_to_string(&mut text)?;
-//!     connection.write_all(text.to_uppercase().as_bytes())
+//!     let mut buffer = [0; 1024];
+//!     // Waits for input, or until the server drains.
+//!     while connection.await_input()? {
+//!         let count = connection.read(&mut buffer)?;
+//!         if count == 0 {
+//!             break; // The client has ended the connection.
+//!         }
+//!         connection.write_all(&buffer[..count].to_ascii_uppercase())?;
+//!     }
+//!     Ok(())
 //! }
 //!
 //! # fn main() -> io::Result<()> {
@@ -22,12 +29,11 @@
 //!
 //! let mut client = TcpStream::connect(address)?;
 //! client.write_all(b"hello")?;
-//! client.shutdown(std::net::Shutdown::Write)?;
-//! let mut answer = String::new();
-//! client.read_to_string(&mut answer)?;
-//! assert_eq!(answer, "HELLO");
+//! let mut answer = [0; 5];
+//! client.read_exact(&mut answer)?;
+//! assert_eq!(&answer, b"HELLO");
 //!
-//! // Accept no more connections, and let the open ones end.
+//! // Accept no more connections, and let the open ones end. The client is still connected.
 //! stopper.stop();
 //! server.join().unwrap()?;
 //! # Ok(())
@@ -51,15 +57,22 @@
 //! All [`Limits`] have defaults:
 //!
 //! - the connections at a time, in all and from one address; further ones wait in the backlog,
-//! - the time for the handshake, and the time without a byte,
+//! - the time for the handshake, and for a write that the peer does not accept,
 //! - the time for draining.
+//!
+//! A peer may be silent for any time, unless [`Limits::idle_timeout`] is set.
+//!
+//! # Stopping
+//!
+//! [`Stopper::stop`] stops a server of any model: it accepts no more connections and drains. A
+//! server whose `Stopper` was dropped instead drains too, and returns an error.
 //!
 //! A panic in a handler ends its connection only. When the system has no more descriptors, the
 //! server pauses and then accepts again. A peer is known by the address that the system reports,
 //! never by what it sends.
 //!
 //! Between two requests a handler can check whether the server drains:
-//! [`blocking::Connection::await_input`], [`tasks::Drain::wait_for_start`].
+//! [`blocking::Connection::await_input`], [`tasks::TaskDrain::wait_for_start`].
 //!
 //! # More than TCP
 //!
@@ -70,19 +83,20 @@
 //!
 //! ```text
 //! let acceptor = tokio_rustls::TlsAcceptor::from(config);
-//! Server::new(listener, handler).wrap(move |stream| acceptor.accept(stream)).tasks(shutdown).await
+//! Server::new(listener, handler).wrap(move |stream| acceptor.accept(stream)).tasks(&shutdown).await
 //! ```
 //!
-//! A handler for any stream (`impl<S: AsyncRead + AsyncWrite + Unpin + Send> Handler<S> for ...`)
-//! needs no change. [`framing`] turns a stream into messages, with a codec of yours.
+//! A handler for any stream (`impl<S: AsyncRead + AsyncWrite + Unpin + Send> TaskHandler<S> for
+//! ...`) needs no change. [`framing`] turns a stream into messages: a length and bytes, a JSON
+//! header and bytes, or a codec of yours.
 //!
 //! # Combinations that do not compile
 //!
 //! An async handler with `threads`:
 //!
 //! ```compile_fail,E0277
-//! # use landline_socketserver::{Bind, Server, Shutdown, tasks::TcpConnection};
-//! async fn greet(connection: &mut TcpConnection) -> std::io::Result<()> { Ok(()) }
+//! # use landline_socketserver::{Bind, Server, Shutdown, tasks::TaskTcpConnection};
+//! async fn greet(connection: &mut TaskTcpConnection) -> std::io::Result<()> { Ok(()) }
 //! # fn main() -> std::io::Result<()> {
 //! Server::new(Bind::new().tcp("127.0.0.1:0")?, greet).threads(&Shutdown::never()?)?;
 //! # Ok(()) }
@@ -91,10 +105,10 @@
 //! A blocking handler with `tasks`; use [`Server::pooled_tasks`] instead:
 //!
 //! ```compile_fail,E0277
-//! # use landline_socketserver::{Bind, Server, blocking::TcpConnection};
+//! # use landline_socketserver::{Bind, Server, Shutdown, blocking::TcpConnection};
 //! fn greet(connection: &mut TcpConnection) -> std::io::Result<()> { Ok(()) }
 //! # async fn serve() -> std::io::Result<()> {
-//! Server::new(Bind::new().tcp("127.0.0.1:0")?, greet).tasks(std::future::pending()).await?;
+//! Server::new(Bind::new().tcp("127.0.0.1:0")?, greet).tasks(&Shutdown::never()?).await?;
 //! # Ok(()) }
 //! ```
 //!
@@ -130,13 +144,13 @@
 //! | `ThreadingMixIn` and its classes | [`Server::threads`], [`DatagramServer::threads`](datagram::DatagramServer::threads) | limited; a fixed number of threads for datagrams |
 //! | `ForkingMixIn` and its classes | [`Server::processes`], [`DatagramServer::processes`](datagram::DatagramServer::processes) with [`Processes::Each`] | an error if the process has several threads; a crash is reported |
 //! | – | [`Processes::Workers`], [`Server::tasks`], [`Server::pooled_tasks`] | |
-//! | `BaseRequestHandler.setup/handle/finish` | [`blocking::Handler`], [`tasks::Handler`] | a clone of a value instead of an instance; closures work too |
+//! | `BaseRequestHandler.setup/handle/finish` | [`blocking::Handler`], [`tasks::TaskHandler`] | a clone of a value instead of an instance; closures work too |
 //! | `request` | the [`Connection`](blocking::Connection) or [`Datagram`](datagram::Datagram) | |
 //! | `client_address` | [`Connection::peer`](blocking::Connection::peer), [`Datagram::peer`](datagram::Datagram::peer) | |
 //! | `server` (shared by handlers) | a field of the handler, behind an `Arc` | each process has its own copy |
 //! | `StreamRequestHandler.rfile`, `wfile` | the connection reads and writes; [`std::io::BufReader`] around it | two handles: [`Timed::clone`](blocking::Timed) |
 //! | `StreamRequestHandler.rbufsize`, `wbufsize` | [`std::io::BufReader::with_capacity`], [`std::io::BufWriter`] | |
-//! | `StreamRequestHandler.timeout` | [`Limits::idle_timeout`] | on by default, like [`Limits::handshake_timeout`] |
+//! | `StreamRequestHandler.timeout` | [`Limits::idle_timeout`], [`Limits::write_timeout`] | the first is off by default, the second on |
 //! | `disable_nagle_algorithm` | [`Bind::nagle`] | disabled by default |
 //! | `DatagramRequestHandler.rfile`, `wfile` | [`Datagram::bytes`](datagram::Datagram::bytes), [`Outbox::send`](datagram::Outbox::send) | any number of answers, to any peer |
 //! | `max_packet_size` (8,192) | [`Limits::datagram_bytes_max`] | 65,507; a longer one is dropped, not cut |
@@ -148,10 +162,10 @@
 //! | `get_request` | [`Listener::accept`] | implement it for other listeners |
 //! | `verify_request` | [`Server::verify`] | gets only the address; a panic rejects |
 //! | `process_request`, `finish_request`, `RequestHandlerClass` | the model | |
-//! | `handle_error` (prints) | [`Server::on_error`] | silent by default |
+//! | `handle_error` (prints) | [`Server::on_error`] | prints on standard error if there is no hook |
 //! | `close_request`, `shutdown_request` | the connection is closed when the handler has returned | |
 //! | `serve_forever(poll_interval)` | the model's method with [`Shutdown::never`] | no polling |
-//! | `shutdown` | [`Stopper::stop`], or the future given to `tasks` | does not wait; handlers and signal handlers may call it |
+//! | `shutdown` | [`Stopper::stop`] | does not wait; handlers and signal handlers may call it |
 //! | `server_close`, `block_on_close`, `daemon_threads` | [`Limits::drain_time`], [`Limits::ending_time`] | a time limit |
 //! | `max_children` (40) | [`Limits::connections_max`] | for every model; further connections wait in the backlog |
 //! | `collect_children` | – | the server waits for each child by its process id |
@@ -161,10 +175,15 @@
 //!
 //! # Restrictions
 //!
-//! This crate traps no signals, prints nothing and reads no environment variables. The listener and
-//! the shutdown signal are arguments.
+//! This crate traps no signals. It reads the environment only in [`activation`], and prints only
+//! the failures for which there is no hook. The listener and the shutdown signal are arguments.
 
 #![deny(unsafe_code)]
+
+/// The examples of the README are tested too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod acceptor;
 pub mod activation;

@@ -26,10 +26,16 @@ pub struct Limits {
     /// An address is an IPv4 address or an IPv6 /64. Further connections are closed at once.
     /// Connections over Unix sockets are not counted.
     pub connections_per_address_max: usize,
-    /// The time without a byte after which a connection fails; 5 minutes by default.
+    /// The time for which a read waits for a byte; without limit (`None`) by default.
+    ///
+    /// A peer that only listens sends nothing, for example in a chat. So set a limit only if each
+    /// peer must send. The system notices a TCP peer that has vanished after 2 minutes, if
+    /// [`Bind`](crate::Bind) opened the listener. With `tasks` it may take a quarter longer.
+    pub idle_timeout: Option<Duration>,
+    /// The time for which a write waits for a peer that accepts no byte; 5 minutes by default.
     ///
     /// `None` disables it. With `tasks` it may take a quarter longer.
-    pub idle_timeout: Option<Duration>,
+    pub write_timeout: Option<Duration>,
     /// The time for the wrapper (TLS) and `setup` together; 10 s by default.
     pub handshake_timeout: Duration,
     /// The time that handlers have once the server drains; 30 s by default.
@@ -49,7 +55,8 @@ impl Default for Limits {
         Self {
             connections_max: 1024,
             connections_per_address_max: 256,
-            idle_timeout: Some(Duration::from_secs(300)),
+            idle_timeout: None,
+            write_timeout: Some(Duration::from_secs(300)),
             handshake_timeout: Duration::from_secs(10),
             drain_time: Duration::from_secs(30),
             ending_time: Duration::from_secs(2),

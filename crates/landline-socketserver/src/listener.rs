@@ -18,6 +18,12 @@ use crate::Peer;
 /// manager.
 ///
 /// [`Bind`]: crate::Bind
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not accept connections",
+    label = "not a listener",
+    note = "open one with `Bind::new().tcp(address)` or `Bind::new().unix(path)`; for datagrams use `DatagramServer`",
+    note = "a tokio listener becomes one with `into_std()`"
+)]
 pub trait Listener: AsFd + Send + Sync + 'static {
     /// The socket of a connection.
     type Socket: Socket;
@@ -38,9 +44,19 @@ pub trait Listener: AsFd + Send + Sync + 'static {
 /// A listener that forked children can inherit, for the model `processes`.
 ///
 /// Its connections must be possible while this process has only one thread.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be used by forked processes",
+    label = "not for `processes`",
+    note = "use a TCP or Unix listener, or another model"
+)]
 pub trait Inheritable: Listener {}
 
 /// A connected blocking socket: a [`TcpStream`] or a [`UnixStream`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no socket of a connection",
+    label = "not a socket",
+    note = "use a `TcpStream` or `UnixStream` of the standard library"
+)]
 pub trait Socket: AsFd + Send + Sync + 'static {
     /// Reads as [`Read::read`] does.
     ///

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    hash::{Hash, Hasher},
     net::{IpAddr, Ipv6Addr, SocketAddr},
     os::unix::net,
     path::Path,
@@ -9,6 +10,9 @@ use std::{
 };
 
 /// The address of a peer, as the system reports it.
+///
+/// Two peers are equal if their addresses are. So all Unix sockets without a name are equal, as are
+/// all clients of the in-memory listener.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Peer {
@@ -50,6 +54,54 @@ impl Peer {
     }
 }
 
+/// What tells addresses apart.
+#[derive(PartialEq, Eq, Hash)]
+enum Identity<'a> {
+    Ip(SocketAddr),
+    Path(&'a Path),
+    Abstract(&'a [u8]),
+    Unnamed,
+    Memory,
+}
+
+impl Peer {
+    fn identity(&self) -> Identity<'_> {
+        match self {
+            Self::Ip(address) => Identity::Ip(*address),
+            Self::Unix(address) => address
+                .as_pathname()
+                .map(Identity::Path)
+                .or_else(|| abstract_name(address).map(Identity::Abstract))
+                .unwrap_or(Identity::Unnamed),
+            Self::Memory => Identity::Memory,
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn abstract_name(address: &net::SocketAddr) -> Option<&[u8]> {
+    std::os::linux::net::SocketAddrExt::as_abstract_name(address)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn abstract_name(_: &net::SocketAddr) -> Option<&[u8]> {
+    None
+}
+
+impl PartialEq for Peer {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for Peer {}
+
+impl Hash for Peer {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
+    }
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -80,5 +132,32 @@ mod tests {
         assert_eq!(source("[::ffff:192.0.2.7]:1"), "192.0.2.7");
         assert_eq!(source("[2001:db8:1:2:3:4:5:6]:1"), "2001:db8:1:2::");
         assert_eq!(Peer::Memory.source(), None);
+    }
+
+    #[test]
+    fn peers_with_equal_addresses_are_equal() {
+        let ip = |text: &str| Peer::Ip(text.parse().unwrap());
+        let unix = |path: &str| Peer::Unix(net::SocketAddr::from_pathname(path).unwrap().into());
+        let mut peers = std::collections::HashSet::from([
+            ip("192.0.2.7:1"),
+            ip("192.0.2.7:1"),
+            ip("192.0.2.7:2"),
+            unix("/a"),
+            unix("/a"),
+            unix("/b"),
+            Peer::Memory,
+            Peer::Memory,
+        ]);
+        assert_eq!(peers.len(), 5);
+        #[cfg(target_os = "linux")]
+        {
+            use std::os::linux::net::SocketAddrExt;
+            let named =
+                |name: &str| Peer::Unix(net::SocketAddr::from_abstract_name(name).unwrap().into());
+            peers.extend([named("a"), named("a"), named("b")]);
+            assert_eq!(peers.len(), 7);
+        }
+        assert!(peers.contains(&ip("192.0.2.7:2")));
+        assert!(!peers.contains(&ip("192.0.2.7:3")));
     }
 }

@@ -37,9 +37,12 @@ pub struct DrainOutcome {
     pub cut_off: usize,
 }
 
-impl<L: Listener, H> Server<L, H> {
+impl<L, H> Server<L, H> {
     /// A server with the default [`Limits`] and no hooks.
-    pub fn new(listener: L, handler: H) -> Self {
+    pub fn new(listener: L, handler: H) -> Self
+    where
+        L: Listener,
+    {
         let parts = ServerParts {
             handler,
             wrapper: Plain,
@@ -98,7 +101,7 @@ impl<L, H, W> Server<L, H, W> {
 
     /// Calls `on_error` for each connection that fails.
     ///
-    /// Without it, failures are silent.
+    /// Without it and [`on_event`](Server::on_event), failures are printed on standard error.
     pub fn on_error(mut self, on_error: impl Fn(&Peer, &Failure) + Send + Sync + 'static) -> Self {
         self.parts.hooks.on_error = Some(Arc::new(on_error));
         self

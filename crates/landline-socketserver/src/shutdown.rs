@@ -6,19 +6,36 @@ use std::{
     sync::Arc,
 };
 
-use crate::wait;
+use tokio::io::Interest;
+
+use crate::{DrainOutcome, platform, wait};
 
 /// Stops the servers that have the matching [`Shutdown`].
 ///
-/// Clones stop the same servers.
+/// Clones stop the same servers. Keep one for as long as the servers must run.
 ///
-/// Dropping the last clone stops them too. Use [`Shutdown::never`] for a server that must not stop.
+/// If the last clone is dropped without [`stop`](Stopper::stop), nothing could stop the servers any
+/// more. They drain, and return an error that says so. Use [`Shutdown::never`] for a server that
+/// must not stop.
 #[derive(Debug, Clone)]
+#[must_use = "the servers stop when the last `Stopper` is dropped; keep it, or use `Shutdown::never`"]
 pub struct Stopper {
     writer: Arc<PipeWriter>,
 }
 
-/// The signal on which servers of the blocking models stop. Clones share it.
+/// The signal on which servers of all models stop. Clones share it.
+///
+/// In an async program, pass the event that ends it to the [`Stopper`]:
+///
+/// ```no_run
+/// # async fn example() -> std::io::Result<()> {
+/// let (stopper, shutdown) = landline_socketserver::Stopper::new()?;
+/// tokio::spawn(async move {
+///     let _ = tokio::signal::ctrl_c().await;
+///     stopper.stop();
+/// });
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Shutdown {
     reader: Arc<PipeReader>,
@@ -87,6 +104,32 @@ impl Shutdown {
             reader,
             _writer: None,
         }
+    }
+
+    /// Waits until the servers must stop. It can be dropped and called again.
+    pub(crate) async fn wait(&self) -> io::Result<()> {
+        let pipe = platform::watch(
+            self.reader.as_fd().try_clone_to_owned()?,
+            Interest::READABLE,
+        )?;
+        // Nothing reads from the pipe, so that every server finds it readable.
+        pipe.readable().await?.retain_ready();
+        Ok(())
+    }
+
+    /// The result of a server that has drained.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::BrokenPipe`] if the last stopper was dropped instead of used.
+    pub(crate) fn conclude(&self, outcome: DrainOutcome) -> io::Result<DrainOutcome> {
+        // `stop` leaves a byte in the pipe. A dropped stopper only closes it.
+        if rustix::io::ioctl_fionread(&self.reader)? > 0 {
+            return Ok(outcome);
+        }
+        Err(io::Error::new(
+            io::ErrorKind::BrokenPipe,
+            "the server stopped because its `Stopper` was dropped: keep it while the server runs, or use `Shutdown::never`",
+        ))
     }
 
     pub(crate) fn pipe_fd(&self) -> BorrowedFd<'_> {

@@ -1,7 +1,7 @@
 //! landline's own frames as a codec.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
-#[path = "../examples/echo/frames.rs"]
+#[path = "../examples/benchmark/frames.rs"]
 mod frames;
 
 use std::{
@@ -17,7 +17,8 @@ use landline_socketserver::{
     Server, Stopper,
     blocking::UnixConnection,
     framing::{Framed, TaskFramed},
-    memory, tasks,
+    memory,
+    tasks::TaskUnixConnection,
 };
 use proptest::prelude::*;
 
@@ -29,7 +30,7 @@ fn echo(connection: &mut UnixConnection) -> io::Result<()> {
     frames.flush()
 }
 
-async fn echo_task(connection: &mut tasks::UnixConnection) -> io::Result<()> {
+async fn echo_task(connection: &mut TaskUnixConnection) -> io::Result<()> {
     let mut frames = TaskFramed::new(connection, Frames::default());
     while let Some(frame) = frames.receive().await? {
         frames.send(&frame).await?;
@@ -66,16 +67,16 @@ fn with_both(check: impl Fn(&memory::Dialer)) {
     serving.join().unwrap().unwrap();
 
     let (listener, dialer) = memory::listener().unwrap();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (stopper, shutdown) = Stopper::new().unwrap();
     let serving = thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
-        runtime.block_on(Server::new(listener, echo_task).tasks(async { drop(stopped.await) }))
+        runtime.block_on(Server::new(listener, echo_task).tasks(&shutdown))
     });
     check(&dialer);
-    drop(stop);
+    stopper.stop();
     serving.join().unwrap().unwrap();
 }
 

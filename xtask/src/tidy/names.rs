@@ -11,11 +11,6 @@ use super::{
 const BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "manager", "misc"];
 /// Type names that are conventional: their module says which one is meant.
 const CONVENTIONAL: [&str; 2] = ["Error", "Options"];
-/// The crate that serves by several models, and the parts that each model has in its own module.
-const MODELS: (&str, [&str; 5]) = (
-    "crates/landline-socketserver",
-    ["Connection", "Drain", "Handler", "Timed", "Wrap"],
-);
 
 /// Adds a finding for every file and module with a banned name, and for every type whose name
 /// another module of its crate uses for another type.
@@ -53,7 +48,7 @@ fn check_types(sources: &[Source], findings: &mut Vec<Finding>) {
         let types = source.definitions.iter().filter(|definition| {
             definition.kind == Kind::Type
                 && !definition.in_test
-                && !is_conventional(crate_folder, &definition.name)
+                && !CONVENTIONAL.contains(&definition.name.as_str())
         });
         for definition in types {
             let name = definition.name.as_str();
@@ -70,12 +65,6 @@ fn check_types(sources: &[Source], findings: &mut Vec<Finding>) {
             }
         }
     }
-}
-
-/// Whether a name may stand for several types of a crate.
-fn is_conventional(crate_folder: &str, name: &str) -> bool {
-    let (folder, parts) = MODELS;
-    CONVENTIONAL.contains(&name) || (crate_folder == folder && parts.contains(&name))
 }
 
 #[cfg(test)]
@@ -153,8 +142,6 @@ mod tests {
             ),
             ("a/src/two.rs", "struct Row;\ntype Line = u8;"),
             ("a/tests/b.rs", "struct Line;"),
-            ("crates/landline-socketserver/src/a.rs", "trait Handler {}"),
-            ("crates/landline-socketserver/src/b.rs", "trait Handler {}"),
         ];
         assert_eq!(found(&files), Vec::<String>::new());
     }

@@ -9,7 +9,10 @@ use std::{
     thread,
 };
 
-use landline_socketserver::{Bind, Limits, Processes, Server, Shutdown, blocking, tasks};
+use landline_socketserver::{
+    Bind, Limits, Processes, Server, Shutdown, blocking,
+    tasks::{TaskConnection, TaskHandler},
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{BLOCK, Model, TASK_THREADS};
@@ -49,7 +52,7 @@ pub fn serve(model: Model, parent: u32, listening: impl FnOnce(SocketAddr)) -> i
             .worker_threads(TASK_THREADS)
             .enable_all()
             .build()?
-            .block_on(server.tasks(std::future::pending())),
+            .block_on(server.tasks(&Shutdown::never()?)),
     }
     .map(|_| ())
 }
@@ -84,8 +87,8 @@ impl<S: Read + Write> blocking::Handler<S> for Echo {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> tasks::Handler<S> for Echo {
-    async fn handle(&mut self, connection: &mut tasks::Connection<S>) -> io::Result<()> {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> TaskHandler<S> for Echo {
+    async fn handle(&mut self, connection: &mut TaskConnection<S>) -> io::Result<()> {
         let mut request = [0; REQUEST_BYTES];
         while is_whole(connection.read_exact(&mut request).await.map(|_| ()))? {
             match request.first() {

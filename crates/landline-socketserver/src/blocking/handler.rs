@@ -29,6 +29,12 @@ use crate::Plain;
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no blocking handler for a stream `{S}`",
+    label = "not a blocking handler",
+    note = "write `fn handler(connection: &mut TcpConnection) -> io::Result<()>`, or implement `blocking::Handler` for a type that is `Clone`",
+    note = "for an `async fn`, call `tasks` instead of `inline`, `threads`, `processes` or `pooled_tasks`"
+)]
 pub trait Handler<S>: Clone {
     /// Prepares the connection, for example with a login. Does nothing by default.
     ///
@@ -57,6 +63,7 @@ pub trait Handler<S>: Clone {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<S, F: Clone + FnMut(&mut Connection<S>) -> io::Result<()>> Handler<S> for F {
     fn handle(&mut self, connection: &mut Connection<S>) -> io::Result<()> {
         self(connection)
@@ -66,6 +73,12 @@ impl<S, F: Clone + FnMut(&mut Connection<S>) -> io::Result<()>> Handler<S> for F
 /// Turns the socket of a connection into another stream, such as TLS.
 ///
 /// A closure is a wrapper too.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not wrap a stream `{S}` for a blocking model",
+    label = "not a blocking wrapper",
+    note = "a wrapper is a closure `|stream| -> io::Result<OtherStream>`",
+    note = "`Server::tasks` needs a closure that returns a future"
+)]
 pub trait Wrap<S> {
     /// The new stream.
     type Stream;
@@ -88,6 +101,7 @@ impl<S> Wrap<S> for Plain {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<S, T, F: Fn(S) -> io::Result<T>> Wrap<S> for F {
     type Stream = T;
 

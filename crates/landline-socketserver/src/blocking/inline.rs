@@ -9,7 +9,7 @@ use crate::{
     server::ServerParts,
 };
 
-impl<L: Listener, H, W> Server<L, H, W> {
+impl<L, H, W> Server<L, H, W> {
     /// Serves one connection after another on the calling thread, until `shutdown`.
     ///
     /// The others wait in the backlog. The current connection is served to its end;
@@ -38,15 +38,17 @@ impl<L: Listener, H, W> Server<L, H, W> {
     ///
     /// # Errors
     /// The system's error if the listener cannot be waited for. An error of one connection, or one
-    /// that may pass, is none.
+    /// that may pass, is none. [`io::ErrorKind::BrokenPipe`] if the last
+    /// [`Stopper`](crate::Stopper) was dropped without [`stop`](crate::Stopper::stop).
     pub fn inline(self, shutdown: &Shutdown) -> io::Result<DrainOutcome>
     where
+        L: Listener,
         W: Wrap<Timed<L::Socket>>,
         H: Handler<W::Stream>,
     {
         serve_inline(&self.listener, &self.parts, shutdown)?;
         self.parts.hooks.report(&Event::Draining { open: 0 });
-        Ok(DrainOutcome { cut_off: 0 })
+        shutdown.conclude(DrainOutcome { cut_off: 0 })
     }
 }
 
@@ -64,7 +66,11 @@ where
     let mut acceptor = Acceptor::new(listener, parts, shutdown)?;
     loop {
         match acceptor.wait(true, &[], None)? {
-            Wakeup::Connection(socket, peer, _slot) => run_inline(parts, socket, peer, shutdown),
+            Wakeup::Connection(socket, peer) => {
+                if let Some(_slot) = acceptor.admit(&peer) {
+                    run_inline(parts, socket, peer, shutdown);
+                }
+            }
             Wakeup::Other => {}
             Wakeup::Shutdown => return Ok(()),
         }

@@ -10,7 +10,7 @@ use crate::{
     server::ServerParts,
 };
 
-impl<L: Inheritable, H, W> Server<L, H, W> {
+impl<L, H, W> Server<L, H, W> {
     /// Serves connections in forked processes until `shutdown`.
     ///
     /// A handler that crashes ends only its own connection. With [`Processes::Each`] at most
@@ -46,9 +46,11 @@ impl<L: Inheritable, H, W> Server<L, H, W> {
     /// # Errors
     /// [`io::ErrorKind::Unsupported`] if the process has more than one thread, or that is unknown.
     /// The system's error if the listener cannot be waited for. An error of one connection, or
-    /// one that may pass, is none.
+    /// one that may pass, is none. [`io::ErrorKind::BrokenPipe`] if the last
+    /// [`Stopper`](crate::Stopper) was dropped without [`stop`](crate::Stopper::stop).
     pub fn processes(self, processes: Processes, shutdown: &Shutdown) -> io::Result<DrainOutcome>
     where
+        L: Inheritable,
         W: Wrap<Timed<L::Socket>>,
         H: Handler<W::Stream>,
     {
@@ -62,7 +64,7 @@ impl<L: Inheritable, H, W> Server<L, H, W> {
                         .map_err(Failure::NotStarted)
                 });
                 drop(listener);
-                Ok(children?.drain(&parts.limits))
+                shutdown.conclude(children?.drain(&parts.limits))
             }
         }
     }
@@ -81,23 +83,24 @@ where
 {
     let mut acceptor = Acceptor::new(&listener, parts, shutdown)?;
     let waited = loop {
-        let has_capacity = children.count() < parts.limits.connections_max.max(1);
+        let has_capacity = children.count_working() < parts.limits.connections_max.max(1);
         match acceptor.wait(has_capacity, &children.pipes(), children.next_reap()) {
-            Ok(Wakeup::Connection(socket, peer, slot)) => {
+            Ok(Wakeup::Connection(socket, peer)) => {
+                // Connections that ended before this one began do not count against it.
+                children.reap();
+                let Some(slot) = acceptor.admit(&peer) else {
+                    continue;
+                };
                 let job = Job::One(peer.clone(), Some(slot));
                 match children.fork(job) {
                     // A failure was reported, and ends this connection only.
                     NewProcess::Parent(parent, _) => children = parent,
                     NewProcess::Child(child) => {
                         drop(listener);
-                        child.run(|drain| {
-                            run(
-                                parts,
-                                Timed::new(socket, &parts.limits),
-                                peer,
-                                Drain::new(drain),
-                            )
-                        })
+                        // The socket stays open until the process ends. So the peer sees the end
+                        // after the parent does, and can connect again at once.
+                        let timed = Timed::new(socket, &parts.limits);
+                        child.run(|drain| run(parts, timed.clone(), peer, Drain::new(drain)))
                     }
                 }
             }
@@ -110,5 +113,5 @@ where
     };
     drop(listener);
     let drained = children.drain(&parts.limits);
-    waited.map(|()| drained)
+    waited.and_then(|()| shutdown.conclude(drained))
 }

@@ -20,7 +20,7 @@ pub enum RequestOutcome {
     TimedOut,
 }
 
-impl<L: Listener, H, W> Server<L, H, W> {
+impl<L, H, W> Server<L, H, W> {
     /// Waits for one connection, for `timeout` at most, and serves it on this thread.
     ///
     /// A connection that is refused does not count. Call it again and again in programs with a loop
@@ -30,17 +30,19 @@ impl<L: Listener, H, W> Server<L, H, W> {
     /// The system's error if the listener cannot be waited for.
     pub fn handle_request(&self, timeout: Option<Duration>) -> io::Result<RequestOutcome>
     where
+        L: Listener,
         W: Wrap<Timed<L::Socket>>,
         H: Handler<W::Stream>,
     {
         let never = Shutdown::never()?;
         let mut acceptor = Acceptor::new(&self.listener, &self.parts, &never)?;
-        match acceptor.wait(true, &[], timeout.map(|timeout| Instant::now() + timeout))? {
-            Wakeup::Connection(socket, peer, _slot) => {
+        let end = timeout.map(|timeout| Instant::now() + timeout);
+        while let Wakeup::Connection(socket, peer) = acceptor.wait(true, &[], end)? {
+            if let Some(_slot) = acceptor.admit(&peer) {
                 run_inline(&self.parts, socket, peer, &never);
-                Ok(RequestOutcome::Handled)
+                return Ok(RequestOutcome::Handled);
             }
-            Wakeup::Other | Wakeup::Shutdown => Ok(RequestOutcome::TimedOut),
         }
+        Ok(RequestOutcome::TimedOut)
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     waker::Waker,
 };
 
-impl<L: Listener, H, W> Server<L, H, W> {
+impl<L, H, W> Server<L, H, W> {
     /// Serves each connection on its own thread, until `shutdown`.
     ///
     /// At most [`Limits::connections_max`](crate::Limits::connections_max) connections are served
@@ -69,9 +69,11 @@ impl<L: Listener, H, W> Server<L, H, W> {
     ///
     /// # Errors
     /// The system's error if the listener cannot be waited for. An error of one connection, or one
-    /// that may pass, is none.
+    /// that may pass, is none. [`io::ErrorKind::BrokenPipe`] if the last
+    /// [`Stopper`](crate::Stopper) was dropped without [`stop`](crate::Stopper::stop).
     pub fn threads(self, shutdown: &Shutdown) -> io::Result<DrainOutcome>
     where
+        L: Listener,
         W: Wrap<Timed<L::Socket>> + Send + Sync + 'static,
         H: Handler<W::Stream> + Send + Sync + 'static,
     {
@@ -87,15 +89,17 @@ impl<L: Listener, H, W> Server<L, H, W> {
             threads.waker.acknowledge();
             let has_capacity = threads.open().sockets.len() < parts.limits.connections_max.max(1);
             match acceptor.wait(has_capacity, &[threads.waker.fd()], None)? {
-                Wakeup::Connection(socket, peer, slot) => {
-                    threads.start(&parts, socket, peer, slot, &drain)
+                Wakeup::Connection(socket, peer) => {
+                    if let Some(slot) = acceptor.admit(&peer) {
+                        threads.start(&parts, socket, peer, slot, &drain);
+                    }
                 }
                 Wakeup::Other => {}
                 Wakeup::Shutdown => break,
             }
         }
         drop(listener);
-        Ok(threads.drain(&parts))
+        shutdown.conclude(threads.drain(&parts))
     }
 }
 
@@ -150,8 +154,9 @@ impl<S: Socket> ConnectionThreads<S> {
         let handler_peer = peer.clone();
         let body = move || {
             let outcome = run(&shared, timed, handler_peer.clone(), drain);
-            threads.open().sockets.remove(&number);
+            // The slot is free before the peer sees the end, so that it can connect again at once.
             drop(slot);
+            threads.open().sockets.remove(&number);
             shared.hooks.report_end(&handler_peer, since, &outcome);
             threads.waker.wake();
         };

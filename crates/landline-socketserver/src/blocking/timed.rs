@@ -18,8 +18,8 @@ use crate::{Limits, Socket};
 /// The socket of a connection with the server's [timeouts](Limits).
 ///
 /// Reads and writes fail with [`io::ErrorKind::TimedOut`] if the handshake takes too long in all,
-/// or later if the peer is idle for too long. A clone is a second handle, to read with one and
-/// write with the other.
+/// or later if the peer sends or accepts nothing for too long. A clone is a second handle, to read
+/// with one and write with the other.
 pub struct Timed<S> {
     inner: Arc<TimedState<S>>,
 }
@@ -29,6 +29,7 @@ struct TimedState<S> {
     is_handshaking: AtomicBool,
     handshake_end: Instant,
     idle_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
 }
 
 impl<S: Socket> Timed<S> {
@@ -39,6 +40,7 @@ impl<S: Socket> Timed<S> {
                 is_handshaking: AtomicBool::new(true),
                 handshake_end: Instant::now() + limits.handshake_timeout,
                 idle_timeout: limits.idle_timeout,
+                write_timeout: limits.write_timeout,
             }),
         }
     }
@@ -60,12 +62,12 @@ impl<S: Socket> Timed<S> {
         self.inner.idle_timeout
     }
 
-    /// Replaces the time limit of the handshake by the idle timeout.
+    /// Replaces the time limit of the handshake by the other timeouts.
     pub(crate) fn end_handshake(&self) -> io::Result<()> {
         self.inner.is_handshaking.store(false, Ordering::Relaxed);
         let socket = SockRef::from(&self.inner.socket);
         socket.set_read_timeout(self.inner.idle_timeout)?;
-        socket.set_write_timeout(self.inner.idle_timeout)
+        socket.set_write_timeout(self.inner.write_timeout)
     }
 
     /// Limits the next call on the socket to the rest of the handshake's time.

@@ -3,7 +3,7 @@
 use std::{io, os::fd::BorrowedFd, time::Instant};
 
 use super::{
-    Datagram, DatagramSocket, Handler, Outbox,
+    Datagram, DatagramHandler, DatagramSocket, Outbox,
     server::DatagramParts,
     socket::{is_forged, peer_of},
 };
@@ -87,7 +87,7 @@ pub(super) struct Worker<'a, H> {
     outbox: Outbox<'a>,
 }
 
-impl<'a, H: Handler> Worker<'a, H> {
+impl<'a, H: DatagramHandler> Worker<'a, H> {
     pub(super) fn new(socket: BorrowedFd<'a>, parts: &'a DatagramParts<H>) -> Self {
         Self {
             parts,
@@ -97,12 +97,14 @@ impl<'a, H: Handler> Worker<'a, H> {
     }
 
     pub(super) fn handle(&mut self, datagram: &Datagram<'_>) {
-        let since = self.parts.hooks.has_observers().then(Instant::now);
+        let hooks = &self.parts.hooks;
+        let since = hooks.needs_times().then(Instant::now);
         let handled = self.try_handle(datagram);
-        if let Some(since) = since {
-            self.parts
-                .hooks
-                .report_end(datagram.peer(), since, &handled);
+        let peer = datagram.peer();
+        match (since, handled) {
+            (Some(since), handled) => hooks.report_end(peer, since, &handled),
+            (None, Err(failure)) => hooks.report_failure(peer, &failure),
+            (None, Ok(())) => {}
         }
     }
 

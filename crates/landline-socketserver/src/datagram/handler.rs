@@ -52,7 +52,13 @@ impl<'a> Datagram<'a> {
 /// With `inline` one handler gets all datagrams, so its state lasts. With `threads` and workers
 /// each worker has a clone. After a panic a new clone handles the next datagram. A closure is a
 /// handler too.
-pub trait Handler: Clone {
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no handler for datagrams",
+    label = "not a datagram handler",
+    note = "write `fn handler(datagram: &Datagram<'_>, outbox: &mut Outbox<'_>) -> io::Result<()>`",
+    note = "for an `async fn`, call `tasks`"
+)]
+pub trait DatagramHandler: Clone {
     /// Handles a datagram.
     ///
     /// Datagrams in `outbox` are sent when all those that arrived together were handled.
@@ -62,7 +68,8 @@ pub trait Handler: Clone {
     fn handle(&mut self, datagram: &Datagram<'_>, outbox: &mut Outbox<'_>) -> io::Result<()>;
 }
 
-impl<F: Clone + FnMut(&Datagram<'_>, &mut Outbox<'_>) -> io::Result<()>> Handler for F {
+#[diagnostic::do_not_recommend]
+impl<F: Clone + FnMut(&Datagram<'_>, &mut Outbox<'_>) -> io::Result<()>> DatagramHandler for F {
     fn handle(&mut self, datagram: &Datagram<'_>, outbox: &mut Outbox<'_>) -> io::Result<()> {
         self(datagram, outbox)
     }
@@ -71,7 +78,13 @@ impl<F: Clone + FnMut(&Datagram<'_>, &mut Outbox<'_>) -> io::Result<()>> Handler
 /// Handles datagrams without blocking its thread, for `tasks`.
 ///
 /// Each datagram gets a clone of the handler. An async closure is a handler too.
-pub trait TaskHandler: Clone {
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no async handler for datagrams",
+    label = "not an async datagram handler",
+    note = "write `async fn handler(datagram: Datagram<'static>, outlet: Outlet) -> io::Result<()>`",
+    note = "for a blocking function, call `inline` or `threads`"
+)]
+pub trait TaskDatagramHandler: Clone {
     /// Handles a datagram and answers through `outlet`.
     ///
     /// # Errors
@@ -83,7 +96,8 @@ pub trait TaskHandler: Clone {
     ) -> impl Future<Output = io::Result<()>> + Send;
 }
 
-impl<F, R> TaskHandler for F
+#[diagnostic::do_not_recommend]
+impl<F, R> TaskDatagramHandler for F
 where
     F: Clone + FnMut(Datagram<'static>, Outlet) -> R,
     R: Future<Output = io::Result<()>> + Send,

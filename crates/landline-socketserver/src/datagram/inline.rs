@@ -3,7 +3,7 @@
 use std::{io, time::Instant};
 
 use super::{
-    DatagramServer, DatagramSocket, Handler,
+    DatagramHandler, DatagramServer, DatagramSocket,
     batch::{Intake, Worker},
     server::DatagramParts,
 };
@@ -12,7 +12,7 @@ use crate::{
     platform::BATCH_MAX, wait,
 };
 
-impl<S: DatagramSocket, H: Handler> DatagramServer<S, H> {
+impl<S, H> DatagramServer<S, H> {
     /// Handles one datagram after another on the calling thread, until `shutdown`.
     ///
     /// Datagrams that arrived together are received and answered together. This is the fastest
@@ -20,12 +20,17 @@ impl<S: DatagramSocket, H: Handler> DatagramServer<S, H> {
     ///
     /// # Errors
     /// The system's error if the socket cannot be waited for. An error of one datagram, or one that
-    /// may pass, is none.
-    pub fn inline(self, shutdown: &Shutdown) -> io::Result<DrainOutcome> {
+    /// may pass, is none. [`io::ErrorKind::BrokenPipe`] if the last
+    /// [`Stopper`](crate::Stopper) was dropped without [`stop`](crate::Stopper::stop).
+    pub fn inline(self, shutdown: &Shutdown) -> io::Result<DrainOutcome>
+    where
+        S: DatagramSocket,
+        H: DatagramHandler,
+    {
         let Self { socket, parts } = self;
         serve_inline(&socket, &parts, shutdown, BATCH_MAX)?;
         parts.hooks.report(&Event::Draining { open: 0 });
-        Ok(DrainOutcome { cut_off: 0 })
+        shutdown.conclude(DrainOutcome { cut_off: 0 })
     }
 
     /// Waits for one datagram, `timeout` at most, and handles it on the calling thread.
@@ -35,10 +40,11 @@ impl<S: DatagramSocket, H: Handler> DatagramServer<S, H> {
     ///
     /// # Errors
     /// The system's error.
-    pub fn handle_request(
-        &self,
-        timeout: Option<std::time::Duration>,
-    ) -> io::Result<RequestOutcome> {
+    pub fn handle_request(&self, timeout: Option<std::time::Duration>) -> io::Result<RequestOutcome>
+    where
+        S: DatagramSocket,
+        H: DatagramHandler,
+    {
         let mut intake = Intake::new(&self.socket, &self.parts.limits, &self.parts.hooks, 1)?;
         let mut worker = Worker::new(self.socket.as_fd(), &self.parts);
         let end = timeout.map(|timeout| Instant::now() + timeout);
@@ -61,7 +67,7 @@ impl<S: DatagramSocket, H: Handler> DatagramServer<S, H> {
 }
 
 /// Handles datagrams on the calling thread, `batch` at a time, until `shutdown`.
-pub(super) fn serve_inline<S: DatagramSocket, H: Handler>(
+pub(super) fn serve_inline<S: DatagramSocket, H: DatagramHandler>(
     socket: &S,
     parts: &DatagramParts<H>,
     shutdown: &Shutdown,

@@ -45,7 +45,7 @@ mod socket;
 mod tasks;
 mod threads;
 
-pub use handler::{Datagram, Handler, TaskHandler};
+pub use handler::{Datagram, DatagramHandler, TaskDatagramHandler};
 pub use outbox::{Outbox, Outlet};
 pub use server::DatagramServer;
 pub use socket::DatagramSocket;

@@ -13,7 +13,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use super::socket::address_of;
 use crate::{
-    Peer,
+    Failure, Peer,
     hooks::Hooks,
     platform::{self, BATCH_MAX},
     wait,
@@ -80,7 +80,7 @@ impl<'a> Outbox<'a> {
                         continue;
                     }
                     if let Some(peer) = peer {
-                        self.hooks.report_lost(peer, error);
+                        self.hooks.report_failure(peer, &Failure::Handler(error));
                     }
                     sent += 1;
                 }

@@ -3,7 +3,7 @@
 use std::{io, os::fd::BorrowedFd};
 
 use super::{
-    Datagram, DatagramServer, DatagramSocket, Handler,
+    Datagram, DatagramHandler, DatagramServer, DatagramSocket,
     batch::{Intake, Worker},
     inline::{pause_after_error, serve_inline},
     server::DatagramParts,
@@ -14,7 +14,7 @@ use crate::{
     wait,
 };
 
-impl<S: DatagramSocket, H: Handler> DatagramServer<S, H> {
+impl<S, H> DatagramServer<S, H> {
     /// Handles datagrams in forked processes, until `shutdown`.
     ///
     /// It drains as [`Server::processes`] does, and the calling process must have only one thread.
@@ -26,7 +26,11 @@ impl<S: DatagramSocket, H: Handler> DatagramServer<S, H> {
     /// As [`Server::processes`].
     ///
     /// [`Server::processes`]: crate::Server::processes
-    pub fn processes(self, processes: Processes, shutdown: &Shutdown) -> io::Result<DrainOutcome> {
+    pub fn processes(self, processes: Processes, shutdown: &Shutdown) -> io::Result<DrainOutcome>
+    where
+        S: DatagramSocket,
+        H: DatagramHandler,
+    {
         let Self { socket, parts } = self;
         let children = Children::new(&parts.hooks)?;
         match processes {
@@ -36,13 +40,13 @@ impl<S: DatagramSocket, H: Handler> DatagramServer<S, H> {
                     serve_inline(&socket, &parts, &Shutdown::from_pipe(drain), 1)
                         .map_err(Failure::NotStarted)
                 })?;
-                Ok(children.drain(&parts.limits))
+                shutdown.conclude(children.drain(&parts.limits))
             }
         }
     }
 }
 
-fn each<S: DatagramSocket, H: Handler>(
+fn each<S: DatagramSocket, H: DatagramHandler>(
     socket: S,
     parts: &DatagramParts<H>,
     mut children: Children,
@@ -50,7 +54,7 @@ fn each<S: DatagramSocket, H: Handler>(
 ) -> io::Result<DrainOutcome> {
     let mut intake = Intake::new(&socket, &parts.limits, &parts.hooks, 1)?;
     let waited = loop {
-        let has_capacity = children.count() < parts.limits.connections_max.max(1);
+        let has_capacity = children.count_working() < parts.limits.connections_max.max(1);
         match wait_for(&children, has_capacity.then(|| socket.as_fd()), shutdown) {
             Ok(Ready::Shutdown) => break Ok(()),
             Ok(Ready::Child) => {
@@ -71,11 +75,11 @@ fn each<S: DatagramSocket, H: Handler>(
         }
     };
     let drained = children.drain(&parts.limits);
-    waited.map(|()| drained)
+    waited.and_then(|()| shutdown.conclude(drained))
 }
 
 /// Forks a child that handles a datagram. A failure to fork is reported.
-fn start<H: Handler>(
+fn start<H: DatagramHandler>(
     children: Children,
     socket: BorrowedFd<'_>,
     parts: &DatagramParts<H>,

@@ -10,10 +10,10 @@ use crate::{Event, Failure, Limits, Peer, hooks::Hooks};
 ///
 /// | method | model | handler | what runs it |
 /// | --- | --- | --- | --- |
-/// | [`inline`](DatagramServer::inline) | inline | [`Handler`](super::Handler) | the calling thread, one after the other, taken and answered in batches |
+/// | [`inline`](DatagramServer::inline) | inline | [`DatagramHandler`](super::DatagramHandler) | the calling thread, one after the other, taken and answered in batches |
 /// | [`threads`](DatagramServer::threads) | threads | the same, and `Send` | so many threads, each one at a time |
 /// | [`processes`](DatagramServer::processes) | processes | the same; need not be `Send` | a forked process each, or pre-started workers |
-/// | [`tasks`](DatagramServer::tasks) | tasks | [`TaskHandler`](super::TaskHandler) | a tokio task each |
+/// | [`tasks`](DatagramServer::tasks) | tasks | [`TaskDatagramHandler`](super::TaskDatagramHandler) | a tokio task each |
 #[must_use = "a server does nothing until a model's method is called"]
 pub struct DatagramServer<S, H> {
     pub(super) socket: S,
@@ -55,6 +55,9 @@ impl<S, H> DatagramServer<S, H> {
     }
 
     /// Calls `on_error` for each handler that fails and each answer that is not sent.
+    ///
+    /// Without it and [`on_event`](DatagramServer::on_event), failures are printed on standard
+    /// error.
     pub fn on_error(mut self, on_error: impl Fn(&Peer, &Failure) + Send + Sync + 'static) -> Self {
         self.parts.hooks.on_error = Some(Arc::new(on_error));
         self

@@ -16,6 +16,11 @@ use crate::Peer;
 /// A socket that receives datagrams: a [`UdpSocket`] or a [`UnixDatagram`].
 ///
 /// [`Bind`](crate::Bind) opens both.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not receive datagrams",
+    label = "not a datagram socket",
+    note = "open one with `Bind::new().udp(address)` or `Bind::new().unix_datagram(path)`"
+)]
 pub trait DatagramSocket: AsFd + Send + Sync + 'static {
     /// The address of the socket.
     ///

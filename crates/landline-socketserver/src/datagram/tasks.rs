@@ -1,20 +1,20 @@
 //! The model `tasks`: a tokio task for each datagram.
 
-use std::{future::Future, io, pin::pin, sync::Arc};
+use std::{io, pin::pin, sync::Arc};
 
 use tokio::{io::Interest, task::JoinSet};
 
-use super::{Datagram, DatagramServer, DatagramSocket, Outlet, TaskHandler, batch::Intake};
+use super::{Datagram, DatagramServer, DatagramSocket, Outlet, TaskDatagramHandler, batch::Intake};
 use crate::{
-    DrainOutcome, Event, Failure, Refusal,
+    DrainOutcome, Event, Failure, Refusal, Shutdown,
     acceptor::ACCEPT_PAUSE,
-    gate::Gate,
+    gate::{AddressSlot, Gate},
     platform::{self, BATCH_MAX},
     tasks::{all_end_within, catch_panic, run_and_report},
 };
 
-impl<S: DatagramSocket, H: TaskHandler + Send + Sync + 'static> DatagramServer<S, H> {
-    /// Handles each datagram with its own task, until `shutdown` completes.
+impl<S, H> DatagramServer<S, H> {
+    /// Handles each datagram with its own task, until `shutdown`.
     ///
     /// At most [`Limits::connections_max`](crate::Limits::connections_max) datagrams are handled at
     /// a time, and
@@ -25,22 +25,22 @@ impl<S: DatagramSocket, H: TaskHandler + Send + Sync + 'static> DatagramServer<S
     /// Call it in a tokio runtime with I/O and time enabled.
     ///
     /// ```
-    /// use landline_socketserver::{Bind, datagram::{Datagram, DatagramServer, Outlet}};
-    /// use tokio::{net::UdpSocket, sync::oneshot};
+    /// use landline_socketserver::{Bind, Stopper, datagram::{Datagram, DatagramServer, Outlet}};
+    /// use tokio::net::UdpSocket;
     ///
     /// # #[tokio::main] async fn main() -> std::io::Result<()> {
     /// let socket = Bind::new().udp("127.0.0.1:0")?;
     /// let address = socket.local_addr()?;
     /// let echo = async |datagram: Datagram<'static>, outlet: Outlet| outlet.send(datagram.peer(), datagram.bytes()).await;
-    /// let (stop, stopped) = oneshot::channel::<()>();
-    /// let serving = tokio::spawn(DatagramServer::new(socket, echo).tasks(async { drop(stopped.await) }));
+    /// let (stopper, shutdown) = Stopper::new()?;
+    /// let serving = tokio::spawn(async move { DatagramServer::new(socket, echo).tasks(&shutdown).await });
     ///
     /// let client = UdpSocket::bind("127.0.0.1:0").await?;
     /// client.send_to(b"ping", address).await?;
     /// let mut answer = [0; 16];
     /// let (length, _) = client.recv_from(&mut answer).await?;
     /// assert_eq!(&answer[..length], b"ping");
-    /// drop(stop);
+    /// stopper.stop();
     /// serving.await??;
     /// # Ok(())
     /// # }
@@ -48,8 +48,16 @@ impl<S: DatagramSocket, H: TaskHandler + Send + Sync + 'static> DatagramServer<S
     ///
     /// # Errors
     /// The system's error if the socket cannot be waited for. An error of one datagram, or one that
-    /// may pass, is none.
-    pub async fn tasks(self, shutdown: impl Future<Output = ()>) -> io::Result<DrainOutcome> {
+    /// may pass, is none. [`io::ErrorKind::BrokenPipe`] if the last
+    /// [`Stopper`](crate::Stopper) was dropped without [`stop`](crate::Stopper::stop).
+    ///
+    /// # Cancel safety
+    /// A dropped call closes the socket and cuts off all handlers at once.
+    pub async fn tasks(self, shutdown: &Shutdown) -> io::Result<DrainOutcome>
+    where
+        S: DatagramSocket,
+        H: TaskDatagramHandler + Send + Sync + 'static,
+    {
         let Self { socket, parts } = self;
         let parts = Arc::new(parts);
         let limits = &parts.limits;
@@ -62,11 +70,14 @@ impl<S: DatagramSocket, H: TaskHandler + Send + Sync + 'static> DatagramServer<S
         let mut intake = Intake::new(&socket, limits, hooks, BATCH_MAX)?;
         let gate = Gate::new(limits, hooks.clone());
         let mut tasks = JoinSet::new();
-        tokio::pin!(shutdown);
+        let mut stopped = pin!(shutdown.wait());
         loop {
             tokio::select! {
                 biased;
-                () = &mut shutdown => break,
+                waited = &mut stopped => {
+                    waited?;
+                    break;
+                }
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => while tasks.try_join_next().is_some() {},
                 ready = watch.readable() => {
                     let mut ready = ready?;
@@ -79,8 +90,8 @@ impl<S: DatagramSocket, H: TaskHandler + Send + Sync + 'static> DatagramServer<S
                         let handler = parts.handler.clone();
                         let datagram = datagram.into_owned();
                         let outlet = outlet.clone();
-                        let serve = move || handle(handler, datagram, outlet);
-                        tasks.spawn(run_and_report(serve, peer, slot, hooks.clone()));
+                        let serve = move || handle(handler, datagram, outlet, slot);
+                        tasks.spawn(run_and_report(serve, peer, hooks.clone()));
                     });
                     match taken {
                         Ok(true) => {}
@@ -98,14 +109,15 @@ impl<S: DatagramSocket, H: TaskHandler + Send + Sync + 'static> DatagramServer<S
         all_end_within(limits.drain_time, &mut tasks).await;
         let cut_off = tasks.len();
         tasks.shutdown().await;
-        Ok(DrainOutcome { cut_off })
+        shutdown.conclude(DrainOutcome { cut_off })
     }
 }
 
-async fn handle<H: TaskHandler>(
+async fn handle<H: TaskDatagramHandler>(
     mut handler: H,
     datagram: Datagram<'static>,
     outlet: Outlet,
+    _slot: AddressSlot,
 ) -> Result<(), Failure> {
     let body = pin!(async {
         handler

@@ -8,14 +8,14 @@ use std::{
 };
 
 use super::{
-    DatagramServer, DatagramSocket, Handler,
+    DatagramHandler, DatagramServer, DatagramSocket,
     batch::{Intake, Worker},
     inline::{pause_after_error, wait_for},
     server::DatagramParts,
 };
 use crate::{DrainOutcome, Event, Shutdown};
 
-impl<S: DatagramSocket, H: Handler + Send + Sync + 'static> DatagramServer<S, H> {
+impl<S, H> DatagramServer<S, H> {
     /// Handles datagrams on `count` threads (at least 1), until `shutdown`.
     ///
     /// Further datagrams wait in the socket's buffer. Datagrams of one sender may be handled
@@ -24,8 +24,13 @@ impl<S: DatagramSocket, H: Handler + Send + Sync + 'static> DatagramServer<S, H>
     ///
     /// # Errors
     /// The system's error if no thread can be started. An error of one datagram, or one that may
-    /// pass, is none.
-    pub fn threads(self, count: usize, shutdown: &Shutdown) -> io::Result<DrainOutcome> {
+    /// pass, is none. [`io::ErrorKind::BrokenPipe`] if the last
+    /// [`Stopper`](crate::Stopper) was dropped without [`stop`](crate::Stopper::stop).
+    pub fn threads(self, count: usize, shutdown: &Shutdown) -> io::Result<DrainOutcome>
+    where
+        S: DatagramSocket,
+        H: DatagramHandler + Send + Sync + 'static,
+    {
         let Self { socket, parts } = self;
         let pool = Arc::new(WorkerPool {
             socket,
@@ -64,7 +69,7 @@ impl<S: DatagramSocket, H: Handler + Send + Sync + 'static> DatagramServer<S, H>
         } else {
             0
         };
-        Ok(DrainOutcome { cut_off: busy })
+        shutdown.conclude(DrainOutcome { cut_off: busy })
     }
 }
 
@@ -75,7 +80,7 @@ struct WorkerPool<S, H> {
     waiting_thread: Mutex<()>,
 }
 
-impl<S: DatagramSocket, H: Handler> WorkerPool<S, H> {
+impl<S: DatagramSocket, H: DatagramHandler> WorkerPool<S, H> {
     fn work(&self, shutdown: &Shutdown) -> io::Result<()> {
         let mut intake = Intake::new(&self.socket, &self.parts.limits, &self.parts.hooks, 1)?;
         let mut worker = Worker::new(self.socket.as_fd(), &self.parts);

@@ -9,7 +9,7 @@ const READ_BYTES: usize = 8 * 1024;
 /// The buffered output above which it is written.
 const BUFFERED_BYTES_MAX: usize = 64 * 1024;
 /// The undecoded input above which a frame is rejected as endless.
-const UNUSED_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(super) const UNUSED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The input that is not decoded yet, and the output that is not written yet.
 pub(super) struct Buffers<C> {
@@ -43,9 +43,11 @@ impl<C: Codec> Buffers<C> {
 
     /// The buffer for the next read.
     pub(super) fn free(&mut self) -> io::Result<&mut [u8]> {
-        self.input.copy_within(self.used..self.filled, 0);
-        self.filled -= self.used;
-        self.used = 0;
+        if self.used > 0 {
+            self.input.copy_within(self.used..self.filled, 0);
+            self.filled -= self.used;
+            self.used = 0;
+        }
         if self.filled >= UNUSED_BYTES_MAX {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,

@@ -1,7 +1,12 @@
 //! Messages over a stream.
 //!
-//! A [`Codec`] decides where a message ends. It is a few lines around the encoder and decoder of a
-//! protocol. This one ends messages with a line feed:
+//! A [`Codec`] decides where a message ends. Two come with the crate:
+//!
+//! - [`SizedFrames`]: a length of four bytes, then that many bytes,
+//! - [`JsonFrames`]: a JSON header with its length before it, then the bytes that it announces.
+//!
+//! Another is a few lines around the encoder and decoder of a protocol. This one ends messages with
+//! a line feed:
 //!
 //! ```
 //! use landline_socketserver::{Server, Stopper, blocking::UnixConnection, framing::{Codec, Framed}, memory};
@@ -55,14 +60,23 @@
 
 mod blocking;
 mod buffers;
+mod json;
+mod sized;
 mod task;
 
 use std::io;
 
 pub use blocking::Framed;
+pub use json::{JsonFrame, JsonFrames};
+pub use sized::{ByteOrder, SizedFrames};
 pub use task::TaskFramed;
 
 /// Decodes bytes into frames, and encodes frames into bytes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no codec",
+    label = "not a codec",
+    note = "use `SizedFrames` or `JsonFrames`, or implement `framing::Codec`"
+)]
 pub trait Codec {
     /// A message, or the part of one that the protocol handles at a time.
     type Frame;

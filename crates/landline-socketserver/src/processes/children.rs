@@ -57,7 +57,7 @@ struct Child {
     pid: Pid,
     job: Job,
     since: Instant,
-    /// The child closes it at its end. `None` after that.
+    /// The child closes it when its work has ended. `None` after that.
     pipe: Option<PipeReader>,
     failure: Option<Failure>,
 }
@@ -82,6 +82,8 @@ impl NewChild {
                 FAILED
             }
         }));
+        // This frees the address slot in the parent. The process then closes its connection.
+        drop(report);
         platform::exit(status.unwrap_or(PANICKED))
     }
 }
@@ -102,8 +104,14 @@ impl Children {
         })
     }
 
-    pub(crate) fn count(&self) -> usize {
-        self.list.len()
+    /// The number of children whose work has not ended.
+    ///
+    /// A child that has ended, but has not been waited for, does not count.
+    pub(crate) fn count_working(&self) -> usize {
+        self.list
+            .iter()
+            .filter(|child| child.pipe.is_some())
+            .count()
     }
 
     /// Forks. The child must drop what belongs to the parent before it runs.
@@ -149,7 +157,7 @@ impl Children {
     ) -> io::Result<Self> {
         let mut next_fork = Instant::now();
         loop {
-            let is_short = self.count() < count.max(1);
+            let is_short = self.list.len() < count.max(1);
             if is_short && Instant::now() >= next_fork {
                 match self.fork(Job::Worker) {
                     NewProcess::Child(child) => child.run(work),
@@ -202,10 +210,17 @@ impl Children {
 
     /// Removes the children that have ended. Returns how many of them were workers.
     pub(crate) fn reap(&mut self) -> usize {
+        // If this fails, the next call tries again.
+        let ready = wait::for_input(&self.pipes(), Some(Duration::ZERO)).unwrap_or_default();
+        let working = self.list.iter_mut().filter(|child| child.pipe.is_some());
+        for (child, is_ready) in working.zip(ready) {
+            if is_ready {
+                child.read_report();
+            }
+        }
         let mut workers = 0;
         let mut index = 0;
         while let Some(child) = self.list.get_mut(index) {
-            child.read_report();
             match child.has_ended() {
                 Some(status) => {
                     let child = self.list.swap_remove(index);
@@ -269,11 +284,13 @@ impl Children {
 }
 
 impl Child {
-    /// Reads the child's report once it has closed its pipe.
+    /// Reads the child's report, and frees its slot. Call it when the pipe is readable.
     fn read_report(&mut self) {
-        let has_closed = |pipe: &PipeReader| wait::is_readable(pipe.as_fd());
-        if let Some(pipe) = self.pipe.take_if(|pipe| has_closed(pipe)) {
+        if let Some(pipe) = self.pipe.take() {
             self.failure = report::read(&pipe);
+            if let Job::One(_, slot) = &mut self.job {
+                *slot = None;
+            }
         }
     }
 
@@ -297,15 +314,12 @@ impl Child {
             None => Err(Failure::Died(status)),
         };
         match self.job {
-            Job::One(peer, slot) => {
-                drop(slot);
+            Job::One(peer, _) => {
                 hooks.report_end(&peer, self.since, &outcome);
                 false
             }
             Job::Worker => {
-                hooks.report(&Event::WorkerEnded {
-                    failure: outcome.as_ref().err(),
-                });
+                hooks.report_worker(outcome.as_ref().err());
                 true
             }
         }

@@ -9,21 +9,21 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::Drain;
+use super::TaskDrain;
 use crate::Peer;
 
 /// A connection: its stream, its peer, and the drain signal.
 ///
 /// It is closed when the handler has returned, unless the handler took the stream.
-pub struct Connection<S> {
+pub struct TaskConnection<S> {
     stream: S,
     peer: Peer,
-    drain: Drain,
+    drain: TaskDrain,
 }
 
-impl<S> Connection<S> {
+impl<S> TaskConnection<S> {
     /// A connection that no server of this crate has accepted.
-    pub fn new(stream: S, peer: Peer, drain: Drain) -> Self {
+    pub fn new(stream: S, peer: Peer, drain: TaskDrain) -> Self {
         Self {
             stream,
             peer,
@@ -37,12 +37,12 @@ impl<S> Connection<S> {
     }
 
     /// The signal that the server drains.
-    pub fn drain(&self) -> &Drain {
+    pub fn drain(&self) -> &TaskDrain {
         &self.drain
     }
 
     /// The stream and the drain signal, to wait for both.
-    pub fn parts_mut(&mut self) -> (&mut S, &mut Drain) {
+    pub fn parts_mut(&mut self) -> (&mut S, &mut TaskDrain) {
         (&mut self.stream, &mut self.drain)
     }
 
@@ -57,7 +57,7 @@ impl<S> Connection<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TaskConnection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -67,7 +67,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TaskConnection<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -97,9 +97,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     }
 }
 
-impl<S> fmt::Debug for Connection<S> {
+impl<S> fmt::Debug for TaskConnection<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection")
+        f.debug_struct("TaskConnection")
             .field("peer", &self.peer)
             .finish_non_exhaustive()
     }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 ///
 /// Clones share the signal.
 #[derive(Debug, Clone)]
-pub struct Drain {
+pub struct TaskDrain {
     stage: watch::Receiver<Stage>,
 }
 
@@ -22,7 +22,7 @@ pub(crate) enum Stage {
     Ending,
 }
 
-impl Drain {
+impl TaskDrain {
     pub(crate) fn new(stage: watch::Receiver<Stage>) -> Self {
         Self { stage }
     }

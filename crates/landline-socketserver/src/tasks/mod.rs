@@ -9,16 +9,16 @@ mod serve;
 mod socket;
 mod timed;
 
-pub use connection::Connection;
-pub use drain::Drain;
-pub use handler::{Call, Handler, Wrap};
+pub use connection::TaskConnection;
+pub use drain::TaskDrain;
+pub use handler::{TaskCall, TaskHandler, TaskWrap};
 pub(crate) use run::catch_panic;
 pub(crate) use serve::{all_end_within, run_and_report};
 pub use socket::TaskSocket;
-pub use timed::Timed;
+pub use timed::TaskTimed;
 
 /// The connection of a handler for TCP.
-pub type TcpConnection = Connection<Timed<tokio::net::TcpStream>>;
+pub type TaskTcpConnection = TaskConnection<TaskTimed<tokio::net::TcpStream>>;
 
 /// The connection of a handler for Unix sockets or [`memory`](crate::memory).
-pub type UnixConnection = Connection<Timed<tokio::net::UnixStream>>;
+pub type TaskUnixConnection = TaskConnection<TaskTimed<tokio::net::UnixStream>>;

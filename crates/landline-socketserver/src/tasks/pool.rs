@@ -1,16 +1,16 @@
 //! The model `tasks` for blocking handlers, on a pool of threads.
 
-use std::{future::Future, io, net::Shutdown, sync::Arc};
+use std::{io, net, sync::Arc};
 
 use tokio::{sync::Semaphore, task::JoinHandle};
 
-use super::{Drain, serve::serve};
+use super::{TaskDrain, serve::serve};
 use crate::{
-    DrainOutcome, Failure, Listener, Server, Socket, Stopper,
+    DrainOutcome, Failure, Listener, Server, Shutdown, Socket,
     blocking::{self, Handler, Timed, Wrap, run},
 };
 
-impl<L: Listener, H, W> Server<L, H, W> {
+impl<L, H, W> Server<L, H, W> {
     /// Accepts with tokio, and serves each connection on a thread with a blocking handler.
     ///
     /// At most `threads_max` (at least 1) threads of the runtime's pool serve at a time. Further
@@ -23,21 +23,21 @@ impl<L: Listener, H, W> Server<L, H, W> {
     /// Use it for blocking handlers in an async program.
     ///
     /// ```
-    /// use landline_socketserver::{Bind, Server, blocking::TcpConnection};
+    /// use landline_socketserver::{Bind, Server, Stopper, blocking::TcpConnection};
     /// use std::io::{self, Write};
-    /// use tokio::{io::AsyncReadExt, net::TcpStream, sync::oneshot};
+    /// use tokio::{io::AsyncReadExt, net::TcpStream};
     ///
     /// # #[tokio::main] async fn main() -> io::Result<()> {
     /// let listener = Bind::new().tcp("127.0.0.1:0")?;
     /// let address = listener.local_addr()?;
-    /// let (stop, stopped) = oneshot::channel::<()>();
+    /// let (stopper, shutdown) = Stopper::new()?;
     /// let server = Server::new(listener, |connection: &mut TcpConnection| connection.write_all(b"from a thread"));
-    /// let serving = tokio::spawn(server.pooled_tasks(4, async { drop(stopped.await) }));
+    /// let serving = tokio::spawn(async move { server.pooled_tasks(4, &shutdown).await });
     ///
     /// let mut answer = String::new();
     /// TcpStream::connect(address).await?.read_to_string(&mut answer).await?;
     /// assert_eq!(answer, "from a thread");
-    /// drop(stop);
+    /// stopper.stop();
     /// serving.await??;
     /// # Ok(())
     /// # }
@@ -45,12 +45,17 @@ impl<L: Listener, H, W> Server<L, H, W> {
     ///
     /// # Errors
     /// As [`tasks`](Server::tasks).
+    ///
+    /// # Cancel safety
+    /// A dropped call closes the listener. A handler that runs is not cut off; its connection ends
+    /// with it.
     pub async fn pooled_tasks(
         self,
         threads_max: usize,
-        shutdown: impl Future<Output = ()>,
+        shutdown: &Shutdown,
     ) -> io::Result<DrainOutcome>
     where
+        L: Listener,
         W: Wrap<Timed<L::Socket>> + Send + Sync + 'static,
         H: Handler<W::Stream> + Send + Sync + 'static,
     {
@@ -58,15 +63,11 @@ impl<L: Listener, H, W> Server<L, H, W> {
         let parts = Arc::new(parts);
         let shared = parts.clone();
         let threads = Arc::new(Semaphore::new(threads_max.clamp(1, Semaphore::MAX_PERMITS)));
-        let (stopper, drained) = Stopper::new()?;
-        let shutdown = async move {
-            shutdown.await;
-            stopper.stop();
-        };
-        let run_pooled = move |socket, peer, drain| {
+        let pipe = shutdown.pipe().clone();
+        let run_pooled = move |socket, peer, drain, slot| {
             let parts = shared.clone();
             let threads = threads.clone();
-            let pipe = drained.pipe().clone();
+            let pipe = pipe.clone();
             async move {
                 let timed = Timed::new(socket, &parts.limits);
                 let permit = threads
@@ -79,7 +80,11 @@ impl<L: Listener, H, W> Server<L, H, W> {
                     drop(permit);
                     outcome
                 });
-                join_or_shut_down(thread, handle, drain).await
+                let outcome = join_or_shut_down(thread, &handle, drain).await;
+                // The slot is free before the peer sees the end.
+                drop(slot);
+                drop(handle);
+                outcome
             }
         };
         serve(listener, &parts.limits, &parts.hooks, shutdown, run_pooled).await
@@ -91,14 +96,14 @@ impl<L: Listener, H, W> Server<L, H, W> {
 /// Shuts the connection down when the drain time is over.
 async fn join_or_shut_down<S: Socket>(
     mut thread: JoinHandle<Result<(), Failure>>,
-    connection: Timed<S>,
-    mut drain: Drain,
+    connection: &Timed<S>,
+    mut drain: TaskDrain,
 ) -> Result<(), Failure> {
     let joined = tokio::select! {
         joined = &mut thread => joined,
         () = drain.wait_for_end() => {
             // This fails if the peer is gone.
-            let _ = connection.shutdown(Shutdown::Both);
+            let _ = connection.shutdown(net::Shutdown::Both);
             thread.await
         }
     };

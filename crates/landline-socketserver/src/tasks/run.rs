@@ -8,32 +8,35 @@ use std::{
     task::Poll,
 };
 
-use super::{Connection, Drain, Handler, Timed, Wrap, socket::TaskSocket};
-use crate::{Failure, Peer, server::ServerParts};
+use super::{TaskConnection, TaskDrain, TaskHandler, TaskTimed, TaskWrap, socket::TaskSocket};
+use crate::{Failure, Peer, gate::AddressSlot, server::ServerParts};
 
 /// Wraps the socket and calls the handler's methods. It never panics.
+///
+/// The slot is free before the peer sees the end, so that it can connect again at once.
 pub(crate) async fn run<S, H, W>(
     parts: &ServerParts<H, W>,
     socket: S,
     peer: Peer,
-    drain: Drain,
+    drain: TaskDrain,
+    slot: AddressSlot,
 ) -> Result<(), Failure>
 where
     S: TaskSocket,
-    W: Wrap<Timed<S::Stream>>,
-    H: Handler<W::Stream>,
+    W: TaskWrap<TaskTimed<S::Stream>>,
+    H: TaskHandler<W::Stream>,
 {
     let mut handler = parts.handler.clone();
     let mut connection = {
         let handshake = pin!(async {
             let stream = socket.into_task().map_err(Failure::NotStarted)?;
-            let timed = Timed::new(stream, parts.limits.idle_timeout);
+            let timed = TaskTimed::new(stream, &parts.limits);
             let stream = parts
                 .wrapper
                 .wrap(timed)
                 .await
                 .map_err(Failure::Handshake)?;
-            let mut connection = Connection::new(stream, peer, drain);
+            let mut connection = TaskConnection::new(stream, peer, drain);
             handler
                 .setup(&mut connection)
                 .await
@@ -68,6 +71,7 @@ where
         });
         catch_panic(body).await
     };
+    drop(slot);
     handled.and(finished)
 }
 

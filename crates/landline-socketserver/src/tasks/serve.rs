@@ -4,6 +4,7 @@ use std::{
     future::Future,
     io,
     os::fd::OwnedFd,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,31 +15,31 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Drain, Handler, TaskSocket, Timed, Wrap, drain::Stage, run::run};
+use super::{TaskDrain, TaskHandler, TaskSocket, TaskTimed, TaskWrap, drain::Stage, run::run};
 use crate::{
-    DrainOutcome, Event, Failure, Limits, Listener, Peer, Server,
+    DrainOutcome, Event, Failure, Limits, Listener, Peer, Server, Shutdown,
     acceptor::{ACCEPT_PAUSE, is_transient},
     gate::{AddressSlot, Gate},
     hooks::Hooks,
     platform,
 };
 
-impl<L: Listener, H, W> Server<L, H, W> {
-    /// Serves each connection with its own task, until `shutdown` completes.
+impl<L, H, W> Server<L, H, W> {
+    /// Serves each connection with its own task, until `shutdown`.
     ///
     /// At most [`Limits::connections_max`] connections are served at a time. To drain, the server
     /// waits for the handlers for [`Limits::drain_time`], then signals them
-    /// ([`Drain::wait_for_end`]). It cuts off those that still run after [`Limits::ending_time`].
-    /// Dropping the future cuts off everything at once.
+    /// ([`TaskDrain::wait_for_end`]). It cuts off those that still run after
+    /// [`Limits::ending_time`].
     ///
     /// Use it for thousands of connections that mostly wait. Call it in a tokio runtime with I/O
     /// and time enabled.
     ///
     /// ```
-    /// use landline_socketserver::{Bind, Server, tasks::TcpConnection};
-    /// use tokio::{io::{AsyncReadExt, AsyncWriteExt}, net::TcpStream, sync::oneshot};
+    /// use landline_socketserver::{Bind, Server, Stopper, tasks::TaskTcpConnection};
+    /// use tokio::{io::{AsyncReadExt, AsyncWriteExt}, net::TcpStream};
     ///
-    /// async fn echo(connection: &mut TcpConnection) -> std::io::Result<()> {
+    /// async fn echo(connection: &mut TaskTcpConnection) -> std::io::Result<()> {
     ///     let mut buffer = vec![0; 1024];
     ///     loop {
     ///         match connection.read(&mut buffer).await? {
@@ -51,8 +52,8 @@ impl<L: Listener, H, W> Server<L, H, W> {
     /// # #[tokio::main] async fn main() -> std::io::Result<()> {
     /// let listener = Bind::new().tcp("127.0.0.1:0")?;
     /// let address = listener.local_addr()?;
-    /// let (stop, stopped) = oneshot::channel::<()>();
-    /// let serving = tokio::spawn(Server::new(listener, echo).tasks(async { drop(stopped.await) }));
+    /// let (stopper, shutdown) = Stopper::new()?;
+    /// let serving = tokio::spawn(async move { Server::new(listener, echo).tasks(&shutdown).await });
     ///
     /// let mut client = TcpStream::connect(address).await?;
     /// client.write_all(b"ping").await?;
@@ -61,7 +62,7 @@ impl<L: Listener, H, W> Server<L, H, W> {
     /// client.read_to_string(&mut answer).await?;
     /// assert_eq!(answer, "ping");
     ///
-    /// drop(stop);
+    /// stopper.stop();
     /// assert_eq!(serving.await??.cut_off, 0);
     /// # Ok(())
     /// # }
@@ -69,13 +70,18 @@ impl<L: Listener, H, W> Server<L, H, W> {
     ///
     /// # Errors
     /// The system's error if the listener cannot be waited for. An error of one connection, or one
-    /// that may pass, is none.
-    pub async fn tasks(self, shutdown: impl Future<Output = ()>) -> io::Result<DrainOutcome>
+    /// that may pass, is none. [`io::ErrorKind::BrokenPipe`] if the last
+    /// [`Stopper`](crate::Stopper) was dropped without [`stop`](crate::Stopper::stop).
+    ///
+    /// # Cancel safety
+    /// A dropped call closes the listener and cuts off all connections at once.
+    pub async fn tasks(self, shutdown: &Shutdown) -> io::Result<DrainOutcome>
     where
+        L: Listener,
         L::Socket: TaskSocket,
-        W: Wrap<Timed<<L::Socket as TaskSocket>::Stream>> + Send + Sync + 'static,
+        W: TaskWrap<TaskTimed<<L::Socket as TaskSocket>::Stream>> + Send + Sync + 'static,
         W::Stream: Send,
-        H: Handler<W::Stream> + Send + Sync + 'static,
+        H: TaskHandler<W::Stream> + Send + Sync + 'static,
     {
         let Self { listener, parts } = self;
         let parts = Arc::new(parts);
@@ -85,9 +91,9 @@ impl<L: Listener, H, W> Server<L, H, W> {
             &parts.limits,
             &parts.hooks,
             shutdown,
-            move |socket, peer, drain| {
+            move |socket, peer, drain, slot| {
                 let parts = shared.clone();
-                async move { run(&parts, socket, peer, drain).await }
+                async move { run(&parts, socket, peer, drain, slot).await }
             },
         )
         .await
@@ -99,8 +105,8 @@ pub(super) async fn serve<L, R>(
     listener: L,
     limits: &Limits,
     hooks: &Hooks,
-    shutdown: impl Future<Output = ()>,
-    run: impl Fn(L::Socket, Peer, Drain) -> R + Clone + Send + 'static,
+    shutdown: &Shutdown,
+    run: impl Fn(L::Socket, Peer, TaskDrain, AddressSlot) -> R + Clone + Send + 'static,
 ) -> io::Result<DrainOutcome>
 where
     L: Listener,
@@ -111,20 +117,23 @@ where
     let gate = Gate::new(limits, hooks.clone());
     let stage = watch::Sender::new(Stage::Serving);
     let mut tasks = JoinSet::new();
-    tokio::pin!(shutdown);
+    let mut stopped = pin!(shutdown.wait());
     loop {
         let has_capacity = tasks.len() < limits.connections_max.max(1);
         tokio::select! {
             biased;
-            () = &mut shutdown => break,
+            waited = &mut stopped => {
+                waited?;
+                break;
+            }
             Some(_) = tasks.join_next(), if !tasks.is_empty() => while tasks.try_join_next().is_some() {},
             accepted = accept(&listener, &watch, &gate, hooks), if has_capacity => {
                 let Some((socket, peer, slot)) = accepted else { continue };
-                let drain = Drain::new(stage.subscribe());
+                let drain = TaskDrain::new(stage.subscribe());
                 let run = run.clone();
                 let handler_peer = peer.clone();
-                let serve = move || run(socket, handler_peer, drain);
-                tasks.spawn(run_and_report(serve, peer, slot, hooks.clone()));
+                let serve = move || run(socket, handler_peer, drain, slot);
+                tasks.spawn(run_and_report(serve, peer, hooks.clone()));
             }
         }
     }
@@ -139,7 +148,7 @@ where
     }
     let cut_off = tasks.len();
     tasks.shutdown().await;
-    Ok(DrainOutcome { cut_off })
+    shutdown.conclude(DrainOutcome { cut_off })
 }
 
 /// Accepts the next connection, if it is admitted. It is cancel-safe.
@@ -167,12 +176,8 @@ async fn accept<L: Listener>(
 /// Serves a connection or a datagram, and reports its end, also if it is cut off.
 ///
 /// It calls `serve` for the future, since a future that is moved in needs its memory twice.
-pub(crate) async fn run_and_report<R>(
-    serve: impl FnOnce() -> R,
-    peer: Peer,
-    slot: AddressSlot,
-    hooks: Hooks,
-) where
+pub(crate) async fn run_and_report<R>(serve: impl FnOnce() -> R, peer: Peer, hooks: Hooks)
+where
     R: Future<Output = Result<(), Failure>>,
 {
     let mut end = EndReport {
@@ -182,7 +187,6 @@ pub(crate) async fn run_and_report<R>(
         outcome: Err(Failure::CutOff),
     };
     end.outcome = serve().await;
-    drop(slot);
 }
 
 /// Reports the end of a connection when it is dropped.

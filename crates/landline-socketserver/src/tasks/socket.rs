@@ -7,6 +7,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::Socket;
 
 /// A socket that tokio can take over.
+#[diagnostic::on_unimplemented(
+    message = "tokio cannot take over `{Self}`",
+    label = "not for `tasks`",
+    note = "use a TCP or Unix listener, or another model"
+)]
 pub trait TaskSocket: Socket {
     /// The async stream.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;

@@ -1,4 +1,4 @@
-//! An async socket with an idle timeout.
+//! An async socket with timeouts.
 
 use std::{
     future::Future,
@@ -14,24 +14,26 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-/// A socket with the server's [idle timeout](crate::Limits::idle_timeout).
+use crate::Limits;
+
+/// A socket with the server's [timeouts](Limits).
 ///
-/// Reads and writes fail with [`io::ErrorKind::TimedOut`] if the peer neither sends nor takes a
-/// byte for that long.
+/// A read fails with [`io::ErrorKind::TimedOut`] if the peer neither sends nor accepts a byte for
+/// [`Limits::idle_timeout`], and a write does after [`Limits::write_timeout`].
 #[derive(Debug)]
-pub struct Timed<S> {
+pub struct TaskTimed<S> {
     stream: S,
-    /// A part of the idle timeout; `None` without one.
-    part: Option<Duration>,
     reading: IdleClock,
     writing: IdleClock,
 }
 
-/// Counts the parts of the idle timeout that passed without a byte.
+/// Counts the parts of a timeout that passed without a byte.
 ///
 /// So a byte that arrives needs no reading of the clock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct IdleClock {
+    /// A part of the timeout; `None` without one.
+    part: Option<Duration>,
     parts: u8,
     /// Created when a read or write first has to wait.
     sleep: Option<Pin<Box<Sleep>>>,
@@ -39,17 +41,15 @@ struct IdleClock {
     waker: Option<Waker>,
 }
 
-/// The parts of an idle timeout. The timeout may be late by one part.
+/// The parts of a timeout. It may be late by one part.
 const PARTS: u8 = 4;
 
-impl<S> Timed<S> {
-    pub(crate) fn new(stream: S, idle_timeout: Option<Duration>) -> Self {
-        let part = idle_timeout.map(|time| time / u32::from(PARTS));
+impl<S> TaskTimed<S> {
+    pub(crate) fn new(stream: S, limits: &Limits) -> Self {
         Self {
             stream,
-            part,
-            reading: IdleClock::default(),
-            writing: IdleClock::default(),
+            reading: IdleClock::new(limits.idle_timeout),
+            writing: IdleClock::new(limits.write_timeout),
         }
     }
 
@@ -58,7 +58,7 @@ impl<S> Timed<S> {
         &self.stream
     }
 
-    /// The socket, without its timeout.
+    /// The socket, without its timeouts.
     pub fn into_socket(self) -> S {
         self.stream
     }
@@ -78,10 +78,7 @@ impl<S> Timed<S> {
             self.reset_silence();
             return polled;
         }
-        let Some(part) = self.part else {
-            return Poll::Pending;
-        };
-        match clock(self).poll(cx, part) {
+        match clock(self).poll(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(()) => {
                 let text = "the peer was silent for too long";
@@ -92,8 +89,20 @@ impl<S> Timed<S> {
 }
 
 impl IdleClock {
+    fn new(timeout: Option<Duration>) -> Self {
+        Self {
+            part: timeout.map(|time| time / u32::from(PARTS)),
+            parts: 0,
+            sleep: None,
+            waker: None,
+        }
+    }
+
     /// Ready when the timeout has passed.
-    fn poll(&mut self, cx: &mut Context<'_>, part: Duration) -> Poll<()> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(part) = self.part else {
+            return Poll::Pending;
+        };
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(part)));
         // Polling the sleep again is most of the cost, so it is avoided.
         if self
@@ -122,7 +131,7 @@ impl IdleClock {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TaskTimed<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -134,7 +143,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TaskTimed<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -26,10 +26,15 @@ impl ServerProcess {
     }
 
     pub(super) fn start_with(arguments: &[&str]) -> Self {
+        Self::start_with_errors_to(Stdio::null(), arguments)
+    }
+
+    /// Starts a server whose standard error goes to `errors`.
+    pub(super) fn start_with_errors_to(errors: Stdio, arguments: &[&str]) -> Self {
         let mut process = Command::new(env::current_exe().unwrap())
             .args(arguments)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(errors)
             .spawn()
             .unwrap();
         let output = BufReader::new(process.stdout.take().unwrap());
@@ -53,9 +58,7 @@ impl ServerProcess {
     }
 
     pub(super) fn connect(&self) -> Client {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Client(BufReader::new(stream))
+        Client::connect(self.address)
     }
 
     /// Reads the server's lines until one begins with `expected`.
@@ -100,6 +103,12 @@ impl Drop for ServerProcess {
 pub(super) struct Client(pub(super) BufReader<TcpStream>);
 
 impl Client {
+    pub(super) fn connect(server: SocketAddr) -> Self {
+        let stream = TcpStream::connect(server).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(BufReader::new(stream))
+    }
+
     pub(super) fn send(&mut self, line: &str) {
         writeln!(self.0.get_mut(), "{line}").unwrap();
     }

@@ -21,9 +21,11 @@ fn main() {
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["serve", kind, processes, connections_max] => {
-            program::serve(kind, processes, connections_max.parse().unwrap())
+        ["serve", kind, processes, limits @ ..] => {
+            let limits: Vec<usize> = limits.iter().map(|limit| limit.parse().unwrap()).collect();
+            program::serve(kind, processes, &limits)
         }
+        ["plain", kind, processes] => program::serve_plainly(kind, processes),
         ["hold", model, descriptors_max] => program::hold(model, descriptors_max.parse().unwrap()),
         ["threads"] => println!("{}", program::fork_with_threads()),
         // The arguments of cargo are for a test harness.

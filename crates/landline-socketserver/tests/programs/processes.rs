@@ -2,15 +2,16 @@
 
 use std::{
     env,
-    io::Read,
+    io::{self, BufRead, BufReader, Read},
     net::{TcpStream, UdpSocket},
-    process::Command,
+    process::{Command, Stdio},
+    thread,
     time::Duration,
 };
 
-use super::client::{PATIENCE, ServerProcess};
+use super::client::{Client, PATIENCE, ServerProcess};
 
-pub(super) const TESTS: [(&str, fn()); 9] = [
+pub(super) const TESTS: [(&str, fn()); 12] = [
     (
         "each_connection_has_its_own_process",
         each_connection_has_its_own_process,
@@ -28,6 +29,18 @@ pub(super) const TESTS: [(&str, fn()); 9] = [
     (
         "processes_are_limited_and_reaped",
         processes_are_limited_and_reaped,
+    ),
+    (
+        "short_connections_are_not_refused",
+        short_connections_are_not_refused,
+    ),
+    (
+        "slot_is_free_when_client_sees_end",
+        slot_is_free_when_client_sees_end,
+    ),
+    (
+        "failures_are_printed_without_hooks",
+        failures_are_printed_without_hooks,
     ),
     (
         "datagrams_are_handled_in_processes",
@@ -179,6 +192,86 @@ fn processes_are_limited_and_reaped() {
     drop(last);
     server.wait_for_line("cut off 0");
     server.end();
+}
+
+/// The number of short connections: 1,000, or 20,000 with `LANDLINE_SOAK`.
+fn short_connections() -> usize {
+    if env::var_os("LANDLINE_SOAK").is_some() {
+        20_000
+    } else {
+        1000
+    }
+}
+
+/// Children that have ended, but are not reaped, are no connections.
+fn short_connections_are_not_refused() {
+    let server = ServerProcess::start("tcp", "each", 1024);
+    let count = short_connections();
+    let address = server.address;
+    // Each client ends the connection, and connects again at once.
+    let client = move || {
+        for _ in 0..count / 8 {
+            Client::connect(address).ask("who");
+        }
+    };
+    let clients: Vec<_> = (0..8).map(|_| thread::spawn(client)).collect();
+    for client in clients {
+        client.join().unwrap();
+    }
+    server.connect().send("stop");
+    let mut ended = 0;
+    loop {
+        match server.lines.recv_timeout(PATIENCE).unwrap().as_str() {
+            "ended" => ended += 1,
+            "cut off 0" => break,
+            line => panic!("after {ended} connections: {line}"),
+        }
+    }
+    assert_eq!(ended, count + 1);
+    server.end();
+}
+
+fn slot_is_free_when_client_sees_end() {
+    let mut server = ServerProcess::start_with(&["serve", "tcp", "each", "1024", "1"]);
+    for _ in 0..100 {
+        let mut client = server.connect();
+        client.send("fail");
+        assert!(client.is_closed());
+        server.wait_for_line("failed: as asked");
+    }
+    server.connect().send("stop");
+    server.wait_for_line("cut off 0");
+    server.end();
+}
+
+fn failures_are_printed_without_hooks() {
+    for (kind, processes) in [
+        ("tcp", "none"),
+        ("tcp", "each"),
+        ("tcp", "1"),
+        ("udp", "none"),
+    ] {
+        let (errors, writer) = io::pipe().unwrap();
+        let mut server =
+            ServerProcess::start_with_errors_to(Stdio::from(writer), &["plain", kind, processes]);
+        if kind == "udp" {
+            let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+            client.send_to(b"fail", server.address).unwrap();
+        } else {
+            server.connect().send("fail");
+        }
+        let mut line = String::new();
+        BufReader::new(errors).read_line(&mut line).unwrap();
+        assert!(line.contains("127.0.0.1:"), "{kind} {processes}: {line}");
+        assert!(line.contains("as asked"), "{kind} {processes}: {line}");
+        if kind == "udp" {
+            let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+            client.send_to(b"stop", server.address).unwrap();
+        } else {
+            server.connect().send("stop");
+        }
+        assert!(server.process.wait().unwrap().success());
+    }
 }
 
 fn datagrams_are_handled_in_processes() {

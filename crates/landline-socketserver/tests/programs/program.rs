@@ -10,23 +10,28 @@ use landline_socketserver::{
     Bind, Event, Limits, Processes, Server, Stopper,
     blocking::TcpConnection,
     datagram::{Datagram, DatagramServer, Outbox},
-    tasks,
+    tasks::TaskTcpConnection,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Serves until a handler stops it. Prints its address, then a line for each event.
-pub(super) fn serve(kind: &str, processes: &str, connections_max: usize) {
+///
+/// `limits` are the connections at a time, and those of one address.
+pub(super) fn serve(kind: &str, processes: &str, limits: &[usize]) {
     let (stopper, shutdown) = Stopper::new().unwrap();
     let processes = match processes {
         "each" => Processes::Each,
         count => Processes::Workers(count.parse().unwrap()),
     };
+    let default = Limits::default();
+    let per_address = limits.get(1).copied();
     let limits = Limits {
-        connections_max,
+        connections_max: limits[0],
+        connections_per_address_max: per_address.unwrap_or(default.connections_per_address_max),
         drain_time: Duration::from_secs(1),
         ending_time: Duration::from_secs(1),
-        ..Limits::default()
+        ..default
     };
     // The process must have only one thread, so a handler stops the server.
     let drained = if kind == "udp" {
@@ -49,6 +54,35 @@ pub(super) fn serve(kind: &str, processes: &str, connections_max: usize) {
             .processes(processes, &shutdown)
     };
     println!("cut off {}", drained.unwrap().cut_off);
+}
+
+/// Serves without hooks, until a handler stops it. Prints its address.
+pub(super) fn serve_plainly(kind: &str, processes: &str) {
+    let (stopper, shutdown) = Stopper::new().unwrap();
+    let handler = {
+        let stopper = stopper.clone();
+        move |connection: &mut TcpConnection| answer(connection, &stopper)
+    };
+    if kind == "udp" {
+        let socket = Bind::new().udp("127.0.0.1:0").unwrap();
+        println!("{}", socket.local_addr().unwrap());
+        let handler = move |datagram: &Datagram<'_>, outbox: &mut Outbox<'_>| {
+            answer_datagram(datagram, outbox, &stopper)
+        };
+        DatagramServer::new(socket, handler)
+            .inline(&shutdown)
+            .unwrap();
+        return;
+    }
+    let listener = Bind::new().tcp("127.0.0.1:0").unwrap();
+    println!("{}", listener.local_addr().unwrap());
+    let server = Server::new(listener, handler);
+    match processes {
+        "none" => server.threads(&shutdown),
+        "each" => server.processes(Processes::Each, &shutdown),
+        count => server.processes(Processes::Workers(count.parse().unwrap()), &shutdown),
+    }
+    .unwrap();
 }
 
 /// Serves with few descriptors and a model that does not fork. Idle clients time out after 1 s.
@@ -83,9 +117,8 @@ pub(super) fn hold(model: &str, descriptors_max: u64) {
             .on_event(print)
             .threads(&shutdown)
     } else {
-        let (stop, mut stopped) = tokio::sync::mpsc::channel::<()>(1);
         let handler =
-            async move |connection: &mut tasks::TcpConnection| answer_task(connection, &stop).await;
+            async move |connection: &mut TaskTcpConnection| answer_task(connection, &stopper).await;
         let server = Server::new(listener, handler)
             .limits(limits)
             .on_event(print);
@@ -94,22 +127,20 @@ pub(super) fn hold(model: &str, descriptors_max: u64) {
             .enable_all()
             .build()
             .unwrap();
-        runtime.block_on(server.tasks(async { stopped.recv().await.unwrap_or_default() }))
+        runtime.block_on(server.tasks(&shutdown))
     };
     println!("cut off {}", drained.unwrap().cut_off);
 }
 
-async fn answer_task(
-    connection: &mut tasks::TcpConnection,
-    stop: &tokio::sync::mpsc::Sender<()>,
-) -> io::Result<()> {
+async fn answer_task(connection: &mut TaskTcpConnection, stopper: &Stopper) -> io::Result<()> {
     let mut line = Vec::new();
     loop {
         let byte = connection.read_u8().await?;
         if byte != b'\n' {
             line.push(byte);
         } else if line == b"stop" {
-            return stop.send(()).await.map_err(io::Error::other);
+            stopper.stop();
+            return Ok(());
         } else {
             connection.write_all(b"here\n").await?;
             line.clear();
@@ -129,6 +160,7 @@ fn print(event: &Event<'_>) {
             failure: Some(failure),
         } => println!("worker: {failure}"),
         Event::WorkerEnded { failure: None } => println!("worker ended"),
+        Event::Refused { reason, .. } => println!("refused: {reason:?}"),
         _ => {}
     }
 }
@@ -158,6 +190,7 @@ fn answer_datagram(
 ) -> io::Result<()> {
     match datagram.bytes() {
         b"panic" => panic!("as asked"),
+        b"fail" => return Err(io::Error::other("as asked")),
         b"stop" => stopper.stop(),
         _ => outbox.send(datagram.peer(), std::process::id().to_string().as_bytes())?,
     }

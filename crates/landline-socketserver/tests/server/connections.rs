@@ -12,7 +12,8 @@ use std::{
 };
 
 use landline_socketserver::{
-    Bind, DrainOutcome, Limits, Server, Shutdown, Stopper, blocking, tasks,
+    Bind, DrainOutcome, Limits, Server, Shutdown, Stopper, blocking,
+    tasks::{TaskConnection, TaskHandler},
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -57,8 +58,8 @@ impl<S: Read + Write> blocking::Handler<S> for Lines {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> tasks::Handler<S> for Lines {
-    async fn handle(&mut self, connection: &mut tasks::Connection<S>) -> io::Result<()> {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> TaskHandler<S> for Lines {
+    async fn handle(&mut self, connection: &mut TaskConnection<S>) -> io::Result<()> {
         let mut line = Vec::new();
         loop {
             let byte = match connection.read_u8().await {
@@ -76,7 +77,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> tasks::Handler<S> for Lines {
         }
     }
 
-    async fn finish(&mut self, _: &mut tasks::Connection<S>) -> io::Result<()> {
+    async fn finish(&mut self, _: &mut TaskConnection<S>) -> io::Result<()> {
         self.finished.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
@@ -152,21 +153,11 @@ fn serve(
             .build()
             .unwrap()
     };
-    let stopped = async {
-        let shutdown = shutdown.clone();
-        tokio::task::spawn_blocking(move || {
-            while !shutdown.is_requested() {
-                thread::sleep(Duration::from_millis(2));
-            }
-        })
-        .await
-        .unwrap();
-    };
     match model {
         Model::Inline => server.inline(shutdown),
         Model::Threads => server.threads(shutdown),
-        Model::Tasks => runtime().block_on(server.tasks(stopped)),
-        Model::Pool => runtime().block_on(server.pooled_tasks(8, stopped)),
+        Model::Tasks => runtime().block_on(server.tasks(shutdown)),
+        Model::Pool => runtime().block_on(server.pooled_tasks(8, shutdown)),
     }
 }
 
@@ -308,6 +299,52 @@ fn connections_of_one_address_are_limited() {
 }
 
 #[test]
+fn address_slot_is_free_when_client_sees_end() {
+    for model in MANY {
+        let server = start(
+            model,
+            Limits {
+                connections_per_address_max: 1,
+                ..quick()
+            },
+        );
+        for _ in 0..200 {
+            let mut client = server.connect();
+            client.write_all(b"fail\n").unwrap();
+            assert!(is_closed(&mut client));
+        }
+        server.events.await_count("failed Other", 200);
+        assert_eq!(server.events.count("refused TooManyFromAddress"), 0);
+        server.stop();
+    }
+}
+
+#[test]
+fn dropped_stopper_is_an_error() {
+    for model in ALL {
+        let Running {
+            address,
+            stopper,
+            thread,
+            ..
+        } = start(model, quick());
+        let mut client = TcpStream::connect(address).unwrap();
+        assert_eq!(ask(&mut client, "here\n"), "here\n");
+        drop((client, stopper));
+        let error = thread.join().unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "{model:?}");
+    }
+}
+
+#[test]
+fn system_probes_silent_peers() {
+    let listener = Bind::new().tcp("127.0.0.1:0").unwrap();
+    let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (accepted, _) = listener.accept().unwrap();
+    assert!(socket2::SockRef::from(&accepted).keepalive().unwrap());
+}
+
+#[test]
 fn verify_refuses_before_handler_starts() {
     for model in ALL {
         let server = start_verified(model, quick(), |peer| {
@@ -344,7 +381,7 @@ fn client_that_reads_nothing_times_out() {
         let server = start(
             model,
             Limits {
-                idle_timeout: Some(Duration::from_millis(300)),
+                write_timeout: Some(Duration::from_millis(300)),
                 ..quick()
             },
         );

@@ -10,7 +10,7 @@ use std::{
 };
 
 use landline_socketserver::{
-    Bind, DrainOutcome, Limits, Shutdown, Stopper,
+    Bind, DrainOutcome, Limits, Stopper,
     datagram::{Datagram, DatagramServer, DatagramSocket, Outbox, Outlet},
 };
 
@@ -65,7 +65,7 @@ impl Running {
                     .enable_all()
                     .build()
                     .unwrap();
-                runtime.block_on(server.tasks(come(shutdown)))
+                runtime.block_on(server.tasks(&shutdown))
             }
         });
         Self {
@@ -82,15 +82,6 @@ impl Running {
             DrainOutcome { cut_off: 0 }
         );
     }
-}
-
-async fn come(shutdown: Shutdown) {
-    let poll = move || {
-        while !shutdown.is_requested() {
-            thread::sleep(Duration::from_millis(2));
-        }
-    };
-    tokio::task::spawn_blocking(poll).await.unwrap();
 }
 
 fn udp() -> (UdpSocket, SocketAddr) {
@@ -130,6 +121,19 @@ fn datagrams_of_all_lengths_keep_their_bounds() {
             assert_eq!(ask(&client, address, &bytes), bytes, "{model:?} {length}");
         }
         server.stop();
+    }
+}
+
+#[test]
+fn dropped_stopper_is_an_error() {
+    for model in ALL {
+        let (socket, _) = udp();
+        let Running {
+            stopper, thread, ..
+        } = Running::start(model, socket, Limits::default());
+        drop(stopper);
+        let error = thread.join().unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "{model:?}");
     }
 }
 

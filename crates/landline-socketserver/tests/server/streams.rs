@@ -10,7 +10,8 @@ use std::{
 use landline_socketserver::{
     Bind, Limits, Server, Stopper,
     blocking::{self, RequestOutcome, TcpConnection, Timed, UnixConnection},
-    memory, tasks,
+    memory,
+    tasks::{TaskTimed, TaskUnixConnection},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -21,7 +22,7 @@ fn greet(connection: &mut UnixConnection) -> io::Result<()> {
     write!(connection, "hello {peer}")
 }
 
-async fn greet_task(connection: &mut tasks::UnixConnection) -> io::Result<()> {
+async fn greet_task(connection: &mut TaskUnixConnection) -> io::Result<()> {
     let text = format!("hello {}", connection.peer());
     connection.write_all(text.as_bytes()).await
 }
@@ -68,14 +69,14 @@ fn unix_listener_keeps_regular_file() {
 #[test]
 fn memory_listener_needs_no_network() {
     let (listener, dialer) = memory::listener().unwrap();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (stopper, shutdown) = Stopper::new().unwrap();
     let thread = thread::spawn(move || {
-        runtime().block_on(Server::new(listener, greet_task).tasks(async { drop(stopped.await) }))
+        runtime().block_on(Server::new(listener, greet_task).tasks(&shutdown))
     });
     for _ in 0..3 {
         assert_eq!(read_all(dialer.connect().unwrap()), "hello memory");
     }
-    drop(stop);
+    stopper.stop();
     thread.join().unwrap().unwrap();
     assert_eq!(
         dialer.connect().unwrap_err().kind(),
@@ -151,18 +152,17 @@ fn slow_handshake_times_out_despite_traffic() {
             ..Limits::default()
         };
         let (stopper, shutdown) = Stopper::new().unwrap();
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let thread = thread::spawn(move || {
             let report = move |event: &landline_socketserver::Event<'_>| seen.put(event);
             if is_async {
-                let wrap = async |mut stream: tasks::Timed<tokio::net::UnixStream>| {
+                let wrap = async |mut stream: TaskTimed<tokio::net::UnixStream>| {
                     stream.read_exact(&mut [0; 1000]).await.map(|_| stream)
                 };
                 let server = Server::new(listener, greet_task)
                     .wrap(wrap)
                     .limits(limits)
                     .on_event(report);
-                runtime().block_on(server.tasks(async { drop(stopped.await) }))
+                runtime().block_on(server.tasks(&shutdown))
             } else {
                 let wrap = |mut stream: Timed<UnixStream>| {
                     stream.read_exact(&mut [0; 1000]).map(|()| stream)
@@ -179,7 +179,6 @@ fn slow_handshake_times_out_despite_traffic() {
             thread::sleep(Duration::from_millis(5));
         }
         events.await_count("handshake TimedOut", 1);
-        drop(stop);
         stopper.stop();
         thread.join().unwrap().unwrap();
     }

@@ -7,7 +7,10 @@ use std::{
     thread,
 };
 
-use landline_socketserver::{Bind, Server, Stopper, blocking, tasks};
+use landline_socketserver::{
+    Bind, Server, Stopper, blocking,
+    tasks::{TaskConnection, TaskHandler},
+};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
     crypto::aws_lc_rs::default_provider,
@@ -29,8 +32,8 @@ impl<S: Read + Write> blocking::Handler<S> for Once {
     }
 }
 
-impl<S: tokio::io::AsyncRead + AsyncWrite + Unpin + Send> tasks::Handler<S> for Once {
-    async fn handle(&mut self, connection: &mut tasks::Connection<S>) -> io::Result<()> {
+impl<S: tokio::io::AsyncRead + AsyncWrite + Unpin + Send> TaskHandler<S> for Once {
+    async fn handle(&mut self, connection: &mut TaskConnection<S>) -> io::Result<()> {
         let byte = connection.read_u8().await?;
         connection.write_u8(byte).await?;
         connection.shutdown().await
@@ -89,7 +92,7 @@ fn async_handler_serves_over_tls() {
     let (server_side, client_side) = configurations();
     let listener = Bind::new().tcp("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (stopper, shutdown) = Stopper::new().unwrap();
     let serving = thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -97,9 +100,9 @@ fn async_handler_serves_over_tls() {
             .unwrap();
         let acceptor = TlsAcceptor::from(server_side);
         let server = Server::new(listener, Once).wrap(move |stream| acceptor.accept(stream));
-        runtime.block_on(server.tasks(async { drop(stopped.await) }))
+        runtime.block_on(server.tasks(&shutdown))
     });
     assert_eq!(ask(client_side, address), 7);
-    drop(stop);
+    stopper.stop();
     serving.join().unwrap().unwrap();
 }

@@ -291,7 +291,7 @@ mod tests {
         password::Passwords,
         paths::{PrivateFolder, Root},
         rights::{RightWords, RightsFile},
-        session::{ContextParts, Drain, SessionHandle, WorkTable, tests::session},
+        session::{ContextParts, SessionHandle, TaskDrain, WorkTable, tests::session},
         store::{Store, WorkStore},
     };
 
@@ -319,7 +319,7 @@ mod tests {
             store: store.clone(),
             connection: begun(&sessions, "alice", "1"),
             session: session("alice", "1"),
-            drain: Drain::never(),
+            drain: TaskDrain::never(),
             work: WorkTable::default(),
             audit: audit.clone(),
             had_right: AtomicBool::new(false),

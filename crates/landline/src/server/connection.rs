@@ -21,7 +21,7 @@ use crate::{
     audit::Priority,
     net::{Channel, PartialFrame, Transport, linger, tls},
     session::{
-        ContextParts, Departure, Drain, Registry, Remaining, ServiceContext, Session,
+        ContextParts, Departure, Registry, Remaining, ServiceContext, Session, TaskDrain,
         draining_error,
     },
 };
@@ -42,7 +42,7 @@ pub(super) async fn serve_if_admitted(
     transport: Box<dyn Transport>,
     peer: SocketAddr,
     state: Arc<ServerState>,
-    drain: Drain,
+    drain: TaskDrain,
 ) {
     // An IPv4 client of an IPv6 socket is known by its own address.
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
@@ -94,7 +94,7 @@ async fn serve(
     peer: SocketAddr,
     ticket: Ticket,
     state: Arc<ServerState>,
-    mut drain: Drain,
+    mut drain: TaskDrain,
 ) {
     let (mut channel, session, (connection, _permit)) =
         match log_in(transport, peer, ticket, &state, &mut drain).await {
@@ -187,7 +187,7 @@ async fn log_in(
     peer: SocketAddr,
     ticket: Ticket,
     state: &ServerState,
-    drain: &mut Drain,
+    drain: &mut TaskDrain,
 ) -> Option<(Channel, Session, AdmittedConnection)> {
     let suspicion = Suspicion {
         state,
@@ -304,7 +304,7 @@ async fn serve_channel(
     channel: &mut Channel,
     context: &ServiceContext,
     services: &Registry,
-    drain: &mut Drain,
+    drain: &mut TaskDrain,
 ) -> Result<(), Error> {
     // A client must not hold a slot without a channel.
     let header = tokio::select! {

@@ -1,10 +1,10 @@
 //! Accepts connections on the listener until the server drains.
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use landline_socketserver::{
-    self as socketserver, Limits,
-    tasks::{self, Timed},
+    self as socketserver, Limits, Stopper,
+    tasks::{TaskConnection, TaskTimed},
 };
 use tokio::net::{TcpListener, TcpStream};
 
@@ -31,7 +31,7 @@ pub(super) async fn accept(
         ..Limits::default()
     };
     let audit = state.audit.clone();
-    let handler = async move |connection: &mut tasks::Connection<Option<TcpStream>>| {
+    let handler = async move |connection: &mut TaskConnection<Option<TcpStream>>| {
         let (peer, drain) = (connection.peer().socket_addr(), connection.drain().clone());
         let (Some(peer), Some(stream)) = (peer, connection.stream_mut().take()) else {
             return Ok(());
@@ -39,7 +39,7 @@ pub(super) async fn accept(
         serve_if_admitted(Box::new(stream), peer, state, drain).await;
         Ok(())
     };
-    let prepared = async |timed: Timed<TcpStream>| {
+    let prepared = async |timed: TaskTimed<TcpStream>| {
         let stream = timed.into_socket();
         tcp::prepare(&stream).map(|()| Some(stream))
     };
@@ -52,5 +52,13 @@ pub(super) async fn accept(
             audit.note(Activity::Draining { connections }, Priority::Exempt);
         }
     });
-    server.tasks(shutdown).await.map(drop)
+    let (stopper, stop) = Stopper::new()?;
+    let mut serving = pin!(server.tasks(&stop));
+    tokio::select! {
+        served = &mut serving => served.map(drop),
+        () = shutdown => {
+            stopper.stop();
+            serving.await.map(drop)
+        }
+    }
 }

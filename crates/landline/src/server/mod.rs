@@ -46,7 +46,7 @@ use crate::{
     password::Passwords,
     paths::{FolderLock, PrivateFolder, Root},
     rights::RightsFile,
-    session::{Drain, MessageRight, Service, Sessions, Threads, WorkTable},
+    session::{MessageRight, Service, Sessions, TaskDrain, Threads, WorkTable},
     store::{LOCK_FILE, Purpose, Store, WorkStore, invite_id},
 };
 
@@ -292,7 +292,7 @@ impl Server {
     ///
     /// The client is known by `peer`.
     pub async fn serve_connection(&self, transport: Box<dyn Transport>, peer: SocketAddr) {
-        serve_if_admitted(transport, peer, self.state.clone(), Drain::never()).await;
+        serve_if_admitted(transport, peer, self.state.clone(), TaskDrain::never()).await;
     }
 
     /// Serves until `shutdown` completes, then drains.

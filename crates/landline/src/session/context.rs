@@ -15,7 +15,7 @@ use landline_proto::{
 use tokio::sync::watch;
 
 use super::{
-    Drain, ServiceDefinition, Session, SessionHandle, Subscription, WorkTable, WorkUnit,
+    ServiceDefinition, Session, SessionHandle, Subscription, TaskDrain, WorkTable, WorkUnit,
     draining_error,
 };
 use crate::{
@@ -56,7 +56,7 @@ pub(crate) struct ContextParts {
     pub(crate) session: Session,
     /// The connection's place among the live sessions.
     pub(crate) connection: SessionHandle,
-    pub(crate) drain: Drain,
+    pub(crate) drain: TaskDrain,
     pub(crate) root: Arc<Root>,
     pub(crate) rights: Arc<RightsFile>,
     pub(crate) store: Arc<Store>,

@@ -15,7 +15,7 @@ use landline_proto::{
     login::{BindingType, UserName},
 };
 /// Tells a task that the server drains.
-pub(crate) use landline_socketserver::tasks::Drain;
+pub(crate) use landline_socketserver::tasks::TaskDrain;
 #[cfg(test)]
 pub(crate) use registry::tests;
 pub(crate) use registry::{AnswerGuard, Departure, Entered, Remaining, SessionHandle};

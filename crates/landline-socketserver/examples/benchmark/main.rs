@@ -1,9 +1,9 @@
-//! Echo servers that run until their standard input ends.
+//! The echo servers that `bench/echo_bench.py` measures.
 //!
-//! `bench/echo_bench.py` measures them.
+//! They run until their standard input ends.
 //!
 //! ```text
-//! cargo run --release -p landline-socketserver --example echo -- tcp
+//! cargo run --release -p landline-socketserver --example benchmark -- tcp
 //! ```
 #![allow(clippy::print_stdout, reason = "an example")]
 
@@ -17,15 +17,14 @@ use std::{
 
 use frames::Frames;
 use landline_socketserver::{
-    Bind, Limits, Server, Stopper,
+    Bind, Limits, Server, Shutdown, Stopper,
     datagram::{Datagram, DatagramServer, Outbox},
     framing::TaskFramed,
-    tasks::TcpConnection,
+    tasks::{TaskHandler, TaskTcpConnection, TaskTimed},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     runtime::Builder,
-    sync::oneshot,
 };
 
 fn main() -> io::Result<()> {
@@ -52,7 +51,7 @@ fn main() -> io::Result<()> {
     }
 }
 
-async fn echo(connection: &mut TcpConnection) -> io::Result<()> {
+async fn echo(connection: &mut TaskTcpConnection) -> io::Result<()> {
     // More than the 32 messages of 64 bytes under way, so that a read that is not filled is known
     // to be the last.
     let mut buffer = vec![0; 2112];
@@ -65,7 +64,7 @@ async fn echo(connection: &mut TcpConnection) -> io::Result<()> {
     }
 }
 
-async fn echo_frames(connection: &mut TcpConnection) -> io::Result<()> {
+async fn echo_frames(connection: &mut TaskTcpConnection) -> io::Result<()> {
     let mut frames = TaskFramed::new(connection, Frames::default());
     while let Some(frame) = frames.receive().await? {
         frames.send(&frame).await?;
@@ -84,19 +83,12 @@ fn limits() -> Limits {
 
 fn tasks<H>(server: Server<std::net::TcpListener, H>) -> io::Result<()>
 where
-    H: landline_socketserver::tasks::Handler<
-            landline_socketserver::tasks::Timed<tokio::net::TcpStream>,
-        >,
-    H: Send + Sync + 'static,
+    H: TaskHandler<TaskTimed<tokio::net::TcpStream>> + Send + Sync + 'static,
 {
     println!("{}", server.listener().local_addr()?);
-    let (stop, stopped) = oneshot::channel::<()>();
-    thread::spawn(move || {
-        await_end();
-        drop(stop);
-    });
+    let shutdown = stop_at_end()?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(server.limits(limits()).tasks(async { drop(stopped.await) }))?;
+    runtime.block_on(server.limits(limits()).tasks(&shutdown))?;
     Ok(())
 }
 
@@ -106,16 +98,16 @@ fn datagrams() -> io::Result<()> {
     };
     let server = DatagramServer::new(Bind::new().udp("127.0.0.1:0")?, echo);
     println!("{}", server.socket().local_addr()?);
-    let (stopper, shutdown) = Stopper::new()?;
-    thread::spawn(move || {
-        await_end();
-        stopper.stop();
-    });
-    server.inline(&shutdown)?;
+    server.inline(&stop_at_end()?)?;
     Ok(())
 }
 
-/// Returns when standard input ends.
-fn await_end() {
-    let _ = io::stdin().read_to_end(&mut Vec::new());
+/// The signal that standard input has ended.
+fn stop_at_end() -> io::Result<Shutdown> {
+    let (stopper, shutdown) = Stopper::new()?;
+    thread::spawn(move || {
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+        stopper.stop();
+    });
+    Ok(shutdown)
 }
