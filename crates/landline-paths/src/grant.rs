@@ -111,7 +111,8 @@ impl Grant {
         self.open(home)
     }
 
-    fn id(&self, home: &Dir) -> Option<FileId> {
+    /// Which folder it is, if that exists.
+    pub(super) fn id(&self, home: &Dir) -> Option<FileId> {
         if self.folder.is_absolute() {
             self.path_from(Path::new("/"))
                 .metadata()

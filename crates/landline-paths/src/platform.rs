@@ -95,7 +95,7 @@ pub(super) fn identity_of(metadata: &Metadata) -> [i64; 7] {
 }
 
 /// The device and inode of a file or folder, which stay when it is renamed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct FileId {
     device: u64,
     inode: u64,

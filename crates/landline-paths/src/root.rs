@@ -10,7 +10,9 @@ use cap_std::{
     fs::{Dir, OpenOptions, OpenOptionsExt},
 };
 
-use super::{Destination, Folder, Grant, SourceFile, grant, platform, platform::FileId};
+use super::{
+    Destination, Folder, Grant, GrantIndex, SourceFile, grant, platform, platform::FileId,
+};
 use crate::{Error, ErrorKind, RemotePath, name};
 
 /// The most bytes of a file whose length is not known before it was read. They are in memory.
@@ -241,25 +243,12 @@ impl Root {
         self.effective_grant_of(grants, &dir, &resolved)
     }
 
-    /// The grant that decides what the user may do in the folder of another grant.
+    /// Indexes grants, to find those of many folders.
     ///
-    /// That is the grant of the real folder, after links. If the folder does not exist, it is the
-    /// grant of the folder that would contain it.
-    ///
-    /// # Errors
-    /// `NameRefused`, `Denied` or `Io`.
-    pub fn effective_grant_of_folder<'g>(
-        &self,
-        grants: &'g [Grant],
-        other: &Grant,
-    ) -> Result<&'g Grant, Error> {
-        let shown = other.path_from(&self.path);
-        match other.open(&self.dir) {
-            Ok(folder) => {
-                grant::effective_grant(grants, &self.dir, &folder, &folder, self.hidden, &shown)
-            }
-            Err(_) => self.effective_grant(grants, shown.as_os_str().as_encoded_bytes()),
-        }
+    /// # Blocking
+    /// Looks up every folder on the disk.
+    pub fn index<'g>(&'g self, grants: &'g [Grant]) -> GrantIndex<'g> {
+        GrantIndex::new(grants, &self.dir, &self.path, self.hidden)
     }
 
     fn effective_grant_of<'g>(

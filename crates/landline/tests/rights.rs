@@ -104,7 +104,7 @@ fn owner_gets_initial_rights_once() {
 }
 
 /// A rights file that has become too long to read would keep all earlier rights.
-/// Proves `rights-fail-open` in docs/faults.md.
+/// Proves `rights-fail-open` and `slow-rights` in docs/faults.md.
 #[test]
 fn rights_file_stays_below_read_limit() {
     let stage = Stage::new("unused");

@@ -5,7 +5,7 @@ use landline_proto::{ErrorCode, login::UserName};
 use super::{Quota, Rights, Role, UserRights};
 use crate::{
     Error,
-    paths::{Grant, Root},
+    paths::{Grant, GrantIndex, Root},
 };
 
 impl Rights {
@@ -116,19 +116,19 @@ fn missing_folder<'g>(held: &[&'g [Grant]], wanted: &'g [Grant], root: &Root) ->
     if held.iter().any(is_same_list) {
         return None;
     }
-    let folders = wanted.iter().chain(held.iter().copied().flatten());
-    let mut folders = folders.filter(|folder| {
-        access(wanted, folder, root).is_some_and(|wanted| {
-            let includes = |held: &&[Grant]| access(held, folder, root) >= Some(wanted);
+    let mut folders = wanted.iter().chain(held.iter().copied().flatten());
+    let indexed = root.index(wanted);
+    let held: Vec<GrantIndex<'_>> = held.iter().map(|held| root.index(held)).collect();
+    folders.find(|folder| {
+        // A folder that cannot be opened now may be opened later.
+        let wanted = indexed.effective_grant(folder);
+        let wanted = wanted.unwrap_or_else(|_| indexed.nearest_by_path(folder));
+        wanted.is_some_and(|wanted| {
+            let includes = |held: &GrantIndex<'_>| {
+                let held = held.effective_grant(folder).ok().flatten();
+                held.is_some_and(|held| held.is_writable >= wanted.is_writable)
+            };
             !held.iter().any(includes)
         })
-    });
-    folders.next()
-}
-
-/// Whether rules allow writing to a folder; `None` if not even reading.
-fn access(rules: &[Grant], folder: &Grant, root: &Root) -> Option<bool> {
-    let same = rules.iter().find(|rule| rule.is_same_folder(folder));
-    let rule = same.or_else(|| root.effective_grant_of_folder(rules, folder).ok());
-    rule.map(|rule| rule.is_writable)
+    })
 }

@@ -22,7 +22,7 @@ use landline::{
         passwords::{RegisterPassword, RemovePassword, SetPassword},
     },
     admission::PeerNetwork,
-    audit::AuditOptions,
+    audit::{AuditOptions, Reader},
     keys::{CredentialId, PublicKey, UserKey},
     net::HostPort,
     paths::{PrivateFolder, Root},
@@ -227,6 +227,45 @@ fn every_role_acts_on_lower_roles_only() {
     }
 }
 
+/// A request is in the log before it is executed, also one that then fails. `register-password`
+/// changes nothing, but its answer allows one guess at the password.
+/// Proves `audit-loss` in docs/faults.md.
+#[test]
+fn every_request_that_is_more_than_a_list_is_logged() {
+    let accounts = ["owner", "bob"].map(str::to_owned);
+    let state = State::new(&accounts, "[users.owner]\nrole = \"owner\"\n");
+    let (line, fingerprint) = (key(&state.stage).line(), key(&state.stage).fingerprint());
+    let owner = state.admin("owner");
+    let set_password = SetPassword {
+        user: Some(name("bob")),
+        record: Blob(vec![1; 192]),
+    };
+    let requests = requests("bob", &line, &fingerprint).into_iter();
+    // Bob has no password that could be removed.
+    let requests = requests.filter(|request| request.kind() != "remove-password");
+    let requests = requests.chain([set_password.into()]);
+    let kinds = requests.map(|request| {
+        let done = state.server.administration().apply(Some(&owner), &request);
+        (request.kind(), done)
+    });
+    let kinds: Vec<_> = kinds.collect();
+    let reader = Reader::open(&state.stage.path("server")).unwrap().unwrap();
+    let mut logged = Vec::new();
+    let read = reader.lines(|line, _| {
+        let by = line.fields.get("user").and_then(|user| user.as_str());
+        let action = line.fields.get("action").and_then(|action| action.as_str());
+        if by == Some("owner") {
+            logged.extend(action.map(str::to_owned));
+        }
+        Ok(())
+    });
+    assert_eq!(read.unwrap(), 0);
+    for (kind, done) in kinds {
+        let is_logged = logged.iter().any(|action| action == kind);
+        assert_eq!(is_logged, !READS.contains(&kind), "{kind}: {done:?}");
+    }
+}
+
 /// Proves `role-escalation` in docs/faults.md.
 #[test]
 fn admin_cannot_create_account_above_own() {
@@ -341,6 +380,15 @@ fn may_give(stage: &Stage, root: &Root, own: &str, wanted: &str) -> bool {
     rights.check_grant(&name("admin"), wanted, root).is_ok()
 }
 
+/// The line of a rights file with these folders.
+fn files(folders: &str) -> String {
+    let folders: Vec<String> = folders
+        .split_whitespace()
+        .map(|folder| format!("{folder:?}"))
+        .collect();
+    format!("files = [{}]", folders.join(", "))
+}
+
 /// Proves `role-escalation` in docs/faults.md.
 #[test]
 fn admin_cannot_give_folder_beyond_own() {
@@ -368,17 +416,28 @@ fn admin_cannot_give_folder_beyond_own() {
         ("rw:~ r:@/alias", "rw:~", false),
         ("rw:~ r:~/a", "r:~", true),
         ("rw:~ r:~/a", "rw:~/a/b", false),
+        // A folder that does not exist has the right of the one that would contain it.
+        ("rw:~ r:~/no", "rw:~/no/such", false),
+        ("rw:~ r:~/no", "r:~/no/such/folder", true),
+        ("rw:@/srv", "r:@/srv/out/no/such", false),
     ] {
-        let files = |list: &str| {
-            let folders: Vec<String> = list
-                .split_whitespace()
-                .map(|folder| format!("{folder:?}"))
-                .collect();
-            format!("files = [{}]", folders.join(", "))
-        };
         let decided = may_give(&stage, &root, &files(own), &files(wanted));
         assert_eq!(decided, is_allowed, "{own:?} gives {wanted:?}");
     }
+}
+
+/// The time grows with the number of folders, not with its square.
+/// Proves `slow-rights` in docs/faults.md.
+#[test]
+fn thousands_of_folders_are_compared() {
+    let (stage, root) = stage_with_folders();
+    let list = |right: &str, more: &str| {
+        let folders = (0..20_000).map(|number| format!("{right}:@/srv/in/{number} "));
+        files(&(folders.collect::<String>() + more))
+    };
+    let (own, same, more) = (list("rw", ""), list("r", ""), list("r", "r:@/srv"));
+    assert!(may_give(&stage, &root, &own, &same));
+    assert!(!may_give(&stage, &root, &own, &more));
 }
 
 /// Proves `role-escalation` in docs/faults.md.
