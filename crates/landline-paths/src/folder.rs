@@ -2,7 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::{File, TryLockError},
+    fs::{self, File, TryLockError},
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -115,6 +115,11 @@ impl Folder {
 
     pub(super) fn from_dir(dir: Dir) -> Self {
         Self { dir }
+    }
+
+    /// The metadata of the open folder.
+    pub(super) fn metadata(&self) -> io::Result<fs::Metadata> {
+        self.dir.try_clone()?.into_std_file().metadata()
     }
 
     /// The handle of the folder.

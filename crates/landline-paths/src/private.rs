@@ -86,7 +86,9 @@ impl PrivateFolder {
 
     fn open_if(path: &Path, is_allowed: impl Fn(&Metadata) -> bool) -> Result<Self, Error> {
         let bad = |problem: String| Error::state(path.display(), problem);
-        let metadata = path.metadata().map_err(|error| bad(error.to_string()))?;
+        let folder = Folder::open(path).map_err(|error| bad(error.to_string()))?;
+        // Of the open folder: another one may have the path by now.
+        let metadata = folder.metadata().map_err(|error| bad(error.to_string()))?;
         if !is_allowed(&metadata) {
             return Err(bad("the state folder belongs to another user".into()));
         }
@@ -95,7 +97,6 @@ impl PrivateFolder {
                 "others can read the state folder; close it with chmod 700".into(),
             ));
         }
-        let folder = Folder::open(path).map_err(|error| bad(error.to_string()))?;
         Ok(Self {
             folder: Arc::new(folder),
             path: path.to_owned(),
@@ -487,4 +488,46 @@ pub(super) fn read_all(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
         return Err(invalid("is far too long"));
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TempDir;
+
+    /// Every thread finds no folder and no file, and makes both.
+    /// Proves `create-race` in docs/faults.md.
+    #[test]
+    fn one_of_several_threads_creates_the_file() {
+        let scratch = TempDir::create(&std::env::temp_dir()).unwrap();
+        for round in 0..20 {
+            let path = scratch.path().join(format!("a/{round}/c"));
+            let write = |thread: usize| {
+                let folder = PrivateFolder::open_or_create(&path).unwrap();
+                let content = [b'0' + thread as u8; 4096];
+                folder.write_new("file", &content).unwrap()
+            };
+            let written: Vec<bool> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..8)
+                    .map(|thread| {
+                        scope.spawn({
+                            let write = &write;
+                            move || write(thread)
+                        })
+                    })
+                    .collect();
+                threads
+                    .into_iter()
+                    .map(|thread| thread.join().unwrap())
+                    .collect()
+            });
+            assert_eq!(written.iter().filter(|written| **written).count(), 1);
+            let winner = written.iter().position(|written| *written).unwrap();
+            let folder = PrivateFolder::open_existing(&path).unwrap().unwrap();
+            let content = folder.read("file", 8192).unwrap().unwrap();
+            assert_eq!(content, [b'0' + winner as u8; 4096]);
+            let names: Vec<_> = path.read_dir().unwrap().collect();
+            assert_eq!(names.len(), 1, "{names:?}");
+        }
+    }
 }

@@ -123,7 +123,8 @@ impl RightsFile {
                     "is gone; put it back, or make an empty file (mode 600), which gives no rights";
                 return Err(Error::state(folder.path_of(NAME).display(), problem));
             }
-            None => folder.write(NAME, BEGINNING.as_bytes())?,
+            // If an admin puts one there at this moment, that one counts.
+            None => drop(folder.write_new(NAME, BEGINNING.as_bytes())?),
         }
         let file = Self::new(folder, words, Some(audit));
         match file.reload() {
