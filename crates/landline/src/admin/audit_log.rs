@@ -188,13 +188,13 @@ pub async fn verify(channel: &mut Channel) -> Result<AuditReport, Error> {
 
 /// The lines that a request selects.
 #[derive(Clone)]
-struct Selection {
+struct LineSelection {
     user: Option<String>,
     since: Option<Since>,
     role: Role,
 }
 
-impl Selection {
+impl LineSelection {
     fn includes(&self, line: &LogLine) -> bool {
         self.user.as_deref().is_none_or(|user| line.is_of(user))
             && self.since.is_none_or(|since| since.includes(line))
@@ -260,7 +260,7 @@ impl AdminService {
     ) -> Result<(), Error> {
         let ShowAudit { user, since, last } = header.read()?;
         let since = since.map(|since| since.parse()).transpose();
-        let selection = Selection {
+        let selection = LineSelection {
             user,
             since: since.map_err(|error: &str| Error::here(ErrorCode::BadHeader, error))?,
             role: context.rights().role(context.user()),

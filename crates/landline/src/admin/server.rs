@@ -282,11 +282,16 @@ async fn check_right(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
+    use std::{
+        sync::{atomic::AtomicBool, mpsc},
+        time::Duration,
+    };
 
     use super::*;
     use crate::{
+        admin::messages::RemoveUser,
         audit::{Audit, AuditOptions},
+        keys::CredentialId,
         login::Identity,
         password::Passwords,
         paths::{PrivateFolder, Root},
@@ -347,6 +352,38 @@ mod tests {
         sessions
             .begin(session(user, id), ([127, 0, 0, 1], 1).into(), None)
             .unwrap()
+    }
+
+    /// Otherwise a user without a role could delay all changes of admins.
+    /// Proves `lock-before-check` in docs/faults.md.
+    #[test]
+    fn denied_request_waits_for_no_change() {
+        let stage = testkit::Stage::new("unused");
+        let (service, _account) = service_and_account(&stage);
+        let bob = Admin {
+            user: "bob".parse().unwrap(),
+            credential: CredentialId::Key("SHA256:x".into()),
+            may_grant: true,
+            session: "2".into(),
+            source: PeerNetwork::of([127, 0, 0, 1].into()),
+            root: Arc::new(Root::open(&stage.home(), &stage.path("server")).unwrap()),
+        };
+        let request = RemoveUser {
+            user: "alice".parse().unwrap(),
+            force: true,
+        };
+        let administration = service.administration.clone();
+        let changing = service.administration.lock_changes();
+        let (sender, answers) = mpsc::channel();
+        let asking = std::thread::spawn(move || {
+            let answer = administration.apply(Some(&bob), &request.into());
+            let _ = sender.send(answer.map(drop));
+        });
+        let answer = answers.recv_timeout(Duration::from_secs(20));
+        drop(changing);
+        asking.join().unwrap();
+        let error = answer.expect("an answer before the change ends");
+        assert_eq!(error.unwrap_err().code_str(), "denied");
     }
 
     /// What the log says is what is done, whatever begins while it is written.
