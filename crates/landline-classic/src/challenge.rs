@@ -1,6 +1,11 @@
 //! `challenge`: the server asks for proof of a shared secret.
 
-use std::{io, path::Path, sync::Arc, time::Instant};
+use std::{
+    io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
@@ -63,15 +68,32 @@ impl Challenge {
     /// Asks the peer for proof. Bytes after its answer can be read next.
     ///
     /// # Errors
-    /// [`Error::WrongAnswer`], [`Error::Lost`], or [`Error::Dialect`] if the answer takes too long.
+    /// [`Error::WrongAnswer`], [`Error::OtherAnswer`], [`Error::Lost`], or [`Error::Dialect`] if
+    /// the answer takes too long.
     pub(super) async fn verify_peer<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         connection: &mut Connection<S>,
     ) -> Result<(), Error> {
         let nonce = random_nonce()?;
         connection.send(&nonce).await?;
-        let answer = read_exact(connection, self.kind.answer_bytes()).await?;
-        if self.kind.is_answer(&self.secret, &nonce, &answer) {
+        let started_at = Instant::now();
+        let mut answer = Vec::new();
+        while answer.len() < self.kind.answer_bytes() {
+            match connection.read_header(Some(started_at)).await? {
+                Received::Bytes(bytes) => answer.extend(bytes),
+                Received::End | Received::Timeout => return Err(DialectError::Cut.into()),
+            }
+            // The answer of another digest may be shorter.
+            if let Some(sent) = self.kind.find_other(&self.secret, &nonce, &answer) {
+                return Err(Error::OtherAnswer {
+                    sent,
+                    wanted: self.kind.to_string(),
+                });
+            }
+        }
+        let (answer, rest) = answer.split_at(self.kind.answer_bytes());
+        connection.put_back(rest);
+        if self.kind.is_answer(&self.secret, &nonce, answer) {
             Ok(())
         } else {
             Err(Error::WrongAnswer)
@@ -91,6 +113,40 @@ impl Challenge {
             .send(&self.kind.answer(&self.secret, &nonce))
             .await
     }
+}
+
+/// The client: waits a moment for a server that closes the connection after a wrong answer.
+///
+/// # Errors
+/// [`Error::AnswerRejected`].
+pub(super) async fn await_verdict<S: AsyncRead + AsyncWrite + Unpin>(
+    connection: &mut Connection<S>,
+    patience: Duration,
+) -> Result<(), Error> {
+    match connection.read(Some(Instant::now() + patience)).await {
+        Ok(Received::Bytes(bytes)) => connection.put_back(&bytes),
+        Ok(Received::Timeout) => {}
+        Ok(Received::End) | Err(_) => return Err(Error::AnswerRejected),
+    }
+    Ok(())
+}
+
+/// The client without a secret: waits a moment for a server that asks for a proof.
+///
+/// # Errors
+/// [`Error::SecretNeeded`], or [`Error::Lost`].
+pub(super) async fn expect_no_nonce<S: AsyncRead + AsyncWrite + Unpin>(
+    connection: &mut Connection<S>,
+    patience: Duration,
+) -> Result<(), Error> {
+    if let Received::Bytes(bytes) = connection.read(Some(Instant::now() + patience)).await? {
+        // Random bytes are hardly ever text.
+        if bytes.len() == NONCE_BYTES && str::from_utf8(&bytes).is_err() {
+            return Err(Error::SecretNeeded);
+        }
+        connection.put_back(&bytes);
+    }
+    Ok(())
 }
 
 /// Confirms to the client that its answer is right.

@@ -1,15 +1,25 @@
 //! Opens connections to servers of the dialects.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UdpSocket, lookup_host};
 
-use super::{Challenge, Connection};
+use super::{Challenge, Connection, DatagramConnection, Watcher, challenge};
 use crate::Error;
 
 /// The time that one address has to accept a connection.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+/// The shortest and longest time in which a server rejects a wrong answer, or asks for one.
+const VERDICT_TIME_MIN: Duration = Duration::from_millis(300);
+const NONCE_TIME_MIN: Duration = Duration::from_millis(60);
+const VERDICT_TIME_MAX: Duration = Duration::from_secs(3);
+/// The time that it takes to connect, times this, is long enough for either.
+const ROUND_TRIPS: u32 = 3;
 /// The idle time after which the kernel probes the peer.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 /// The time between two probes.
@@ -24,16 +34,22 @@ const UNTAKEN_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// Connects to the first address of `host` that accepts, and answers the challenge.
 ///
-/// The connection fails when nothing moves for `idle_time_max`.
+/// The connection fails when nothing moves for `idle_time_max`. `watcher` sees all bytes.
+///
+/// A server that accepts the answer says nothing. So this waits a moment for one that closes the
+/// connection, and without a challenge for one that asks for an answer.
 ///
 /// # Errors
-/// [`Error::Connect`], [`Error::Lost`] or [`Error::Dialect`].
+/// [`Error::Connect`], [`Error::Lost`], [`Error::Dialect`], [`Error::AnswerRejected`] or
+/// [`Error::SecretNeeded`].
 pub async fn connect(
     host: &str,
     port: u16,
     challenge: Option<&Challenge>,
     idle_time_max: Duration,
+    watcher: Option<Watcher>,
 ) -> Result<Connection<TcpStream>, Error> {
+    let started_at = Instant::now();
     let stream = connect_first(host, port, |server| async move {
         match tokio::time::timeout(CONNECT_TIME_MAX, TcpStream::connect(server)).await {
             Ok(connected) => connected,
@@ -46,20 +62,29 @@ pub async fn connect(
     .await?;
     configure(&stream).map_err(|source| connect_error(host, port, source))?;
     let mut connection = Connection::new(stream, idle_time_max);
+    if let Some(watcher) = watcher {
+        connection.set_watcher(watcher);
+    }
+    let round_trip = started_at.elapsed();
     if let Some(challenge) = challenge {
         challenge.answer_peer(&mut connection).await?;
+        let patience = (ROUND_TRIPS * round_trip).clamp(VERDICT_TIME_MIN, VERDICT_TIME_MAX);
+        challenge::await_verdict(&mut connection, patience).await?;
+    } else {
+        let patience = (ROUND_TRIPS * round_trip).clamp(NONCE_TIME_MIN, VERDICT_TIME_MAX);
+        challenge::expect_no_nonce(&mut connection, patience).await?;
     }
     Ok(connection)
 }
 
-/// Connects a datagram socket to the first usable address of `host`.
+/// Connects a socket for datagrams to the first usable address of `host`.
 ///
 /// It receives datagrams from that address only.
 ///
 /// # Errors
 /// [`Error::Connect`].
-pub async fn connect_datagrams(host: &str, port: u16) -> Result<UdpSocket, Error> {
-    connect_first(host, port, |server| async move {
+pub async fn connect_datagrams(host: &str, port: u16) -> Result<DatagramConnection, Error> {
+    let socket = connect_first(host, port, |server| async move {
         let own = if server.is_ipv4() {
             "0.0.0.0:0"
         } else {
@@ -68,7 +93,8 @@ pub async fn connect_datagrams(host: &str, port: u16) -> Result<UdpSocket, Error
         let socket = UdpSocket::bind(own).await?;
         socket.connect(server).await.map(|()| socket)
     })
-    .await
+    .await?;
+    Ok(DatagramConnection::new(socket))
 }
 
 /// The result of `connect` for the first address of `host` for which it succeeds.

@@ -9,7 +9,10 @@ use std::{path::PathBuf, time::Duration};
 pub use client::{CommandResult, receive_answer, receive_raw, send};
 pub(super) use server::serve;
 
-use super::codec::Charset;
+use super::codec::{Charset, CommandHeader, encode_frame};
+
+/// The code for a command that is refused: that of a shell for one that cannot be run.
+const REFUSED_CODE: i64 = 126;
 
 /// The format of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,12 +25,29 @@ pub enum CommandForm {
     Json,
 }
 
+impl CommandForm {
+    /// The bytes of an answer with this text, in place of a command's output.
+    pub(super) fn frame_answer(self, sent: Charset, text: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Sized => encode_frame(text),
+            Self::Raw => text.to_vec(),
+            Self::Json => {
+                let header = CommandHeader {
+                    size: text.len() as u64,
+                    code: REFUSED_CODE,
+                };
+                [&header.encode(sent), text].concat()
+            }
+        }
+    }
+}
+
 /// The options of a command server.
 #[derive(Debug, Clone)]
 pub struct CommandOptions {
     /// The format of the output.
     pub form: CommandForm,
-    /// The encoding of the commands' output; `None` for that of the connection.
+    /// The encoding of the commands' output; `None` for that of the commands.
     pub child_charset: Option<Charset>,
     /// The word that ends a connection in the form `Raw`.
     pub bye: String,

@@ -4,6 +4,7 @@ use std::{
     future::Future,
     io,
     pin::Pin,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -32,12 +33,25 @@ pub(super) enum Received {
     Timeout,
 }
 
+/// The direction of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the peer.
+    Recv,
+    /// To the peer.
+    Send,
+}
+
+/// Sees each receive as it came, and each send. A receive of no bytes is the end of a stream.
+pub type Watcher = Arc<dyn Fn(Direction, &[u8]) + Send + Sync>;
+
 /// A plain connection that fails when it is idle for too long.
 pub struct Connection<S> {
     stream: S,
     unread: Vec<u8>,
     idle_time_max: Duration,
     drain: Option<Drain>,
+    watcher: Option<Watcher>,
 }
 
 /// Completes when the server drains.
@@ -51,6 +65,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             unread: Vec::new(),
             idle_time_max,
             drain: None,
+            watcher: None,
+        }
+    }
+
+    /// Sets the function that sees all bytes.
+    pub fn set_watcher(&mut self, watcher: Watcher) {
+        self.watcher = Some(watcher);
+    }
+
+    fn watch(&self, direction: Direction, bytes: &[u8]) {
+        if let Some(watcher) = &self.watcher {
+            watcher(direction, bytes);
         }
     }
 
@@ -103,8 +129,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             None => Ok(read.await),
         };
         match read {
-            Ok(Ok(0)) => Ok(Received::End),
-            Ok(Ok(_)) => Ok(Received::Bytes(chunk)),
+            Ok(Ok(0)) => {
+                self.watch(Direction::Recv, &[]);
+                Ok(Received::End)
+            }
+            Ok(Ok(_)) => {
+                self.watch(Direction::Recv, &chunk);
+                Ok(Received::Bytes(chunk))
+            }
             Ok(Err(error)) => Err(connection_lost(&error)),
             Err(_) => Ok(Received::Timeout),
         }
@@ -147,33 +179,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// The stream. Bytes that were [put back](Self::put_back) are lost.
-    pub(super) fn into_stream(self) -> S {
-        self.stream
-    }
-
-    /// Finishes sending, and waits until the peer has finished too.
-    ///
-    /// The peer has then received everything.
-    ///
-    /// # Errors
-    /// [`Error::Lost`] if the connection breaks or the peer does not finish within `patience`.
-    pub async fn settle(mut self, patience: Duration) -> Result<(), Error> {
-        self.finish().await?;
-        let deadline = Instant::now() + patience;
-        loop {
-            match self.read_without_idle_limit(Some(deadline)).await? {
-                Received::Bytes(_) => {}
-                Received::End => return Ok(()),
-                Received::Timeout => {
-                    let message = format!(
-                        "the other side has not finished within {} s",
-                        patience.as_secs()
-                    );
-                    return Err(Error::Lost(message));
-                }
-            }
-        }
+    /// The stream, the bytes that were [put back](Self::put_back), and the watcher.
+    pub(super) fn into_parts(self) -> (S, Vec<u8>, Option<Watcher>) {
+        (self.stream, self.unread, self.watcher)
     }
 
     /// Gives back bytes that were read but not used.
@@ -191,6 +199,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// # Cancel safety
     /// Not cancel-safe: a part of the bytes may be sent when it is dropped.
     pub async fn send(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        if !bytes.is_empty() {
+            self.watch(Direction::Send, bytes);
+        }
         while !bytes.is_empty() {
             match timeout(self.idle_time_max, self.stream.write(bytes)).await {
                 Ok(Ok(0)) => return Err(Error::Lost("the other side takes no more".into())),

@@ -8,8 +8,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     ClassicEvent, Connection, Received,
     codec::{
-        BodyDecoder, Charset, DialectError, DownloadResponse, FileHeader, Frames, HEADER_BYTES_MAX,
-        Part, UploadForm, base_name, encode_download_request, parse_download_request,
+        BodyDecoder, DialectError, DownloadResponse, Encodings, FileHeader, Frames,
+        HEADER_BYTES_MAX, Part, UploadForm, base_name, encode_download_request,
+        parse_download_request,
     },
     service::{Reporter, client_message},
     upload::send_content,
@@ -22,7 +23,7 @@ const MODE: u32 = 0o666;
 /// The server: answers requests until the client has finished.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut Connection<S>,
-    charset: Charset,
+    encodings: Encodings,
     folder: &Arc<Root>,
     report: &Reporter,
 ) -> Result<(), Error> {
@@ -40,8 +41,8 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         match payload {
             Some(payload) => {
                 started_at = None;
-                let name = parse_download_request(&charset.decode(&payload))?;
-                answer(connection, charset, folder, name, report).await?;
+                let name = parse_download_request(&encodings.received.try_decode(&payload)?)?;
+                answer(connection, encodings, folder, name, report).await?;
             }
             None => started_at = started_at.or(Some(Instant::now())),
         }
@@ -50,7 +51,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 
 async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut Connection<S>,
-    charset: Charset,
+    encodings: Encodings,
     folder: &Arc<Root>,
     name: String,
     report: &Reporter,
@@ -68,14 +69,14 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
         Err(error) => {
             let message = error.to_string();
             let response = DownloadResponse::Error(client_message(&error, &name));
-            connection.send(&response.encode(charset)).await?;
+            connection.send(&response.encode(encodings.sent)).await?;
             report.event(|peer| ClassicEvent::Refused { peer, message });
             return Ok(());
         }
     };
     let size = source.length;
     let response = DownloadResponse::File(FileHeader::new(name.clone(), size));
-    connection.send(&response.encode(charset)).await?;
+    connection.send(&response.encode(encodings.sent)).await?;
     send_content(connection, source, size, |_| {}).await?;
     report.event(|peer| ClassicEvent::Sent { peer, name, size });
     Ok(())
@@ -93,7 +94,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
 /// also if the file exists and must not be replaced. Nothing is stored then.
 pub async fn fetch<S: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut Connection<S>,
-    charset: Charset,
+    encodings: Encodings,
     name: &str,
     target: &Path,
     overwrite: bool,
@@ -106,9 +107,9 @@ pub async fn fetch<S: AsyncRead + AsyncWrite + Unpin>(
         })?
         .to_owned();
     connection
-        .send(&encode_download_request(name, charset))
+        .send(&encode_download_request(name, encodings.sent))
         .await?;
-    let mut decoder = BodyDecoder::new(UploadForm::Framed, charset);
+    let mut decoder = BodyDecoder::new(UploadForm::Framed, encodings.received);
     let mut staging: Option<Box<StagedFile>> = None;
     let mut total = FileProgress { done: 0, size: 0 };
     while let Received::Bytes(bytes) = connection.read(None).await? {

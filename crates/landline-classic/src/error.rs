@@ -19,17 +19,37 @@ pub enum Error {
         source: io::Error,
     },
     /// The connection broke, or was idle for too long.
-    #[error("the line broke: {0}")]
+    #[error("the connection broke: {0}")]
     Lost(String),
     /// The peer sent something that its dialect does not allow.
     #[error("{0}")]
     Dialect(#[from] DialectError),
+    /// A client on loopback does not belong to the user of this process.
+    #[error("the client on loopback does not belong to the user who serves, or has hung up")]
+    OtherUser,
+    /// The long texts of all clients would take too much memory.
+    #[error("too many long texts are being received")]
+    TooManyTexts,
     /// The client's answer to the challenge is wrong.
     #[error("the answer to the challenge is wrong")]
     WrongAnswer,
+    /// The client knows the secret, but its answer has another form.
+    #[error("the answer to the challenge is {sent}, and the server wants {wanted}")]
+    OtherAnswer {
+        /// The form of the client's answer.
+        sent: String,
+        /// The expected digest.
+        wanted: String,
+    },
     /// The server closed the connection instead of accepting the client's answer.
-    #[error("the server closed the line: it did not believe the answer")]
+    #[error("the server closed the connection: the secret or its digest is wrong")]
     AnswerRejected,
+    /// The server asks for a proof of a secret.
+    #[error("the server asks for a secret")]
+    SecretNeeded,
+    /// The server does not accept the name or password. Escape its text before printing it.
+    #[error("{0}")]
+    LoginRefused(String),
     /// A file with a secret or with accounts cannot be used.
     #[error("the key {}: {source}", path.display())]
     SecretFile {

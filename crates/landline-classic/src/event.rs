@@ -2,8 +2,25 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value};
+
+use crate::{Direction, codec::python_literal};
+
+/// Bytes as they were received or sent.
+///
+/// They serialize as `size` and `bytes`, a literal of Python.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WireBytes(pub Vec<u8>);
+
+impl Serialize for WireBytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry("size", &self.0.len())?;
+        map.serialize_entry("bytes", &python_literal(&self.0))?;
+        map.end()
+    }
+}
 
 /// An event at a server.
 ///
@@ -16,6 +33,22 @@ pub enum ClassicEvent {
     Connected {
         /// The client's address.
         peer: String,
+    },
+    /// One receive returned these bytes; none at the end of the stream.
+    Recv {
+        /// The client's address.
+        peer: String,
+        /// The bytes.
+        #[serde(flatten)]
+        bytes: WireBytes,
+    },
+    /// One send had these bytes.
+    Send {
+        /// The client's address.
+        peer: String,
+        /// The bytes.
+        #[serde(flatten)]
+        bytes: WireBytes,
     },
     /// A client proved that it has the secret.
     Proven {
@@ -84,8 +117,8 @@ pub enum ClassicEvent {
         name: Option<String>,
         /// The text.
         text: String,
-        /// The members that did not get it because they sent too little themselves.
-        spared: usize,
+        /// The members that do not get it, because of their limits.
+        held: usize,
     },
     /// A caller was connected to the operator.
     Calling {
@@ -121,6 +154,29 @@ pub enum ClassicEvent {
         /// The reason.
         message: String,
     },
+}
+
+impl ClassicEvent {
+    /// The event of bytes that were received from or sent to `peer`.
+    pub fn of_wire(peer: String, direction: Direction, bytes: &[u8]) -> Self {
+        let bytes = WireBytes(bytes.to_vec());
+        match direction {
+            Direction::Recv => Self::Recv { peer, bytes },
+            Direction::Send => Self::Send { peer, bytes },
+        }
+    }
+
+    /// The bytes of what a client sent that the event holds.
+    ///
+    /// A sink that queues events can limit its memory by them.
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            Self::Text { text, .. } | Self::Said { text, .. } => text.len(),
+            Self::Command { command, .. } => command.len(),
+            Self::Recv { bytes, .. } | Self::Send { bytes, .. } => bytes.0.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// The receiver of a server's events.

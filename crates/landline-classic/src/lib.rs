@@ -13,32 +13,39 @@
 //! These formats have no encryption, and most have no authentication. A [`Challenge`] can be added
 //! to each dialect on TCP.
 
+mod budget;
 pub mod challenge;
 pub mod client;
 pub mod codec;
 pub mod command;
 mod connection;
+mod datagrams;
 pub mod download;
 pub mod echo;
 mod error;
 mod event;
+mod local_peer;
 pub mod login;
+mod own_networks;
 mod progress;
 mod secret_file;
 mod serve;
 mod service;
+mod sink;
 mod spool;
 pub mod talk;
 pub mod text;
 pub mod udp_chat;
 pub mod udp_echo;
+pub mod udp_sink;
 pub mod upload;
 
 pub use challenge::Challenge;
-pub use connection::Connection;
 use connection::Received;
+pub use connection::{Connection, Direction, Watcher};
+pub use datagrams::DatagramConnection;
 pub use error::Error;
-pub use event::{ClassicEvent, ClassicSink};
+pub use event::{ClassicEvent, ClassicSink, WireBytes};
 pub use progress::FileProgress;
 pub use serve::{Model, listen, serve_blocking, serve_tasks};
-pub use service::{Dialect, Service};
+pub use service::{Dialect, REFUSED, Service};

@@ -9,8 +9,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     ClassicEvent, Connection, Received,
-    codec::{Accounts, Bursts, Charset, DialectError, InvalidAccounts, LoginDialog, LoginOutcome},
-    service::Reporter,
+    codec::{
+        Accounts, Bursts, DialectError, Encodings, InvalidAccounts, LoginDialog, LoginOutcome,
+    },
+    service::{REFUSED, Reporter},
 };
 use crate::{Error, secret_file::read_secret_file};
 
@@ -54,7 +56,7 @@ pub struct LoginOptions {
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut Connection<S>,
     mut bursts: Bursts,
-    charset: Charset,
+    encodings: Encodings,
     options: &LoginOptions,
     report: &Reporter,
 ) -> Result<(), Error> {
@@ -83,20 +85,22 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         if !is_open {
             outcomes.extend(
                 bursts
-                    .finish()
+                    .finish()?
                     .and_then(|message| dialog.handle_message(now, &message)),
             );
         }
         for outcome in outcomes {
             match outcome {
                 LoginOutcome::Accepted(user) => {
-                    connection.send(&charset.encode(&options.greeting)).await?;
+                    connection
+                        .send(&encodings.sent.encode(&options.greeting))
+                        .await?;
                     report.event(|peer| ClassicEvent::Login { peer, user });
                     return Ok(());
                 }
                 LoginOutcome::Rejected { reason, is_last } => {
                     connection
-                        .send(&charset.encode(&format!("refused: {reason}")))
+                        .send(&encodings.sent.encode(&format!("{REFUSED}{reason}")))
                         .await?;
                     report.event(|peer| ClassicEvent::Refused {
                         peer,
@@ -115,16 +119,17 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 /// The client: sends name and password, and returns the server's answer.
 ///
 /// # Errors
-/// [`Error::Lost`], also if the server closes the connection without an answer.
+/// [`Error::LoginRefused`] for an answer of landline's server, and [`Error::Lost`], also if the
+/// server closes the connection without an answer.
 pub async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut Connection<S>,
-    charset: Charset,
+    encodings: Encodings,
     name: &str,
     password: &str,
 ) -> Result<String, Error> {
-    connection.send(&charset.encode(name)).await?;
+    connection.send(&encodings.sent.encode(name)).await?;
     tokio::time::sleep(PAUSE).await;
-    connection.send(&charset.encode(password)).await?;
+    connection.send(&encodings.sent.encode(password)).await?;
     let mut answer = Vec::new();
     let mut deadline = None;
     // The answer has no end of its own. It consists of what arrives within a moment of its first
@@ -138,5 +143,9 @@ pub async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
             "the server closed the line without an answer".into(),
         ));
     }
-    Ok(charset.decode(&answer))
+    let answer = encodings.received.try_decode(&answer)?;
+    if answer.starts_with(REFUSED) {
+        return Err(Error::LoginRefused(answer));
+    }
+    Ok(answer)
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use landline_socketserver::{
-    Bind, Event, Limits, Processes, Server, Shutdown, Stopper,
+    Bind, Event, Limits, Peer, Processes, Server, Shutdown, Stopper,
     blocking::{self, Timed},
     tasks::{TaskConnection, TaskHandler},
 };
@@ -19,7 +19,7 @@ use tokio::{
     net::unix::pipe,
 };
 
-use super::{ClassicEvent, ClassicSink, Service, service::DRAIN_TIME};
+use super::{ClassicEvent, ClassicSink, Service, local_peer::is_same_user, service::DRAIN_TIME};
 use crate::Error;
 
 /// The way in which connections share a server.
@@ -144,6 +144,7 @@ fn server(
         _ => {}
     };
     let handler = Handler {
+        port: listener.local_addr().map_or(0, |here| here.port()),
         service: Arc::new(service),
         events: events.clone(),
     };
@@ -156,11 +157,42 @@ fn server(
 #[derive(Clone)]
 struct Handler {
     service: Arc<Service>,
+    /// The port that the server listens on.
+    port: u16,
     events: ClassicSink,
+}
+
+impl Handler {
+    /// Whether the service may serve this peer.
+    ///
+    /// Loopback is not authentication: all users of a machine share it. So a client there that
+    /// could run commands without a proof must belong to the same user.
+    async fn admit(&self, peer: &Peer) -> bool {
+        let address = match peer.socket_addr() {
+            Some(address) if address.ip().to_canonical().is_loopback() => address,
+            _ => return true,
+        };
+        if !self.service.runs_commands_unproven() {
+            return true;
+        }
+        let port = self.port;
+        let check = move || is_same_user(address, port);
+        let is_admitted = tokio::task::spawn_blocking(check).await.unwrap_or(false);
+        if !is_admitted {
+            (self.events)(ClassicEvent::Refused {
+                peer: peer.to_string(),
+                message: Error::OtherUser.to_string(),
+            });
+        }
+        is_admitted
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> TaskHandler<S> for Handler {
     async fn handle(&mut self, connection: &mut TaskConnection<S>) -> io::Result<()> {
+        if !self.admit(connection.peer()).await {
+            return Ok(());
+        }
         let peer = connection.peer().to_string();
         let mut drain = connection.drain().clone();
         let drain_begun = async move { drain.wait_for_start().await };
@@ -180,6 +212,9 @@ impl blocking::Handler<Timed<TcpStream>> for Handler {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
+        if !runtime.block_on(self.admit(connection.peer())) {
+            return Ok(());
+        }
         let peer = connection.peer().to_string();
         let socket = connection.stream().socket().try_clone()?;
         socket.set_nonblocking(true)?;

@@ -10,12 +10,13 @@ use tokio::{
 
 use super::{
     Challenge, ClassicEvent, ClassicSink, Connection, challenge,
-    codec::{Bursts, Charset, UpperCase},
+    codec::{Bursts, DialectError, DownloadResponse, Encodings, Receipt, UpperCase, encode_frame},
     command::{self, CommandOptions},
     download, echo,
     login::{self, LoginOptions},
+    sink,
     talk::{self, TalkEvent, TalkOptions},
-    text::{self, Reply},
+    text::{self, TextOptions},
     upload::{self, UploadOptions},
 };
 use crate::Error;
@@ -25,13 +26,16 @@ use crate::Error;
 /// A connection that waits for its client's next message ends at once.
 pub(super) const DRAIN_TIME: Duration = Duration::from_secs(8);
 
+/// The beginning of an answer to a mistake, where the dialect has no other form for it.
+pub const REFUSED: &str = "refused: ";
+
 /// A dialect on TCP, with its options.
 #[derive(Clone)]
 pub enum Dialect {
     /// Sends the same bytes back, or in upper case.
     Echo(Option<UpperCase>),
     /// Takes texts with a length prefix, and replies to them.
-    Text(Option<Reply>),
+    Text(TextOptions),
     /// Runs shell commands and sends their output.
     Command(CommandOptions),
     /// Takes files.
@@ -42,6 +46,8 @@ pub enum Dialect {
     Login(LoginOptions),
     /// Only the challenge.
     Challenge,
+    /// Receives, and answers nothing.
+    Sink,
     /// A conversation with an operator.
     Talk(TalkOptions),
 }
@@ -51,14 +57,16 @@ pub enum Dialect {
 pub struct Service {
     /// The dialect.
     pub dialect: Dialect,
-    /// The encoding of text.
-    pub charset: Charset,
+    /// The encodings of text.
+    pub encodings: Encodings,
     /// The challenge that a client must answer first.
     pub challenge: Option<Challenge>,
     /// The pause that ends a message in dialects without another end.
     pub pause: Duration,
     /// The idle time after which a connection is closed.
     pub idle_time_max: Duration,
+    /// Whether each receive and each send is reported.
+    pub show: bool,
 }
 
 /// Reports the events of one connection.
@@ -80,7 +88,7 @@ impl Reporter {
                 peer,
                 name: None,
                 text,
-                spared: 0,
+                held: 0,
             },
             TalkEvent::YourTurn => ClassicEvent::Turn { peer },
         });
@@ -109,6 +117,11 @@ pub(super) fn client_message(error: &Error, name: &str) -> String {
 }
 
 impl Service {
+    /// Whether any client that can connect runs commands.
+    pub(super) fn runs_commands_unproven(&self) -> bool {
+        matches!(self.dialect, Dialect::Command(_)) && self.challenge.is_none()
+    }
+
     /// Serves one connection to its end.
     ///
     /// When `drain` completes, the connection ends as soon as the client has what it asked for,
@@ -126,6 +139,12 @@ impl Service {
         };
         report.event(|peer| ClassicEvent::Connected { peer });
         let mut connection = Connection::new(stream, self.idle_time_max);
+        if self.show {
+            let (events, peer) = (events.clone(), report.peer.clone());
+            connection.set_watcher(Arc::new(move |direction, bytes| {
+                events(ClassicEvent::of_wire(peer.clone(), direction, bytes));
+            }));
+        }
         let (drain_begins, mut drain_begun) = watch::channel(false);
         connection.set_drain(async move {
             let _ = drain_begun.wait_for(|has_begun| *has_begun).await;
@@ -136,7 +155,7 @@ impl Service {
             tokio::time::sleep(DRAIN_TIME).await;
         };
         let served = tokio::select! {
-            served = self.serve_dialect(&mut connection, &report) => served,
+            served = self.serve_proven(&mut connection, &report) => served,
             () = drain_deadline => Err(Error::Draining),
         };
         report.event(|peer| match &served {
@@ -151,7 +170,8 @@ impl Service {
         }
     }
 
-    async fn serve_dialect<S: AsyncRead + AsyncWrite + Unpin>(
+    /// Asks for the proof, serves the dialect, and tells the client about a mistake of its own.
+    async fn serve_proven<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         connection: &mut Connection<S>,
         report: &Reporter,
@@ -160,27 +180,58 @@ impl Service {
             challenge.verify_peer(connection).await?;
             report.event(|peer| ClassicEvent::Proven { peer });
         }
-        let bursts = || Bursts::new(self.charset, self.pause);
+        let served = self.serve_dialect(connection, report).await;
+        if let Err(error @ (Error::Dialect(_) | Error::TooManyTexts)) = &served
+            && !matches!(error, Error::Dialect(DialectError::Foreign(_)))
+        {
+            let answer = self.answer_to_mistake(&error.to_string());
+            // The client may be gone.
+            let _ = connection.send(&answer).await;
+        }
+        served
+    }
+
+    /// The answer of the dialect to a client that made a mistake.
+    fn answer_to_mistake(&self, reason: &str) -> Vec<u8> {
+        let sent = self.encodings.sent;
+        let text = sent.encode(&format!("{REFUSED}{reason}\n"));
         match &self.dialect {
-            Dialect::Echo(upper) => echo::serve(connection, *upper, self.charset).await,
-            Dialect::Text(reply) => {
-                text::serve(connection, self.charset, reply.as_ref(), report).await
+            Dialect::Text(_) => encode_frame(&text),
+            Dialect::Command(options) => options.form.frame_answer(sent, &text),
+            Dialect::Upload(_) => Receipt::Error(reason.into()).encode(sent),
+            Dialect::Download(_) => DownloadResponse::Error(reason.into()).encode(sent),
+            Dialect::Echo(_) | Dialect::Login(_) | Dialect::Talk(_) => text,
+            Dialect::Sink | Dialect::Challenge => Vec::new(),
+        }
+    }
+
+    async fn serve_dialect<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        connection: &mut Connection<S>,
+        report: &Reporter,
+    ) -> Result<(), Error> {
+        let bursts = || Bursts::new(self.encodings.received, self.pause);
+        match &self.dialect {
+            Dialect::Echo(upper) => echo::serve(connection, *upper, self.encodings).await,
+            Dialect::Text(options) => {
+                text::serve(connection, self.encodings, options, report).await
             }
             Dialect::Command(options) => {
-                command::serve(connection, bursts(), self.charset, options, report).await
+                command::serve(connection, bursts(), self.encodings, options, report).await
             }
             Dialect::Upload(options) => {
-                upload::serve(connection, self.charset, options, report).await
+                upload::serve(connection, self.encodings, options, report).await
             }
             Dialect::Download(folder) => {
-                download::serve(connection, self.charset, folder, report).await
+                download::serve(connection, self.encodings, folder, report).await
             }
             Dialect::Login(options) => {
-                login::serve(connection, bursts(), self.charset, options, report).await
+                login::serve(connection, bursts(), self.encodings, options, report).await
             }
+            Dialect::Sink => sink::serve(connection).await,
             Dialect::Challenge => challenge::confirm(connection).await,
             Dialect::Talk(options) => {
-                talk::serve(connection, bursts(), self.charset, options, report).await
+                talk::serve(connection, bursts(), self.encodings.sent, options, report).await
             }
         }
     }

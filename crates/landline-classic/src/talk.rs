@@ -178,7 +178,7 @@ where
         while talk.is_listening() {
             let message = match bursts.poll_message(Instant::now())? {
                 None if is_open => break,
-                None => bursts.finish(),
+                None => bursts.finish()?,
                 message => message,
             };
             let Some(message) = message else {

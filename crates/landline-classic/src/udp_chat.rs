@@ -10,8 +10,9 @@ use std::{
 use tokio::net::UdpSocket;
 
 use super::{
-    ClassicEvent, ClassicSink,
-    codec::{Charset, ChatLine, Members},
+    ClassicEvent, ClassicSink, DatagramConnection, Direction,
+    codec::{ChatLine, ChatUpdate, Encodings, Members},
+    own_networks::OwnNetworks,
     talk::LineSource,
 };
 use crate::Error;
@@ -24,14 +25,16 @@ const SLEEP_MAX: Duration = Duration::from_secs(3600);
 /// The options of a chat.
 #[derive(Debug, Clone)]
 pub struct ChatOptions {
-    /// The encoding of the lines.
-    pub charset: Charset,
+    /// The encodings of the lines.
+    pub encodings: Encodings,
     /// The local user's name.
     pub name: String,
     /// The word that leaves the chat.
     pub bye: String,
     /// The silence after which a member is removed.
     pub idle_time_max: Duration,
+    /// Whether a server reports each datagram as bytes.
+    pub show: bool,
 }
 
 /// The server: relays the lines of members and of `operator` until `shutdown`.
@@ -47,38 +50,55 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
     events: &ClassicSink,
 ) -> Result<(), Error> {
-    let mut members = Members::new(options.idle_time_max, options.bye.clone(), options.charset);
+    let mut key = [0; 32];
+    getrandom::fill(&mut key)
+        .map_err(|error| Error::io("random numbers", io::Error::other(error)))?;
+    let mut chat = Chat {
+        socket,
+        members: Members::new(
+            Instant::now(),
+            options.idle_time_max,
+            options.bye.clone(),
+            options.encodings,
+            key,
+        ),
+        networks: OwnNetworks::default(),
+        show: options.show,
+        events: events.clone(),
+    };
     let mut datagram = vec![0; DATAGRAM_BYTES_MAX];
     let mut has_operator = true;
     tokio::pin!(shutdown);
     loop {
-        let wake_at = members
-            .poll_timeout()
-            .unwrap_or_else(|| Instant::now() + SLEEP_MAX);
+        let now = Instant::now();
+        chat.send_queued(now).await;
+        let wake_at = chat
+            .members
+            .poll_timeout(now)
+            .unwrap_or_else(|| now + SLEEP_MAX);
         tokio::select! {
             biased;
             () = &mut shutdown => return Ok(()),
             text = operator.next_line(), if has_operator => match text {
                 Some(text) if text.is_empty() => {}
                 Some(text) => {
-                    let datagram = ChatLine::encode(&options.name, &text, options.charset);
-                    for address in members.addresses() {
-                        send(&socket, &datagram, address).await;
+                    let datagram = ChatLine::encode(&options.name, &text, options.encodings.sent);
+                    for address in chat.members.addresses() {
+                        chat.send(address, &datagram).await;
                     }
                 }
                 None => has_operator = false,
             },
-            received = socket.recv_from(&mut datagram) => match received {
+            received = chat.socket.recv_from(&mut datagram) => match received {
                 Ok((count, from)) => {
-                    let datagram = datagram.get(..count).unwrap_or_default();
-                    handle_datagram(&socket, &mut members, from, datagram, events).await;
+                    chat.handle_datagram(from, datagram.get(..count).unwrap_or_default());
                 }
                 // The error concerns one member that is gone, not the socket.
                 Err(error) if is_transient(&error) => {}
                 Err(error) => return Err(Error::io("the socket", error)),
             },
             () = tokio::time::sleep_until(wake_at.into()) => {
-                for peer in members.handle_timeout(Instant::now()) {
+                for peer in chat.members.handle_timeout(Instant::now()) {
                     events(ClassicEvent::Left { peer: peer.to_string(), why: "has said nothing for too long" });
                 }
             }
@@ -86,46 +106,73 @@ pub async fn serve(
     }
 }
 
-async fn handle_datagram(
-    socket: &UdpSocket,
-    members: &mut Members,
-    from: SocketAddr,
-    datagram: &[u8],
-    events: &ClassicSink,
-) {
-    let peer = from.to_string();
-    let Some(update) = members.handle_datagram(Instant::now(), from, datagram) else {
-        return events(ClassicEvent::Refused {
-            peer,
-            message: "there are too many members".into(),
-        });
-    };
-    if update.has_joined {
-        events(ClassicEvent::Joined { peer: peer.clone() });
-    }
-    for address in update.relay {
-        send(socket, datagram, address).await;
-    }
-    let ChatLine { name, text } = update.line;
-    events(ClassicEvent::Said {
-        peer: peer.clone(),
-        name,
-        text,
-        spared: update.spared,
-    });
-    if update.has_left {
-        events(ClassicEvent::Left {
-            peer,
-            why: "goodbye",
-        });
-    }
+/// A running server.
+struct Chat {
+    socket: UdpSocket,
+    members: Members,
+    networks: OwnNetworks,
+    show: bool,
+    events: ClassicSink,
 }
 
-/// Sends to one member.
-///
-/// A member that cannot be reached is removed when it is idle for too long.
-async fn send(socket: &UdpSocket, datagram: &[u8], address: SocketAddr) {
-    let _ = socket.send_to(datagram, address).await;
+impl Chat {
+    fn handle_datagram(&mut self, from: SocketAddr, datagram: &[u8]) {
+        let now = Instant::now();
+        self.watch(from, Direction::Recv, datagram);
+        let is_near = self.networks.contain(now, from.ip());
+        let peer = from.to_string();
+        let updated = self.members.handle_datagram(now, from, is_near, datagram);
+        let ChatUpdate {
+            line,
+            has_joined,
+            has_left,
+            held,
+        } = match updated {
+            Ok(update) => update,
+            Err(refusal) => {
+                let message = refusal.to_string();
+                return (self.events)(ClassicEvent::Refused { peer, message });
+            }
+        };
+        if has_joined {
+            (self.events)(ClassicEvent::Joined { peer: peer.clone() });
+        }
+        if let Some(ChatLine { name, text }) = line {
+            (self.events)(ClassicEvent::Said {
+                peer: peer.clone(),
+                name,
+                text,
+                held,
+            });
+        }
+        if has_left {
+            (self.events)(ClassicEvent::Left {
+                peer,
+                why: "goodbye",
+            });
+        }
+    }
+
+    /// Sends what the limits allow now.
+    async fn send_queued(&mut self, now: Instant) {
+        while let Some((address, datagram)) = self.members.poll_send(now) {
+            self.send(address, &datagram).await;
+        }
+    }
+
+    /// Sends to one member.
+    ///
+    /// A member that cannot be reached is removed when it is idle for too long.
+    async fn send(&self, address: SocketAddr, datagram: &[u8]) {
+        self.watch(address, Direction::Send, datagram);
+        let _ = self.socket.send_to(datagram, address).await;
+    }
+
+    fn watch(&self, peer: SocketAddr, direction: Direction, datagram: &[u8]) {
+        if self.show {
+            (self.events)(ClassicEvent::of_wire(peer.to_string(), direction, datagram));
+        }
+    }
 }
 
 /// The client: sends the lines of `person`, and passes received lines to `show`.
@@ -136,27 +183,25 @@ async fn send(socket: &UdpSocket, datagram: &[u8], address: SocketAddr) {
 /// # Errors
 /// [`Error::Lost`] if nothing receives datagrams at the server's address.
 pub async fn chat(
-    socket: &UdpSocket,
+    connection: &DatagramConnection,
     options: &ChatOptions,
     person: LineSource,
     shutdown: impl Future<Output = ()>,
     mut show: impl FnMut(ChatLine),
 ) -> Result<(), Error> {
-    let lost = |error: io::Error| match error.kind() {
-        io::ErrorKind::ConnectionRefused => {
-            Error::Lost("nothing receives datagrams at that address".into())
-        }
-        _ => Error::Lost(error.to_string()),
-    };
-    let mut datagram = vec![0; DATAGRAM_BYTES_MAX];
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
             biased;
-            received = socket.recv(&mut datagram) => {
-                let count = received.map_err(lost)?;
-                let text = options.charset.decode(datagram.get(..count).unwrap_or_default());
-                show(ChatLine::parse(&text));
+            received = connection.receive() => {
+                let line = ChatLine::parse(&options.encodings.received.decode(&received?));
+                if line.is_token() {
+                    // The server sends more to an address that is known to receive it.
+                    let token = ChatLine::encode(&options.name, &line.text, options.encodings.sent);
+                    connection.send(&token).await?;
+                } else {
+                    show(line);
+                }
             }
             () = &mut shutdown => break,
             text = person.next_line() => match text {
@@ -164,14 +209,14 @@ pub async fn chat(
                 Some(text) if text.trim() == options.bye => break,
                 Some(text) if text.is_empty() => {}
                 Some(text) => {
-                    let datagram = ChatLine::encode(&options.name, &text, options.charset);
-                    socket.send(&datagram).await.map_err(lost)?;
+                    let datagram = ChatLine::encode(&options.name, &text, options.encodings.sent);
+                    connection.send(&datagram).await?;
                 }
             },
         }
     }
-    let datagram = ChatLine::encode(&options.name, &options.bye, options.charset);
-    socket.send(&datagram).await.map(|_| ()).map_err(lost)
+    let datagram = ChatLine::encode(&options.name, &options.bye, options.encodings.sent);
+    connection.send(&datagram).await
 }
 
 /// Whether an error concerns one address, and not the socket.

@@ -1,6 +1,9 @@
 //! `upload` and `upload-bare`: the client sends headers, each with a file's bytes.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use landline_paths::{Grant, Root, SourceFile, StagePlan, StagedFile, sweep};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -8,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     ClassicEvent, Connection, Received,
     codec::{
-        BodyDecoder, Charset, DialectError, FileHeader, Frames, HEADER_BYTES_MAX, Part, Receipt,
-        UploadForm, base_name,
+        BodyDecoder, DialectError, Encodings, FileHeader, Frames, HEADER_BYTES_MAX, Part, Receipt,
+        UploadForm, upload_name,
     },
     service::{Reporter, client_message},
 };
@@ -17,6 +20,8 @@ use crate::{Error, FileProgress};
 
 /// The bytes that one read of a file takes.
 const CHUNK_BYTES: usize = 256 * 1024;
+/// How long to wait for the reason of a failed send.
+const REFUSAL_TIME: Duration = Duration::from_secs(1);
 /// The mode of a new file, before the umask.
 const MODE: u32 = 0o666;
 
@@ -29,7 +34,7 @@ pub struct UploadOptions {
     pub folder: Arc<Root>,
     /// Whether a file may replace an existing one.
     pub overwrite: bool,
-    /// Whether the server sends a receipt for each file.
+    /// Whether the server sends a receipt for each stored file, and not only for a refused one.
     pub ack: bool,
 }
 
@@ -48,11 +53,11 @@ impl UploadOptions {
 /// The server: stores files until the client has finished.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut Connection<S>,
-    charset: Charset,
+    encodings: Encodings,
     options: &UploadOptions,
     report: &Reporter,
 ) -> Result<(), Error> {
-    let mut decoder = BodyDecoder::new(options.form, charset);
+    let mut decoder = BodyDecoder::new(options.form, encodings.received);
     let mut header_started_at = None;
     let mut file = None;
     loop {
@@ -82,8 +87,9 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                         continue;
                     };
                     let receipt = incoming.finish(report).await?;
-                    if options.ack {
-                        connection.send(&receipt.encode(charset)).await?;
+                    // A refusal always gets a receipt, or the client would take it for a success.
+                    if options.ack || matches!(receipt, Receipt::Error(_)) {
+                        connection.send(&receipt.encode(encodings.sent)).await?;
                     }
                 }
             }
@@ -111,7 +117,7 @@ impl IncomingFile {
         let name = header.name.clone();
         let size = header.size;
         let open = move || {
-            let base = base_name(&name).map_err(|source| Error::Name {
+            let base = upload_name(&name).map_err(|source| Error::Name {
                 name: name.clone(),
                 source,
             })?;
@@ -193,7 +199,7 @@ impl IncomingFile {
 /// cannot be used afterwards.
 pub async fn send<S: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut Connection<S>,
-    charset: Charset,
+    encodings: Encodings,
     form: UploadForm,
     header: &FileHeader,
     source: Arc<SourceFile>,
@@ -203,7 +209,9 @@ pub async fn send<S: AsyncRead + AsyncWrite + Unpin>(
         done: 0,
         size: header.size,
     });
-    connection.send(&header.encode(form, charset)).await?;
+    connection
+        .send(&header.encode(form, encodings.sent))
+        .await?;
     send_content(connection, source, header.size, progress).await
 }
 
@@ -243,7 +251,7 @@ pub(super) async fn send_content<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// The client: waits for the receipt of a file of `size` bytes.
+/// The client: waits for the receipt of a file of `size` bytes, for at most `patience`.
 ///
 /// Returns the file's name there.
 ///
@@ -252,25 +260,84 @@ pub(super) async fn send_content<S: AsyncRead + AsyncWrite + Unpin>(
 /// size.
 pub async fn receive_receipt<S: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut Connection<S>,
-    charset: Charset,
+    encodings: Encodings,
     size: u64,
+    patience: Duration,
 ) -> Result<String, Error> {
+    let deadline = Instant::now() + patience;
+    let lost = |why: String| Error::Lost(format!("no receipt: {why} (is it served with --ack?)"));
+    match next_receipt(connection, encodings, deadline).await? {
+        Ok(Receipt::Stored { name, size: stored }) if stored == size => Ok(name),
+        Ok(Receipt::Stored { size: stored, .. }) => Err(DialectError::Header(format!(
+            "{stored} bytes were stored, and {size} were sent"
+        ))
+        .into()),
+        Ok(Receipt::Error(message)) => Err(Error::NotStored(message)),
+        Err(Received::Timeout) => Err(lost(format!("none came for {} s", patience.as_secs_f64()))),
+        Err(_) => Err(lost("the server closed the connection".into())),
+    }
+}
+
+/// The client: finishes sending, and waits until the server has read everything.
+///
+/// # Errors
+/// [`Error::NotStored`] if the server sends a refusal, or [`Error::Lost`], also if it does not
+/// finish within `patience`.
+pub async fn settle<S: AsyncRead + AsyncWrite + Unpin>(
+    mut connection: Connection<S>,
+    encodings: Encodings,
+    patience: Duration,
+) -> Result<(), Error> {
+    connection.finish().await?;
+    let deadline = Instant::now() + patience;
+    loop {
+        match next_receipt(&mut connection, encodings, deadline).await {
+            Ok(Ok(Receipt::Error(message))) => return Err(Error::NotStored(message)),
+            Ok(Err(Received::End)) => return Ok(()),
+            Ok(Err(_)) => {
+                return Err(Error::Lost(format!(
+                    "the server has not finished within {} s",
+                    patience.as_secs_f64()
+                )));
+            }
+            Err(error @ Error::Lost(_)) => return Err(error),
+            // Another server may send what it likes.
+            Ok(Ok(_)) | Err(_) => {}
+        }
+    }
+}
+
+/// The client, after a send that failed: the refusal that the server sent before, if there is one.
+pub async fn find_refusal<S: AsyncRead + AsyncWrite + Unpin>(
+    connection: &mut Connection<S>,
+    encodings: Encodings,
+) -> Option<Error> {
+    let deadline = Instant::now() + REFUSAL_TIME;
+    match next_receipt(connection, encodings, deadline).await {
+        Ok(Ok(Receipt::Error(message))) => Some(Error::NotStored(message)),
+        _ => None,
+    }
+}
+
+/// The next receipt, or the end of the stream or of the time.
+async fn next_receipt<S: AsyncRead + AsyncWrite + Unpin>(
+    connection: &mut Connection<S>,
+    encodings: Encodings,
+    deadline: Instant,
+) -> Result<Result<Receipt, Received>, Error> {
     let mut frames = Frames::new(HEADER_BYTES_MAX);
-    while let Received::Bytes(bytes) = connection.read(None).await? {
+    loop {
+        let bytes = match connection.read(Some(deadline)).await? {
+            Received::Bytes(bytes) => bytes,
+            end => return Ok(Err(end)),
+        };
         let mut input = bytes.as_slice();
         let payload = frames.next(&mut input)?;
         connection.put_back(input);
-        let Some(payload) = payload else { continue };
-        return match Receipt::parse(&charset.decode(&payload))? {
-            Receipt::Stored { name, size: stored } if stored == size => Ok(name),
-            Receipt::Stored { size: stored, .. } => Err(DialectError::Header(format!(
-                "{stored} bytes were stored, and {size} were sent"
-            ))
-            .into()),
-            Receipt::Error(message) => Err(Error::NotStored(message)),
-        };
+        if let Some(payload) = payload {
+            return Ok(Ok(Receipt::parse(
+                &encodings.received.try_decode(&payload)?,
+            )?));
+        }
     }
-    Err(Error::Lost(
-        "the server closed the line without a receipt".into(),
-    ))
 }

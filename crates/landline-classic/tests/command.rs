@@ -14,7 +14,7 @@ use std::{
 
 use landline_classic::{
     ClassicEvent, ClassicSink, Connection, Dialect, Service,
-    codec::Charset,
+    codec::{Charset, Encodings},
     command::{self, CommandForm, CommandOptions, CommandResult},
 };
 use tokio::io::DuplexStream;
@@ -36,10 +36,11 @@ fn joined(
     };
     let service = Service {
         dialect: Dialect::Command(options),
-        charset: Charset::default(),
+        encodings: Encodings::default(),
         challenge: None,
         pause: Duration::from_millis(20),
         idle_time_max: PATIENCE,
+        show: false,
     };
     let (client, server) = tokio::io::duplex(1000);
     let events = Arc::new(Mutex::new(Vec::new()));

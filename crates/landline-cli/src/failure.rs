@@ -192,13 +192,18 @@ impl From<landline_classic::Error> for Failure {
         use landline_classic::Error as C;
         let what = match &error {
             C::Dialect(_) => format!("the other side broke the dialect: {error}"),
-            C::NotSent(_) | C::NotStored(_) => format!("{error} (on the other side)"),
+            C::NotSent(_) | C::NotStored(_) | C::LoginRefused(_) => {
+                format!("{error} (on the other side)")
+            }
             _ => error.to_string(),
         };
+        let needs_secret = matches!(error, C::AnswerRejected | C::SecretNeeded);
         let code = match error {
             C::Connect { .. } => "connect",
             C::Lost(_) => "lost",
-            C::WrongAnswer | C::AnswerRejected => "login-refused",
+            C::WrongAnswer | C::AnswerRejected | C::SecretNeeded | C::LoginRefused(_) => {
+                "login-refused"
+            }
             C::Dialect(_) => "dialect",
             C::NotSent(_) => "not-sent",
             C::Name { .. } | C::OutsideFolder => "name-refused",
@@ -213,7 +218,14 @@ impl From<landline_classic::Error> for Failure {
             C::Listen { address, source } => return Error::Listen { address, source }.into(),
             _ => "local",
         };
-        Self::new(code, what)
+        let failure = Self::new(code, what);
+        if needs_secret {
+            failure.with_advice(
+                "give the secret of the server with --secret-file FILE, and its digest with --hmac",
+            )
+        } else {
+            failure
+        }
     }
 }
 

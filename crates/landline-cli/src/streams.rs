@@ -11,6 +11,13 @@ use crate::{
     terminal::{escape_json, shown},
 };
 
+/// A color on a terminal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Color {
+    Green,
+    Cyan,
+}
+
 /// A stream that commands print to. All clones write to the same stream.
 #[derive(Clone)]
 pub(crate) struct OutputStream(Arc<Shared>);
@@ -52,6 +59,16 @@ impl OutputStream {
     /// [`take_error`](Self::take_error).
     pub(crate) fn print(&self, text: &str) {
         self.write(shown(text) + "\n");
+    }
+
+    /// Prints `text` as [`print`](Self::print) does; on a terminal, in a color if there is one.
+    pub(crate) fn print_in_color(&self, color: Option<Color>, text: &str) {
+        let code = match color.filter(|_| self.is_terminal()) {
+            None => return self.print(text),
+            Some(Color::Green) => 32,
+            Some(Color::Cyan) => 36,
+        };
+        self.write(format!("\u{1b}[{code}m{}\u{1b}[0m\n", shown(text)));
     }
 
     /// Prints `value` as one line of JSON, and escapes what a terminal would obey.

@@ -31,6 +31,15 @@ pub enum NameError {
     /// The name is that of a staging file.
     #[error("names like .landline-*.part are for files in the making")]
     Staging,
+    /// The name begins with a dot.
+    #[error("the name begins with a dot, as those of hidden files do")]
+    Hidden,
+    /// The name begins with a dash.
+    #[error("the name begins with a dash, as options do")]
+    Option,
+    /// The name contains a character that a terminal does not show.
+    #[error("the name has a character that is not shown")]
+    Invisible,
     /// The name contains a slash, but must be one component.
     #[error("the name is more than one component")]
     NotOneComponent,

@@ -1,13 +1,14 @@
 //! A JSON object without a length prefix. Parsing it finds its end.
 
-use super::{Charset, DialectError, HEADER_BYTES_MAX, TextDecoder};
+use super::{Charset, DialectError, HEADER_BYTES_MAX, TextDecoder, python_literal};
 
 /// Finds the end of a JSON object in a stream.
 pub(super) struct BareJson {
     charset: Charset,
     decoder: TextDecoder,
     text: String,
-    bytes: usize,
+    /// The bytes of the object so far.
+    raw: Vec<u8>,
     depth: usize,
     in_string: bool,
     escaped: bool,
@@ -20,7 +21,7 @@ impl BareJson {
             charset,
             decoder: charset.decoder(),
             text: String::new(),
-            bytes: 0,
+            raw: Vec::new(),
             depth: 0,
             in_string: false,
             escaped: false,
@@ -29,7 +30,7 @@ impl BareJson {
 
     /// Whether a part of an object was read.
     pub(super) fn has_begun(&self) -> bool {
-        self.bytes > 0
+        !self.raw.is_empty()
     }
 
     /// The next whole object in `input`; `None` if that needs more input.
@@ -38,14 +39,14 @@ impl BareJson {
     ///
     /// # Errors
     /// [`DialectError::Header`] if the input does not begin with an object, or
-    /// [`DialectError::Endless`].
+    /// [`DialectError::Endless`] or [`DialectError::Undecodable`].
     pub(super) fn next(&mut self, input: &mut &[u8]) -> Result<Option<String>, DialectError> {
         // The input is decoded byte by byte. In encodings like GBK a byte that looks like a brace
         // can be the second half of a character.
         while let Some((byte, rest)) = input.split_first() {
             *input = rest;
-            self.bytes += 1;
-            if self.bytes > HEADER_BYTES_MAX as usize {
+            self.raw.push(*byte);
+            if self.raw.len() > HEADER_BYTES_MAX as usize {
                 return Err(DialectError::Endless {
                     limit: HEADER_BYTES_MAX as usize,
                 });
@@ -53,9 +54,9 @@ impl BareJson {
             for character in self.decoder.decode(&[*byte], false).chars() {
                 self.text.push(character);
                 if self.ends_at(character)? {
-                    let text = std::mem::take(&mut self.text);
+                    let raw = std::mem::take(&mut self.raw);
                     *self = Self::new(self.charset);
-                    return Ok(Some(text));
+                    return self.charset.try_decode(&raw).map(Some);
                 }
             }
         }
@@ -79,9 +80,10 @@ impl BareJson {
             '{' | '[' => self.depth += 1,
             _ if self.depth == 0 && character.is_ascii_whitespace() => {}
             _ if self.depth == 0 => {
-                return Err(DialectError::Header(
-                    "it does not begin with a brace".into(),
-                ));
+                return Err(DialectError::Header(format!(
+                    "it begins with {} and not with a brace; a header after its length is that of `upload`",
+                    python_literal(&self.raw)
+                )));
             }
             '"' => self.in_string = true,
             '}' | ']' => self.depth -= 1,

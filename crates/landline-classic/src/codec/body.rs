@@ -80,7 +80,8 @@ impl BodyDecoder {
                     HeaderDecoder::Framed(frames) => (
                         frames
                             .next(input)?
-                            .map(|payload| self.charset.decode(&payload)),
+                            .map(|payload| self.charset.try_decode(&payload))
+                            .transpose()?,
                         UploadForm::Framed,
                     ),
                     HeaderDecoder::Bare(bare) => (bare.next(input)?, UploadForm::Bare),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{BURST_BYTES_MAX, Charset, DialectError};
+use super::{BURST_BYTES_MAX, Charset, DialectError, foreign::foreign_protocol};
 
 /// The time that one message may take in all.
 const MESSAGE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -21,6 +21,8 @@ pub struct Bursts {
     /// There is no newline in `pending` before this index.
     searched: usize,
     started_at: Option<Instant>,
+    /// Whether there was no message yet.
+    is_first: bool,
     latest: Option<Instant>,
 }
 
@@ -34,6 +36,7 @@ impl Bursts {
             start: 0,
             searched: 0,
             started_at: None,
+            is_first: true,
             latest: None,
         }
     }
@@ -58,21 +61,22 @@ impl Bursts {
     /// It may be empty.
     ///
     /// # Errors
-    /// [`DialectError::Endless`] above [`BURST_BYTES_MAX`], or [`DialectError::Slow`] for a message
-    /// that takes too long.
+    /// [`DialectError::Endless`] above [`BURST_BYTES_MAX`], [`DialectError::Slow`] for a message
+    /// that takes too long, [`DialectError::Foreign`] for a first message of another protocol, or
+    /// [`DialectError::Undecodable`].
     pub fn poll_message(&mut self, now: Instant) -> Result<Option<String>, DialectError> {
         let unsearched = self.pending.get(self.searched..).unwrap_or_default();
         if let Some((end, next)) = self.charset.newline(unsearched) {
-            let text = self.text(
-                self.pending
-                    .get(self.start..self.searched + end)
-                    .unwrap_or_default(),
-            );
+            let message = self
+                .pending
+                .get(self.start..self.searched + end)
+                .unwrap_or_default()
+                .to_vec();
             self.start = self.searched + next;
             self.searched = self.start;
             // The bytes after the newline arrived with the latest input.
             self.started_at = self.latest.filter(|_| !self.rest().is_empty());
-            return Ok(Some(text));
+            return self.text(&message).map(Some);
         }
         // The first half of a two-byte newline may be the last byte.
         self.searched = self.start + self.rest().len() / 2 * 2;
@@ -90,7 +94,7 @@ impl Bursts {
             });
         }
         if since(self.latest) >= self.pause {
-            return Ok(self.finish());
+            return self.finish();
         }
         if since(self.started_at) >= MESSAGE_TIME_MAX {
             return Err(DialectError::Slow(MESSAGE_TIME_MAX.as_secs()));
@@ -108,19 +112,35 @@ impl Bursts {
     }
 
     /// The rest at the end of the stream, if there is any.
-    pub fn finish(&mut self) -> Option<String> {
+    ///
+    /// # Errors
+    /// [`DialectError::Foreign`] or [`DialectError::Undecodable`].
+    pub fn finish(&mut self) -> Result<Option<String>, DialectError> {
         let rest = self.rest().to_vec();
-        *self = Self::new(self.charset, self.pause);
-        (!rest.is_empty()).then(|| self.text(&rest))
+        *self = Self {
+            is_first: self.is_first,
+            ..Self::new(self.charset, self.pause)
+        };
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        self.text(&rest).map(Some)
     }
 
     fn rest(&self) -> &[u8] {
         self.pending.get(self.start..).unwrap_or_default()
     }
 
-    fn text(&self, bytes: &[u8]) -> String {
-        let text = self.charset.decode(bytes);
-        text.strip_suffix('\r').map(str::to_owned).unwrap_or(text)
+    /// The text of a message.
+    fn text(&mut self, bytes: &[u8]) -> Result<String, DialectError> {
+        if self.is_first
+            && let Some(protocol) = foreign_protocol(bytes)
+        {
+            return Err(DialectError::Foreign(protocol));
+        }
+        self.is_first &= bytes.trim_ascii().is_empty();
+        let text = self.charset.try_decode(bytes)?;
+        Ok(text.strip_suffix('\r').map(str::to_owned).unwrap_or(text))
     }
 }
 
@@ -203,7 +223,7 @@ mod tests {
                 found.extend(all(&mut bursts, start));
             }
             prop_assert_eq!(found, lines);
-            prop_assert_eq!(bursts.finish(), None);
+            prop_assert_eq!(bursts.finish(), Ok(None));
         }
     }
 }

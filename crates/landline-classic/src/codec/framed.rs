@@ -5,7 +5,7 @@ use landline_proto::{
     frame::{FrameDecoder, FramePart, prefix},
 };
 
-use super::DialectError;
+use super::{DialectError, mistake::cause_of_length};
 
 /// A frame with this payload.
 pub(crate) fn encode_frame(payload: &[u8]) -> Vec<u8> {
@@ -55,6 +55,11 @@ impl Frames {
         Ok(None)
     }
 
+    /// The bytes of the unfinished frame that are in memory.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.payload.len()
+    }
+
     /// Whether the stream is between two frames, so that it may end.
     pub(crate) fn at_boundary(&self) -> bool {
         self.decoder.at_boundary()
@@ -62,11 +67,12 @@ impl Frames {
 }
 
 /// An error of the frame decoder as an error of the dialects.
-fn length_error(error: &ProtocolError) -> DialectError {
+pub(crate) fn length_error(error: &ProtocolError) -> DialectError {
     match error {
         ProtocolError::FrameSize { length, limit } => DialectError::Length {
             length: *length,
             limit: *limit,
+            cause: cause_of_length(length.to_le_bytes(), *limit),
         },
         other => DialectError::Header(other.to_string()),
     }
@@ -108,12 +114,9 @@ mod tests {
             let error = Frames::new(2000)
                 .next(&mut &length.to_le_bytes()[..])
                 .unwrap_err();
-            assert_eq!(
-                error,
-                DialectError::Length {
-                    length,
-                    limit: 2000
-                }
+            assert!(
+                matches!(error, DialectError::Length { length: found, limit: 2000, .. } if found == length),
+                "{error:?}"
             );
         }
     }

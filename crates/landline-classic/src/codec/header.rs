@@ -3,7 +3,7 @@
 use landline_paths::name::{NameError, check_component};
 use serde_json::{Map, Value, json};
 
-use super::{Charset, DialectError, SizedHeader, encode_frame};
+use super::{Charset, DialectError, SizedHeader, encode_frame, mistake::cause_of_json};
 
 /// The format of an upload's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +63,8 @@ impl SizedHeader for FileHeader {
     fn parse(json: &str, form: UploadForm) -> Result<Self, DialectError> {
         let (name_key, size_key) = form.keys();
         let mut rest = object(json)?;
-        let name = text(rest.remove(name_key), name_key)?;
-        let size = number(rest.remove(size_key), size_key)?;
+        let name = text(&mut rest, name_key)?;
+        let size = number(&mut rest, size_key)?;
         Ok(Self { name, size, rest })
     }
 
@@ -84,9 +84,11 @@ pub enum DownloadResponse {
 
 impl SizedHeader for DownloadResponse {
     fn parse(json: &str, form: UploadForm) -> Result<Self, DialectError> {
-        match object(json)?.remove("error") {
-            Some(error) => text(Some(error), "error").map(Self::Error),
-            None => FileHeader::parse(json, form).map(Self::File),
+        let mut object = object(json)?;
+        if object.contains_key("error") {
+            text(&mut object, "error").map(Self::Error)
+        } else {
+            FileHeader::parse(json, form).map(Self::File)
         }
     }
 
@@ -121,8 +123,8 @@ pub fn encode_download_request(name: &str, charset: Charset) -> Vec<u8> {
 /// [`DialectError::Header`].
 pub fn parse_download_request(json: &str) -> Result<String, DialectError> {
     let mut object = object(json)?;
-    match text(object.remove("cmd"), "cmd")?.as_str() {
-        "get" => text(object.remove("file_name"), "file_name"),
+    match text(&mut object, "cmd")?.as_str() {
+        "get" => text(&mut object, "file_name"),
         other => Err(DialectError::Header(format!(
             "the \"cmd\" is {other:?}, and only \"get\" is known"
         ))),
@@ -150,7 +152,7 @@ impl SizedHeader for CommandHeader {
         let mut object = object(json)?;
         let code = object.remove("code").and_then(|code| code.as_i64());
         Ok(Self {
-            size: number(object.remove("size"), "size")?,
+            size: number(&mut object, "size")?,
             code: code.unwrap_or(0),
         })
     }
@@ -192,13 +194,19 @@ impl Receipt {
     /// [`DialectError::Header`].
     pub fn parse(json: &str) -> Result<Self, DialectError> {
         let mut object = object(json)?;
-        match object.remove("error") {
-            Some(error) => text(Some(error), "error").map(Self::Error),
-            None => Ok(Self::Stored {
-                name: text(object.remove("file_name"), "file_name")?,
-                size: number(object.remove("file_size"), "file_size")?,
-            }),
+        if object.contains_key("error") {
+            return text(&mut object, "error").map(Self::Error);
         }
+        if object.get("ok") == Some(&Value::Bool(false)) {
+            return Ok(Self::Error(format!(
+                "the server refused it: {}",
+                Value::Object(object)
+            )));
+        }
+        Ok(Self::Stored {
+            name: text(&mut object, "file_name")?,
+            size: number(&mut object, "file_size")?,
+        })
     }
 }
 
@@ -206,7 +214,6 @@ impl Receipt {
 ///
 /// # Errors
 /// [`NameError`] if that is no valid file name.
-/// [`NameError`] where nothing usable is left.
 pub fn base_name(name: &str) -> Result<&str, NameError> {
     if name.contains('\0') {
         return Err(NameError::Nul);
@@ -217,6 +224,47 @@ pub fn base_name(name: &str) -> Result<&str, NameError> {
         _ => base,
     };
     check_component(base.as_bytes()).map(|()| base)
+}
+
+/// The name under which an upload is stored: its [`base_name`].
+///
+/// # Errors
+/// [`NameError`], also for a name that a shell or a program would not take for that of a document:
+/// a hidden file, an option, or one with invisible characters.
+pub fn upload_name(name: &str) -> Result<&str, NameError> {
+    let base = base_name(name)?;
+    if base.starts_with('.') {
+        Err(NameError::Hidden)
+    } else if base.starts_with('-') {
+        Err(NameError::Option)
+    } else if base.chars().any(is_invisible) {
+        Err(NameError::Invisible)
+    } else {
+        Ok(base)
+    }
+}
+
+/// Whether a terminal would obey the character, or would not show it.
+fn is_invisible(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0f}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffc}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
 }
 
 /// JSON in ASCII, as Python writes it, so that every encoding can hold it.
@@ -236,23 +284,51 @@ fn ascii_json(value: &Value) -> String {
 }
 
 fn object(json: &str) -> Result<Map<String, Value>, DialectError> {
-    serde_json::from_str(json)
-        .map_err(|error| DialectError::Header(format!("not a JSON object: {error}")))
+    serde_json::from_str(json).map_err(|error| {
+        let cause = cause_of_json(json).map_or_else(|| error.to_string(), str::to_owned);
+        DialectError::Header(format!("not a JSON object: {cause}"))
+    })
 }
 
-fn text(value: Option<Value>, key: &str) -> Result<String, DialectError> {
-    match value {
+/// Takes the text of a key.
+fn text(object: &mut Map<String, Value>, key: &str) -> Result<String, DialectError> {
+    match object.remove(key) {
         Some(Value::String(text)) => Ok(text),
-        _ => Err(DialectError::Header(format!(
-            "{key:?} is missing, or is not a string"
-        ))),
+        Some(_) => Err(DialectError::Header(format!("{key:?} is not a string"))),
+        None => Err(missing(object, key)),
     }
 }
 
-fn number(value: Option<Value>, key: &str) -> Result<u64, DialectError> {
-    value.and_then(|value| value.as_u64()).ok_or_else(|| {
-        DialectError::Header(format!("{key:?} is missing, or is not a number of bytes"))
-    })
+/// Takes the number of bytes of a key.
+fn number(object: &mut Map<String, Value>, key: &str) -> Result<u64, DialectError> {
+    match object.remove(key) {
+        Some(value) => value.as_u64().ok_or_else(|| {
+            DialectError::Header(format!("{key:?} is {value}, and not a number of bytes"))
+        }),
+        None => Err(missing(object, key)),
+    }
+}
+
+/// The error for an object without a key. It names the dialect whose keys the object has.
+fn missing(object: &Map<String, Value>, key: &str) -> DialectError {
+    let dialects = [
+        ("cmd", "download"),
+        ("file_name", "upload"),
+        ("file_size", "upload"),
+        ("filename", "upload-bare"),
+        ("filesize", "upload-bare"),
+        ("code", "command-json"),
+    ];
+    let other = dialects
+        .iter()
+        .find(|(other, _)| *other != key && object.contains_key(*other))
+        .map(|(_, dialect)| format!("; `{dialect}` has such keys"));
+    let keys: Vec<String> = object.keys().map(|key| format!("{key:?}")).collect();
+    DialectError::Header(format!(
+        "{key:?} is missing; the other keys are {}{}",
+        keys.join(", "),
+        other.unwrap_or_default()
+    ))
 }
 
 #[cfg(test)]
@@ -361,6 +437,38 @@ mod tests {
         assert!(base_name(&"x".repeat(256)).is_err());
     }
 
+    /// Proves `classic-upload-name` in docs/faults.md.
+    #[test]
+    fn upload_name_is_that_of_a_document() {
+        for name in [
+            "报告 1.txt",
+            "a-b.txt",
+            "../x",
+            r"C:\Users\li\数据.csv",
+            "a.bashrc",
+        ] {
+            assert!(upload_name(name).is_ok(), "{name}");
+        }
+        for name in [
+            ".bashrc",
+            "a/.bash_profile",
+            "...",
+            "-rf",
+            r"C:\-rf",
+            "a\nb",
+            "a\u{1b}[2J",
+            "a\u{7f}",
+            "a\u{9b}",
+            "a\u{202e}txt.exe",
+            "a\u{200b}",
+            "\u{feff}a",
+            "\u{3164}",
+            "a\u{fe0f}",
+        ] {
+            assert!(upload_name(name).is_err(), "{name:?}");
+        }
+    }
+
     #[test]
     fn headers_without_needed_keys_are_rejected() {
         for json in [
@@ -381,6 +489,8 @@ mod tests {
                 "{json}"
             );
         }
+        let refused = FileHeader::parse(r#"{"filename": "x", "filesize": 1}"#, UploadForm::Framed);
+        assert!(refused.unwrap_err().to_string().contains("`upload-bare`"));
         assert!(parse_download_request(r#"{"cmd": "put", "file_name": "x"}"#).is_err());
         let request = encode_download_request("é", Charset::default());
         assert_eq!(&request[4..], br#"{"cmd":"get","file_name":"\u00e9"}"#);
@@ -405,6 +515,10 @@ mod tests {
                 receipt
             );
         }
+        assert!(matches!(
+            Receipt::parse(r#"{"ok": false}"#),
+            Ok(Receipt::Error(_))
+        ));
         for answer in [
             DownloadResponse::File(FileHeader::new("x", 1)),
             DownloadResponse::Error("no".into()),

@@ -11,26 +11,33 @@ mod bursts;
 mod challenge;
 mod charset;
 mod chat;
+mod chat_line;
 mod echo;
+mod foreign;
 mod framed;
 mod header;
+mod literal;
 mod login;
+mod mistake;
 mod talk;
 
 pub use body::{BodyDecoder, Part, SizedHeader};
 pub use bursts::Bursts;
 pub(crate) use challenge::NONCE_BYTES;
 pub use challenge::{HmacKind, UnknownHmac};
-pub use charset::{Charset, TextDecoder, TextEncoder, UnknownCharset};
-pub use chat::{ChatLine, ChatUpdate, Members};
+pub use charset::{Charset, Encodings, TextDecoder, TextEncoder, UnknownCharset};
+pub use chat::{ChatRefusal, ChatUpdate, Members};
+pub use chat_line::ChatLine;
 pub(crate) use echo::EchoCodec;
 pub use echo::{UnknownUpperCase, UpperCase};
-pub(crate) use framed::{Frames, encode_frame};
+pub(crate) use framed::{Frames, encode_frame, length_error};
 pub use header::{
     CommandHeader, DownloadResponse, FileHeader, Receipt, UploadForm, base_name,
-    encode_download_request, parse_download_request,
+    encode_download_request, parse_download_request, upload_name,
 };
+pub use literal::python_literal;
 pub use login::{Accounts, InvalidAccounts, LoginDialog, LoginOutcome};
+pub(crate) use mistake::cause_of_start;
 pub use talk::{Talk, TalkAction, TalkSide};
 
 /// A violation of a dialect by the peer.
@@ -38,12 +45,14 @@ pub use talk::{Talk, TalkAction, TalkSide};
 #[non_exhaustive]
 pub enum DialectError {
     /// A length is below zero or above the limit.
-    #[error("a length of {length} bytes; 0 to {limit} are accepted")]
+    #[error("a length of {length} bytes; 0 to {limit} are accepted{cause}")]
     Length {
         /// The length that the peer sent.
         length: i32,
         /// The limit in bytes.
         limit: u32,
+        /// The likely mistake, after a semicolon; may be empty.
+        cause: String,
     },
     /// A header or message has no end.
     #[error("a message of more than {limit} bytes without an end")]
@@ -57,6 +66,19 @@ pub enum DialectError {
     /// A message was not completed in time. The number is the limit in seconds.
     #[error("a message was begun, and not complete after {0} s")]
     Slow(u64),
+    /// The client speaks another protocol.
+    #[error("the client speaks {0}, as a browser does that a web page sends here")]
+    Foreign(&'static str),
+    /// A text does not have the encoding that was agreed on.
+    #[error("text that is not {encoding}: {bytes}{hint}")]
+    Undecodable {
+        /// The expected encoding.
+        encoding: &'static str,
+        /// The beginning of the text, as a literal of Python.
+        bytes: String,
+        /// The likely encoding, in brackets; may be empty.
+        hint: &'static str,
+    },
     /// The stream ended within a message.
     #[error("the line ended within a message")]
     Cut,
@@ -65,6 +87,6 @@ pub enum DialectError {
 /// The maximum length of a header, in bytes.
 pub const HEADER_BYTES_MAX: u32 = 64 * 1024;
 /// The maximum length of a text in the dialect `text`, in bytes.
-pub const TEXT_BYTES_MAX: u32 = 16 * 1024 * 1024;
+pub const TEXT_BYTES_MAX: u32 = 1024 * 1024;
 /// The maximum length of a message that a newline or a pause ends, in bytes.
 pub const BURST_BYTES_MAX: usize = 64 * 1024;

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::CommandForm;
 use crate::{
     Connection, Error, Received,
-    codec::{BodyDecoder, Charset, CommandHeader, DialectError, Part, UploadForm},
+    codec::{BodyDecoder, Charset, CommandHeader, DialectError, Part, UploadForm, length_error},
 };
 
 /// The result of a command.
@@ -135,7 +135,7 @@ impl Decoder {
                     FramePart::Payload(bytes) => Step::Bytes(bytes),
                     FramePart::End => Step::End,
                 }),
-                Err(error) => return Err(DialectError::Header(error.to_string())),
+                Err(error) => return Err(length_error(&error)),
             },
             Self::Json(decoder) => decoder
                 .next::<CommandHeader>(input)?

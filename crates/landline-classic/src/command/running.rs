@@ -38,7 +38,7 @@ impl RunningCommand {
     ///
     /// # Errors
     /// The system's error.
-    pub(super) fn start(command: &str, from: Option<Charset>, to: Charset) -> Result<Self, Error> {
+    pub(super) fn start(command: &str, from: Charset, to: Charset) -> Result<Self, Error> {
         let mut child = Command::new("sh")
             .arg("-c")
             .arg(command)
@@ -51,10 +51,7 @@ impl RunningCommand {
         let group = child
             .id()
             .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        let recode = || {
-            from.filter(|from| *from != to)
-                .map(|from| (from.decoder(), to.encoder()))
-        };
+        let recode = || (from != to).then(|| (from.decoder(), to.encoder()));
         Ok(Self {
             output: Pipe {
                 stream: child.stdout.take(),

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ClassicEvent, Connection, Error, Received,
-    codec::{Bursts, Charset, CommandHeader},
+    codec::{Bursts, CommandHeader, Encodings},
     service::Reporter,
     spool::Spool,
 };
@@ -22,7 +22,7 @@ const WAITING_MAX: usize = 64;
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut Connection<S>,
     bursts: Bursts,
-    charset: Charset,
+    encodings: Encodings,
     options: &CommandOptions,
     report: &Reporter,
 ) -> Result<(), Error> {
@@ -40,9 +40,9 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         }
         let (code, bytes) = match options.form {
             CommandForm::Raw => {
-                run_raw(connection, &mut commands, &command, charset, options).await?
+                run_raw(connection, &mut commands, &command, encodings, options).await?
             }
-            _ => run_collected(connection, &mut commands, &command, charset, options).await?,
+            _ => run_collected(connection, &mut commands, &command, encodings, options).await?,
         };
         report.event(|peer| ClassicEvent::Command {
             peer,
@@ -115,11 +115,9 @@ impl Commands {
             Received::End => {
                 self.is_open = false;
                 self.queue_messages(Instant::now())?;
-                self.waiting.extend(
-                    self.bursts
-                        .finish()
-                        .filter(|command| !command.trim().is_empty()),
-                );
+                let rest = self.bursts.finish()?;
+                self.waiting
+                    .extend(rest.filter(|command| !command.trim().is_empty()));
             }
             Received::Timeout => {}
         }
@@ -143,18 +141,19 @@ async fn run_raw<S: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut Connection<S>,
     commands: &mut Commands,
     command: &str,
-    charset: Charset,
+    encodings: Encodings,
     options: &CommandOptions,
 ) -> Result<(i64, u64), Error> {
     let deadline = Instant::now() + options.time_max;
-    let mut running = RunningCommand::start(command, options.child_charset, charset)?;
+    let child = options.child_charset.unwrap_or(encodings.received);
+    let mut running = RunningCommand::start(command, child, encodings.sent)?;
     let mut bytes = 0;
     loop {
         tokio::select! {
             error = commands.watch(connection) => return Err(error),
             () = tokio::time::sleep_until(deadline.into()) => {
                 running.kill();
-                connection.send(&charset.encode(&timeout_notice(options))).await?;
+                connection.send(&encodings.sent.encode(&timeout_notice(options))).await?;
                 break;
             }
             output = running.next() => match output {
@@ -176,11 +175,12 @@ async fn run_collected<S: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut Connection<S>,
     commands: &mut Commands,
     command: &str,
-    charset: Charset,
+    encodings: Encodings,
     options: &CommandOptions,
 ) -> Result<(i64, u64), Error> {
     let deadline = Instant::now() + options.time_max;
-    let mut running = RunningCommand::start(command, options.child_charset, charset)?;
+    let child = options.child_charset.unwrap_or(encodings.received);
+    let mut running = RunningCommand::start(command, child, encodings.sent)?;
     let mut output = Spool::new(options.spool_folder.clone());
     let mut errors = Spool::new(options.spool_folder.clone());
     let mut notice = None;
@@ -213,11 +213,11 @@ async fn run_collected<S: AsyncRead + AsyncWrite + Unpin>(
     }
     let code = running.wait(deadline).await?;
     if let Some(notice) = notice {
-        errors = errors.write(charset.encode(&notice)).await?;
+        errors = errors.write(encodings.sent.encode(&notice)).await?;
     }
     let size = output.length() + errors.length();
     let header = match options.form {
-        CommandForm::Json => CommandHeader { size, code }.encode(charset),
+        CommandForm::Json => CommandHeader { size, code }.encode(encodings.sent),
         _ => landline_proto::frame::prefix(usize::try_from(size).unwrap_or(usize::MAX)).to_vec(),
     };
     connection.send(&header).await?;

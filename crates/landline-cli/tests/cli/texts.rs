@@ -133,6 +133,7 @@ const COMMANDS: &[(Place, &str)] = &[
     (Elsewhere, "bootstrap far --binary absent"),
     (Elsewhere, "bootstrap far --binary file"),
     (Elsewhere, "classic serve challenge"),
+    (Elsewhere, "classic serve command"),
     (Elsewhere, "classic serve echo --secret-file absent"),
     (Elsewhere, "classic dial text 127.0.0.1:1"),
     (Elsewhere, "classic dial --profile classroom"),

@@ -4,9 +4,9 @@ use std::{future::Future, io::Write, pin::pin, time::Duration};
 
 use landline::net::HostPort;
 use landline_classic::{
-    Connection, Error, challenge,
+    Connection, DatagramConnection, Error, REFUSED, challenge,
     client::{connect, connect_datagrams},
-    codec::{Bursts, Charset, ChatLine, Talk, TalkSide, UploadForm},
+    codec::{Bursts, ChatLine, Encodings, Talk, TalkSide, UploadForm},
     command::{self, CommandForm},
     echo, login,
     talk::{Ending, LineSource, TalkEvent, converse},
@@ -18,6 +18,7 @@ use tokio::{net::TcpStream, sync::mpsc};
 
 use super::{
     arguments::{Chat, Dial, DialCommand, DialDatagrams, DialStream, Pause},
+    events::watcher,
     files,
     input::{start_chunks, start_person},
     load_challenge,
@@ -29,6 +30,8 @@ use crate::{context::Context, failure::Failure, terminal::shown_line};
 const IDLE_TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long to wait for the first output if nothing marks its end.
 const FIRST_OUTPUT_TIME: Duration = Duration::from_secs(1);
+/// How long to wait for a server that has no more to say.
+const SETTLE_TIME: Duration = Duration::from_secs(2);
 /// The pause that ends output if nothing marks its end.
 const OUTPUT_PAUSE: Duration = Duration::from_millis(300);
 
@@ -49,17 +52,24 @@ pub(super) async fn run(
 
 async fn speak(context: &Context, dial: Dial) -> Result<(), Failure> {
     match dial {
-        Dial::Echo { stream, text } => exchange_echo(context, &stream, text).await,
+        Dial::Echo { stream, wait, text } => exchange_echo(context, &stream, wait, text).await,
+        Dial::Send {
+            stream,
+            pause,
+            wait,
+            text,
+        } => send_pieces(context, &stream, pause.pause, wait, text).await,
+        Dial::UdpSend { dial, pause, text } => {
+            send_datagrams(context, &dial, pause.pause, text).await
+        }
         Dial::Text {
             stream,
             reply,
             text,
         } => send_texts(context, &stream, reply, text).await,
-        Dial::Command(command) => run_commands(context, command, CommandForm::Sized, "").await,
-        Dial::CommandRaw { command, bye } => {
-            run_commands(context, command, CommandForm::Raw, &bye).await
-        }
-        Dial::CommandJson(command) => run_commands(context, command, CommandForm::Json, "").await,
+        Dial::Command(command) => run_commands(context, command, CommandForm::Sized).await,
+        Dial::CommandRaw { command, wait } => run_raw_commands(context, command, wait).await,
+        Dial::CommandJson(command) => run_commands(context, command, CommandForm::Json).await,
         Dial::Upload(upload) => files::upload(context, upload, UploadForm::Framed).await,
         Dial::UploadBare(upload) => files::upload(context, upload, UploadForm::Bare).await,
         Dial::Download {
@@ -76,7 +86,7 @@ async fn speak(context: &Context, dial: Dial) -> Result<(), Failure> {
                     "a challenge needs a secret; add --secret-file FILE",
                 ));
             }
-            challenge::await_confirmation(&mut connect_to(&stream).await?).await?;
+            challenge::await_confirmation(&mut connect_to(context, &stream).await?).await?;
             context.out.print("ok");
             Ok(())
         }
@@ -91,37 +101,99 @@ async fn speak(context: &Context, dial: Dial) -> Result<(), Failure> {
 }
 
 /// Connects to the server and answers its challenge.
-pub(super) async fn connect_to(stream: &DialStream) -> Result<Connection<TcpStream>, Failure> {
+pub(super) async fn connect_to(
+    context: &Context,
+    stream: &DialStream,
+) -> Result<Connection<TcpStream>, Failure> {
     let challenge = load_challenge(&stream.secret)?;
     let HostPort { host, port } = &stream.dial.address;
-    Ok(connect(host, *port, challenge.as_ref(), IDLE_TIME_MAX).await?)
+    let watcher = stream
+        .dial
+        .show
+        .show
+        .then(|| watcher(context, stream.dial.address.to_string()));
+    Ok(connect(host, *port, challenge.as_ref(), IDLE_TIME_MAX, watcher).await?)
 }
 
-pub(super) fn charset(stream: &DialStream) -> Charset {
-    stream.dial.encoding.encoding
+/// Opens a socket for datagrams to the server.
+async fn connect_datagrams_to(
+    context: &Context,
+    dial: &DialDatagrams,
+) -> Result<DatagramConnection, Failure> {
+    let HostPort { host, port } = &dial.address;
+    let mut connection = connect_datagrams(host, *port).await?;
+    if dial.show.show {
+        connection.set_watcher(watcher(context, dial.address.to_string()));
+    }
+    Ok(connection)
+}
+
+pub(super) fn encodings(stream: &DialStream) -> Encodings {
+    stream.dial.encoding.of_client()
 }
 
 async fn exchange_echo(
     context: &Context,
     stream: &DialStream,
+    wait: Duration,
     text: Vec<String>,
 ) -> Result<(), Failure> {
     if text.is_empty() {
         context.check_input()?;
     }
-    let line = connect_to(stream).await?;
+    let encodings = encodings(stream);
+    let line = connect_to(context, stream).await?;
     let input = if text.is_empty() {
         start_chunks(context.input.clone())
     } else {
         let (queue, input) = mpsc::channel(1);
         // The queue is empty, so this never waits.
-        let _ = queue.try_send(charset(stream).encode(&text.join(" ")));
+        let _ = queue.try_send(encodings.sent.encode(&text.join(" ")));
         input
     };
-    let mut output = PeerOutput::new(&context.out, charset(stream));
-    echo::exchange(line, input, &mut output).await?;
+    let mut output = PeerOutput::new(&context.out, encodings.received);
+    let exchanged = echo::exchange(line, encodings, input, wait, &mut output).await;
     if !text.is_empty() {
-        let _ = output.write_all(&charset(stream).encode("\n"));
+        let _ = output.write_all(&encodings.received.encode("\n"));
+    }
+    Ok(exchanged?)
+}
+
+/// Sends each text with one send, and prints what comes back.
+async fn send_pieces(
+    context: &Context,
+    stream: &DialStream,
+    pause: Option<Duration>,
+    wait: Duration,
+    texts: Vec<String>,
+) -> Result<(), Failure> {
+    let encodings = encodings(stream);
+    let mut line = connect_to(context, stream).await?;
+    for (index, text) in texts.iter().enumerate() {
+        if let Some(pause) = pause.filter(|_| index > 0) {
+            tokio::time::sleep(pause).await;
+        }
+        line.send(&encodings.sent.encode(text)).await?;
+    }
+    line.finish().await?;
+    let mut output = PeerOutput::new(&context.out, encodings.received);
+    command::receive_raw(&mut line, Some(wait), Some(wait), &mut output).await?;
+    Ok(())
+}
+
+async fn send_datagrams(
+    context: &Context,
+    dial: &DialDatagrams,
+    pause: Option<Duration>,
+    texts: Vec<String>,
+) -> Result<(), Failure> {
+    let connection = connect_datagrams_to(context, dial).await?;
+    for (index, text) in texts.iter().enumerate() {
+        if let Some(pause) = pause.filter(|_| index > 0) {
+            tokio::time::sleep(pause).await;
+        }
+        let datagram = dial.encoding.of_client().sent.encode(text);
+        connection.send(&datagram).await?;
     }
     Ok(())
 }
@@ -164,16 +236,35 @@ async fn send_texts(
     reply: bool,
     text: Vec<String>,
 ) -> Result<(), Failure> {
-    let (mut line, charset) = (connect_to(stream).await?, charset(stream));
+    let (mut line, encodings) = (connect_to(context, stream).await?, encodings(stream));
     let mut lines = Lines::new(context, text)?;
     while let Some(text) = lines.next().await {
-        text::send(&mut line, charset, &text).await?;
+        text::send(&mut line, encodings, &text).await?;
         if reply {
-            let answer = text::receive(&mut line, charset).await?;
-            context.out.print(&answer.ok_or_else(connection_closed)?);
+            let answer = text::receive(&mut line, encodings).await?;
+            let answer = answer.ok_or_else(connection_closed)?;
+            if answer != text {
+                check_answer(&answer)?;
+            }
+            context.out.print(&answer);
         }
     }
-    line.close().await;
+    if let Some(answer) = text::settle(line, encodings, SETTLE_TIME).await? {
+        check_answer(&answer)?;
+        context.out.print(&answer);
+    }
+    Ok(())
+}
+
+/// Fails if a server of landline answered to a mistake.
+fn check_answer(answer: &str) -> Result<(), Failure> {
+    if answer.starts_with(REFUSED) {
+        let answer = answer.trim_end();
+        return Err(Failure::new(
+            "dialect",
+            format!("{answer} (on the other side)"),
+        ));
+    }
     Ok(())
 }
 
@@ -181,50 +272,70 @@ fn connection_closed() -> Failure {
     Error::Lost("the server closed the connection".into()).into()
 }
 
-async fn run_commands(
-    context: &Context,
-    options: DialCommand,
-    form: CommandForm,
-    bye: &str,
-) -> Result<(), Failure> {
-    let (mut line, charset) = (connect_to(&options.stream).await?, charset(&options.stream));
-    let mut output = PeerOutput::new(&context.out, charset);
-    let command = options.command.join(" ");
+/// The commands of the command line, or the lines of standard input.
+fn commands<'a>(context: &'a Context, command: &[String]) -> Result<Lines<'a>, Failure> {
+    let command = command.join(" ");
     let given = if command.is_empty() {
         Vec::new()
     } else {
         vec![command]
     };
-    let mut lines = Lines::new(context, given)?;
+    Lines::new(context, given)
+}
+
+async fn run_commands(
+    context: &Context,
+    options: DialCommand,
+    form: CommandForm,
+) -> Result<(), Failure> {
+    let encodings = encodings(&options.stream);
+    let mut line = connect_to(context, &options.stream).await?;
+    let mut output = PeerOutput::new(&context.out, encodings.received);
+    let mut lines = commands(context, &options.command)?;
     let mut last = None;
     while let Some(command) = lines.next().await {
         if command.trim().is_empty() {
             continue;
         }
-        command::send(&mut line, charset, &command).await?;
-        if form == CommandForm::Raw {
-            let wait = (Some(FIRST_OUTPUT_TIME), Some(OUTPUT_PAUSE));
-            let is_open = command::receive_raw(&mut line, wait.0, wait.1, &mut output).await;
-            if !is_open? {
-                return Ok(());
-            }
-            continue;
-        }
-        let answered = command::receive_answer(&mut line, charset, form, &mut output).await;
+        command::send(&mut line, encodings.sent, &command).await?;
+        let answered =
+            command::receive_answer(&mut line, encodings.received, form, &mut output).await;
         last = answered?.ok_or_else(connection_closed)?.code;
     }
-    if form == CommandForm::Raw {
-        // The server reads this only after the last command has ended.
-        command::send(&mut line, charset, bye).await?;
-        line.finish().await?;
-        command::receive_raw(&mut line, None, None, &mut output).await?;
-    } else {
-        line.close().await;
-    }
+    line.close().await;
     match last {
         Some(code) if code != 0 => Err(Failure::of_command(code)),
         _ => Ok(()),
     }
+}
+
+/// Runs commands whose output has no end: each ends by silence, the last also with the connection.
+async fn run_raw_commands(
+    context: &Context,
+    options: DialCommand,
+    wait: Duration,
+) -> Result<(), Failure> {
+    let encodings = encodings(&options.stream);
+    let mut line = connect_to(context, &options.stream).await?;
+    let mut output = PeerOutput::new(&context.out, encodings.received);
+    let mut lines = commands(context, &options.command)?;
+    while let Some(command) = lines.next().await {
+        if command.trim().is_empty() {
+            continue;
+        }
+        command::send(&mut line, encodings.sent, &command).await?;
+        let (first, pause) = (Some(FIRST_OUTPUT_TIME), Some(OUTPUT_PAUSE));
+        if !command::receive_raw(&mut line, first, pause, &mut output).await? {
+            return match lines.next().await {
+                Some(_) => Err(connection_closed()),
+                None => Ok(()),
+            };
+        }
+    }
+    // A server that knows the end of a stream closes the connection after the last command.
+    line.finish().await?;
+    command::receive_raw(&mut line, Some(wait), Some(wait), &mut output).await?;
+    Ok(())
 }
 
 async fn log_in(context: &Context, stream: &DialStream, user: &str) -> Result<(), Failure> {
@@ -241,8 +352,8 @@ async fn log_in(context: &Context, stream: &DialStream, user: &str) -> Result<()
     };
     let password = password
         .ok_or_else(|| Failure::usage("the password must be typed, or piped to standard input"))?;
-    let mut line = connect_to(stream).await?;
-    let answer = login::log_in(&mut line, charset(stream), user, &password).await?;
+    let mut line = connect_to(context, stream).await?;
+    let answer = login::log_in(&mut line, encodings(stream), user, &password).await?;
     context.out.print(&answer);
     line.close().await;
     Ok(())
@@ -254,12 +365,14 @@ async fn exchange_datagrams(
     timeout: Duration,
     text: Vec<String>,
 ) -> Result<(), Failure> {
-    let socket = connect_datagrams(&dial.address.host, dial.address.port).await?;
-    let charset = dial.encoding.encoding;
+    let connection = connect_datagrams_to(context, &dial).await?;
+    let encodings = dial.encoding.of_client();
     let mut lines = Lines::new(context, text)?;
     while let Some(text) = lines.next().await {
-        let answer = udp_echo::ask(&socket, &charset.encode(&text), timeout).await?;
-        context.out.print(&shown_line(&charset.decode(&answer)));
+        let answer = udp_echo::ask(&connection, &encodings.sent.encode(&text), timeout).await?;
+        context
+            .out
+            .print(&shown_line(&encodings.received.decode(&answer)));
     }
     Ok(())
 }
@@ -270,12 +383,13 @@ async fn join_chat(
     chat: Chat,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let socket = connect_datagrams(&dial.address.host, dial.address.port).await?;
+    let connection = connect_datagrams_to(context, &dial).await?;
     let options = ChatOptions {
-        charset: dial.encoding.encoding,
+        encodings: dial.encoding.of_client(),
         name: chat.name,
         bye: chat.bye,
         idle_time_max: IDLE_TIME_MAX,
+        show: false,
     };
     let print_line = |line: ChatLine| match line.name {
         Some(name) => context.out.print(&format!(
@@ -287,7 +401,7 @@ async fn join_chat(
     };
     context.check_input()?;
     let person = start_person(context.input.clone());
-    Ok(udp_chat::chat(&socket, &options, person, stop, print_line).await?)
+    Ok(udp_chat::chat(&connection, &options, person, stop, print_line).await?)
 }
 
 async fn talk(
@@ -297,9 +411,9 @@ async fn talk(
     bye: Option<String>,
 ) -> Result<(), Failure> {
     context.check_input()?;
-    let (mut line, charset) = (connect_to(stream).await?, charset(stream));
+    let (mut line, encodings) = (connect_to(context, stream).await?, encodings(stream));
     let person = start_person(context.input.clone());
-    let bursts = Bursts::new(charset, pause.pause);
+    let bursts = Bursts::new(encodings.received, pause.pause);
     let scene = |scene| match scene {
         TalkEvent::Received(text) => context.out.print(&shown_line(&text)),
         TalkEvent::YourTurn if context.input.is_terminal() => context.err.prompt("> "),
@@ -309,7 +423,7 @@ async fn talk(
     let ending = converse(
         &mut line,
         bursts,
-        charset,
+        encodings.sent,
         talk,
         || person.next_line(),
         scene,

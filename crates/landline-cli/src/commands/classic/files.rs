@@ -1,6 +1,6 @@
 //! The clients of `upload`, `upload-bare` and `download`.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use landline::{
     files::Progress,
@@ -14,12 +14,9 @@ use landline_classic::{
 
 use super::{
     arguments::{DialStream, DialUpload},
-    dial::{charset, connect_to},
+    dial::{connect_to, encodings},
 };
 use crate::{commands::cp::progress::ProgressView, context::Context, failure::Failure};
-
-/// How long a server may take to close the connection after the last file.
-const SETTLE_TIME: Duration = Duration::from_secs(30);
 
 pub(super) async fn upload(
     context: &Context,
@@ -30,7 +27,10 @@ pub(super) async fn upload(
     for path in &options.files {
         sources.push(open(path).await?);
     }
-    let (mut line, charset) = (connect_to(&options.stream).await?, charset(&options.stream));
+    let (mut line, encodings) = (
+        connect_to(context, &options.stream).await?,
+        encodings(&options.stream),
+    );
     let view = ProgressView::new(context, options.quiet || context.json, &context.out);
     let progress = Progress::default();
     let mut sent = Vec::new();
@@ -40,10 +40,22 @@ pub(super) async fn upload(
             header.rest.insert("msg".into(), message.clone().into());
         }
         let size = header.size;
-        let sending = upload::send(&mut line, charset, form, &header, source, follow(&progress));
-        view.follow(&name, &progress, sending).await?;
+        let sending = upload::send(
+            &mut line,
+            encodings,
+            form,
+            &header,
+            source,
+            follow(&progress),
+        );
+        if let Err(error) = view.follow(&name, &progress, sending).await {
+            // The server may have said why before it closed the connection.
+            let refusal = upload::find_refusal(&mut line, encodings).await;
+            return Err(refusal.unwrap_or(error).into());
+        }
         if options.ack {
-            let stored = upload::receive_receipt(&mut line, charset, size).await?;
+            let receiving = upload::receive_receipt(&mut line, encodings, size, options.wait);
+            let stored = receiving.await?;
             context
                 .out
                 .print(&format!("{name}: {size} bytes, stored as {stored}"));
@@ -52,7 +64,7 @@ pub(super) async fn upload(
         }
     }
     // Without receipts, the client can only wait until the server has read everything.
-    line.settle(SETTLE_TIME).await?;
+    upload::settle(line, encodings, options.wait).await?;
     sent.iter().for_each(|sent| context.out.print(sent));
     Ok(())
 }
@@ -86,13 +98,13 @@ pub(super) async fn download(
     overwrite: bool,
     quiet: bool,
 ) -> Result<(), Failure> {
-    let mut line = connect_to(stream).await?;
+    let mut line = connect_to(context, stream).await?;
     let view = ProgressView::new(context, quiet || context.json, &context.out);
     for name in names {
         let progress = Progress::default();
         let fetching = download::fetch(
             &mut line,
-            charset(stream),
+            encodings(stream),
             name,
             folder,
             overwrite,

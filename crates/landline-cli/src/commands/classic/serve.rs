@@ -10,15 +10,16 @@ use std::{
 use landline::paths::Root;
 use landline_classic::{
     ClassicEvent, ClassicSink, Dialect, Error, Model, Service,
-    codec::{Charset, UploadForm, UpperCase},
+    codec::{UploadForm, UpperCase},
     command::{CommandForm, CommandOptions},
     listen,
     login::{LoginOptions, read_accounts},
     serve_blocking, serve_tasks,
     talk::{Operator, TalkOptions},
-    text::Reply,
+    text::{Reply, TextOptions},
     udp_chat::{self, ChatOptions},
-    udp_echo,
+    udp_echo::{self, UdpEchoOptions},
+    udp_sink,
     upload::UploadOptions,
 };
 use landline_socketserver::{Bind, Shutdown, Stopper};
@@ -44,14 +45,27 @@ pub(super) async fn run(context: &Context, serve: ServeDialect) -> Result<(), Fa
     let plan = tokio::task::spawn_blocking(move || make_plan(&own, serve)).await;
     match plan.map_err(|error| Failure::local(error.to_string()))?? {
         Plan::Stream(plan) => plan.serve(context).await,
-        Plan::Echo {
-            socket,
-            upper,
-            charset,
-        } => {
+        Plan::Echo { socket, options } => {
             let (stopper, shutdown) = make_stopper()?;
+            let (events, printer) = events::start_printer(context.clone());
             serve_beside(stopper, move || {
-                udp_echo::serve(socket, upper, charset, &shutdown)
+                let served = udp_echo::serve(socket, options, &shutdown, &events);
+                drop(events);
+                // Print the last events before the process ends.
+                let _ = printer.join();
+                served
+            })
+            .await
+        }
+        Plan::Sink { socket } => {
+            let (stopper, shutdown) = make_stopper()?;
+            let (events, printer) = events::start_printer(context.clone());
+            serve_beside(stopper, move || {
+                let served = udp_sink::serve(socket, &shutdown, &events);
+                drop(events);
+                // Print the last events before the process ends.
+                let _ = printer.join();
+                served
             })
             .await
         }
@@ -84,8 +98,10 @@ enum Plan {
     Stream(Box<StreamPlan>),
     Echo {
         socket: UdpSocket,
-        upper: Option<UpperCase>,
-        charset: Charset,
+        options: UdpEchoOptions,
+    },
+    Sink {
+        socket: UdpSocket,
     },
     Chat {
         socket: UdpSocket,
@@ -100,7 +116,8 @@ fn make_plan(context: &Context, serve: ServeDialect) -> Result<Plan, Failure> {
         }
         ServeDialect::Text { stream, reply } => {
             let reply = reply.map(|text| text.map_or(Reply::Same, Reply::Fixed));
-            plan_connections(context, stream, NO_PAUSE, Dialect::Text(reply))
+            let options = TextOptions::new(reply);
+            plan_connections(context, stream, NO_PAUSE, Dialect::Text(options))
         }
         ServeDialect::Command(command) => {
             plan_commands(context, command, CommandForm::Sized, String::new())
@@ -137,6 +154,13 @@ fn make_plan(context: &Context, serve: ServeDialect) -> Result<Plan, Failure> {
             }
             plan_connections(context, stream, NO_PAUSE, Dialect::Challenge)
         }
+        ServeDialect::Sink(mut stream) => {
+            stream.listen.show.show = true;
+            plan_connections(context, stream, NO_PAUSE, Dialect::Sink)
+        }
+        ServeDialect::UdpSink(listen) => Ok(Plan::Sink {
+            socket: bind_datagrams(context, &listen)?,
+        }),
         ServeDialect::UdpEcho { listen, upper } => plan_udp_echo(context, &listen, upper.upper),
         ServeDialect::UdpChat {
             listen,
@@ -171,8 +195,11 @@ fn plan_udp_echo(
 ) -> Result<Plan, Failure> {
     Ok(Plan::Echo {
         socket: bind_datagrams(context, listen)?,
-        upper,
-        charset: listen.encoding.encoding,
+        options: UdpEchoOptions {
+            upper,
+            encodings: listen.encoding.of_server(),
+            show: listen.show.show,
+        },
     })
 }
 
@@ -183,10 +210,11 @@ fn plan_udp_chat(
     idle_time_max: Duration,
 ) -> Result<Plan, Failure> {
     let options = ChatOptions {
-        charset: listen.encoding.encoding,
+        encodings: listen.encoding.of_server(),
         name: chat.name,
         bye: chat.bye,
         idle_time_max,
+        show: listen.show.show,
     };
     Ok(Plan::Chat {
         socket: bind_datagrams(context, listen)?,
@@ -222,6 +250,14 @@ fn plan_commands(
     form: CommandForm,
     bye: String,
 ) -> Result<Plan, Failure> {
+    if command.stream.secret.secret_file.is_none() && !command.open {
+        return Err(Failure::usage(
+            "any program that can connect, also a web page or another user, could run commands",
+        )
+        .with_advice(
+            "require a secret with --secret-file FILE, or add --open to serve without one",
+        ));
+    }
     let output_bytes_max = if form == CommandForm::Json {
         JSON_OUTPUT_BYTES_MAX
     } else {
@@ -278,30 +314,27 @@ fn plan_stream(
     dialect: Dialect,
     calls: Calls,
 ) -> Result<Plan, Failure> {
-    let charset = stream.listen.encoding.encoding;
     let runs_commands = matches!(dialect, Dialect::Command(_));
     let challenge = load_challenge(&stream.secret)?;
     let is_open = challenge.is_none();
     let service = Service {
         dialect,
-        charset,
+        encodings: stream.listen.encoding.of_server(),
         challenge,
         pause,
         idle_time_max: stream.idle,
+        show: stream.listen.show.show,
     };
     let listener = listen(&complete_address(&stream.listen.listen), stream.backlog)?;
     let here = listener
         .local_addr()
         .map_err(|error| Failure::local(error.to_string()))?;
     if is_open && !here.ip().is_loopback() {
-        if runs_commands {
-            return Err(Failure::usage(
-                "any client that reaches this address could run commands; beyond loopback, --secret-file FILE is required",
-            ));
-        }
-        context.err.print(
-            "warning: any client can connect, and nothing is encrypted (--secret-file FILE asks for a secret first)",
-        );
+        context.err.print(if runs_commands {
+            "warning: any client that reaches this address can run commands as you"
+        } else {
+            "warning: any client can connect, and nothing is encrypted (--secret-file FILE asks for a secret first)"
+        });
     }
     announce(context, here);
     let model = stream.model.into();

@@ -204,7 +204,7 @@ fn trickled_header_ends_at_deadline() {
             vec![0; 100],
         ),
         (
-            Server::start(&stage, "command", &["--json", "--pause", "5000"]),
+            Server::start(&stage, "command", &["--open", "--json", "--pause", "5000"]),
             vec![b'x'; 100],
         ),
     ];
@@ -245,7 +245,7 @@ fn trickled_header_ends_at_deadline() {
 #[test]
 fn command_pauses_while_client_does_not_read() {
     let stage = stage();
-    let server = Server::start(&stage, "command-raw", &["--json"]);
+    let server = Server::start(&stage, "command-raw", &["--open", "--json"]);
     let mut lazy = TcpStream::connect(&server.address).unwrap();
     lazy.write_all(b"yes; echo never").unwrap();
     let memory = || {
@@ -294,7 +294,11 @@ fn command_pauses_while_client_does_not_read() {
 #[test]
 fn endless_command_is_stopped() {
     let stage = stage();
-    let server = Server::start(&stage, "command-json", &["--time-limit", "1", "--json"]);
+    let server = Server::start(
+        &stage,
+        "command-json",
+        &["--open", "--time-limit", "1", "--json"],
+    );
     let said = run_client(
         &stage,
         &server,
@@ -306,19 +310,15 @@ fn endless_command_is_stopped() {
     assert_eq!(server.event("command")["code"], -9);
 }
 
+/// Proves `classic-web-page` in docs/faults.md.
 #[test]
-fn commands_beyond_loopback_need_a_secret() {
+fn commands_need_a_proof_on_loopback_too() {
     let stage = stage();
     for dialect in ["command", "command-raw", "command-json"] {
-        let outcome = stage.run(&[
-            "--json",
-            "classic",
-            "serve",
-            dialect,
-            "--listen",
-            "0.0.0.0:0",
-        ]);
-        outcome.fails(2, "usage");
+        for listen in ["0.0.0.0:0", "127.0.0.1:0"] {
+            let serve = ["--json", "classic", "serve", dialect, "--listen", listen];
+            stage.run(&serve).fails(2, "usage");
+        }
     }
     let outcome = stage.run(&["--json", "classic", "serve", "challenge"]);
     outcome.fails(2, "usage");
@@ -346,6 +346,161 @@ fn commands_beyond_loopback_need_a_secret() {
         ],
     );
     assert!(server.address.starts_with("0.0.0.0:"));
+}
+
+/// Proves `classic-web-page` in docs/faults.md.
+#[test]
+fn request_of_web_page_is_not_taken_for_text() {
+    let stage = stage();
+    let accounts = stage.write("home/accounts", b"zd:1\n");
+    fs::set_permissions(
+        &accounts,
+        std::os::unix::fs::PermissionsExt::from_mode(0o600),
+    )
+    .unwrap();
+    for (dialect, options) in [
+        ("command", &["--open"][..]),
+        ("command-raw", &["--open"]),
+        ("command-json", &["--open"]),
+        ("login", &["--accounts", "accounts"]),
+        ("talk", &[]),
+    ] {
+        for model in MODELS {
+            let server = Server::start(
+                &stage,
+                dialect,
+                &[&["--json", "--model", model], options].concat(),
+            );
+            for request in [
+                &b"GET /?;touch${IFS}pwned; HTTP/1.1\r\nHost: x\r\n\r\ntouch pwned\n"[..],
+                b"\r\nPOST /;touch${IFS}pwned",
+                b"\x16\x03\x01\ntouch pwned\n",
+            ] {
+                exchange(&server, request);
+                server.event("failed");
+            }
+            assert!(!stage.path("home/pwned").exists(), "{dialect} {model}");
+        }
+    }
+}
+
+/// Proves `classic-web-page` in docs/faults.md.
+#[test]
+fn text_of_another_user_is_not_run() {
+    if !landline::paths::is_root() {
+        eprintln!("skipped: only root can become another user");
+        return;
+    }
+    let stage = stage();
+    for model in MODELS {
+        let server = Server::start(&stage, "command", &["--open", "--json", "--model", model]);
+        let port = server.address.rsplit(':').next().unwrap();
+        let exchange = |wait: &str| {
+            let program = format!(
+                "import os, socket\n'x'.encode('idna')\nos.setuid(65534)\n\
+                 s = socket.create_connection(('127.0.0.1', {port}))\n\
+                 s.sendall(b'touch pwned; chmod 777 .')\n\
+                 try:\n    {wait}\n\
+                 except ConnectionResetError:\n    pass\n"
+            );
+            let mut command = std::process::Command::new("python3");
+            super::output_of(command.args(["-c", &program]));
+        };
+        exchange("s.settimeout(60); assert s.recv(1) == b''");
+        server.event("refused");
+        // A socket that is closed has no owner any more.
+        exchange("s.close()");
+        server.event("refused");
+        assert!(!stage.path("home/pwned").exists(), "{model}");
+        let answer = run_client(&stage, &server, "command", "whole", &["echo mine"]);
+        assert_eq!(answer, "mine\n", "{model}");
+    }
+}
+
+/// Proves `classic-upload-name` in docs/faults.md.
+#[test]
+fn upload_creates_only_names_of_documents() {
+    let stage = stage();
+    let server = Server::start(&stage, "upload", &["--ack"]);
+    let mut stream = Vec::new();
+    let names = [
+        ".bash_profile",
+        "x/.profile",
+        "-rf",
+        "a\u{1b}[2J",
+        "a\nb",
+        "a\u{202e}b",
+        "a\u{200b}",
+        "\u{3164}",
+    ];
+    for name in names.into_iter().chain(["good"]) {
+        let header = serde_json::json!({"file_name": name, "file_size": 4}).to_string();
+        stream.extend(framed(&header));
+        stream.extend(b"evil");
+    }
+    let receipts = String::from_utf8_lossy(&exchange(&server, &stream)).into_owned();
+    assert_eq!(receipts.matches("\"ok\":false").count(), names.len());
+    let found: Vec<_> = fs::read_dir(stage.home())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(found, ["good"]);
+}
+
+/// Proves `classic-encoding` in docs/faults.md.
+#[test]
+fn undecodable_name_is_refused() {
+    let stage = stage();
+    for dialect in ["upload", "upload-bare"] {
+        let server = Server::start(&stage, dialect, &["--json", "--overwrite"]);
+        for name in ["报告.txt", "数据.txt"] {
+            stage.write(&format!("user/{name}"), name.as_bytes());
+            let mut upload = client(&stage, &server, dialect, &[name]);
+            let _ = upload.env("ENCODING", "gbk").output().unwrap();
+            let failed = server.event("failed")["message"].to_string();
+            assert!(failed.contains("--encoding gbk"), "{failed}");
+        }
+    }
+    assert_eq!(fs::read_dir(stage.home()).unwrap().count(), 0);
+    let server = Server::start(&stage, "command", &["--open", "--json"]);
+    exchange(&server, b"touch \xff\n");
+    server.event("failed");
+    assert_eq!(fs::read_dir(stage.home()).unwrap().count(), 0);
+}
+
+/// Proves `datagram-loop` in docs/faults.md.
+#[test]
+fn servers_that_answer_each_other_stop() {
+    if !landline::paths::is_root() {
+        eprintln!("skipped: only root can forge a source");
+        return;
+    }
+    let stage = stage();
+    for upper in [&[][..], &["--upper"], &["--upper=ascii"]] {
+        let options = [&["--json"], upper].concat();
+        let servers =
+            ["udp-echo", "udp-echo"].map(|dialect| Server::start(&stage, dialect, &options));
+        let ports = servers
+            .each_ref()
+            .map(|server| server.address.rsplit(':').next().unwrap().to_owned());
+        let program = format!(
+            "import socket, struct\n\
+             s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)\n\
+             for text in (b'x', b'y', b''):\n    \
+                 s.sendto(struct.pack('!HHHH', {}, {}, 8 + len(text), 0) + text, ('127.0.0.1', 0))\n",
+            ports[0], ports[1]
+        );
+        super::output_of(std::process::Command::new("python3").args(["-c", &program]));
+        let mut answers = 0;
+        for server in &servers {
+            // Each text is reported before it is answered. The loop is over when none comes.
+            while let Ok(line) = server.lines.recv_timeout(Duration::from_secs(1)) {
+                answers += usize::from(line.contains("\"text\""));
+                assert!(answers <= 3000, "three loops of 1000 answers");
+            }
+        }
+        assert!(answers > 10, "there was no loop");
+    }
 }
 
 /// Proves `amplification` in docs/faults.md.

@@ -74,7 +74,11 @@ fn text_server_and_client_send_given_reply() {
 fn command_output_has_length_prefix() {
     let stage = stage();
     for model in MODELS {
-        let server = Server::start(&stage, "command", &["--model", model, "--pause", "100"]);
+        let server = Server::start(
+            &stage,
+            "command",
+            &["--open", "--model", model, "--pause", "100"],
+        );
         for segments in SEGMENTS {
             let answer = run_client(
                 &stage,
@@ -94,7 +98,7 @@ fn command_output_has_length_prefix() {
 #[test]
 fn command_output_is_transcoded() {
     let stage = stage();
-    let server = Server::start(&stage, "command", &["--child-encoding", "gbk"]);
+    let server = Server::start(&stage, "command", &["--open", "--child-encoding", "gbk"]);
     assert_eq!(
         run_client(
             &stage,
@@ -110,7 +114,7 @@ fn command_output_is_transcoded() {
 #[test]
 fn raw_output_is_complete_in_reads_of_1024() {
     let stage = stage();
-    let server = Server::start(&stage, "command-raw", &["--pause", "100"]);
+    let server = Server::start(&stage, "command-raw", &["--open", "--pause", "100"]);
     let expected: String = (1..=5000).map(|number| format!("{number}\n")).collect();
     for segments in SEGMENTS {
         // `true` has no output, so nothing is sent. `seq` has more output than one read takes. The
@@ -129,7 +133,7 @@ fn raw_output_is_complete_in_reads_of_1024() {
 #[test]
 fn json_command_reports_size_and_exit_status() {
     let stage = stage();
-    let server = Server::start(&stage, "command-json", &["--json"]);
+    let server = Server::start(&stage, "command-json", &["--open", "--json"]);
     let answer = run_client(
         &stage,
         &server,

@@ -4,10 +4,12 @@
 mod bad_input;
 mod clients;
 mod documented;
+mod failures;
 mod files;
 mod people;
 mod profiles;
 mod servers;
+mod shown;
 
 use std::{
     io::{BufRead, BufReader},
@@ -41,7 +43,17 @@ impl Server {
     /// Serves a dialect on a free port, with further arguments.
     #[track_caller]
     fn start(stage: &Stage, dialect: &str, arguments: &[&str]) -> Self {
-        let mut child = Self::command(stage, dialect, arguments).spawn().unwrap();
+        Self::spawn(&mut Self::command(stage, dialect, arguments))
+    }
+
+    /// Runs a command that serves a dialect.
+    #[track_caller]
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let said = Arc::new(Mutex::new(String::new()));
         let (errors, heard) = (BufReader::new(child.stderr.take().unwrap()), said.clone());
@@ -52,7 +64,7 @@ impl Server {
         });
         let Some(Ok(first)) = lines.next() else {
             child.wait().unwrap();
-            panic!("{dialect} did not start: {}", said.lock().unwrap());
+            panic!("the server did not start: {}", said.lock().unwrap());
         };
         let address = match serde_json::from_str::<Value>(&first) {
             Ok(first) => first["listening"].as_str().unwrap().to_owned(),

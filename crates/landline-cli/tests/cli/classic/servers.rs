@@ -76,7 +76,7 @@ fn commands_run_in_sequence() {
 }
 
 #[test]
-fn raw_output_is_read_until_goodbye() {
+fn raw_output_is_read_until_end_or_silence() {
     let stage = stage();
     for segments in ["whole", "random"] {
         let server = PythonServer::start(&stage, "command-raw", segments, &[]);

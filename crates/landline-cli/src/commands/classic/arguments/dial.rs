@@ -5,15 +5,25 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 use landline::net::{HostPort, Target};
 
-use super::{Chat, Encoding, Pause, RAW_BYE, SecretSource};
-use crate::arguments::parse_milliseconds;
+use super::{Chat, Encoding, Pause, SecretSource, ShowBytes};
+use crate::arguments::{parse_milliseconds, parse_seconds};
+
+/// How long to wait for an answer, in seconds.
+const WAIT_SECONDS: &str = "5";
+/// How long to wait for an answer that may not come, in seconds.
+const SILENCE_SECONDS: &str = "2";
 
 #[derive(Debug, Subcommand)]
 pub(in crate::commands::classic) enum Dial {
     /// Send bytes and receive them back
+    ///
+    /// It ends when as much came back as was sent.
     Echo {
         #[command(flatten)]
         stream: DialStream,
+        /// Fail if nothing comes back for this long
+        #[arg(long, value_name = "SECONDS", default_value = WAIT_SECONDS, value_parser = parse_seconds)]
+        wait: Duration,
         /// Text to send [default: standard input]
         text: Vec<String>,
     },
@@ -27,15 +37,28 @@ pub(in crate::commands::classic) enum Dial {
         /// Texts to send [default: the lines of standard input]
         text: Vec<String>,
     },
+    /// Send each argument with one send, and print what comes back
+    Send {
+        #[command(flatten)]
+        stream: DialStream,
+        #[command(flatten)]
+        pause: SendPause,
+        /// Stop when nothing comes back for this long
+        #[arg(long, value_name = "SECONDS", default_value = SILENCE_SECONDS, value_parser = parse_seconds)]
+        wait: Duration,
+        /// Texts to send
+        #[arg(required = true)]
+        text: Vec<String>,
+    },
     /// Run shell commands; a length precedes the output
     Command(DialCommand),
     /// Run shell commands; the output is received as it comes
     CommandRaw {
         #[command(flatten)]
         command: DialCommand,
-        /// Word that ends the connection
-        #[arg(long, value_name = "WORD", default_value = RAW_BYE)]
-        bye: String,
+        /// Stop when the last command has sent nothing for this long
+        #[arg(long, value_name = "SECONDS", default_value = WAIT_SECONDS, value_parser = parse_seconds)]
+        wait: Duration,
     },
     /// Run shell commands; a JSON header precedes the output
     ///
@@ -83,6 +106,16 @@ pub(in crate::commands::classic) enum Dial {
         /// Datagrams to send [default: the lines of standard input]
         text: Vec<String>,
     },
+    /// Send each argument as one datagram, and wait for no answer
+    UdpSend {
+        #[command(flatten)]
+        dial: DialDatagrams,
+        #[command(flatten)]
+        pause: SendPause,
+        /// Datagrams to send
+        #[arg(required = true)]
+        text: Vec<String>,
+    },
     /// Join a chat over datagrams
     UdpChat {
         #[command(flatten)]
@@ -103,12 +136,21 @@ pub(in crate::commands::classic) enum Dial {
 }
 
 #[derive(Debug, Args)]
+pub(in crate::commands::classic) struct SendPause {
+    /// Pause between two sends
+    #[arg(long, value_name = "MILLISECONDS", value_parser = parse_milliseconds)]
+    pub(in crate::commands::classic) pause: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
 pub(in crate::commands::classic) struct DialDatagrams {
     /// Server: host:port
     #[arg(value_name = "HOST:PORT", value_parser = parse_host_port)]
     pub(in crate::commands::classic) address: HostPort,
     #[command(flatten)]
     pub(in crate::commands::classic) encoding: Encoding,
+    #[command(flatten)]
+    pub(in crate::commands::classic) show: ShowBytes,
 }
 
 #[derive(Debug, Args)]
@@ -138,6 +180,9 @@ pub(in crate::commands::classic) struct DialUpload {
     /// Message that the server prints when a file has arrived
     #[arg(long, value_name = "TEXT")]
     pub(in crate::commands::classic) msg: Option<String>,
+    /// Give up when a receipt, or the end of the connection, takes longer
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = parse_seconds)]
+    pub(in crate::commands::classic) wait: Duration,
     /// Wait for the receipt of each file, from a server with --ack
     #[arg(long)]
     pub(in crate::commands::classic) ack: bool,

@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand, ValueEnum};
 use landline_classic::{
     Model,
-    codec::{Charset, HmacKind, UpperCase},
+    codec::{Charset, Encodings, HmacKind, UpperCase},
 };
 
 use crate::arguments::{parse_milliseconds, parse_seconds};
@@ -60,13 +60,15 @@ pub(super) enum ServeDialect {
         )]
         reply: Option<Option<String>>,
     },
+    /// Show each receive, and answer nothing
+    Sink(ServeStream),
     /// Run shell commands; a length precedes the output
     ///
-    /// On addresses other than loopback, --secret-file is required.
+    /// It needs --secret-file, or --open.
     Command(ServeCommand),
     /// Run shell commands; the output is sent as it comes
     ///
-    /// On addresses other than loopback, --secret-file is required.
+    /// It needs --secret-file, or --open.
     CommandRaw {
         #[command(flatten)]
         command: ServeCommand,
@@ -76,7 +78,7 @@ pub(super) enum ServeDialect {
     },
     /// Run shell commands; a JSON header precedes the output
     ///
-    /// On addresses other than loopback, --secret-file is required.
+    /// It needs --secret-file, or --open.
     CommandJson(ServeCommand),
     /// Receive files after a JSON header with its length
     Upload(ServeUpload),
@@ -114,6 +116,8 @@ pub(super) enum ServeDialect {
         #[command(flatten)]
         upper: InUpper,
     },
+    /// Show each datagram, and answer none
+    UdpSink(Listen),
     /// Relay a chat over datagrams; what you type goes to everybody
     UdpChat {
         #[command(flatten)]
@@ -151,12 +155,13 @@ impl ServeDialect {
             | Self::Download { stream, .. }
             | Self::Login { stream, .. }
             | Self::Talk { stream, .. }
+            | Self::Sink(stream)
             | Self::Challenge(stream) => stream,
             Self::Command(command)
             | Self::CommandJson(command)
             | Self::CommandRaw { command, .. } => &command.stream,
             Self::Upload(upload) | Self::UploadBare(upload) => &upload.stream,
-            Self::UdpEcho { .. } | Self::UdpChat { .. } => return false,
+            Self::UdpEcho { .. } | Self::UdpSink(_) | Self::UdpChat { .. } => return false,
         };
         stream.model == ModelName::Processes
     }
@@ -169,6 +174,8 @@ pub(super) struct Listen {
     pub(super) listen: String,
     #[command(flatten)]
     pub(super) encoding: Encoding,
+    #[command(flatten)]
+    pub(super) show: ShowBytes,
 }
 
 #[derive(Debug, Args)]
@@ -192,9 +199,36 @@ pub(super) struct ServeStream {
 
 #[derive(Debug, Args)]
 pub(super) struct Encoding {
-    /// Encoding of text: utf-8, gbk, big5, shift_jis, ... (any of the web's)
+    /// Encoding of text: utf-8, gbk, big5, shift_jis, ...
+    ///
+    /// Python's names are known too. Text that does not decode is refused.
     #[arg(long, value_name = "NAME", default_value = "utf-8")]
-    pub(super) encoding: Charset,
+    encoding: Charset,
+    /// Encoding of the server's text, if it differs
+    #[arg(long, value_name = "NAME")]
+    reply_encoding: Option<Charset>,
+}
+
+impl Encoding {
+    /// The encodings of a server.
+    pub(super) fn of_server(&self) -> Encodings {
+        Encodings {
+            received: self.encoding,
+            sent: self.reply_encoding.unwrap_or(self.encoding),
+        }
+    }
+
+    /// The encodings of a client.
+    pub(super) fn of_client(&self) -> Encodings {
+        self.of_server().reversed()
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowBytes {
+    /// Show the bytes of each receive as it came, and of each send
+    #[arg(long)]
+    pub(super) show: bool,
 }
 
 #[derive(Debug, Args)]
@@ -229,6 +263,11 @@ pub(super) struct ServeCommand {
     pub(super) stream: ServeStream,
     #[command(flatten)]
     pub(super) pause: Pause,
+    /// Run commands of clients that prove nothing
+    ///
+    /// On loopback they must belong to the same user. On other addresses any client runs commands.
+    #[arg(long, conflicts_with = "secret_file")]
+    pub(super) open: bool,
     /// Encoding of the commands' output, if it differs
     #[arg(long, value_name = "NAME")]
     pub(super) child_encoding: Option<Charset>,
