@@ -137,10 +137,16 @@ fn units_are_valid() {
             .ok();
         let (service, socket) = said.split_once("# landline.socket\n").unwrap();
         let service = service.strip_prefix("# landline.service\n").unwrap();
-        assert!(
-            service.contains("NoNewPrivileges=yes") && socket.contains("ListenStream=6000"),
-            "{said}"
-        );
+        for setting in [
+            "NoNewPrivileges=yes",
+            "MemoryMax=1G",
+            "TasksMax=4500",
+            "LimitCORE=0",
+            "UMask=0027",
+        ] {
+            assert!(service.lines().any(|line| line == setting), "{said}");
+        }
+        assert!(socket.contains("ListenStream=6000"), "{said}");
         stage.write("landline.service", service.as_bytes());
         stage.write("landline.socket", socket.as_bytes());
         let scope = if arguments == ["--user"] {

@@ -93,27 +93,45 @@ detach() {
     if command -v setsid >/dev/null 2>&1; then
         detached=setsid
     fi
-    "$detached" sh -c 'echo $$ >"$0" && exec "$@"' "$pid_file" "$@" >"$start" 2>&1 &
+    # Another bootstrap may start a server at the same time. The one that listens gets the final name.
+    own_pid_file=$pid_file.$$
+    start=$start.$$
+    trap keep_pid_file HUP INT TERM PIPE
+    "$detached" sh -c 'echo $$ >"$0" && exec "$@"' "$own_pid_file" "$@" >"$start" 2>&1 &
     child=$!
     attempts=0
     until grep -q '^{.*"listening":' "$start"; do
         if ! kill -0 "$child" 2>/dev/null; then
-            rm -f "$pid_file"
-            if grep -q '^{"code":"in-use",' "$start"; then
-                tell server other
-                return
-            fi
-            problem start "$(tail -n 1 "$start")"
+            said=$(grep '^{"code":"in-use",' "$start" || tail -n 1 "$start")
+            rm -f "$own_pid_file" "$start"
+            case $said in
+                '{"code":"in-use",'*)
+                    tell server other
+                    return
+                    ;;
+            esac
+            problem start "$said"
         fi
         attempts=$((attempts + 1))
         if [ "$attempts" -gt 300 ]; then
             kill "$child"
-            problem start "the server does not listen: $(tail -n 1 "$start")"
+            said=$(tail -n 1 "$start")
+            rm -f "$own_pid_file" "$start"
+            problem start "the server does not listen: $said"
         fi
         pause
     done
+    mv -f "$own_pid_file" "$pid_file"
+    rm -f "$start"
     tell server detached
     tell log "$log"
+}
+
+# An interrupted bootstrap leaves a server that the next one can find.
+keep_pid_file() {
+    mv -f "$own_pid_file" "$pid_file" 2>/dev/null
+    rm -f "$start"
+    exit 1
 }
 
 # service user|"": runs the server under the user's or the system's systemd.

@@ -430,6 +430,38 @@ fn interrupted_bootstrap_leaves_nothing() {
     far.bootstrap(&["--as", "alice"]).ok();
 }
 
+/// Both find no server and start one. The process id of the one that serves is kept.
+/// Proves `create-race` in docs/faults.md.
+#[test]
+fn two_bootstraps_at_once_start_one_server() {
+    let Some(far) = Far::new() else { return };
+    far.bootstrap(&["--as", "alice"]).ok();
+    far.kill_server();
+    // Both start their servers at the same time: each waits for the other one.
+    far.program(
+        "setsid",
+        "echo x >>~/starts\nwhile [ \"$(wc -l <~/starts)\" -lt 2 ]; do sleep 0.01; done\nexec /usr/bin/setsid \"$@\"",
+    );
+    let start = || {
+        let mut bootstrap = command(&far.stage, &["bootstrap", "far", "--as", "alice"]);
+        bootstrap.stdout(Stdio::null()).stderr(Stdio::null());
+        bootstrap.spawn().unwrap()
+    };
+    for mut bootstrap in [start(), start()] {
+        bootstrap.wait().unwrap();
+    }
+    let server = far.server().expect("the process id of a server");
+    assert!(PathBuf::from(format!("/proc/{server}/cwd")).exists());
+    far.bootstrap(&["--as", "alice"]).ok();
+    assert_eq!(far.server(), Some(server), "it is found and stays");
+    let state = Census::of(&far.home(".local/state/landline")).paths();
+    let left: Vec<_> = state
+        .iter()
+        .filter(|path| path.contains("serve.pid.") || path.contains("serve.start"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 /// Proves `option-injection` in docs/faults.md.
 #[test]
 fn obstacles_are_reported() {
