@@ -62,20 +62,16 @@ pub fn pins(input: &[u8]) {
 
 /// The configuration of ssh. No value can be mistaken for an option of a command.
 pub fn ssh_config(input: &[u8]) {
-    let text = String::from_utf8_lossy(input);
     let query = Query {
         host: "web.example",
         user: None,
         local_user: "me",
         home: Path::new("/home/me"),
+        variable: &|_| Some("/value".into()),
     };
-    let Ok(found) = landline_ssh_config::parse(&text, &query) else {
+    let Ok(found) = landline_ssh_config::parse(input, &query) else {
         return;
     };
-    assert!(
-        found.identity_files.iter().all(|path| path.is_absolute()),
-        "a path relative to the working folder"
-    );
     let is_name = |name: &str| !name.is_empty() && !name.starts_with('-');
     assert!(
         found.host_name.as_deref().is_none_or(is_name),

@@ -14,8 +14,9 @@ use landline::{
     },
     net::Target,
     password::Password,
+    paths::user_name,
     proto::login::UserName,
-    ssh_config::{self, HostConfig, IdentityAgent, ProxyJump, Query},
+    ssh_config::{self, ConfigFile, HostConfig, IdentityAgent, ProxyJump, Query},
 };
 use log::debug;
 use zeroize::Zeroizing;
@@ -37,8 +38,8 @@ const USUAL_KEYS: [&str; 5] = [
     "id_ecdsa_sk",
     "id_rsa",
 ];
-/// The configuration that ssh reads after the user's own, and its folder.
-const SYSTEM_CONFIG: (&str, &str) = ("/etc/ssh/ssh_config", "/etc/ssh");
+/// The configuration that ssh reads after the user's own.
+const SYSTEM_CONFIG: &str = "/etc/ssh/ssh_config";
 
 /// Finds the server that the user names, and the credential to log in there.
 ///
@@ -56,10 +57,12 @@ pub(crate) async fn find_server(
     let target = &client.pins().resolve_name(&target)?;
     let config = read_ssh_config(context, target)?;
     let sources = key_sources(context, client, &config);
-    let way = access.via_ssh.as_ref().or(config.proxy_jump.as_ref());
     let (mut server, password) = match find_known(client, target, &config) {
         Err(Error::UnknownServer { .. }) => {
-            let is_jump_host = way.is_some_and(|way| way.is_last_hop(&target.host));
+            let way = choose_route(access.via_ssh.clone(), &config)?;
+            let is_jump_host = way
+                .as_ref()
+                .is_some_and(|way| way.is_last_hop(&target.host));
             // A server on the jump host itself is known by the name that ssh uses.
             let dialed = if is_jump_host {
                 target.clone()
@@ -72,7 +75,7 @@ pub(crate) async fn find_server(
                 target: &dialed,
                 user,
                 access,
-                way,
+                way: way.as_ref(),
                 may_use_key,
             };
             match contact.make(context, client).await? {
@@ -83,11 +86,7 @@ pub(crate) async fn find_server(
         found => (found?, None),
     };
     let new_pin = password.is_some().then(|| server.clone());
-    server.via = access
-        .via_ssh
-        .clone()
-        .or(server.via)
-        .or(config.proxy_jump.clone());
+    server.via = choose_route(access.via_ssh.clone().or(server.via), &config)?;
     debug!("{}", describe_known(&server, new_pin.is_some()));
     let asker = Arc::new(Asker {
         context: context.clone(),
@@ -130,6 +129,26 @@ fn rename_to_local(target: &Target, access: &Access) -> Target {
     Target {
         host,
         ..target.clone()
+    }
+}
+
+/// The jump hosts that were given, else those of ssh's configuration.
+///
+/// # Errors
+/// Only a `ProxyCommand` says how ssh connects.
+pub(crate) fn choose_route(
+    given: Option<ProxyJump>,
+    config: &HostConfig,
+) -> Result<Option<ProxyJump>, Failure> {
+    match (given.or(config.proxy_jump.clone()), &config.proxy_command) {
+        (None, Some(_)) => Err(Failure::new(
+            "ssh-config",
+            "ssh connects to this host with a ProxyCommand, which landline does not run",
+        )
+        .with_advice(
+            "name jump hosts with --via-ssh HOST, or connect directly with --via-ssh none",
+        )),
+        (way, _) => Ok(way),
     }
 }
 
@@ -190,32 +209,28 @@ fn by_password(password: Password, asker: Arc<Asker>) -> AuthMethod {
     AuthMethod::Password(Arc::new(PasswordPrompt::new(password, asker)))
 }
 
-/// Reads what ssh's configuration says about the host of `target`. Lines that are skipped are
-/// reported.
+/// Reads what ssh's configuration says about the host of `target`.
 ///
 /// # Errors
-/// A file cannot be read or parsed.
+/// A file cannot be read, or ssh reads a line differently.
 pub(crate) fn read_ssh_config(context: &Context, target: &Target) -> Result<HostConfig, Failure> {
-    let Some(home) = context.environment.home() else {
+    let environment = &context.environment;
+    let Some(home) = environment.home() else {
         return Ok(HostConfig::default());
     };
-    let local_user = context.environment.local_user();
-    let user = target.user.as_ref().map(|user| user.as_str());
+    let local_user = user_name().unwrap_or_else(|| environment.local_user());
     let query = Query {
         host: &target.host,
-        user,
+        user: target.user.as_ref().map(|user| user.as_str()),
         local_user: &local_user,
         home: &home,
+        variable: &|name| environment.exact(name),
     };
-    let own = home.join(".ssh");
     let files = [
-        (own.join("config"), own),
-        (SYSTEM_CONFIG.0.into(), SYSTEM_CONFIG.1.into()),
+        ConfigFile::User(home.join(".ssh/config")),
+        ConfigFile::System(SYSTEM_CONFIG.into()),
     ];
     let config = ssh_config::read(&files, &query)?;
-    for what in &config.warnings {
-        context.err.print(&shown_line(&format!("landline: {what}")));
-    }
     trace_ssh_config(&target.host, &config);
     Ok(config)
 }
@@ -232,7 +247,9 @@ fn trace_ssh_config(host: &str, config: &HostConfig) {
             .map_or_else(none, ProxyJump::to_string),
         config
             .identity_files
-            .first()
+            .iter()
+            .flatten()
+            .next()
             .map_or_else(none, |file| file.display().to_string()),
     );
 }
@@ -305,17 +322,18 @@ fn choose_user(target: &Target, config: &HostConfig) -> Result<Option<UserName>,
 pub(crate) fn key_sources(context: &Context, client: &Client, config: &HostConfig) -> KeySources {
     let environment = &context.environment;
     let mut defaults = vec![client.own_key_path()];
-    if let (Some(home), true) = (environment.home(), config.identity_files.is_empty()) {
+    if let (Some(home), None) = (environment.home(), &config.identity_files) {
         defaults.extend(USUAL_KEYS.iter().map(|name| home.join(".ssh").join(name)));
     }
     let agent = match &config.identity_agent {
         None => environment.absolute_path("SSH_AUTH_SOCK"),
         Some(IdentityAgent::Variable(name)) => environment.absolute_path(name),
-        Some(IdentityAgent::Socket(socket)) => Some(socket.clone()),
+        Some(IdentityAgent::Socket(socket)) => Some(make_absolute(socket)),
         Some(IdentityAgent::Disabled) => None,
     };
+    let files = config.identity_files.as_deref().unwrap_or_default();
     KeySources {
-        files: config.identity_files.clone(),
+        files: files.iter().map(|path| make_absolute(path)).collect(),
         files_only: config.identities_only,
         agent,
         defaults,

@@ -112,10 +112,14 @@ impl Environment {
 
     /// The value of a variable. One that is set to nothing counts as not set.
     fn raw(&self, name: &str) -> Option<OsString> {
-        let value = match self {
+        self.exact(name).filter(|value| !value.is_empty())
+    }
+
+    /// The value of a variable, also an empty one.
+    pub(crate) fn exact(&self, name: &str) -> Option<OsString> {
+        match self {
             Self::Process => env::var_os(name),
             Self::Fixed(variables) => variables.get(name).map(OsString::from),
-        };
-        value.filter(|value| !value.is_empty())
+        }
     }
 }

@@ -82,7 +82,10 @@ mod tests {
         command.build();
         let mut pages = BTreeSet::new();
         compare_pages(&command, &folder, &mut pages);
-        let files: BTreeSet<String> = names_in(&folder).into_iter().collect();
+        let files: BTreeSet<String> = names_in(&folder)
+            .into_iter()
+            .map(|name| name.into_string().unwrap())
+            .collect();
         assert_eq!(files, pages, "a file for each command");
     }
 

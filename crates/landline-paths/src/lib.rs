@@ -38,6 +38,7 @@ mod socket;
 mod source_file;
 mod staged;
 mod temp_dir;
+mod users;
 mod watch;
 
 pub use std::fs::File;
@@ -58,4 +59,5 @@ pub use socket::SocketPath;
 pub use source_file::{SourceFile, SourceIdentity};
 pub use staged::{StagePlan, StagedFile, sweep};
 pub use temp_dir::{TempDir, anonymous_file};
+pub use users::{home_of_user, user_name};
 pub use watch::FileWatch;

@@ -1,6 +1,8 @@
 //! Paths that the user of this process named, opened with that user's authority.
 
 use std::{
+    ffi::OsString,
+    fs::Metadata,
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -56,22 +58,40 @@ pub fn read_trusted(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 pub fn read_trusted_for(path: &Path, user_id: u32, bytes_max: u64) -> io::Result<Vec<u8>> {
     let file = platform::open_to_read(path)?;
     let metadata = file.metadata()?;
-    if metadata.is_file()
-        && (!platform::is_owned_by(&metadata, user_id)
-            || platform::is_writable_by_others(&metadata))
-    {
-        let problem = "others may write to it; close it with chmod go-w";
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
+    if metadata.is_file() {
+        check_trusted(&metadata, user_id)?;
     }
     read_all(file, bytes_max)
 }
 
-/// The UTF-8 names in a folder; none if the folder cannot be read.
-pub fn names(folder: &Path) -> Vec<String> {
+/// Does the same as [`read_trusted`], and returns `None` for a folder with such an owner and mode.
+///
+/// # Errors
+/// As [`read_trusted`].
+pub fn read_trusted_or_folder(path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = platform::open_to_read(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() || metadata.is_dir() {
+        check_trusted(&metadata, platform::user_id())?;
+    }
+    if metadata.is_dir() {
+        return Ok(None);
+    }
+    read_all(file, bytes_max).map(Some)
+}
+
+fn check_trusted(metadata: &Metadata, user_id: u32) -> io::Result<()> {
+    if platform::is_owned_by(metadata, user_id) && !platform::is_writable_by_others(metadata) {
+        return Ok(());
+    }
+    let problem = "others may write to it; close it with chmod go-w";
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, problem))
+}
+
+/// The names in a folder; none if the folder cannot be read.
+pub fn names(folder: &Path) -> Vec<OsString> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect()
+    entries.map(|entry| entry.file_name()).collect()
 }
 
 /// Writes a file that everybody may read, durably, whole or not at all.

@@ -1,378 +1,388 @@
 //! Evaluates the lines of the files for one host.
 
 use std::{
-    io,
+    ffi::OsString,
+    os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
+    rc::Rc,
 };
-
-use landline_paths::local;
 
 use super::{
-    HostConfig, IdentityAgent, InvalidHop, Query,
-    blocks::{self, MatchSubject},
-    pattern, tokens,
+    ConfigFile, Error, HostConfig, IdentityAgent, Query, criteria,
+    criteria::Subject,
+    error::Problem,
+    glob, host,
+    options::{Canonicalize, Options, Position, Setting, is_none, legacy_variable},
+    system::System,
+    tokens,
     tokens::TokenValues,
-    words,
+    words::{Line, split_line},
 };
-use crate::Error;
 
-/// The maximum size of a file. Real files are far smaller.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// The maximum depth of includes, as in ssh.
 const DEPTH_MAX: usize = 16;
 /// The maximum number of included files.
 const FILES_MAX: usize = 1024;
-
-/// Access to the files: the disk, or texts in memory.
-pub(super) trait FileSource {
-    /// The text of a file; `None` if it does not exist.
-    fn text(&self, path: &Path) -> io::Result<Option<String>>;
-    /// The names in a folder; none if it does not exist.
-    fn names(&self, folder: &Path) -> Vec<String>;
-}
-
-/// The real files.
-pub(super) struct Disk;
-
-impl FileSource for Disk {
-    fn text(&self, path: &Path) -> io::Result<Option<String>> {
-        match local::read_trusted(path, FILE_BYTES_MAX) {
-            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn names(&self, folder: &Path) -> Vec<String> {
-        local::names(folder)
-    }
-}
+/// The port of sshd where none is given.
+const SSH_PORT: u16 = 22;
+/// The dots of a name that ssh completes at most, where no number is given.
+const USUAL_DOTS_MAX: usize = 1;
 
 pub(super) fn read(
-    files: &[(PathBuf, PathBuf)],
+    files: &[ConfigFile],
     query: &Query<'_>,
-    source: &dyn FileSource,
+    system: &dyn System,
 ) -> Result<HostConfig, Error> {
-    let mut evaluation = Evaluation::new(query, source);
-    for (path, base) in files {
-        evaluation.base = base.clone();
-        evaluation.read_file(path, true, 0)?;
+    let mut evaluation = Evaluation {
+        query,
+        system,
+        host: query.host.to_owned(),
+        is_final: false,
+        wants_final: false,
+        files: 0,
+        options: Options::default(),
+    };
+    evaluation.read_all(files)?;
+    evaluation.settle_host()?;
+    if evaluation.wants_final {
+        evaluation.is_final = true;
+        evaluation.read_all(files)?;
     }
-    Ok(evaluation.finish())
+    evaluation.finish()
 }
 
-pub(super) fn parse(text: &str, query: &Query<'_>) -> Result<HostConfig, Error> {
-    struct NoFiles;
-    impl FileSource for NoFiles {
-        fn text(&self, _: &Path) -> io::Result<Option<String>> {
-            Ok(None)
-        }
-        fn names(&self, _: &Path) -> Vec<String> {
-            Vec::new()
-        }
-    }
-    let mut evaluation = Evaluation::new(query, &NoFiles);
-    evaluation.read_text(Path::new("config"), text, true, 0)?;
-    Ok(evaluation.finish())
-}
-
-/// The values so far, with the tokens not yet replaced.
 struct Evaluation<'a> {
     query: &'a Query<'a>,
-    source: &'a dyn FileSource,
-    base: PathBuf,
+    system: &'a dyn System,
+    /// The host as typed; in the second pass, the host to connect to.
+    host: String,
+    is_final: bool,
+    wants_final: bool,
     files: usize,
-    config: HostConfig,
-    /// Location and value.
-    identity_files: Vec<(String, String)>,
-    identities_only: Option<bool>,
-    /// Location and value.
-    identity_agent: Option<(String, String)>,
+    options: Options,
 }
 
-/// The position of a line, for messages.
-struct LineLocation<'a> {
-    path: &'a Path,
-    number: usize,
+/// The file that is being read.
+#[derive(Clone, Copy)]
+struct Scope<'a> {
+    file: &'a ConfigFile,
+    depth: usize,
 }
 
-impl LineLocation<'_> {
-    fn error(&self, problem: impl Into<String>) -> Error {
-        Error::Malformed {
-            path: self.path.to_owned(),
-            line: self.number,
-            problem: problem.into(),
+impl Evaluation<'_> {
+    fn read_all(&mut self, files: &[ConfigFile]) -> Result<(), Error> {
+        self.files = 0;
+        for file in files {
+            let (ConfigFile::User(path) | ConfigFile::System(path)) = file;
+            self.read_file(path, true, Scope { file, depth: 0 })?;
         }
+        Ok(())
     }
 
-    fn describe(&self) -> String {
-        format!("{} line {}", self.path.display(), self.number)
-    }
-}
-
-impl<'a> Evaluation<'a> {
-    fn new(query: &'a Query<'a>, source: &'a dyn FileSource) -> Self {
-        Self {
-            query,
-            source,
-            base: PathBuf::new(),
-            files: 0,
-            config: HostConfig::default(),
-            identity_files: Vec::new(),
-            identities_only: None,
-            identity_agent: None,
-        }
-    }
-
-    fn read_file(&mut self, path: &Path, applies: bool, depth: usize) -> Result<(), Error> {
+    /// Reads a file. Unless it `applies`, none of its blocks does.
+    fn read_file(&mut self, path: &Path, applies: bool, scope: Scope<'_>) -> Result<(), Error> {
         self.files += 1;
-        if depth > DEPTH_MAX || self.files > FILES_MAX {
+        if scope.depth > DEPTH_MAX || self.files > FILES_MAX {
             return Err(Error::TooManyIncludes {
                 path: path.to_owned(),
             });
         }
-        let text = self.source.text(path).map_err(|source| Error::Read {
+        let text = self.system.text(path).map_err(|source| Error::Read {
             path: path.to_owned(),
             source,
         })?;
-        match text {
-            Some(text) => self.read_text(path, &text, applies, depth),
-            None => Ok(()),
-        }
-    }
-
-    /// Reads the lines of a file. Unless the file `applies`, none of its blocks does.
-    fn read_text(
-        &mut self,
-        path: &Path,
-        text: &str,
-        applies: bool,
-        depth: usize,
-    ) -> Result<(), Error> {
+        let path = Rc::<Path>::from(path);
         let mut block_applies = applies;
-        for (index, content) in text.lines().enumerate() {
-            let line = LineLocation {
-                path,
-                number: index + 1,
+        let text = text.unwrap_or_default();
+        for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
+            let position = Position {
+                path: path.clone(),
+                line: index + 1,
             };
-            let Some((keyword, arguments)) = words::split_line(content) else {
+            let line = split_line(line).map_err(|problem| position.error(problem))?;
+            let Some(line) = line else {
                 continue;
             };
-            match keyword.as_str() {
+            match line.keyword.as_str() {
                 "host" => {
-                    block_applies =
-                        applies && blocks::host_applies(&arguments, &self.match_subject())
+                    // ssh looks at no second pattern where nothing can apply.
+                    let seen = if applies { line.words.len() } else { 1 };
+                    let patterns = line.words.get(..seen).unwrap_or(&line.words);
+                    let matches = criteria::host_applies(patterns, self.host.as_bytes())
+                        .map_err(|problem| position.error(problem))?;
+                    block_applies = applies && matches;
                 }
-                "match" => block_applies = applies && self.match_applies(&arguments, &line),
-                "include" => {
-                    for pattern in &arguments {
-                        let files = self
-                            .included_files(pattern)
-                            .map_err(|problem| line.error(problem))?;
-                        for file in files {
-                            self.read_file(&file, block_applies, depth + 1)?;
-                        }
-                    }
+                "match" => {
+                    let matches = self
+                        .match_applies(&line)
+                        .map_err(|problem| position.error(problem))?;
+                    block_applies = applies && matches;
                 }
-                _ if block_applies => self.set_value(&keyword, &arguments, &line)?,
-                _ => {}
+                "include" => self.include(&line, block_applies, &position, scope)?,
+                _ => {
+                    self.options
+                        .set(&line, block_applies, &position, self.query, self.system)
+                        .map_err(|problem| position.error(problem))?;
+                }
             }
         }
         Ok(())
     }
 
-    fn match_subject(&self) -> MatchSubject<'_> {
-        MatchSubject {
-            original_host: self.query.host,
-            host: self.config.host_name.as_deref().unwrap_or(self.query.host),
-            user: self.user(),
-            local_user: self.query.local_user,
+    fn match_applies(&mut self, line: &Line) -> Result<bool, Problem> {
+        let host = self.host_so_far()?;
+        let mut wants_final = self.wants_final;
+        let mut subject = Subject {
+            tokens: TokenValues {
+                query: self.query,
+                system: self.system,
+                host: &host,
+                key_alias: self
+                    .options
+                    .host_key_alias
+                    .as_deref()
+                    .unwrap_or(host.as_slice()),
+                port: self.options.port.unwrap_or(SSH_PORT),
+                user: self.user(),
+            },
+            tag: self.options.tag.as_deref().unwrap_or_default(),
+            is_final: self.is_final,
+            wants_final: &mut wants_final,
+        };
+        let applies = criteria::match_applies(line, &mut subject);
+        self.wants_final = wants_final;
+        applies
+    }
+
+    /// `HostName` with its tokens replaced, or the host.
+    fn host_so_far(&self) -> Result<Vec<u8>, Problem> {
+        match &self.options.host_name {
+            Some(name) if !self.is_final => expand_host_name(&name.value, &self.host),
+            _ => Ok(self.host.clone().into_bytes()),
         }
     }
 
-    fn user(&self) -> &str {
+    fn user(&self) -> &[u8] {
+        let configured = self.options.user.as_ref().map(|user| user.value.as_slice());
         self.query
             .user
-            .or(self.config.user.as_deref())
-            .unwrap_or(self.query.local_user)
+            .map(str::as_bytes)
+            .or(configured)
+            .unwrap_or(self.query.local_user.as_bytes())
     }
 
-    /// Whether a `Match` block applies. An unsupported one does not, with a warning.
-    fn match_applies(&mut self, arguments: &[String], line: &LineLocation<'_>) -> bool {
-        blocks::match_applies(arguments, &self.match_subject()).unwrap_or_else(|problem| {
-            self.config.warnings.push(format!(
-                "{}: {problem}; the block is passed over",
-                line.describe()
-            ));
-            false
-        })
-    }
-
-    fn set_value(
+    fn include(
         &mut self,
-        keyword: &str,
-        arguments: &[String],
-        line: &LineLocation<'_>,
+        line: &Line,
+        applies: bool,
+        position: &Position,
+        scope: Scope<'_>,
     ) -> Result<(), Error> {
-        let is_supported = [
-            "hostname",
-            "user",
-            "identityfile",
-            "identitiesonly",
-            "identityagent",
-            "proxyjump",
-        ]
-        .contains(&keyword);
-        if !is_supported {
-            return Ok(());
-        }
-        let [value] = arguments else {
-            return Err(line.error(format!("{keyword} takes one argument")));
-        };
-        match keyword {
-            "hostname" if self.config.host_name.is_none() => {
-                self.config.host_name = Some(
-                    self.expand_host_name(value)
-                        .map_err(|problem| line.error(problem))?,
-                );
+        for pattern in &line.words {
+            let files = self
+                .included_files(pattern, scope.file)
+                .map_err(|problem| position.error(problem))?;
+            for file in files {
+                let scope = Scope {
+                    depth: scope.depth + 1,
+                    ..scope
+                };
+                self.read_file(&file, applies, scope)?;
             }
-            "user" if self.config.user.is_none() => self.config.user = Some(value.clone()),
-            "identityfile" => self.identity_files.push((line.describe(), value.clone())),
-            "identitiesonly" if self.identities_only.is_none() => {
-                self.identities_only = Some(match value.to_ascii_lowercase().as_str() {
-                    "yes" | "true" => true,
-                    "no" | "false" => false,
-                    _ => return Err(line.error("IdentitiesOnly is yes or no")),
-                });
-            }
-            "identityagent" if self.identity_agent.is_none() => {
-                self.identity_agent = Some((line.describe(), value.clone()));
-            }
-            "proxyjump" if self.config.proxy_jump.is_none() => {
-                let expanded = self
-                    .token_values()
-                    .expand(value)
-                    .map_err(|problem| line.error(problem))?;
-                self.config.proxy_jump = Some(
-                    expanded
-                        .parse()
-                        .map_err(|error: InvalidHop| line.error(error.to_string()))?,
-                );
-            }
-            _ => {}
         }
         Ok(())
     }
 
-    /// The value of `HostName`, in which `%h` is the host as the user typed it.
-    fn expand_host_name(&self, value: &str) -> Result<String, String> {
-        let name = TokenValues {
-            host: self.query.host,
-            ..self.token_values()
+    fn included_files(&self, pattern: &[u8], file: &ConfigFile) -> Result<Vec<PathBuf>, Problem> {
+        if pattern.is_empty() {
+            return Err("a path is empty".into());
         }
-        .expand(value)?;
-        let is_name =
-            !name.is_empty() && !name.starts_with('-') && !name.contains(char::is_whitespace);
-        if is_name {
-            Ok(name)
-        } else {
-            Err(format!("{name:?} is no host"))
+        if pattern.contains(&b'%') || pattern.windows(2).any(|pair| pair == b"${") {
+            return Err(Problem::unsupported(
+                "versions of ssh read % and ${ in Include differently",
+            ));
         }
-    }
-
-    fn token_values(&self) -> TokenValues<'_> {
-        TokenValues {
-            host: self.config.host_name.as_deref().unwrap_or(self.query.host),
-            original_host: self.query.host,
-            user: self.user(),
-            local_user: self.query.local_user,
-            home: self.query.home,
-        }
-    }
-
-    /// The files that match a pattern, sorted.
-    fn included_files(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
-        let path = self
-            .base
-            .join(tokens::expand_home(pattern, self.query.home)?);
-        let mut found = vec![PathBuf::new()];
-        for part in path.components() {
-            let part = part.as_os_str();
-            let Some(wild) = part.to_str().filter(|part| part.contains(['*', '?'])) else {
-                found.iter_mut().for_each(|path| path.push(part));
-                continue;
-            };
-            let mut next = Vec::new();
-            for folder in found {
-                let mut names = self.source.names(&folder);
-                names.retain(|name| {
-                    name.starts_with('.') == wild.starts_with('.') && pattern::matches(wild, name)
-                });
-                names.sort();
-                next.extend(
-                    names
-                        .into_iter()
-                        .take(FILES_MAX)
-                        .map(|name| folder.join(name)),
-                );
+        let pattern = match file {
+            ConfigFile::System(_) if pattern.starts_with(b"~") => {
+                return Err("~ has no meaning in a file of the system".into());
             }
-            found = next;
-        }
-        Ok(found)
-    }
-
-    /// Replaces the tokens of the values that depend on other keywords.
-    fn finish(self) -> HostConfig {
-        let mut warnings = Vec::new();
-        let values = self.token_values();
-        let mut identity_files = Vec::new();
-        for (location, value) in self
-            .identity_files
-            .iter()
-            .filter(|(_, value)| !value.eq_ignore_ascii_case("none"))
-        {
-            match values.expand_path(value) {
-                Ok(path) if identity_files.contains(&path) => {}
-                Ok(path) => identity_files.push(path),
-                Err(problem) => {
-                    warnings.push(format!("{location}: {problem}; the key is passed over"))
+            _ if pattern.starts_with(b"/") => pattern.to_vec(),
+            _ if pattern.starts_with(b"~") => {
+                match tokens::expand_home(pattern, self.query, self.system) {
+                    Ok(pattern) => pattern,
+                    // ssh finds nothing in the home of a user who does not exist.
+                    Err(_) => return Ok(Vec::new()),
                 }
             }
-        }
-        let agent = self.identity_agent.as_ref().map(|(location, value)| {
-            parse_identity_agent(value, &values).unwrap_or_else(|problem| {
-                warnings.push(format!("{location}: {problem}; no agent is used"));
-                IdentityAgent::Disabled
-            })
-        });
-        let mut config = HostConfig {
-            identity_files,
-            identities_only: self.identities_only.unwrap_or(false),
-            identity_agent: agent,
-            ..self.config.clone()
+            ConfigFile::User(_) => below(&self.query.home.join(".ssh"), pattern),
+            ConfigFile::System(path) => below(path.parent().unwrap_or(path), pattern),
         };
-        config.warnings.extend(warnings);
-        config
+        glob::find(&pattern, self.system).map_err(Problem::unsupported)
+    }
+
+    /// Replaces the host by the one to connect to, as ssh does between its two passes.
+    fn settle_host(&mut self) -> Result<(), Error> {
+        if let Some(name) = self.options.host_name.clone() {
+            let host = expand_host_name(&name.value, &self.host).and_then(checked_host);
+            self.host = host.map_err(|problem| name.position.error(problem))?;
+        }
+        self.host = host::normalize(&self.host);
+        let mode = self.options.canonicalize.clone();
+        let mode = mode.filter(|mode| mode.value != Canonicalize::No);
+        self.wants_final |= mode.is_some();
+        let is_always = mode
+            .as_ref()
+            .is_some_and(|mode| mode.value == Canonicalize::Always);
+        if host::is_address(&self.host) || !(is_always || self.is_direct()) {
+            return Ok(());
+        }
+        if let Some(mode) = mode
+            && self.is_completed_by_ssh()
+        {
+            return Err(mode.position.error(Problem::unsupported(format!(
+                "ssh would complete the name {:?}, which is not supported; write the whole name",
+                self.host
+            ))));
+        }
+        match &self.options.permitted_cnames {
+            Some(permitted) if permitted.value => Err(permitted.position.error(
+                Problem::unsupported("CanonicalizePermittedCNAMEs is not supported"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether ssh connects to the host itself.
+    fn is_direct(&self) -> bool {
+        self.options.proxy_jump.is_none()
+            && self.options.proxy_command.as_deref().is_none_or(is_none)
+    }
+
+    /// Whether ssh would ask DNS to complete the host's name.
+    fn is_completed_by_ssh(&self) -> bool {
+        let dots = self.host.matches('.').count();
+        let is_short = dots <= self.options.max_dots.unwrap_or(USUAL_DOTS_MAX);
+        let has_domain = self
+            .options
+            .canonical_domains
+            .first()
+            .is_some_and(|domain| !is_none(domain));
+        self.host.ends_with('.') || is_short && has_domain
+    }
+
+    /// Replaces the tokens of the values.
+    fn finish(self) -> Result<HostConfig, Error> {
+        let user = self.options.user.as_ref().map(final_user).transpose()?;
+        let alias = self
+            .options
+            .host_key_alias
+            .as_deref()
+            .map(<[u8]>::to_ascii_lowercase);
+        let tokens = TokenValues {
+            query: self.query,
+            system: self.system,
+            host: self.host.as_bytes(),
+            key_alias: alias.as_deref().unwrap_or(self.query.host.as_bytes()),
+            port: self.options.port.unwrap_or(SSH_PORT),
+            user: self.user(),
+        };
+        let mut identity_files = Vec::new();
+        for file in &self.options.identity_files {
+            if is_none(&file.value) {
+                continue;
+            }
+            let path = tokens
+                .expand_path(&file.value)
+                .map_err(|problem| file.position.error(problem))?;
+            identity_files.push(PathBuf::from(OsString::from_vec(path)));
+        }
+        let agent = self.options.identity_agent.as_ref().map(|agent| {
+            parse_identity_agent(&agent.value, &tokens)
+                .map_err(|problem| agent.position.error(problem))
+        });
+        let jump = self.options.proxy_jump.as_ref().map(|jump| {
+            let (hops, text) = &jump.value;
+            hops.resolve(text, &tokens)
+                .map_err(|problem| jump.position.error(problem))
+        });
+        let command = self
+            .options
+            .proxy_command
+            .filter(|command| !is_none(command));
+        Ok(HostConfig {
+            host_name: self.options.host_name.is_some().then(|| self.host.clone()),
+            user,
+            identity_files: (!self.options.identity_files.is_empty()).then_some(identity_files),
+            identities_only: self.options.identities_only.unwrap_or(false),
+            identity_agent: agent.transpose()?,
+            proxy_jump: jump.transpose()?,
+            proxy_command: command.map(OsString::from_vec),
+        })
     }
 }
 
-fn parse_identity_agent(value: &str, values: &TokenValues<'_>) -> Result<IdentityAgent, String> {
-    if value.eq_ignore_ascii_case("none") {
+/// A relative path below a folder.
+fn below(folder: &Path, path: &[u8]) -> Vec<u8> {
+    let mut joined = OsString::from(folder).into_vec();
+    joined.push(b'/');
+    joined.extend_from_slice(path);
+    joined
+}
+
+/// The value of `HostName`, in which `%h` is the host as the user typed it.
+fn expand_host_name(value: &[u8], host: &str) -> Result<Vec<u8>, Problem> {
+    let mut expanded = Vec::new();
+    let mut rest = value;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        if *byte != b'%' {
+            expanded.push(*byte);
+            continue;
+        }
+        let (token, after) = rest.split_first().ok_or("it ends with a %")?;
+        rest = after;
+        match token {
+            b'%' => expanded.push(b'%'),
+            b'h' => expanded.extend_from_slice(host.as_bytes()),
+            token => return Err(format!("%{} is no token here", char::from(*token)).into()),
+        }
+    }
+    Ok(expanded)
+}
+
+/// A host that cannot be taken for an option.
+fn checked_host(host: Vec<u8>) -> Result<String, Problem> {
+    let host =
+        String::from_utf8(host).map_err(|_| Problem::unsupported("the host is not UTF-8"))?;
+    let is_bad = |c: char| c.is_whitespace() || c.is_control();
+    if host.is_empty() || host.starts_with('-') || host.contains(is_bad) {
+        return Err(Problem::unsupported(format!("{host:?} is no host")));
+    }
+    Ok(host)
+}
+
+fn final_user(user: &Setting<Vec<u8>>) -> Result<String, Error> {
+    let name = String::from_utf8(user.value.clone()).map_err(|_| {
+        user.position
+            .error(Problem::unsupported("the user is not UTF-8"))
+    })?;
+    if name.contains('%') || name.contains("${") {
+        let problem = "versions of ssh read % and ${ in User differently";
+        return Err(user.position.error(Problem::unsupported(problem)));
+    }
+    Ok(name)
+}
+
+fn parse_identity_agent(value: &[u8], tokens: &TokenValues<'_>) -> Result<IdentityAgent, Problem> {
+    let value = tokens.expand_path(value)?;
+    if value == b"none" {
         return Ok(IdentityAgent::Disabled);
     }
-    if value == "SSH_AUTH_SOCK" {
-        return Ok(IdentityAgent::Variable(value.to_owned()));
+    if value == b"SSH_AUTH_SOCK" {
+        return Ok(IdentityAgent::Variable("SSH_AUTH_SOCK".to_owned()));
     }
-    let variable = value
-        .strip_prefix('$')
-        .map(|name| name.trim_start_matches('{').trim_end_matches('}'));
-    match variable {
-        Some(name)
-            if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') =>
-        {
-            Ok(IdentityAgent::Variable(name.to_owned()))
-        }
-        Some(_) => Err("a variable that cannot be understood".to_owned()),
-        None => values.expand_path(value).map(IdentityAgent::Socket),
+    match legacy_variable(&value) {
+        Some(name) => Ok(IdentityAgent::Variable(name?.to_owned())),
+        None => Ok(IdentityAgent::Socket(OsString::from_vec(value).into())),
     }
 }

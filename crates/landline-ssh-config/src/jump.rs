@@ -139,6 +139,23 @@ impl FromStr for Hop {
                 None => (rest, None),
             },
         };
+        let port = port
+            .map(|port| port.parse().ok().filter(|port| *port != 0).ok_or_else(bad))
+            .transpose()?;
+        Self::new(user.map(str::to_owned), host.to_owned(), port).map_err(|_| bad())
+    }
+}
+
+impl Hop {
+    /// A jump host whose names cannot be taken for an option or for shell syntax.
+    ///
+    /// # Errors
+    /// [`InvalidHop`].
+    pub(super) fn new(
+        user: Option<String>,
+        host: String,
+        port: Option<u16>,
+    ) -> Result<Self, InvalidHop> {
         let is_name = |name: &str| {
             !name.is_empty()
                 && !name.starts_with('-')
@@ -146,17 +163,11 @@ impl FromStr for Hop {
                     .chars()
                     .all(|c| c.is_alphanumeric() || "._-:%+".contains(c))
         };
-        if !is_name(host) || user.is_some_and(|user| !is_name(user)) {
-            return Err(bad());
+        let bad = user.iter().chain([&host]).find(|name| !is_name(name));
+        if let Some(name) = bad {
+            return Err(InvalidHop { text: name.clone() });
         }
-        let port = port
-            .map(|port| port.parse().ok().filter(|port| *port != 0).ok_or_else(bad))
-            .transpose()?;
-        Ok(Self {
-            user: user.map(str::to_owned),
-            host: host.to_owned(),
-            port,
-        })
+        Ok(Self { user, host, port })
     }
 }
 

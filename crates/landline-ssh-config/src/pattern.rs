@@ -1,26 +1,27 @@
-//! Patterns of hosts, users and included files.
+//! Patterns of hosts and users: `*` is any text, `?` any byte.
 
-/// Whether `text` matches a pattern of `*` (any text) and `?` (any character).
+/// ssh rejects longer patterns of a list.
+const LISTED_BYTES_MAX: usize = 1022;
+
+/// Whether `text` matches a pattern.
 ///
 /// The time is at most proportional to the product of both lengths.
-pub(super) fn matches(pattern: &str, text: &str) -> bool {
-    let pattern: Vec<char> = pattern.chars().collect();
-    let text: Vec<char> = text.chars().collect();
+pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let mut text_index = 0;
     let mut pattern_index = 0;
     // The last star, and the end of the text that it covers.
     let mut star: Option<(usize, usize)> = None;
     while text_index < text.len() {
         match pattern.get(pattern_index) {
-            Some('*') => {
+            Some(b'*') => {
                 star = Some((pattern_index, text_index));
                 pattern_index += 1;
             }
-            Some(expected) if *expected == '?' || text.get(text_index) == Some(expected) => {
+            Some(expected) if *expected == b'?' || text.get(text_index) == Some(expected) => {
                 text_index += 1;
                 pattern_index += 1;
             }
-            // Go back to the last star, which covers one more character.
+            // Go back to the last star, which covers one more byte.
             _ => match star {
                 Some((star_index, covered)) => {
                     star = Some((star_index, covered + 1));
@@ -31,22 +32,31 @@ pub(super) fn matches(pattern: &str, text: &str) -> bool {
             },
         }
     }
-    pattern.iter().skip(pattern_index).all(|rest| *rest == '*')
+    pattern.iter().skip(pattern_index).all(|rest| *rest == b'*')
 }
 
-/// Whether one of `patterns` matches `text`, and none of those that begin with `!`.
-///
-/// Letter case does not matter.
-pub(super) fn any_matches<'a>(patterns: impl IntoIterator<Item = &'a str>, text: &str) -> bool {
-    let text = text.to_ascii_lowercase();
+/// Whether a pattern of a list with commas matches `text`, and none of those that begin with `!`.
+pub(super) fn list_matches(list: &[u8], text: &[u8]) -> bool {
     let mut is_match = false;
-    for pattern in patterns {
-        let pattern = pattern.to_ascii_lowercase();
-        match pattern.strip_prefix('!') {
-            Some(negated) if matches(negated, &text) => return false,
-            Some(_) => {}
-            None => is_match |= matches(&pattern, &text),
+    for pattern in list.split(|byte| *byte == b',') {
+        let (pattern, is_negated) = match pattern.strip_prefix(b"!") {
+            Some(pattern) => (pattern, true),
+            None => (pattern, false),
+        };
+        if pattern.len() > LISTED_BYTES_MAX {
+            return false;
+        }
+        if matches(pattern, text) {
+            if is_negated {
+                return false;
+            }
+            is_match = true;
         }
     }
     is_match
+}
+
+/// Does the same as [`list_matches`] for hosts. Letter case does not matter.
+pub(super) fn host_list_matches(list: &[u8], host: &[u8]) -> bool {
+    list_matches(&list.to_ascii_lowercase(), &host.to_ascii_lowercase())
 }

@@ -171,8 +171,9 @@ impl Join {
                     port: None,
                 };
                 let config = connect::read_ssh_config(context, &target)?;
+                let way = connect::choose_route(None, &config)?;
                 ways.from_ssh_config
-                    .extend(config.proxy_jump.map(|way| (host.clone(), way)));
+                    .extend(way.map(|way| (host.clone(), way)));
             }
         }
         Ok(ways)

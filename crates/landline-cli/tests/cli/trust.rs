@@ -303,9 +303,9 @@ fn ssh_config_is_honored() {
     );
     let config = "Include more\nHost web\n  HostName 127.0.0.1\n  User bob\n  Port 1\nMatch exec true\n  User mallory\n";
     stage.write("user/.ssh/config", config.as_bytes());
-    let outcome = stage.run(&["--json", "ping", "--accept-new", &format!("web:{port}")]);
-    assert!(outcome.stderr.contains("Match exec"), "{outcome:?}");
-    let pong = outcome.json();
+    let pong = stage
+        .run(&["--json", "ping", "--accept-new", &format!("web:{port}")])
+        .json();
     assert_eq!(pong["user"], "bob");
     assert!(pong["key"].as_str().unwrap().starts_with("SHA256:"));
     assert_eq!(listed(&stage)[0]["address"], server.address);
@@ -333,6 +333,44 @@ fn ssh_config_is_honored() {
     )
     .unwrap();
     stage.run(&["--json", "ping", "web"]).fails(1, "ssh-config");
+}
+
+/// A line that ssh rejects, or that landline cannot read as ssh does, ends the command.
+///
+/// Proves `ssh-config` in docs/faults.md.
+#[test]
+fn unreadable_ssh_config_line_is_named() {
+    let stage = stage();
+    let server = stage.joined();
+    let address = server.address.as_str();
+    fs::create_dir(stage.path("user/.ssh")).unwrap();
+    for (text, line) in [
+        ("\u{feff}Host other\n  HostName 192.0.2.99\n", 1),
+        (
+            "Host x\n  User bob\nHost \"other\n  HostName 192.0.2.99\n",
+            3,
+        ),
+        ("Host x\nHots other\n  HostName 192.0.2.99\n", 2),
+        ("Match version x\n  HostName 192.0.2.99\n", 1),
+        ("IdentityFile ${LANDLINE_UNSET}/key\n", 1),
+    ] {
+        stage.write("user/.ssh/config", text.as_bytes());
+        let outcome = stage.run(&["--json", "ping", address]);
+        let place = format!("config line {line}: ");
+        assert!(outcome.stderr.contains(&place), "{outcome:?}");
+        outcome.fails(1, "ssh-config");
+    }
+    let files = [
+        "Host 127.0.0.1\n  ProxyCommand none\nHost *\n  ProxyJump gate.invalid\n",
+        "Match host *.example exec \"exit 1\"\n  User x\nMatch localuser OTHER\n  HostName x\n",
+        "Host *.example\n  IdentityFile none\n",
+    ];
+    for text in files {
+        stage.write("user/.ssh/config", text.as_bytes());
+        let outcome = stage.run(&["ping", address]);
+        assert_eq!(outcome.stderr, "", "{text}");
+        outcome.ok();
+    }
 }
 
 /// The client chooses a locked key first, and unlocks it before it connects again.

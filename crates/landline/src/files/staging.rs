@@ -387,7 +387,9 @@ mod tests {
         assert_eq!(stage.read("file"), b"new");
         let names = local::names(path.parent().unwrap());
         assert!(
-            !names.iter().any(|name| name.ends_with(".part")),
+            !names
+                .iter()
+                .any(|name| name.as_encoded_bytes().ends_with(b".part")),
             "{names:?}"
         );
     }

@@ -114,10 +114,13 @@ pub fn ssh_command(via: &ProxyJump, options: &[&str]) -> Option<Command> {
 /// The arguments of ssh.
 ///
 /// Without a terminal ssh must not prompt. An existing master connection may be used, but ssh
-/// leaves none behind.
+/// leaves none behind. A `LocalCommand` does not run, because its output would precede that of the
+/// other end.
 fn arguments(via: &ProxyJump, options: &[&str], has_terminal: bool) -> Option<Vec<String>> {
     let (last, before) = via.hops.split_last()?;
-    let mut arguments = vec!["-o".to_owned(), "ControlMaster=no".to_owned()];
+    let mut arguments: Vec<String> = ["-o", "ControlMaster=no", "-o", "PermitLocalCommand=no"]
+        .map(str::to_owned)
+        .into();
     if !has_terminal {
         arguments.extend(["-o".to_owned(), "BatchMode=yes".to_owned()]);
     }
@@ -403,7 +406,7 @@ mod tests {
 
     #[test]
     fn ssh_arguments_are_built() {
-        let own = "-o ControlMaster=no";
+        let own = "-o ControlMaster=no -o PermitLocalCommand=no";
         assert_eq!(
             joined_arguments("near", &[], true),
             format!("{own} -- near")

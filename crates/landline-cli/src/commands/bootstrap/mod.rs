@@ -291,7 +291,8 @@ async fn join(
     Ok(())
 }
 
-/// The name and routes for a direct connection. `None` for a host behind jump hosts.
+/// The name and routes for a connection without the given jump hosts. `None` if only they can
+/// reach the host.
 fn direct(
     context: &Context,
     host: &str,
@@ -308,6 +309,10 @@ fn direct(
             port: None,
         },
     )?;
+    // ssh runs the ProxyCommand of a jump host.
+    if config.proxy_command.is_some() {
+        return Ok(None);
+    }
     let name = config.host_name.unwrap_or_else(|| host.to_owned());
     let configured = config
         .proxy_jump

@@ -52,6 +52,13 @@ fn proxy_jump_is_read_from_ssh_config() {
     .ok();
     assert_eq!(listed(&stage)[0]["address"], server.address);
     assert_eq!(route(&stage, &["web"])["via"], "bastion");
+    // landline runs no ProxyCommand, and does not silently connect in another way.
+    config("ProxyCommand nc %h %p\n");
+    run(&stage, &["hosts", "remove", &server.address]).ok();
+    let alice = format!("alice@{}", server.address);
+    let ping = ["--json", "ping", alice.as_str(), "--accept-new"];
+    run(&stage, &ping).fails(1, "ssh-config");
+    run(&stage, &[&ping[..], &["--via-ssh", "none"]].concat()).ok();
     config("ProxyJump -oProxyCommand=x\n");
     run(&stage, &["--json", "ping", "web"]).fails(1, "ssh-config");
     assert!(!ssh_runs(&stage));
@@ -75,6 +82,21 @@ fn saved_jump_host_precedes_ssh_config() {
     )
     .unwrap();
     run(&stage, &["--json", "ping", "bastion"]).fails(10, "connect");
+}
+
+/// A `LocalCommand` of ssh prints nothing into the connection.
+///
+/// Proves `ssh-noise` in docs/faults.md.
+#[test]
+fn local_command_of_ssh_does_not_run() {
+    let Some((stage, _sshd, _server)) = joined() else {
+        return;
+    };
+    let rest = stage.path("ssh/rest");
+    let mut text = fs::read_to_string(&rest).unwrap();
+    text += "PermitLocalCommand yes\nLocalCommand echo connecting\n";
+    fs::write(&rest, text).unwrap();
+    run(&stage, &["ping", "bastion"]).ok();
 }
 
 /// Only the first jump host can reach the second one.
