@@ -26,28 +26,31 @@ pub(crate) struct Arguments {
     /// State folder [default: $XDG_STATE_HOME/landline]
     ///
     /// The variable LANDLINE_STATE names another default.
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR", global = true, display_order = COMMON)]
     pub(crate) state: Option<PathBuf>,
     /// Print JSON instead of text
     ///
     /// Each result or event is one line on standard output. A failure is one line on standard
     /// error, with code, message and status. Results that have no JSON form stay text.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = COMMON)]
     pub(crate) json: bool,
     /// Show each step of a connection, with times
     ///
     /// Addresses, routes, keys and methods appear on standard error as they are tried.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = COMMON)]
     pub(crate) verbose: bool,
-    /// Show what a bug report needs: release, settings and all steps
+    /// Show what a bug report needs
     ///
-    /// No passwords, keys or invites are printed.
-    #[arg(long, global = true)]
+    /// That is the release, the settings and all steps. No passwords, keys or invites are printed.
+    #[arg(long, global = true, display_order = COMMON)]
     pub(crate) debug: bool,
     /// Without a command, the commands are listed.
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
+
+/// The place of the options of every command in a list: after those of the command itself.
+const COMMON: usize = 900;
 
 pub(crate) const EXIT_STATUS: &str = "\
 Exit status:

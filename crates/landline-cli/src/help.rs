@@ -158,6 +158,39 @@ mod tests {
     }
 
     #[test]
+    fn every_command_and_argument_has_a_short_summary() {
+        let mut command = Arguments::command();
+        command.build();
+        let mut wrong = Vec::new();
+        check_summaries(&command, &mut wrong);
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    fn check_summaries(command: &clap::Command, wrong: &mut Vec<String>) {
+        let name = command.get_bin_name().unwrap_or_default();
+        let shown = command.get_arguments().filter(|it| !it.is_hide_set());
+        let arguments = shown.map(|it| (it.get_id().to_string(), it.get_help()));
+        for (what, summary) in arguments.chain([(String::new(), command.get_about())]) {
+            let summary = summary.map(ToString::to_string).unwrap_or_default();
+            // The default of an option is not part of it.
+            let length = summary
+                .split(" [default")
+                .next()
+                .unwrap_or_default()
+                .chars()
+                .count();
+            if !(1..=SUMMARY_CHARS_MAX).contains(&length) {
+                wrong.push(format!("{name} {what}: {summary}"));
+            }
+        }
+        for subcommand in command.get_subcommands() {
+            if subcommand.get_name() != "help" {
+                check_summaries(subcommand, wrong);
+            }
+        }
+    }
+
+    #[test]
     fn help_shows_every_command_once_with_a_short_summary() {
         let mut command = Arguments::command();
         let help = command.render_help().to_string();

@@ -40,9 +40,10 @@ pub(crate) struct Check {
     user: UserName,
     /// read, write, role, or the right of a service: exec, chat
     right: String,
-    /// PATH for read and write, ROLE for role, -- COMMAND... for exec
+    /// PATH, ROLE, or -- COMMAND... for exec
     ///
-    /// A path is absolute, or relative to the user's home.
+    /// `read` and `write` take a path, and `role` a role. A path is absolute, or relative to the
+    /// user's home.
     #[arg(value_name = "ARGUMENT")]
     arguments: Vec<OsString>,
 }

@@ -55,7 +55,9 @@ const END_TIME: Duration = Duration::from_secs(30);
 pub(crate) struct Serve {
     #[command(flatten)]
     settings: ServeSettings,
-    /// Append what happens to FILE, with times, instead of printing it
+    /// Write events to the end of FILE instead of printing them
+    ///
+    /// Each line begins with the time.
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
     /// Check whether all settings can be used, and exit

@@ -38,7 +38,9 @@ pub(super) enum UserCommand {
     Add {
         /// User name
         name: UserName,
-        /// Add the keys in FILE (lines of authorized_keys); - is standard input
+        /// Add the keys in FILE, or in standard input (-)
+        ///
+        /// Each line is one of authorized_keys.
         #[arg(long = "key", value_name = "FILE")]
         keys: Vec<PathBuf>,
         #[command(flatten)]
@@ -54,24 +56,36 @@ pub(super) enum UserCommand {
     /// List the accounts
     List,
     /// Show an account with its keys
-    Show { name: UserName },
+    Show {
+        /// User name
+        name: UserName,
+    },
     /// Disable an account and end its sessions
     ///
     /// Keys, invites and files stay.
     Disable {
+        /// User name
         name: UserName,
-        /// Disable even the last owner, so that only this machine can undo it
+        /// Disable even the last owner
+        ///
+        /// Then only a command on the server's machine can undo it.
         #[arg(long)]
         force: bool,
     },
     /// Enable a disabled account
-    Enable { name: UserName },
-    /// Remove an account with its keys and invites, and end its sessions
-    ///
-    /// Files stay.
-    Remove {
+    Enable {
+        /// User name
         name: UserName,
-        /// Remove even the last owner, so that only this machine can administer
+    },
+    /// Remove an account and end its sessions
+    ///
+    /// Its keys, secrets, invites and rights are removed. Files stay.
+    Remove {
+        /// User name
+        name: UserName,
+        /// Remove even the last owner
+        ///
+        /// Then only a command on the server's machine can administer it.
         #[arg(long)]
         force: bool,
     },
@@ -83,6 +97,7 @@ pub(super) enum UserCommand {
         after_help = "Example:\n  landline user grant alice --files rw:~/alice --quota bytes=10GiB"
     )]
     Grant {
+        /// User name
         name: UserName,
         #[command(flatten)]
         rights: RightsToGive,
@@ -92,6 +107,7 @@ pub(super) enum UserCommand {
     /// Sessions that use them end within 2 seconds.
     #[command(after_help = "Example:\n  landline user revoke alice --files /srv --quota bytes")]
     Revoke {
+        /// User name
         name: UserName,
         #[command(flatten)]
         rights: RightsToTake,
@@ -130,16 +146,23 @@ pub(super) enum KeysCommand {
     ///
     /// A key that the account already has gets the options of its new line.
     Add {
+        /// User name
         name: UserName,
         /// File with lines of authorized_keys, or - for standard input
         file: PathBuf,
     },
     /// List the keys
-    List { name: UserName },
+    List {
+        /// User name
+        name: UserName,
+    },
     /// Remove a key and end its sessions
     Remove {
+        /// User name
         name: UserName,
-        /// Fingerprint, as `list` and `ssh-keygen -l` show it: SHA256:...
+        /// Fingerprint of the key: SHA256:...
+        ///
+        /// `landline user keys list` and `ssh-keygen -l` show it.
         #[arg(value_name = "KEY")]
         fingerprint: String,
     },
@@ -149,12 +172,16 @@ pub(super) enum KeysCommand {
 pub(super) enum PasswordCommand {
     /// Set a password, which replaces an earlier one
     Set {
+        /// User name
         name: UserName,
         #[command(flatten)]
         source: NewPasswordSource,
     },
     /// Remove the password
-    Remove { name: UserName },
+    Remove {
+        /// User name
+        name: UserName,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -213,9 +240,10 @@ pub(super) struct RightsToGive {
     /// owner manages all accounts.
     #[arg(long)]
     pub(super) role: Option<Role>,
-    /// Set a limit: bytes=10GiB, files=N, sessions=N or rate=50MiB/s
+    /// Set a limit, such as bytes=10GiB
     ///
-    /// A user whom an admin adds has the limits of that admin by default.
+    /// The limits are bytes=10GiB, files=N, sessions=N and rate=50MiB/s. A user whom an admin adds
+    /// has the limits of that admin by default.
     #[arg(long, value_name = "LIMIT", value_parser = parse_limit)]
     quota: Vec<Quota>,
 }
@@ -236,7 +264,9 @@ impl RightsToGive {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 pub(super) struct RightsToTake {
-    /// Remove this folder: FOLDER, or only with this right: rw:FOLDER
+    /// Remove this folder
+    ///
+    /// FOLDER removes the folder with either right, r:FOLDER or rw:FOLDER only with this one.
     #[arg(long, value_name = "FOLDER")]
     pub(super) files: Vec<String>,
     /// Remove the home folder

@@ -180,7 +180,7 @@ pub(in crate::commands::classic) struct DialUpload {
     /// Message that the server prints when a file has arrived
     #[arg(long, value_name = "TEXT")]
     pub(in crate::commands::classic) msg: Option<String>,
-    /// Give up when a receipt, or the end of the connection, takes longer
+    /// Give up if the receipt or the end takes longer
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = parse_seconds)]
     pub(in crate::commands::classic) wait: Duration,
     /// Wait for the receipt of each file, from a server with --ack
