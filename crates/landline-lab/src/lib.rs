@@ -29,8 +29,8 @@ pub struct Report {
     pub title: String,
     /// The measurements.
     pub tables: Vec<Table>,
-    /// A summary of two sentences.
-    pub summary: [String; 2],
+    /// A summary in short sentences.
+    pub summary: Vec<String>,
     /// What this system could not measure, and how to read the tables.
     pub notes: Vec<String>,
     /// The same as an SVG document without references to other files.

@@ -141,6 +141,16 @@ impl Canvas {
         );
     }
 
+    /// Draws a pale rectangle with round corners and a dashed border.
+    pub(super) fn dashed(&mut self, Rect(x, y, width, height): Rect, color: &str, radius: f64) {
+        let _ = writeln!(
+            self.body,
+            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{height:.1}\" rx=\"{radius}\" fill=\"{color}\" \
+             fill-opacity=\"0.35\" stroke=\"{FAINT}\" stroke-width=\"1.5\" stroke-dasharray=\"5 4\"/>",
+            width.max(0.0)
+        );
+    }
+
     /// Draws a straight line.
     pub(super) fn line(&mut self, from: (f64, f64), to: (f64, f64), stroke: &str, width: f64) {
         let _ = writeln!(

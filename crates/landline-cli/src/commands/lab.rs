@@ -21,6 +21,7 @@ use crate::{
     context::{Context, ExitStatus, Run},
     failure::Failure,
     hidden,
+    streams::read_line,
 };
 
 /// Measure how sockets behave on this machine
@@ -38,15 +39,38 @@ enum Experiment {
     /// Compare what was sent with what each receive returned
     ///
     /// Over TCP with and without Nagle's algorithm, framed TCP, and UDP.
-    Sticky(LabOptions),
+    Sticky(StickyOptions),
     /// Compare inline, threads, processes and tasks under load
     ///
     /// Measures latency, throughput, memory, and how blocked handlers delay others.
     Models(LabOptions),
     /// Follow a connection's states from SYN to TIME_WAIT
     ///
-    /// Shows which call blocks until what, SO_REUSEADDR, and a full backlog.
-    Lifecycle(LabOptions),
+    /// Shows the handshake and the close first, with sequence numbers. Then come the short states,
+    /// which call blocks until what, SO_REUSEADDR, and a full backlog.
+    Lifecycle(LifecycleOptions),
+}
+
+#[derive(Debug, Args)]
+struct StickyOptions {
+    /// Messages to send instead of the lab's own
+    ///
+    /// At most 12, of 1 to 1,000 bytes each.
+    #[arg(value_name = "MESSAGE")]
+    messages: Vec<String>,
+    #[command(flatten)]
+    lab: LabOptions,
+}
+
+#[derive(Debug, Args)]
+struct LifecycleOptions {
+    /// Stop in each state until Enter is pressed
+    ///
+    /// So a class can look at the sockets with `ss`. The kernel ends some states after 2 minutes.
+    #[arg(long)]
+    step: bool,
+    #[command(flatten)]
+    lab: LabOptions,
 }
 
 #[derive(Debug, Args)]
@@ -79,25 +103,31 @@ impl From<ReportLanguage> for Language {
 impl Run for Lab {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         match self.experiment {
-            Experiment::Sticky(options) => measure(
+            Experiment::Sticky(StickyOptions { messages, lab }) => measure(
                 context,
                 "landline-sticky.svg",
-                &options,
-                Sticky::run,
+                &lab,
+                |_| Sticky::run(&messages),
                 Sticky::report,
             ),
             Experiment::Models(options) => measure(
                 context,
                 "landline-models.svg",
                 &options,
-                measure_models,
+                |_| measure_models(),
                 Models::report,
             ),
-            Experiment::Lifecycle(options) => measure(
+            Experiment::Lifecycle(LifecycleOptions { step, lab }) => measure(
                 context,
                 "landline-lifecycle.svg",
-                &options,
-                Lifecycle::run,
+                &lab,
+                |language| {
+                    if step {
+                        run_stepwise(context, language)
+                    } else {
+                        Lifecycle::run()
+                    }
+                },
                 Lifecycle::report,
             ),
         }
@@ -110,7 +140,7 @@ fn measure<Measured>(
     context: &Context,
     name: &str,
     options: &LabOptions,
-    run: impl FnOnce() -> io::Result<Measured>,
+    run: impl FnOnce(Language) -> io::Result<Measured>,
     report: impl FnOnce(&Measured, Language) -> Report,
 ) -> Result<ExitStatus, Failure> {
     let language = options
@@ -121,8 +151,10 @@ fn measure<Measured>(
         .as_deref()
         .map(|path| AtomicFile::create(path, name))
         .transpose()?;
-    let measured =
-        run().map_err(|error| Failure::local(format!("the experiment failed: {error}")))?;
+    let measured = run(language).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => Failure::usage(error.to_string()),
+        _ => Failure::local(format!("the experiment failed: {error}")),
+    })?;
     let report = report(&measured, language);
     context.out.print(report.text().trim_end());
     if let Some(picture) = picture {
@@ -131,6 +163,16 @@ fn measure<Measured>(
         context.err.print(&path);
     }
     Ok(ExitStatus::SUCCESS)
+}
+
+/// Prints each state, and waits until the user presses Enter. At the end of the input it does not
+/// wait any more.
+fn run_stepwise(context: &Context, language: Language) -> io::Result<Lifecycle> {
+    let mut input = context.input.open()?;
+    Lifecycle::run_stepwise(language, |text| {
+        context.err.print(text);
+        read_line(&mut input).map(drop)
+    })
 }
 
 /// Starts a server process for each model, and measures it.

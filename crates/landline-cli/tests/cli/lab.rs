@@ -66,6 +66,44 @@ fn sticky_prints_and_draws() {
 }
 
 #[test]
+fn sticky_sends_own_messages() {
+    let stage = stage();
+    let out = stage
+        .run(&["lab", "sticky", "--lang", "en", "hello", "world"])
+        .ok();
+    assert!(out.contains("[helloworld]"), "{out}");
+    let many = ["x"; 13];
+    stage
+        .run(&[&["--json", "lab", "sticky"], &many[..]].concat())
+        .fails(2, "usage");
+    stage
+        .run(&["--json", "lab", "sticky", ""])
+        .fails(2, "usage");
+}
+
+/// The limit per address once refused connections of children that were not reaped yet.
+#[test]
+fn models_measures_all_four() {
+    let stage = stage();
+    let out = stage.run(&["lab", "models", "--lang", "en"]).ok();
+    for model in ["inline", "threads", "processes", "tasks"] {
+        let rows = out.lines().filter(|line| line.starts_with(model)).count();
+        assert!(rows >= 4, "{model}: {out}");
+    }
+}
+
+#[test]
+fn lifecycle_stops_at_each_step() {
+    let stage = stage();
+    let outcome = stage.run(&["lab", "lifecycle", "--lang", "en", "--step"]);
+    for state in ["LISTEN", "SYN_SENT", "ESTABLISHED", "TIME_WAIT"] {
+        assert!(outcome.stderr.contains(state), "{}", outcome.stderr);
+    }
+    assert!(outcome.stderr.contains("ss -tan"), "{}", outcome.stderr);
+    outcome.ok();
+}
+
+#[test]
 fn models_prints_and_draws() {
     prints_and_draws(
         "models",
@@ -137,6 +175,26 @@ fn unwritable_picture_fails_before_measuring() {
         stage
             .run(&["--json", "lab", "sticky", "--svg", "closed/picture.svg"])
             .fails(23, "denied");
+    }
+}
+
+/// A student can paste the lines in Python, and they hold.
+#[test]
+fn python_of_lessons_runs() {
+    let lessons = include_str!("../../../../docs/lessons.md");
+    let programs: Vec<&str> = lessons
+        .split("```python\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(programs.len() >= 8);
+    for program in programs {
+        let output = std::process::Command::new("python3")
+            .args(["-I", "-c", program])
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program}\n{errors}");
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use socket2::{Domain, Socket, Type};
 
-use super::{Backlog, Caller, socket_table, states::port_of};
+use super::{Backlog, Caller, recorder::port_of, socket_table};
 
 /// The length of the queue.
 const QUEUE_LENGTH: i32 = 2;

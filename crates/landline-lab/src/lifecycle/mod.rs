@@ -1,12 +1,14 @@
 //! Measures the life of a connection.
 //!
-//! It shows the states that the kernel reports, until when each call blocks, the effect of
-//! `SO_REUSEADDR`, and a full backlog.
+//! It shows a plain connection first. Then come the states that are too short to be seen there, the
+//! times for which calls block, the effect of `SO_REUSEADDR`, and a full backlog.
 
 mod backlog;
 mod calls;
 mod picture;
+mod plain;
 mod rebind;
+mod recorder;
 mod socket_table;
 mod states;
 
@@ -18,10 +20,29 @@ use super::{Language, Report, words::lifecycle as words};
 
 /// The time limit for everything that must happen.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The time limit for a state that a person looks at.
+const HALT_TIME_MAX: Duration = Duration::from_secs(120);
+/// The data of the plain connection.
+pub(crate) const GREETING: &[u8] = b"hello";
 
-/// An action on the connection.
+/// Called after each action, with the port of the server.
+type Halt<'a> = &'a mut dyn FnMut(Step, u16) -> io::Result<()>;
+
+/// An action on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
+    /// Plain: the server listens.
+    Serve,
+    /// Plain: the client connects.
+    Handshake,
+    /// Plain: the server accepts.
+    Accept,
+    /// Plain: the client sends [`GREETING`], and the server receives it.
+    Exchange,
+    /// Plain: the client closes, and the server receives the end.
+    ClientClose,
+    /// Plain: the server closes.
+    LastClose,
     /// The server listens. Its queue is full before the client connects.
     Listen,
     /// The client calls `connect`. The server does not answer its SYN.
@@ -151,7 +172,11 @@ impl Backlog {
 /// All measurements.
 #[derive(Debug, Clone)]
 pub struct Lifecycle {
-    /// The states of one connection from SYN to TIME_WAIT.
+    /// The states of a plain connection.
+    pub(crate) plain: Vec<Step>,
+    /// How long the side that closed first stays in TIME_WAIT, if the kernel reports it.
+    pub(crate) time_wait: Option<Duration>,
+    /// The states of a connection that is held in each of them.
     pub(crate) steps: Vec<Step>,
     /// Whether this system reports the states of connections.
     pub(crate) has_kernel_states: bool,
@@ -172,7 +197,31 @@ impl Lifecycle {
     /// # Blocking
     /// It blocks for the whole measurement.
     pub fn run() -> io::Result<Self> {
-        let (steps, connect_full) = states::run()?;
+        Self::measure(PATIENCE, &mut |_, _| Ok(()))
+    }
+
+    /// Measures like [`Lifecycle::run`], and halts in each state of a connection.
+    ///
+    /// `halt` gets a text about the state. The measurement continues when it returns, which must be
+    /// within two minutes, since the kernel ends some of the states then.
+    ///
+    /// # Errors
+    /// The error of `halt`. Otherwise as [`Lifecycle::run`].
+    ///
+    /// # Blocking
+    /// It blocks for the whole measurement, and while `halt` does.
+    pub fn run_stepwise(
+        language: Language,
+        mut halt: impl FnMut(&str) -> io::Result<()>,
+    ) -> io::Result<Self> {
+        Self::measure(HALT_TIME_MAX, &mut |step, port| {
+            halt(&words::halt(step, port, language))
+        })
+    }
+
+    fn measure(patience: Duration, halt: Halt<'_>) -> io::Result<Self> {
+        let (plain, time_wait) = plain::run(halt)?;
+        let (steps, connect_full) = states::run(patience, halt)?;
         let mut calls = calls::run()?;
         calls.insert(1, connect_full);
         let rebinds = [
@@ -184,10 +233,13 @@ impl Lifecycle {
             .map(|rebind| Ok((rebind, rebind::run(rebind)?)))
             .into_iter()
             .collect::<io::Result<_>>()?;
-        let has_kernel_states = steps
+        let has_kernel_states = plain
             .iter()
+            .chain(&steps)
             .any(|step| step.client.is_some() || step.server.is_some());
         Ok(Self {
+            plain,
+            time_wait,
             steps,
             has_kernel_states,
             calls,

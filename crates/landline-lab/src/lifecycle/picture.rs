@@ -1,4 +1,4 @@
-//! The picture: the ladder of one connection; panels of calls, ports and callers.
+//! The picture: a plain connection, then the short states, and panels of calls, ports and callers.
 
 use std::time::Duration;
 
@@ -9,147 +9,275 @@ use crate::{
         Anchor, BAD, COLORS, Canvas, FAINT, GOOD, INK, PAPER, RULE, Rect, SHADE, TextStyle,
         WARNING, line_count,
     },
-    words::{lifecycle as words, time},
+    words::{
+        lifecycle as words,
+        steps::{self, Fate, Segment},
+        time,
+    },
 };
 
 const WIDTH: f64 = 1600.0;
 const MARGIN: f64 = 36.0;
 const TOP: f64 = 88.0;
-/// The ladder's columns: action, client's state, segments, server's state, action.
-const CLIENT: f64 = 226.0;
-const SERVER: f64 = 566.0;
-const STATE: f64 = 142.0;
-const ACTION: f64 = 184.0;
+/// The height of a part's heading and of the names of the two sides.
+const HEADING: f64 = 74.0;
+/// The height of the legend below a ladder.
+const LEGEND: f64 = 36.0;
+const PART_GAP: f64 = 40.0;
 /// The left edge of the panels.
 const PANEL: f64 = 924.0;
 const PANEL_WIDTH: f64 = WIDTH - MARGIN - PANEL;
 const PANEL_GAP: f64 = 14.0;
 const BARS: f64 = PANEL + 246.0;
 const BAR_WIDTH: f64 = 200.0;
+/// The time from which a bar is cut.
+const BAR_MAX: Duration = Duration::from_millis(700);
+const PART: TextStyle = TextStyle::new(24.0).bold();
 const HEAD: TextStyle = TextStyle::new(20.0).bold();
 const BODY: TextStyle = TextStyle::new(16.0);
 const SMALL: TextStyle = TextStyle::new(15.0).fill(FAINT);
 
-pub(super) fn draw(lifecycle: &Lifecycle, language: Language) -> String {
-    let summary = words::summary(lifecycle, language);
-    let notes = words::notes(lifecycle, language);
-    let text_width = WIDTH - 2.0 * MARGIN;
-    let lines: usize = summary
-        .iter()
-        .chain(&notes)
-        .map(|line| line_count(line, text_width, 20.0))
-        .sum();
-    let rows: f64 = lifecycle
-        .steps
-        .iter()
-        .map(|step| height_of(step, language))
-        .sum();
-    let panels = calls_height(lifecycle)
-        + rebinds_height(lifecycle)
-        + backlog_height(lifecycle)
-        + 2.0 * PANEL_GAP;
-    let content = (rows + 44.0).max(panels);
-    let mut canvas = Canvas::new(
-        WIDTH,
-        TOP + content + 28.0 + lines as f64 * 28.0 + 18.0,
-        language,
-        words::title(language),
-    );
-    ladder(&mut canvas, lifecycle, language);
-    let y = calls(&mut canvas, lifecycle, TOP, language);
-    let y = rebinds(&mut canvas, lifecycle, y + PANEL_GAP, language);
-    backlog(&mut canvas, lifecycle, y + PANEL_GAP, language);
-    let mut y = TOP + content + 34.0;
-    for sentence in summary.iter().chain(&notes) {
-        y = canvas.paragraph(MARGIN, y, text_width, TextStyle::new(20.0), sentence);
+/// The measures of a ladder: action, client's state, segments, server's state, action.
+struct Ladder {
+    client: f64,
+    server: f64,
+    /// The width of a state.
+    state: f64,
+    /// The width of an action.
+    action: f64,
+    /// The height of a step without or with one segment.
+    row: f64,
+    /// The height that each further segment adds.
+    segment: f64,
+    text: TextStyle,
+}
+
+/// Large enough for the last row of a lecture hall.
+const PLAIN: Ladder = Ladder {
+    client: 300.0,
+    server: 1070.0,
+    state: 230.0,
+    action: 250.0,
+    row: 74.0,
+    segment: 42.0,
+    text: TextStyle::new(20.0),
+};
+
+const HELD: Ladder = Ladder {
+    client: 226.0,
+    server: 566.0,
+    state: 142.0,
+    action: 184.0,
+    row: 74.0,
+    segment: 34.0,
+    text: BODY,
+};
+
+impl Ladder {
+    fn height_of(&self, step: &Step, language: Language) -> f64 {
+        let segments = steps::segments(step.action, language).len();
+        self.row + segments.saturating_sub(1) as f64 * self.segment
     }
-    canvas.finish()
-}
 
-fn height_of(step: &Step, language: Language) -> f64 {
-    74.0 + words::segments(step.action, language)
-        .len()
-        .saturating_sub(1) as f64
-        * 26.0
-}
-
-fn ladder(canvas: &mut Canvas, lifecycle: &Lifecycle, language: Language) {
-    let center = HEAD.anchor(Anchor::Middle);
-    canvas.text(
-        CLIENT + STATE / 2.0,
-        TOP + 20.0,
-        center,
-        words::client(language),
-    );
-    canvas.text(
-        SERVER + STATE / 2.0,
-        TOP + 20.0,
-        center,
-        words::server(language),
-    );
-    let mut y = TOP + 36.0;
-    for step in &lifecycle.steps {
-        let height = height_of(step, language);
-        rung(canvas, lifecycle, step, y, height, language);
-        y += height;
+    fn height(&self, steps: &[Step], language: Language) -> f64 {
+        let rows = steps.iter().map(|step| self.height_of(step, language));
+        HEADING + rows.sum::<f64>() + LEGEND
     }
-}
 
-fn rung(
-    canvas: &mut Canvas,
-    lifecycle: &Lifecycle,
-    step: &Step,
-    top: f64,
-    height: f64,
-    language: Language,
-) {
-    let text = words::action_text(step.action, language);
-    canvas.paragraph(MARGIN, top + 22.0, ACTION, BODY, text.client);
-    canvas.paragraph(SERVER + STATE + 14.0, top + 22.0, ACTION, BODY, text.server);
-    let rect = |x| Rect(x, top, STATE, height - 10.0);
-    let mut state = |x: f64, state: Option<TcpState>| {
-        let name = words::state(state, lifecycle, language);
+    /// Draws the heading and a row for each step. Returns the lower edge of the last row.
+    fn draw(
+        &self,
+        canvas: &mut Canvas,
+        lifecycle: &Lifecycle,
+        steps: &[Step],
+        top: f64,
+        language: Language,
+    ) -> f64 {
+        let center = self.text.bold().anchor(Anchor::Middle);
+        for (x, name) in [
+            (self.client, words::client(language)),
+            (self.server, words::server(language)),
+        ] {
+            canvas.text(x + self.state / 2.0, top + HEADING - 14.0, center, name);
+        }
+        let mut y = top + HEADING;
+        for step in steps {
+            let height = self.height_of(step, language);
+            self.rung(canvas, lifecycle, step, y, height, language);
+            y += height;
+        }
+        y
+    }
+
+    fn rung(
+        &self,
+        canvas: &mut Canvas,
+        lifecycle: &Lifecycle,
+        step: &Step,
+        top: f64,
+        height: f64,
+        language: Language,
+    ) {
+        let text = steps::action_text(step.action, language);
+        let right = self.server + self.state + 14.0;
+        canvas.paragraph(MARGIN, top + 26.0, self.action, self.text, text.client);
+        canvas.paragraph(right, top + 26.0, self.action, self.text, text.server);
+        let (client, server) = steps::passing(step.action);
+        for (x, state, passed) in [
+            (self.client, step.client, client),
+            (self.server, step.server, server),
+        ] {
+            let name = words::state(state, lifecycle, language);
+            let rect = Rect(x, top, self.state, height - 10.0);
+            self.state(canvas, rect, state, &name, passed);
+        }
+        for (index, segment) in steps::segments(step.action, language).iter().enumerate() {
+            let y = top + 26.0 + index as f64 * self.segment;
+            self.segment(canvas, segment, y);
+        }
+    }
+
+    /// Draws the state of one end. A state that was only passed through stands above it.
+    fn state(
+        &self,
+        canvas: &mut Canvas,
+        Rect(x, top, width, height): Rect,
+        state: Option<TcpState>,
+        name: &str,
+        passed: Option<TcpState>,
+    ) {
+        let middle = x + width / 2.0;
+        let mut top = top;
+        let mut height = height;
+        if let Some(passed) = passed {
+            let part = 32.0;
+            canvas.dashed(Rect(x, top, width, part - 4.0), color(passed), 6.0);
+            let style = TextStyle::new(16.0).anchor(Anchor::Middle);
+            canvas.text(middle, top + 20.0, style, &passed.to_string());
+            top += part;
+            height -= part;
+        }
         let (fill, style) = match state {
-            Some(state) => (color(state), BODY.bold()),
+            Some(state) => (color(state), self.text.bold()),
             None => (PAPER, SMALL),
         };
-        canvas.frame(rect(x), fill, RULE, 6.0);
-        canvas.text(
-            x + STATE / 2.0,
-            top + (height - 10.0) / 2.0 + 6.0,
-            style.anchor(Anchor::Middle),
-            &name,
-        );
-    };
-    state(CLIENT, step.client);
-    state(SERVER, step.server);
-    for (index, segment) in words::segments(step.action, language).iter().enumerate() {
-        let y = top + 24.0 + index as f64 * 26.0;
-        let left = CLIENT + STATE + 8.0;
-        let right = SERVER - 8.0;
+        canvas.frame(Rect(x, top, width, height), fill, RULE, 6.0);
+        let baseline = top + height / 2.0 + 6.0;
+        canvas.text(middle, baseline, style.anchor(Anchor::Middle), name);
+    }
+
+    fn segment(&self, canvas: &mut Canvas, segment: &Segment, y: f64) {
+        let left = self.client + self.state + 10.0;
+        let right = self.server - 10.0;
         let (from, to) = if segment.from_client {
             (left, right)
         } else {
             (right, left)
         };
-        let to = if segment.arrives {
-            to
-        } else {
-            from + (to - from) * 0.55
+        let (share, stroke) = fate_style(segment.fate);
+        let end = from + (to - from) * share;
+        canvas.arrow((from, y), (end, y + 8.0 * share), stroke);
+        let direction = (to - from).signum();
+        mark(
+            canvas,
+            segment.fate,
+            end + direction * 12.0,
+            y + 8.0 * share,
+        );
+        // The text of a segment that is not sent yet stands behind its mark.
+        let (x, y, anchor) = match (segment.fate, segment.from_client) {
+            (Fate::Queued, true) => (end + 28.0, y + 7.0, Anchor::Start),
+            (Fate::Queued, false) => (end - 28.0, y + 7.0, Anchor::End),
+            _ => ((left + right) / 2.0, y - 6.0, Anchor::Middle),
         };
-        let stroke = if segment.arrives { INK } else { BAD };
-        canvas.arrow((from, y), (to, y + 8.0), stroke);
-        if !segment.arrives {
-            cross(canvas, to + (to - from).signum() * 12.0, y + 8.0);
-        }
-        let style = SMALL.fill(stroke).anchor(Anchor::Middle);
-        canvas.text((left + right) / 2.0, y - 4.0, style, segment.name);
+        let style = self.text.fill(stroke).anchor(anchor);
+        canvas.text(x, y, style, &segment.name);
     }
 }
 
-fn cross(canvas: &mut Canvas, x: f64, y: f64) {
-    canvas.line((x - 6.0, y - 6.0), (x + 6.0, y + 6.0), BAD, 3.0);
-    canvas.line((x - 6.0, y + 6.0), (x + 6.0, y - 6.0), BAD, 3.0);
+/// How far a segment goes, and its color.
+fn fate_style(fate: Fate) -> (f64, &'static str) {
+    match fate {
+        Fate::Delivered => (1.0, INK),
+        Fate::Dropped => (0.88, BAD),
+        Fate::Queued => (0.22, WARNING),
+    }
+}
+
+/// Draws the end of a segment that was not delivered: a cross for one that was dropped, two bars
+/// for one that is queued.
+fn mark(canvas: &mut Canvas, fate: Fate, x: f64, y: f64) {
+    match fate {
+        Fate::Delivered => {}
+        Fate::Dropped => {
+            canvas.line((x - 6.0, y - 6.0), (x + 6.0, y + 6.0), BAD, 3.0);
+            canvas.line((x - 6.0, y + 6.0), (x + 6.0, y - 6.0), BAD, 3.0);
+        }
+        Fate::Queued => {
+            for x in [x - 4.0, x + 4.0] {
+                canvas.line((x, y - 9.0), (x, y + 9.0), WARNING, 4.0);
+            }
+        }
+    }
+}
+
+pub(super) fn draw(lifecycle: &Lifecycle, language: Language) -> String {
+    let summary = words::summary(lifecycle, language);
+    let text_width = WIDTH - 2.0 * MARGIN;
+    let lines: usize = summary
+        .iter()
+        .map(|line| line_count(line, text_width, 20.0))
+        .sum();
+    let plain = PLAIN.height(&lifecycle.plain, language);
+    let held = HELD.height(&lifecycle.steps, language);
+    let panels = calls_height(lifecycle)
+        + rebinds_height(lifecycle)
+        + backlog_height(lifecycle)
+        + 2.0 * PANEL_GAP;
+    let second = TOP + plain + PART_GAP;
+    let content = second + held.max(panels);
+    let mut canvas = Canvas::new(
+        WIDTH,
+        content + 34.0 + lines as f64 * 28.0 + 18.0,
+        language,
+        words::title(language),
+    );
+    draw_plain(&mut canvas, lifecycle, language);
+    draw_held(&mut canvas, lifecycle, second, language);
+    let y = calls(&mut canvas, lifecycle, second, language);
+    let y = rebinds(&mut canvas, lifecycle, y + PANEL_GAP, language);
+    backlog(&mut canvas, lifecycle, y + PANEL_GAP, language);
+    let mut y = content + 40.0;
+    for sentence in &summary {
+        y = canvas.paragraph(MARGIN, y, text_width, TextStyle::new(20.0), sentence);
+    }
+    canvas.finish()
+}
+
+fn draw_plain(canvas: &mut Canvas, lifecycle: &Lifecycle, language: Language) {
+    canvas.text(MARGIN, TOP + 24.0, PART, words::plain_heading(language));
+    let y = PLAIN.draw(canvas, lifecycle, &lifecycle.plain, TOP, language);
+    if let Some(lasts) = lifecycle.time_wait {
+        let style = HEAD.anchor(Anchor::Middle);
+        let x = PLAIN.client + PLAIN.state / 2.0;
+        canvas.text(x, y + 16.0, style, &words::time_wait(lasts, language));
+    }
+    let style = TextStyle::new(18.0).fill(FAINT).anchor(Anchor::End);
+    let legend = words::plain_legend(language);
+    canvas.text(WIDTH - MARGIN, y + 16.0, style, legend);
+}
+
+fn draw_held(canvas: &mut Canvas, lifecycle: &Lifecycle, top: f64, language: Language) {
+    canvas.text(MARGIN, top + 24.0, PART, words::held_heading(language));
+    let y = HELD.draw(canvas, lifecycle, &lifecycle.steps, top, language);
+    let mut x = MARGIN;
+    for fate in [Fate::Dropped, Fate::Queued] {
+        let (_, stroke) = fate_style(fate);
+        canvas.arrow((x, y + 14.0), (x + 40.0, y + 14.0), stroke);
+        mark(canvas, fate, x + 52.0, y + 14.0);
+        canvas.text(x + 70.0, y + 20.0, SMALL, steps::fate(fate, language));
+        x += 370.0;
+    }
 }
 
 /// The color of a state's phase of life.
@@ -216,7 +344,11 @@ fn calls(canvas: &mut Canvas, lifecycle: &Lifecycle, top: f64, language: Languag
     let height = calls_height(lifecycle);
     panel(canvas, top, height, words::calls_heading(language));
     // The scale of a bar of one second would hide the others, so it is cut and shows its number.
-    let of = Duration::from_millis(240);
+    let shown = lifecycle.calls.iter().map(|timing| timing.took);
+    let of = shown
+        .filter(|took| *took < BAR_MAX)
+        .max()
+        .unwrap_or(BAR_MAX);
     let mut y = top + 48.0;
     for CallTiming {
         call,
@@ -230,7 +362,8 @@ fn calls(canvas: &mut Canvas, lifecycle: &Lifecycle, top: f64, language: Languag
         } else {
             COLORS[2]
         };
-        bar(canvas, y, (*took).min(of), of, *peer_acted, color);
+        let mark = peer_acted.map(|at| at.min(of));
+        bar(canvas, y, (*took).min(of), of, mark, color);
         if *took > of {
             cut(canvas, BARS + BAR_WIDTH - 30.0, y);
         }

@@ -8,7 +8,7 @@ use std::{
 
 use socket2::{Domain, Socket, Type};
 
-use super::{PATIENCE, Rebind, socket_table, states::port_of};
+use super::{PATIENCE, Rebind, recorder::port_of, socket_table};
 
 pub(super) fn run(rebind: Rebind) -> io::Result<Result<(), io::ErrorKind>> {
     let reuse = rebind != Rebind::WithoutReuse;

@@ -61,7 +61,7 @@ impl fmt::Display for TcpState {
 }
 
 /// The pause between two reads of the table.
-const LOOK: Duration = Duration::from_millis(20);
+pub(super) const LOOK: Duration = Duration::from_millis(20);
 /// The time limit for states that change without an action.
 const SETTLE_TIME_MAX: Duration = Duration::from_millis(300);
 
@@ -90,6 +90,13 @@ pub(super) struct Ends {
     pub(super) server: Option<TcpState>,
 }
 
+impl Ends {
+    /// Whether one of the ends is in this state.
+    pub(super) fn contains(self, state: TcpState) -> bool {
+        [self.client, self.server].contains(&Some(state))
+    }
+}
+
 /// All sockets at one moment. Reading many takes a tenth of a second.
 pub(super) struct SocketTable(String);
 
@@ -110,19 +117,34 @@ impl SocketTable {
     pub(super) fn listener(&self, port: u16) -> Option<TcpState> {
         state_in(&self.0, port, 0)
     }
+
+    /// The time until the timer of this socket expires.
+    pub(super) fn timer(&self, local: u16, remote: u16) -> Option<Duration> {
+        let ticks = timer_in(&self.0, local, remote)?;
+        let per_second = rustix::param::clock_ticks_per_second();
+        Some(Duration::from_millis(ticks * 1000 / per_second.max(1)))
+    }
 }
 
-/// Finds a socket by its ports in a table in the format of `/proc/net/tcp`.
-fn state_in(table: &str, local: u16, remote: u16) -> Option<TcpState> {
+/// The fields of a socket after its ports, in a table in the format of `/proc/net/tcp`.
+fn fields_of(table: &str, local: u16, remote: u16) -> Option<impl Iterator<Item = &str>> {
     table.lines().skip(1).find_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
         let mut port = || u16::from_str_radix(fields.next()?.rsplit_once(':')?.1, 16).ok();
-        if (port()?, port()?) != (local, remote) {
-            return None;
-        }
-        let number = usize::from_str_radix(fields.next()?, 16).ok()?;
-        TcpState::NUMBERED.get(number.checked_sub(1)?).copied()
+        (port()? == local && port()? == remote).then_some(fields)
     })
+}
+
+fn state_in(table: &str, local: u16, remote: u16) -> Option<TcpState> {
+    let number = fields_of(table, local, remote)?.next()?;
+    let number = usize::from_str_radix(number, 16).ok()?;
+    TcpState::NUMBERED.get(number.checked_sub(1)?).copied()
+}
+
+/// The clock ticks until the timer of a socket expires.
+fn timer_in(table: &str, local: u16, remote: u16) -> Option<u64> {
+    let timer = fields_of(table, local, remote)?.nth(2)?;
+    u64::from_str_radix(timer.rsplit_once(':')?.1, 16).ok()
 }
 
 #[cfg(test)]
@@ -145,5 +167,7 @@ mod tests {
         assert_eq!(state_in(TABLE, 0xc002, 8080), None, "an unknown number");
         assert_eq!(state_in(TABLE, 1, 2), None);
         assert_eq!(state_in("", 1, 2), None);
+        assert_eq!(timer_in(TABLE, 0xc001, 8080), Some(0x176));
+        assert_eq!(timer_in(TABLE, 0xc002, 8080), None, "a line that was cut");
     }
 }

@@ -14,10 +14,7 @@ use std::{
 
 use socket2::{Domain, Socket, Type};
 
-use super::{
-    Action, Call, CallTiming, PATIENCE, Step,
-    socket_table::{self, Ends, SocketTable},
-};
+use super::{Action, Call, CallTiming, Halt, PATIENCE, Step, recorder::Recorder};
 
 /// The size of the socket buffers, small so that they are soon full.
 const BUFFER_BYTES: usize = 4096;
@@ -26,7 +23,8 @@ const ROOM_AFTER: Duration = Duration::from_millis(100);
 /// The time limit for the client's call, before its SYN is sent again.
 const CALL_TIME_MAX: Duration = Duration::from_millis(500);
 
-pub(super) fn run() -> io::Result<(Vec<Step>, CallTiming)> {
+/// `patience` is the time limit for a state that is held.
+pub(super) fn run(patience: Duration, halt: Halt<'_>) -> io::Result<(Vec<Step>, CallTiming)> {
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     listener.set_recv_buffer_size(BUFFER_BYTES)?;
     listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
@@ -35,62 +33,28 @@ pub(super) fn run() -> io::Result<(Vec<Step>, CallTiming)> {
     client.set_recv_buffer_size(BUFFER_BYTES)?;
     client.set_send_buffer_size(BUFFER_BYTES)?;
     client.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
-    let mut recorder = Recorder {
-        client_port: port_of(&client)?,
-        server_port: port_of(&listener)?,
-        steps: Vec::new(),
-    };
+    let mut recorder = Recorder::new(&client, &listener, halt)?;
     // Fills the queue of the listener.
     let _earlier = TcpStream::connect((Ipv4Addr::LOCALHOST, recorder.server_port))?;
-    recorder.steps.push(Step {
-        action: Action::Listen,
-        client: None,
-        server: SocketTable::read().listener(recorder.server_port),
-    });
-    let connect_full = connect_to_full_queue(&client, &listener, &mut recorder)?;
-    recorder.record_settled(Action::MakeRoom);
+    recorder.record_listener(Action::Listen)?;
+    let connect_full = connect_to_full_queue(&client, &listener, patience, &mut recorder)?;
+    recorder.record_settled(Action::MakeRoom)?;
     exchange_and_close(client, &listener, &mut recorder)?;
     Ok((recorder.steps, connect_full))
-}
-
-/// Records the states of the connection between two ports.
-struct Recorder {
-    client_port: u16,
-    server_port: u16,
-    steps: Vec<Step>,
-}
-
-impl Recorder {
-    fn ends(&self) -> Ends {
-        SocketTable::read().ends(self.client_port, self.server_port)
-    }
-
-    fn record(&mut self, action: Action, Ends { client, server }: Ends) {
-        self.steps.push(Step {
-            action,
-            client,
-            server,
-        });
-    }
-
-    /// Records the states after an action, once they have stopped changing.
-    fn record_settled(&mut self, action: Action) {
-        let ends = socket_table::settled_ends(self.client_port, self.server_port);
-        self.record(action, ends);
-    }
 }
 
 /// Connects while the queue is full, and makes room a moment later.
 fn connect_to_full_queue(
     client: &Socket,
     listener: &Socket,
-    recorder: &mut Recorder,
+    patience: Duration,
+    recorder: &mut Recorder<'_>,
 ) -> io::Result<CallTiming> {
     let server_address = listener.local_addr()?;
     thread::scope(|scope| {
         let connecting = scope.spawn(|| -> io::Result<Duration> {
             let start = Instant::now();
-            client.connect_timeout(&server_address, PATIENCE)?;
+            client.connect_timeout(&server_address, patience)?;
             Ok(start.elapsed())
         });
         let start = Instant::now();
@@ -101,8 +65,8 @@ fn connect_to_full_queue(
             thread::sleep(Duration::from_millis(5));
             ends = recorder.ends();
         }
-        recorder.record(Action::Connect, ends);
-        defer_accept(listener);
+        recorder.record(Action::Connect, ends)?;
+        defer_accept(listener, patience);
         let made_room = start.elapsed();
         listener.accept()?;
         let took = connecting
@@ -120,7 +84,7 @@ fn connect_to_full_queue(
 fn exchange_and_close(
     client: Socket,
     listener: &Socket,
-    recorder: &mut Recorder,
+    recorder: &mut Recorder<'_>,
 ) -> io::Result<()> {
     let mut client = TcpStream::from(client);
     client.write_all(b"hello")?;
@@ -130,27 +94,20 @@ fn exchange_and_close(
     for stream in [&client, &server] {
         stream.set_read_timeout(Some(PATIENCE))?;
     }
-    recorder.record_settled(Action::Send);
+    recorder.record_settled(Action::Send)?;
     fill(&mut client)?;
     client.shutdown(Shutdown::Write)?;
-    recorder.record_settled(Action::Finish);
+    recorder.record_settled(Action::Finish)?;
     read_to_end(&mut server)?;
-    recorder.record_settled(Action::Read);
+    recorder.record_settled(Action::Read)?;
     fill(&mut server)?;
     drop(server);
-    recorder.record_settled(Action::ServerClose);
+    recorder.record_settled(Action::ServerClose)?;
     read_to_end(&mut client)?;
-    recorder.record_settled(Action::ReadRest);
+    recorder.record_settled(Action::ReadRest)?;
     drop(client);
-    recorder.record_settled(Action::Close);
+    recorder.record_settled(Action::Close)?;
     Ok(())
-}
-
-pub(super) fn port_of(socket: &Socket) -> io::Result<u16> {
-    let address = socket.local_addr()?.as_socket();
-    address
-        .map(|address| address.port())
-        .ok_or_else(|| io::Error::other("a socket without a port"))
 }
 
 /// Sends until the buffers are full.
@@ -178,9 +135,9 @@ fn read_to_end(stream: &mut TcpStream) -> io::Result<()> {
 ///
 /// If this fails, SYN_RECV ends too soon to be seen.
 #[cfg(target_os = "linux")]
-fn defer_accept(listener: &Socket) {
+fn defer_accept(listener: &Socket, time: Duration) {
     use std::os::fd::AsRawFd;
-    let seconds: libc::c_int = 5;
+    let seconds = libc::c_int::try_from(time.as_secs()).unwrap_or(libc::c_int::MAX);
     // SAFETY: the descriptor is open while `listener` is borrowed, and the pointer leads to an int
     // of the given length.
     unsafe {
@@ -195,4 +152,4 @@ fn defer_accept(listener: &Socket) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn defer_accept(_listener: &Socket) {}
+fn defer_accept(_listener: &Socket, _time: Duration) {}

@@ -6,6 +6,19 @@ fn lifecycle(has_kernel_states: bool) -> Lifecycle {
     let ms = Duration::from_millis;
     let state = |state| has_kernel_states.then_some(state);
     Lifecycle {
+        plain: vec![
+            Step {
+                action: Action::Handshake,
+                client: state(TcpState::Established),
+                server: state(TcpState::Established),
+            },
+            Step {
+                action: Action::LastClose,
+                client: state(TcpState::TimeWait),
+                server: None,
+            },
+        ],
+        time_wait: has_kernel_states.then_some(ms(59_960)),
         steps: vec![
             Step {
                 action: Action::Connect,
@@ -51,8 +64,8 @@ fn missing_connection_states_are_noted() {
         "{}",
         report.text()
     );
-    assert!(report.picture.contains("not told") && !report.picture.contains("TIME_WAIT<"));
-    assert!(lifecycle(true).report(Language::English).notes.is_empty());
+    assert!(report.picture.contains("not told") && !report.picture.contains(">TIME_WAIT<"));
+    assert_eq!(lifecycle(true).report(Language::English).notes.len(), 1);
     assert!(
         lifecycle(false)
             .report(Language::Chinese)
@@ -73,23 +86,26 @@ fn callers_are_counted_by_connection_time() {
         ),
         (2, 1, 3)
     );
-    let [first, second] = lifecycle(true).report(Language::English).summary;
+    let summary = lifecycle(true).report(Language::English).summary.join("\n");
+    for part in [
+        "client's end went through SYN_SENT, TIME_WAIT",
+        "in TIME_WAIT, here for 60.0 s",
+        "accept() returned only when",
+        "Of 4 callers of listen(2), 2 connected",
+        "3 of those that connected are still in SYN_RECV",
+    ] {
+        assert!(summary.contains(part), "{part}: {summary}");
+    }
     assert!(
-        first.contains("SYN_SENT, TIME_WAIT, and the side that finished first"),
-        "{first}"
+        !summary.contains("recv()"),
+        "it was not measured: {summary}"
     );
-    assert!(
-        second.contains("accept() returned only when")
-            && second.contains("of 4 callers of listen(2) 2 were connected"),
-        "{second}"
-    );
-    assert!(!second.contains("recv()"), "it was not measured: {second}");
 }
 
 #[test]
 fn real_connection_goes_through_all_states() {
     let lifecycle = Lifecycle::run().unwrap();
-    assert_eq!(lifecycle.steps.len(), 9);
+    assert_eq!((lifecycle.plain.len(), lifecycle.steps.len()), (6, 9));
     for call in [Call::Accept, Call::Receive, Call::SendBig] {
         let timing = lifecycle.call(call).unwrap();
         assert!(
@@ -110,6 +126,15 @@ fn real_connection_goes_through_all_states() {
             .flatten()
             .collect();
         use TcpState as S;
+        let ends = |index: usize| (lifecycle.plain[index].client, lifecycle.plain[index].server);
+        assert_eq!(ends(0), (None, Some(S::Listen)));
+        for index in 1..=3 {
+            assert_eq!(ends(index), (Some(S::Established), Some(S::Established)));
+        }
+        assert_eq!(ends(4), (Some(S::FinWait2), Some(S::CloseWait)));
+        assert_eq!(ends(5), (Some(S::TimeWait), None));
+        let time_wait = lifecycle.time_wait.unwrap();
+        assert!(time_wait > Duration::from_secs(1), "{time_wait:?}");
         for state in [
             S::Listen,
             S::SynSent,
@@ -126,4 +151,21 @@ fn real_connection_goes_through_all_states() {
     for language in [Language::English, Language::Chinese] {
         roxmltree::Document::parse(&lifecycle.report(language).picture).unwrap();
     }
+}
+
+#[test]
+fn stepwise_measurement_halts_in_each_state() {
+    let mut halts = Vec::new();
+    let lifecycle = Lifecycle::run_stepwise(Language::English, |text| {
+        halts.push(text.to_owned());
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(halts.len(), lifecycle.plain.len() + lifecycle.steps.len());
+    assert!(
+        halts.iter().all(|text| text.contains("ss -tan")),
+        "{halts:?}"
+    );
+    let error = Lifecycle::run_stepwise(Language::Chinese, |_| Err(io::Error::other("enough")));
+    assert_eq!(error.unwrap_err().to_string(), "enough");
 }

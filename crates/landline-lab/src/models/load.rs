@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    BLOCK, CLIENTS, IDLE_CONNECTIONS, LoadStats, Model, ModelStats, TASK_THREADS, memory,
+    BLOCK, CLIENTS, IDLE_CONNECTIONS, LoadStats, Model, ModelStats, memory,
     server::{AT_ONCE, BLOCKING, REQUEST_BYTES, ServerProcess, WAITING},
 };
 
@@ -22,6 +22,8 @@ const REST: Duration = Duration::from_millis(250);
 const HEAD_START: Duration = Duration::from_millis(40);
 /// The number of other clients.
 const OTHERS: usize = 4;
+/// The rounds of which the median is taken, so that a busy machine does not change the picture.
+const ROUNDS: usize = 5;
 
 pub(super) fn measure(model: Model, server: &ServerProcess) -> io::Result<ModelStats> {
     let address = server.address;
@@ -31,10 +33,9 @@ pub(super) fn measure(model: Model, server: &ServerProcess) -> io::Result<ModelS
     let memory_each = memory_of_connections(server, memory_alone)?;
     let long = run_load(|until| long_client(address, until))?;
     let short = run_load(|until| short_client(address, until))?;
-    let one_blocked = longest_wait(address, BLOCKING, 1)?;
-    let some_blocked = longest_wait(address, BLOCKING, TASK_THREADS)?;
-    let some_waiting = match model {
-        Model::Tasks => Some(longest_wait(address, WAITING, TASK_THREADS)?),
+    let blocked = median_wait(address, BLOCKING)?;
+    let awaiting = match model {
+        Model::Tasks => Some(median_wait(address, WAITING)?),
         _ => None,
     };
     Ok(ModelStats {
@@ -43,9 +44,8 @@ pub(super) fn measure(model: Model, server: &ServerProcess) -> io::Result<ModelS
         short,
         memory: memory_alone,
         memory_each,
-        one_blocked,
-        some_blocked,
-        some_waiting,
+        blocked,
+        awaiting,
     })
 }
 
@@ -162,12 +162,19 @@ fn short_client(address: SocketAddr, until: Instant) -> io::Result<Vec<Duration>
     Ok(times)
 }
 
-/// The longest wait of other clients while `count` handlers serve such requests.
-fn longest_wait(address: SocketAddr, kind: u8, count: usize) -> io::Result<Duration> {
+/// The median of the longest waits in several rounds.
+fn median_wait(address: SocketAddr, kind: u8) -> io::Result<Duration> {
+    let mut waits = (0..ROUNDS)
+        .map(|_| longest_wait(address, kind))
+        .collect::<io::Result<Vec<Duration>>>()?;
+    waits.sort_unstable();
+    Ok(waits.get(ROUNDS / 2).copied().unwrap_or_default())
+}
+
+/// The longest wait of other clients while one handler serves such a request.
+fn longest_wait(address: SocketAddr, kind: u8) -> io::Result<Duration> {
     thread::scope(|scope| {
-        let busy: Vec<_> = (0..count)
-            .map(|_| scope.spawn(move || request(&mut connect(address)?, kind)))
-            .collect();
+        let busy = scope.spawn(move || request(&mut connect(address)?, kind));
         thread::sleep(HEAD_START);
         let until = Instant::now() + BLOCK - HEAD_START;
         let other = move || -> io::Result<Duration> {
@@ -184,7 +191,7 @@ fn longest_wait(address: SocketAddr, kind: u8, count: usize) -> io::Result<Durat
             .into_iter()
             .map(join)
             .try_fold(Duration::ZERO, |longest, wait| Ok(longest.max(wait?)));
-        busy.into_iter().try_for_each(join)?;
+        join(busy)?;
         longest
     })
 }

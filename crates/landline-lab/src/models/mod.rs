@@ -22,12 +22,10 @@ pub enum Model {
     Threads,
     /// A process for each connection.
     Processes,
-    /// An async task for each connection, on `TASK_THREADS` threads.
+    /// An async task for each connection, all on one thread.
     Tasks,
 }
 
-/// The number of threads that run the tasks.
-pub(crate) const TASK_THREADS: usize = 2;
 /// The number of clients that send requests at the same time.
 pub(crate) const CLIENTS: usize = 8;
 /// The number of open connections while memory is measured.
@@ -88,13 +86,13 @@ pub(crate) struct ModelStats {
     /// It counts all processes of the server. Shared memory is divided among them.
     pub memory_each: Option<u64>,
     /// The longest wait of other clients while one handler blocks for [`BLOCK`].
-    pub one_blocked: Duration,
-    /// The same while [`TASK_THREADS`] handlers block.
-    pub some_blocked: Duration,
-    /// The same while the handlers wait without blocking their threads.
     ///
-    /// `None` for models in which each handler has its own thread.
-    pub some_waiting: Option<Duration>,
+    /// It is the median of several rounds.
+    pub blocked: Duration,
+    /// The same while the handler waits without blocking its thread.
+    ///
+    /// `None` for models in which a handler can only block.
+    pub awaiting: Option<Duration>,
 }
 
 /// All measurements.
@@ -107,7 +105,7 @@ pub struct Models {
 }
 
 impl Models {
-    /// Measures on loopback sockets for about ten seconds.
+    /// Measures on loopback sockets for about fifteen seconds.
     ///
     /// `server` returns a command that calls [`serve`] with this model. It runs in a process of its
     /// own, which must have only one thread. Its standard input and output are redirected.

@@ -26,7 +26,7 @@ struct Bar {
     text: String,
 }
 
-/// A measurement, with up to three bars for each model.
+/// A measurement, with up to two bars for each model.
 struct Panel {
     head: String,
     key: Vec<String>,
@@ -145,13 +145,9 @@ fn panels(language: Language) -> [Panel; 6] {
         },
         Panel {
             head: headers.blocked,
-            key: words::blocked_key(language).to_vec(),
+            key: words::blocked_key(language).map(str::to_owned).to_vec(),
             bars: |stats, language| {
-                let waits = [
-                    Some(stats.one_blocked),
-                    Some(stats.some_blocked),
-                    stats.some_waiting,
-                ];
+                let waits = [Some(stats.blocked), stats.awaiting];
                 times(&waits.into_iter().flatten().collect::<Vec<_>>(), language)
             },
             note: none,
@@ -228,17 +224,10 @@ fn draw_panel(canvas: &mut Canvas, models: &Models, panel: &Panel, rect: Rect, l
     }
 }
 
-/// Draws a bar of a row: the first filled, the second outlined, the third striped.
+/// Draws a bar of a row: the first filled, the second outlined.
 fn draw_bar(canvas: &mut Canvas, Rect(x, y, width, height): Rect, color: &str, index: usize) {
-    match index {
-        0 => canvas.fill(Rect(x, y, width, height), color),
-        1 => {
-            canvas.fill(Rect(x, y, width, height), color);
-            canvas.fill(Rect(x + 2.5, y + 2.5, width - 5.0, height - 5.0), PAPER);
-        }
-        _ => {
-            canvas.fill(Rect(x, y, width, height), color);
-            canvas.fill(Rect(x, y + height / 3.0, width, height / 3.0), PAPER);
-        }
+    canvas.fill(Rect(x, y, width, height), color);
+    if index > 0 {
+        canvas.fill(Rect(x + 2.5, y + 2.5, width - 5.0, height - 5.0), PAPER);
     }
 }

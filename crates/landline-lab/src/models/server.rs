@@ -10,12 +10,12 @@ use std::{
 };
 
 use landline_socketserver::{
-    Bind, Limits, Processes, Server, Shutdown, blocking,
+    Bind, Processes, Server, Shutdown, blocking,
     tasks::{TaskConnection, TaskHandler},
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::{BLOCK, Model, TASK_THREADS};
+use super::{BLOCK, Model};
 
 /// The length of a request and of its answer, in bytes.
 pub(super) const REQUEST_BYTES: usize = 32;
@@ -40,16 +40,13 @@ pub fn serve(model: Model, parent: u32, listening: impl FnOnce(SocketAddr)) -> i
     die_with(parent)?;
     let listener = Bind::new().tcp("127.0.0.1:0")?;
     listening(listener.local_addr()?);
-    let server = Server::new(listener, Echo).limits(Limits {
-        connections_max: 1024,
-        ..Limits::default()
-    });
+    // Clients that end while they wait are part of the measurement.
+    let server = Server::new(listener, Echo).on_error(|_, _| {});
     match model {
         Model::Inline => server.inline(&Shutdown::never()?),
         Model::Threads => server.threads(&Shutdown::never()?),
         Model::Processes => server.processes(Processes::Each, &Shutdown::never()?),
-        Model::Tasks => tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(TASK_THREADS)
+        Model::Tasks => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?
             .block_on(server.tasks(&Shutdown::never()?)),

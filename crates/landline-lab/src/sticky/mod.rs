@@ -11,6 +11,10 @@ use super::{Language, Report, words::sticky as words};
 pub(crate) const BUFFER_BYTES: usize = 1024;
 /// The payloads of the small messages, in bytes.
 const SMALL: [usize; 6] = [8, 14, 10, 18, 8, 12];
+/// The maximum number of messages of one's own.
+const MESSAGES_MAX: usize = 12;
+/// The maximum length of a message of one's own, in bytes.
+const MESSAGE_BYTES_MAX: usize = 1000;
 /// The payloads of a message larger than the buffer and of one after it, in bytes.
 const BIG: [usize; 2] = [3000, 500];
 
@@ -35,7 +39,7 @@ impl Transport {
 /// The messages of a trial and the behavior of the reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scenario {
-    /// Six small messages, 2 ms apart, to a reader that is waiting.
+    /// Small messages, 2 ms apart, to a reader that is waiting.
     SmallSends,
     /// The same messages at once, to a reader that comes after the last.
     SlowReader,
@@ -47,13 +51,38 @@ impl Scenario {
     /// All scenarios, in the order of the table.
     pub(crate) const ALL: [Self; 3] = [Self::SmallSends, Self::SlowReader, Self::BigSend];
 
-    /// The payload of each message, in bytes.
-    fn messages(self) -> &'static [usize] {
+    /// The messages that are sent: the given texts as the small ones, if there are any.
+    fn messages(self, texts: &[String]) -> Vec<Message> {
+        let fill = |lengths: &[usize]| {
+            (1..)
+                .zip(lengths)
+                .map(|(number, bytes)| Message {
+                    payload: vec![number; *bytes],
+                    text: None,
+                })
+                .collect()
+        };
         match self {
-            Self::SmallSends | Self::SlowReader => &SMALL,
-            Self::BigSend => &BIG,
+            Self::BigSend => fill(&BIG),
+            Self::SmallSends | Self::SlowReader if texts.is_empty() => fill(&SMALL),
+            Self::SmallSends | Self::SlowReader => texts
+                .iter()
+                .map(|text| Message {
+                    payload: text.clone().into_bytes(),
+                    text: Some(text.clone()),
+                })
+                .collect(),
         }
     }
+}
+
+/// A message that is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Message {
+    /// The bytes.
+    pub payload: Vec<u8>,
+    /// The text, if the user chose it.
+    pub text: Option<String>,
 }
 
 /// The content of a part of the stream.
@@ -116,8 +145,8 @@ pub(crate) struct Trial {
     pub transport: Transport,
     /// The scenario.
     pub scenario: Scenario,
-    /// The payloads of the messages that were sent, in bytes.
-    pub sent: Vec<usize>,
+    /// The messages that were sent.
+    pub sent: Vec<Message>,
     /// The results of the receives.
     pub receives: Vec<Receive>,
     /// The payloads that the frame decoder returned, in bytes; `None` without frames.
@@ -148,6 +177,11 @@ impl Trial {
             .count()
     }
 
+    /// The payloads of all messages together, in bytes.
+    pub(crate) fn sent_bytes(&self) -> usize {
+        self.sent.iter().map(|message| message.payload.len()).sum()
+    }
+
     /// The number of payload bytes that never arrived.
     pub(crate) fn lost_bytes(&self) -> usize {
         let parts = self.receives.iter().flat_map(|receive| &receive.parts);
@@ -155,7 +189,7 @@ impl Trial {
             .filter(|part| part.kind == PartKind::Payload)
             .map(|part| part.bytes)
             .sum();
-        self.sent.iter().sum::<usize>().saturating_sub(arrived)
+        self.sent_bytes().saturating_sub(arrived)
     }
 
     /// The number of messages that the program got whole and alone.
@@ -164,7 +198,7 @@ impl Trial {
             Some(decoded) => decoded
                 .iter()
                 .zip(&self.sent)
-                .filter(|(arrived, sent)| arrived == sent)
+                .filter(|(arrived, sent)| **arrived == sent.payload.len())
                 .count(),
             None => self
                 .receives
@@ -200,16 +234,25 @@ pub struct Sticky {
 impl Sticky {
     /// Measures on loopback sockets for about two seconds.
     ///
+    /// `messages` are sent as the small messages. If there are none, the lab has its own.
+    ///
     /// # Errors
-    /// The system's error, or that something arrived that was never sent.
+    /// [`io::ErrorKind::InvalidInput`] for more than 12 messages, and for a message that is empty
+    /// or longer than 1,000 bytes in UTF-8. The system's error, or that something arrived that
+    /// was never sent.
     ///
     /// # Blocking
     /// It blocks for the whole measurement.
-    pub fn run() -> io::Result<Self> {
+    pub fn run(messages: &[String]) -> io::Result<Self> {
+        check(messages)?;
         let mut trials = Vec::new();
         for transport in Transport::ALL {
             for scenario in Scenario::ALL {
-                trials.push(trial::run(transport, scenario)?);
+                trials.push(trial::run(
+                    transport,
+                    scenario,
+                    scenario.messages(messages),
+                )?);
             }
         }
         let overruns = Transport::ALL
@@ -225,7 +268,7 @@ impl Sticky {
             title: words::title(language).to_owned(),
             tables: words::tables(self, language),
             summary: words::summary(self, language),
-            notes: vec![words::legend(language).to_owned()],
+            notes: vec![words::legend(self, language)],
             picture: picture::draw(self, language),
         }
     }
@@ -243,6 +286,22 @@ impl Sticky {
             .iter()
             .find(|overrun| overrun.transport == transport)
     }
+}
+
+fn check(messages: &[String]) -> io::Result<()> {
+    let is_too_long = |message: &&String| message.is_empty() || message.len() > MESSAGE_BYTES_MAX;
+    let problem = if messages.len() > MESSAGES_MAX {
+        format!(
+            "{} messages; at most {MESSAGES_MAX} are sent",
+            messages.len()
+        )
+    } else if let Some(message) = messages.iter().find(is_too_long) {
+        let length = message.len();
+        format!("a message of {length} bytes; 1 to {MESSAGE_BYTES_MAX} are sent")
+    } else {
+        return Ok(());
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, problem))
 }
 
 #[cfg(test)]

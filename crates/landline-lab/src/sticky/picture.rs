@@ -26,6 +26,8 @@ const CAPTION: f64 = 42.0;
 const TIMES: f64 = 24.0;
 const ROW_GAP: f64 = 12.0;
 const PADDING: f64 = 12.0;
+/// The size of the text on a part.
+const LABEL: f64 = 16.0;
 const SENTENCE: TextStyle = TextStyle::new(20.0);
 
 pub(super) fn draw(sticky: &Sticky, language: Language) -> String {
@@ -204,15 +206,15 @@ fn cell(canvas: &mut Canvas, trial: &Trial, left: f64, top: f64, language: Langu
     let scale = Scale::of(trial, left + PADDING);
     let sends: Vec<Vec<Part>> = (1..)
         .zip(&trial.sent)
-        .map(|(message, bytes)| wire(trial, message, *bytes))
+        .map(|(number, message)| wire(trial, number, message.payload.len()))
         .collect();
-    groups(canvas, &scale, lane_top(top, 0), &sends, RULE);
+    groups(canvas, trial, &scale, lane_top(top, 0), &sends, RULE);
     let receives: Vec<Vec<Part>> = trial
         .receives
         .iter()
         .map(|receive| receive.parts.clone())
         .collect();
-    let ends = groups(canvas, &scale, lane_top(top, 1), &receives, INK);
+    let ends = groups(canvas, trial, &scale, lane_top(top, 1), &receives, INK);
     lost(
         canvas,
         trial,
@@ -223,7 +225,7 @@ fn cell(canvas: &mut Canvas, trial: &Trial, left: f64, top: f64, language: Langu
     if let Some(decoded) = &trial.decoded {
         let whole = |(message, bytes): (usize, &usize)| vec![payload(message, *bytes)];
         let decoded: Vec<Vec<Part>> = (1..).zip(decoded).map(whole).collect();
-        groups(canvas, &scale, lane_top(top, 2), &decoded, GOOD);
+        groups(canvas, trial, &scale, lane_top(top, 2), &decoded, GOOD);
     }
     if trial.scenario == Scenario::SmallSends {
         times(canvas, trial, &ends, top, language);
@@ -286,7 +288,7 @@ impl Scale {
         } else {
             0.0
         };
-        let bytes = trial.sent.iter().sum::<usize>() as f64;
+        let bytes = trial.sent_bytes() as f64;
         let room = CELL - 2.0 * PADDING - boxes * Self::GAP - lengths;
         Self {
             left,
@@ -305,6 +307,7 @@ impl Scale {
 /// Draws boxes of parts side by side. Returns the left and right edge of each.
 fn groups(
     canvas: &mut Canvas,
+    trial: &Trial,
     scale: &Scale,
     top: f64,
     groups: &[Vec<Part>],
@@ -316,7 +319,7 @@ fn groups(
         let width: f64 = group.iter().map(|part| scale.width(part)).sum();
         let mut at = x + 2.0;
         for part in group {
-            draw_part(canvas, scale, part, at, top);
+            draw_part(canvas, trial, scale, part, at, top);
             at += scale.width(part);
         }
         canvas.frame(Rect(x + 1.0, top, width + 2.0, LANE), "none", edge, 4.0);
@@ -326,7 +329,7 @@ fn groups(
     ends
 }
 
-fn draw_part(canvas: &mut Canvas, scale: &Scale, part: &Part, x: f64, top: f64) {
+fn draw_part(canvas: &mut Canvas, trial: &Trial, scale: &Scale, part: &Part, x: f64, top: f64) {
     let width = scale.width(part);
     let rect = Rect(x, top + 2.0, width, LANE - 4.0);
     if part.kind == PartKind::Length {
@@ -338,14 +341,13 @@ fn draw_part(canvas: &mut Canvas, scale: &Scale, part: &Part, x: f64, top: f64) 
         .copied()
         .unwrap_or(SHADE);
     canvas.fill(rect, color);
+    let number = part.message.to_string();
+    let text = words::own_text(trial, part)
+        .filter(|text| ems(text) * LABEL < width - 4.0)
+        .unwrap_or(number);
     if width >= 10.0 {
-        let style = TextStyle::new(16.0).bold().anchor(Anchor::Middle);
-        canvas.text(
-            x + width / 2.0,
-            top + 21.0,
-            style,
-            &part.message.to_string(),
-        );
+        let style = TextStyle::new(LABEL).bold().anchor(Anchor::Middle);
+        canvas.text(x + width / 2.0, top + 21.0, style, &text);
     }
 }
 

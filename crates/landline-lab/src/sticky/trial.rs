@@ -10,7 +10,7 @@ use std::{
 
 use landline_proto::frame::{FrameDecoder, FramePart, PREFIX_BYTES, prefix};
 
-use super::{BUFFER_BYTES, Overrun, Part, PartKind, Receive, Scenario, Transport, Trial};
+use super::{BUFFER_BYTES, Message, Overrun, Part, PartKind, Receive, Scenario, Transport, Trial};
 
 /// The pause between two small sends.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -28,8 +28,11 @@ const OVERRUN_SLEEP: Duration = Duration::from_millis(300);
 /// The maximum length of a frame in the lab.
 const FRAME_BYTES_MAX: u32 = 1 << 16;
 
-pub(super) fn run(transport: Transport, scenario: Scenario) -> io::Result<Trial> {
-    let sent = scenario.messages().to_vec();
+pub(super) fn run(
+    transport: Transport,
+    scenario: Scenario,
+    sent: Vec<Message>,
+) -> io::Result<Trial> {
     let (receives, decoded) = match transport {
         Transport::Datagrams => (datagrams(scenario, &sent)?, None),
         _ => stream(transport, scenario, &sent)?,
@@ -41,11 +44,6 @@ pub(super) fn run(transport: Transport, scenario: Scenario) -> io::Result<Trial>
         receives,
         decoded,
     })
-}
-
-/// The payload of a message: its number, repeated.
-fn payload(message: usize, bytes: usize) -> Vec<u8> {
-    vec![u8::try_from(message).unwrap_or(u8::MAX); bytes]
 }
 
 /// Two ends of a connection that have exchanged a few bytes.
@@ -72,14 +70,14 @@ fn warm_pair() -> io::Result<(TcpStream, TcpStream)> {
 fn stream(
     transport: Transport,
     scenario: Scenario,
-    sent: &[usize],
+    sent: &[Message],
 ) -> io::Result<(Vec<Receive>, Option<Vec<usize>>)> {
     let (mut sender, mut reader) = warm_pair()?;
     sender.set_nodelay(transport == Transport::NoDelay)?;
     let is_framed = transport == Transport::Framed;
-    let sends: Vec<Vec<u8>> = (1..)
-        .zip(sent)
-        .map(|(message, bytes)| encode(message, *bytes, is_framed))
+    let sends: Vec<Vec<u8>> = sent
+        .iter()
+        .map(|message| encode(&message.payload, is_framed))
         .collect();
     let wire = sends.concat();
     let layout = layout(sent, is_framed);
@@ -119,15 +117,12 @@ fn stream(
     })
 }
 
-fn datagrams(scenario: Scenario, sent: &[usize]) -> io::Result<Vec<Receive>> {
+fn datagrams(scenario: Scenario, sent: &[Message]) -> io::Result<Vec<Receive>> {
     let reader = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     reader.set_read_timeout(Some(SILENCE))?;
     let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     sender.connect(reader.local_addr()?)?;
-    let sends: Vec<Vec<u8>> = (1..)
-        .zip(sent)
-        .map(|(message, bytes)| payload(message, *bytes))
-        .collect();
+    let sends: Vec<Vec<u8>> = sent.iter().map(|message| message.payload.clone()).collect();
     let (all_sent, wait) = mpsc::channel();
     let start = Instant::now();
     thread::scope(|scope| {
@@ -142,26 +137,28 @@ fn datagrams(scenario: Scenario, sent: &[usize]) -> io::Result<Vec<Receive>> {
         delay_reader(scenario, &wait);
         let mut receives = Vec::new();
         let mut buffer = [0; BUFFER_BYTES];
+        let mut next = 0;
         while receives.len() < sent.len() {
             let count = match reader.recv(&mut buffer) {
                 Ok(count) => count,
                 Err(error) if is_timeout(&error) => break,
                 Err(error) => return Err(error),
             };
-            let message = buffer.first().map_or(0, |number| usize::from(*number));
-            let whole_bytes = message
-                .checked_sub(1)
-                .and_then(|index| sent.get(index))
-                .copied()
+            // Datagrams on loopback keep their order, and some may be lost.
+            let arrived = buffer.get(..count);
+            let mut rest = (1..).zip(&sends).skip(next);
+            let (message, whole) = rest
+                .find(|(_, bytes)| bytes.get(..bytes.len().min(BUFFER_BYTES)) == arrived)
                 .ok_or_else(|| {
                     io::Error::new(io::ErrorKind::InvalidData, "an unknown datagram arrived")
                 })?;
+            next = message;
             let part = Part {
                 message,
                 kind: PartKind::Payload,
                 offset: 0,
                 bytes: count,
-                whole_bytes,
+                whole_bytes: whole.len(),
             };
             receives.push(Receive {
                 at: start.elapsed(),
@@ -209,18 +206,18 @@ fn is_timeout(error: &io::Error) -> bool {
     )
 }
 
-fn encode(message: usize, bytes: usize, is_framed: bool) -> Vec<u8> {
+fn encode(payload: &[u8], is_framed: bool) -> Vec<u8> {
     let mut wire = if is_framed {
-        prefix(bytes).to_vec()
+        prefix(payload.len()).to_vec()
     } else {
         Vec::new()
     };
-    wire.extend(payload(message, bytes));
+    wire.extend_from_slice(payload);
     wire
 }
 
 /// The parts of the stream as it is sent.
-fn layout(sent: &[usize], is_framed: bool) -> Vec<Part> {
+fn layout(sent: &[Message], is_framed: bool) -> Vec<Part> {
     let whole = |message, kind, bytes| Part {
         message,
         kind,
@@ -230,11 +227,10 @@ fn layout(sent: &[usize], is_framed: bool) -> Vec<Part> {
     };
     (1..)
         .zip(sent)
-        .flat_map(|(message, bytes)| {
-            let length = is_framed.then(|| whole(message, PartKind::Length, PREFIX_BYTES));
-            length
-                .into_iter()
-                .chain([whole(message, PartKind::Payload, *bytes)])
+        .flat_map(|(number, message)| {
+            let length = is_framed.then(|| whole(number, PartKind::Length, PREFIX_BYTES));
+            let payload = whole(number, PartKind::Payload, message.payload.len());
+            length.into_iter().chain([payload])
         })
         .collect()
 }
@@ -303,7 +299,7 @@ fn overrun_stream(transport: Transport) -> io::Result<(usize, Duration)> {
     let (mut sender, mut reader) = warm_pair()?;
     sender.set_nodelay(transport == Transport::NoDelay)?;
     let is_framed = transport == Transport::Framed;
-    let message = encode(1, OVERRUN_BYTES, is_framed);
+    let message = encode(&[b'x'; OVERRUN_BYTES], is_framed);
     let total = message.len() * OVERRUN_MESSAGES;
     thread::scope(|scope| {
         let sending = scope.spawn(|| -> io::Result<Duration> {
@@ -342,7 +338,7 @@ fn overrun_datagrams() -> io::Result<(usize, Duration)> {
     reader.set_read_timeout(Some(SILENCE))?;
     let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     sender.connect(reader.local_addr()?)?;
-    let message = payload(1, OVERRUN_BYTES);
+    let message = [b'x'; OVERRUN_BYTES];
     let start = Instant::now();
     for _ in 0..OVERRUN_MESSAGES {
         // Some systems report a full buffer, others drop the datagram silently. It is lost anyway.

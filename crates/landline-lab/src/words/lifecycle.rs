@@ -2,10 +2,14 @@
 
 use std::io;
 
-use super::{join_list, time};
+use super::{
+    join_list,
+    steps::{action_text, passing, segments},
+    time,
+};
 use crate::{
     Language, Lifecycle, Table,
-    lifecycle::{Action, Backlog, Call, CallTiming, Rebind, TcpState},
+    lifecycle::{Backlog, Call, CallTiming, Rebind, Step, TcpState},
 };
 
 pub(crate) fn title(language: Language) -> &'static str {
@@ -15,106 +19,65 @@ pub(crate) fn title(language: Language) -> &'static str {
     )
 }
 
-/// What each side does in an action.
-pub(crate) struct ActionText {
-    /// What the client does; empty for nothing.
-    pub(crate) client: &'static str,
-    /// What the server does; empty for nothing.
-    pub(crate) server: &'static str,
-}
-
-impl ActionText {
-    /// Both sides in one line.
-    fn to_line(&self, language: Language) -> String {
-        let sides = [
-            (client(language), self.client),
-            (server(language), self.server),
-        ];
-        let colon = language.pick(": ", "：");
-        let texts: Vec<String> = sides
-            .iter()
-            .filter(|(_, text)| !text.is_empty())
-            .map(|(side, text)| format!("{side}{colon}{text}"))
-            .collect();
-        texts.join(language.pick("; ", "；"))
-    }
-}
-
-/// The text of an action.
-pub(crate) fn action_text(action: Action, language: Language) -> ActionText {
-    let by_client = |client| ActionText { client, server: "" };
-    let by_server = |server| ActionText { client: "", server };
-    match action {
-        Action::Listen => by_server(language.pick(
-            "bind(), listen(0), queue full",
-            "bind()，listen(0)，队列已满",
-        )),
-        Action::Connect => by_client("connect()"),
-        Action::MakeRoom => by_server(language.pick("accept() makes room", "accept() 腾出位置")),
-        Action::Send => ActionText {
-            client: language.pick("first send()", "第一次 send()"),
-            server: "accept()",
-        },
-        Action::Finish => by_client(language.pick(
-            "fills the buffers, shutdown(WR)",
-            "写满缓冲区，shutdown(WR)",
-        )),
-        Action::Read => by_server(language.pick("recv() to the end", "recv() 读到结尾")),
-        Action::ServerClose => {
-            by_server(language.pick("fills the buffers, close()", "写满缓冲区，close()"))
-        }
-        Action::ReadRest => by_client(language.pick("recv() to the end", "recv() 读到结尾")),
-        Action::Close => by_client("close()"),
-    }
-}
-
-/// A TCP segment of an action.
-pub(crate) struct Segment {
-    /// Whether the client sends it.
-    pub(crate) from_client: bool,
-    /// Whether the segment arrives.
-    pub(crate) arrives: bool,
-    /// The text of the segment.
-    pub(crate) name: &'static str,
-}
-
-/// The segments of an action.
-pub(crate) fn segments(action: Action, language: Language) -> Vec<Segment> {
-    let segment = |from_client, arrives, name| Segment {
-        from_client,
-        arrives,
-        name,
+/// The text about a state in which a connection is held.
+pub(crate) fn halt(step: Step, server_port: u16, language: Language) -> String {
+    let done = action_text(step.action, language).to_line(language);
+    let name = |state: Option<TcpState>| match state {
+        Some(state) => state.to_string(),
+        None => none(language).to_owned(),
     };
-    match action {
-        Action::Listen | Action::Close => Vec::new(),
-        Action::Connect => vec![segment(
-            true,
-            false,
-            language.pick("SYN, no room", "SYN，没有位置"),
-        )],
-        Action::MakeRoom => vec![
-            segment(true, true, language.pick("SYN again", "重发 SYN")),
-            segment(false, true, "SYN+ACK"),
-            segment(true, true, "ACK"),
-        ],
-        Action::Send => vec![segment(
-            true,
-            true,
-            language.pick("first bytes", "第一批数据"),
-        )],
-        Action::Finish => vec![segment(
-            true,
-            false,
-            language.pick("FIN waits", "FIN 排队等待"),
-        )],
-        Action::Read => vec![segment(true, true, "FIN"), segment(false, true, "ACK")],
-        Action::ServerClose => vec![segment(
-            false,
-            false,
-            language.pick("FIN waits", "FIN 排队等待"),
-        )],
-        Action::ReadRest => vec![segment(false, true, "FIN"), segment(true, true, "ACK")],
+    let client_state = name(step.client);
+    let server_state = name(step.server);
+    let look = format!("ss -tan '( sport = :{server_port} or dport = :{server_port} )'");
+    match language {
+        Language::English => {
+            format!(
+                "{done}\n  client {client_state}, server {server_state}\n  {look}\n  Enter: continue"
+            )
+        }
+        Language::Chinese => {
+            format!(
+                "{done}\n  客户端 {client_state}，服务端 {server_state}\n  {look}\n  回车：继续"
+            )
+        }
     }
+}
+
+/// The headings of the two parts of the picture.
+pub(crate) fn plain_heading(language: Language) -> &'static str {
+    language.pick(
+        "1. A plain connection: handshake, data, close",
+        "1. 一条普通的连接：三次握手、数据、四次挥手",
+    )
+}
+
+pub(crate) fn held_heading(language: Language) -> &'static str {
+    language.pick(
+        "2. The short states, held until they were seen",
+        "2. 让一闪而过的状态停下来",
+    )
+}
+
+/// How to read the plain connection.
+pub(crate) fn plain_legend(language: Language) -> &'static str {
+    language.pick(
+        "x and y: the initial sequence numbers. Dashed: a state too short to be seen.",
+        "x、y：双方的初始序号。虚线框：一闪而过、看不到的状态。",
+    )
+}
+
+/// The length of TIME_WAIT.
+pub(crate) fn time_wait(lasts: std::time::Duration, language: Language) -> String {
+    let lasts = time(lasts, language);
+    language.pick(
+        format!("TIME_WAIT lasts {lasts}"),
+        format!("TIME_WAIT 持续 {lasts}"),
+    )
+}
+
+/// The name of no socket at all.
+fn none(language: Language) -> &'static str {
+    language.pick("none (CLOSED)", "无（CLOSED）")
 }
 
 pub(crate) fn client(language: Language) -> &'static str {
@@ -128,7 +91,7 @@ pub(crate) fn server(language: Language) -> &'static str {
 pub(crate) fn state(state: Option<TcpState>, lifecycle: &Lifecycle, language: Language) -> String {
     match state {
         Some(state) => state.to_string(),
-        None if lifecycle.has_kernel_states => language.pick("none", "无").to_owned(),
+        None if lifecycle.has_kernel_states => none(language).to_owned(),
         None => language.pick("not told", "未知").to_owned(),
     }
 }
@@ -247,6 +210,7 @@ pub(crate) fn connected(
 
 pub(crate) fn tables(lifecycle: &Lifecycle, language: Language) -> Vec<Table> {
     vec![
+        plain_table(lifecycle, language),
         states_table(lifecycle, language),
         calls_table(lifecycle, language),
         rebinds_table(lifecycle, language),
@@ -254,9 +218,44 @@ pub(crate) fn tables(lifecycle: &Lifecycle, language: Language) -> Vec<Table> {
     ]
 }
 
+/// A row for each segment. The states that are only passed through stand in parentheses.
+fn plain_table(lifecycle: &Lifecycle, language: Language) -> Table {
+    let mut table = Table::new(
+        plain_heading(language),
+        language.pick(
+            ["what was done", "segment", "client", "server"],
+            ["做了什么", "报文段", "客户端", "服务端"],
+        ),
+    );
+    for step in &lifecycle.plain {
+        let mut done = action_text(step.action, language).to_line(language);
+        let (client, server) = passing(step.action);
+        let passed =
+            |state: Option<TcpState>| state.map_or_else(String::new, |state| format!("({state})"));
+        let mut states = [passed(client), passed(server)];
+        let segments = segments(step.action, language);
+        let last = segments.len().saturating_sub(1);
+        for index in 0..=last {
+            let name = segments.get(index).map_or_else(String::new, |segment| {
+                let arrow = if segment.from_client { "→" } else { "←" };
+                format!("{arrow} {}", segment.name)
+            });
+            if index == last {
+                states = [
+                    state(step.client, lifecycle, language),
+                    state(step.server, lifecycle, language),
+                ];
+            }
+            let [client, server] = std::mem::take(&mut states);
+            table.add_row([std::mem::take(&mut done), name, client, server]);
+        }
+    }
+    table
+}
+
 fn states_table(lifecycle: &Lifecycle, language: Language) -> Table {
     let mut table = Table::new(
-        language.pick("One connection", "一条连接"),
+        held_heading(language),
         language.pick(
             ["what was done", "client", "server"],
             ["做了什么", "客户端", "服务端"],
@@ -342,70 +341,71 @@ fn callers_table(lifecycle: &Lifecycle, language: Language) -> Table {
     table
 }
 
-/// What this system could not measure.
+/// How to read the first table, and what this system could not measure.
 pub(crate) fn notes(lifecycle: &Lifecycle, language: Language) -> Vec<String> {
-    let note = language.pick(
-        "This system does not list the states of its connections (no /proc/net/tcp), so the first table cannot show them.",
-        "本系统不提供连接状态列表（没有 /proc/net/tcp），所以第一张表无法显示状态。",
+    let legend = language.pick(
+        "How to read it: x and y are the initial sequence numbers. States in parentheses are too short to be seen.",
+        "读法：x、y 是双方的初始序号；括号里的状态一闪而过，看不到。",
     );
-    if lifecycle.has_kernel_states {
-        Vec::new()
-    } else {
-        vec![note.to_owned()]
-    }
+    let missing = language.pick(
+        "This system does not list the states of its connections (no /proc/net/tcp), so the first tables cannot show them.",
+        "本系统不提供连接状态列表（没有 /proc/net/tcp），所以前两张表无法显示状态。",
+    );
+    let missing = (!lifecycle.has_kernel_states).then_some(missing);
+    [legend]
+        .into_iter()
+        .chain(missing)
+        .map(str::to_owned)
+        .collect()
 }
 
-/// The summary, in two sentences.
-pub(crate) fn summary(lifecycle: &Lifecycle, language: Language) -> [String; 2] {
-    [
-        summarize_states(lifecycle, language),
-        summarize_calls(lifecycle, language),
-    ]
+/// The summary, in short sentences.
+pub(crate) fn summary(lifecycle: &Lifecycle, language: Language) -> Vec<String> {
+    let mut sentences = summarize_states(lifecycle, language);
+    sentences.push(summarize_calls(lifecycle, language));
+    sentences.push(summarize_rebinds(lifecycle, language));
+    sentences.extend(summarize_callers(&lifecycle.backlog, language));
+    sentences
 }
 
-fn summarize_states(lifecycle: &Lifecycle, language: Language) -> String {
-    let mut names: Vec<String> = Vec::new();
-    for state in lifecycle
-        .steps
-        .iter()
-        .flat_map(|step| [step.client, step.server])
-        .flatten()
-    {
-        let name = state.to_string();
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    if names.is_empty() {
+fn summarize_states(lifecycle: &Lifecycle, language: Language) -> Vec<String> {
+    if !lifecycle.has_kernel_states {
         let text = language.pick(
-            "This system did not tell the states of the connection, though it went through all of them.",
-            "本系统没有告诉我们连接的状态，虽然连接走完了全过程。",
+            "This system did not report the states of the connections.",
+            "本系统没有报告连接的状态。",
         );
-        return text.to_owned();
+        return vec![text.to_owned()];
     }
-    let last = lifecycle.steps.last();
-    let lingers =
-        last.is_some_and(|step| step.client == Some(TcpState::TimeWait) && step.server.is_none());
-    match language {
-        Language::English => format!(
-            "One connection went through {}{}.",
-            names.join(", "),
-            if lingers {
-                ", and the side that finished first stayed in TIME_WAIT when no process had it any more, while nothing was left of the other"
-            } else {
-                "; at its end no TIME_WAIT was left at the side that finished first"
+    let names = |end: fn(&Step) -> Option<TcpState>| {
+        let mut names: Vec<String> = Vec::new();
+        for state in lifecycle.steps.iter().filter_map(end) {
+            let name = state.to_string();
+            if !names.contains(&name) {
+                names.push(name);
             }
+        }
+        names.join(language.pick(", ", "、"))
+    };
+    let client = names(|step| step.client);
+    let server = names(|step| step.server);
+    let mut sentences = vec![
+        language.pick(
+            format!("The client's end went through {client}."),
+            format!("客户端依次经过 {client}。"),
         ),
-        Language::Chinese => format!(
-            "一条连接依次经过了 {}{}。",
-            names.join("、"),
-            if lingers {
-                "；先结束的一方在没有任何进程持有它之后仍停留在 TIME_WAIT，另一方则什么都没留下"
-            } else {
-                "；结束时先结束的一方没有留下 TIME_WAIT"
-            }
+        language.pick(
+            format!("The server's end went through {server}."),
+            format!("服务端依次经过 {server}。"),
         ),
+    ];
+    if let Some(lasts) = lifecycle.time_wait {
+        let lasts = time(lasts, language);
+        sentences.push(language.pick(
+            format!("The side that closes first stays in TIME_WAIT, here for {lasts}. Nothing is left of the other side."),
+            format!("先关闭的一方停留在 TIME_WAIT（这里是 {lasts}），另一方什么都不留下。"),
+        ));
     }
+    sentences
 }
 
 fn summarize_calls(lifecycle: &Lifecycle, language: Language) -> String {
@@ -423,6 +423,27 @@ fn summarize_calls(lifecycle: &Lifecycle, language: Language) -> String {
     .filter(|(call, _)| waited(*call))
     .map(|(_, name)| name)
     .collect();
+    match language {
+        Language::English => {
+            let calls = if waiting.is_empty() {
+                "No call".to_owned()
+            } else {
+                join_list(&waiting)
+            };
+            format!("{calls} returned only when the other side acted. connect() needs no accept().")
+        }
+        Language::Chinese => {
+            let calls = if waiting.is_empty() {
+                "没有调用".to_owned()
+            } else {
+                waiting.join("、")
+            };
+            format!("{calls}直到对方有动作才返回；connect() 不需要对方 accept()。")
+        }
+    }
+}
+
+fn summarize_rebinds(lifecycle: &Lifecycle, language: Language) -> String {
     let outcome = |rebind| {
         lifecycle
             .rebind(rebind)
@@ -431,55 +452,35 @@ fn summarize_calls(lifecycle: &Lifecycle, language: Language) -> String {
     let plain = outcome(Rebind::WithoutReuse);
     let reuse = outcome(Rebind::WithReuse);
     let living = outcome(Rebind::OpenListener);
-    let callers = summarize_callers(&lifecycle.backlog, language);
     match language {
         Language::English => format!(
-            "{} returned only when the other side acted, while connect() needs no accept(); to listen again after a close gave \"{plain}\" \
-             without SO_REUSEADDR and \"{reuse}\" with it (\"{living}\" beside a living listener); {callers}.",
-            if waiting.is_empty() {
-                "No call".to_owned()
-            } else {
-                join_list(&waiting)
-            },
+            "Listening again after a close: \"{plain}\" without SO_REUSEADDR, \"{reuse}\" with it. Beside a living listener: \"{living}\"."
         ),
         Language::Chinese => format!(
-            "{}直到对方有动作才返回，而 connect() 不需要对方 accept()；关闭后再次监听，不设 SO_REUSEADDR 时“{plain}”，设置后“{reuse}”（另一个监听还在时\
-             “{living}”）；{callers}。",
-            if waiting.is_empty() {
-                "没有调用".to_owned()
-            } else {
-                waiting.join("、")
-            },
+            "关闭后再次监听：不设 SO_REUSEADDR 时“{plain}”，设置后“{reuse}”；另一个监听还在时“{living}”。"
         ),
     }
 }
 
-fn summarize_callers(backlog: &Backlog, language: Language) -> String {
+fn summarize_callers(backlog: &Backlog, language: Language) -> Vec<String> {
     let asked = backlog.requested;
     let all = backlog.callers.len();
     let before = backlog.before_accept();
     let after = backlog.after_accept();
     let half = backlog.half_open();
-    match language {
-        Language::English => {
-            let believe = if half > 0 {
-                format!(", {half} of them without the server having room for them (SYN_RECV)")
-            } else {
-                String::new()
-            };
-            format!(
-                "of {all} callers of listen({asked}) {before} were connected at once, the others waited, and after one accept() {after} more connected{believe}"
-            )
-        }
-        Language::Chinese => {
-            let believe = if half > 0 {
-                format!("，其中 {half} 个在服务端其实还没有位置（SYN_RECV）")
-            } else {
-                String::new()
-            };
-            format!(
-                "listen({asked}) 的 {all} 个客户端里，{before} 个立即连上，其余的等待，accept() 一次后又连上 {after} 个{believe}"
-            )
-        }
+    let mut sentences = vec![language.pick(
+        format!(
+            "Of {all} callers of listen({asked}), {before} connected at once and the others waited. After one accept(), {after} more connected."
+        ),
+        format!(
+            "listen({asked}) 的 {all} 个客户端里，{before} 个立即连上，其余的等待；accept() 一次后又连上 {after} 个。"
+        ),
+    )];
+    if half > 0 {
+        sentences.push(language.pick(
+            format!("{half} of those that connected are still in SYN_RECV at the server: it has no room for them."),
+            format!("连上的客户端里，有 {half} 个在服务端还处于 SYN_RECV：没有位置。"),
+        ));
     }
+    sentences
 }

@@ -4,6 +4,7 @@
 
 pub(super) mod lifecycle;
 pub(super) mod models;
+pub(super) mod steps;
 pub(super) mod sticky;
 
 use std::time::Duration;

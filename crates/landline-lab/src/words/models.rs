@@ -3,7 +3,7 @@
 use super::{bytes, join_list, time};
 use crate::{
     Language, Models, Table,
-    models::{BLOCK, CLIENTS, IDLE_CONNECTIONS, LoadStats, Model, ModelStats, TASK_THREADS},
+    models::{BLOCK, CLIENTS, IDLE_CONNECTIONS, LoadStats, Model, ModelStats},
 };
 
 pub(crate) fn title(language: Language) -> String {
@@ -35,8 +35,8 @@ pub(crate) fn model_description(model: Model, language: Language) -> String {
             .pick("a process for each connection", "每个连接一个进程")
             .to_owned(),
         Model::Tasks => language.pick(
-            format!("a task for each connection, on {TASK_THREADS} threads"),
-            format!("每个连接一个协程，共 {TASK_THREADS} 个线程"),
+            "a task for each connection, on one thread".to_owned(),
+            "每个连接一个协程，共用一个线程".to_owned(),
         ),
     }
 }
@@ -60,7 +60,7 @@ pub(crate) fn headers(language: Language) -> Headings {
             long_latency: "Long: request to answer".to_owned(),
             short_latency: "Short: connect to answer".to_owned(),
             memory: "Memory a connection adds".to_owned(),
-            blocked: format!("Handlers block for {block}: others wait"),
+            blocked: format!("One handler takes {block}: the others wait"),
         },
         Language::Chinese => Headings {
             long: "长连接：每秒应答数".to_owned(),
@@ -68,7 +68,7 @@ pub(crate) fn headers(language: Language) -> Headings {
             long_latency: "长连接：请求到应答".to_owned(),
             short_latency: "短连接：连接到应答".to_owned(),
             memory: "每个连接增加的内存".to_owned(),
-            blocked: format!("处理函数阻塞 {block}：其他人等多久"),
+            blocked: format!("一个处理函数用 {block}：其他人等多久"),
         },
     }
 }
@@ -82,18 +82,10 @@ pub(crate) fn latency_key(language: Language) -> [&'static str; 2] {
 }
 
 /// The legend of the bars about blocked handlers.
-pub(crate) fn blocked_key(language: Language) -> [String; 3] {
+pub(crate) fn blocked_key(language: Language) -> [&'static str; 2] {
     language.pick(
-        [
-            "1 blocks".to_owned(),
-            format!("{TASK_THREADS} block"),
-            format!("{TASK_THREADS} await instead"),
-        ],
-        [
-            "1 个阻塞".to_owned(),
-            format!("{TASK_THREADS} 个阻塞"),
-            format!("{TASK_THREADS} 个改用 await"),
-        ],
+        ["it blocks its thread", "it awaits instead"],
+        ["阻塞所在线程", "改用 await"],
     )
 }
 
@@ -154,10 +146,10 @@ pub(crate) fn tables(models: &Models, language: Language) -> Vec<Table> {
             ["模型", "服务器本身", "每个连接增加"],
         ),
     );
-    let [one, some, waiting] = blocked_key(language);
+    let [blocks, awaits] = blocked_key(language);
     let mut blocked = Table::new(
         &headers.blocked,
-        [language.pick("model", "模型"), &one, &some, &waiting],
+        [language.pick("model", "模型"), blocks, awaits],
     );
     for stats in &models.stats {
         let name = model(stats.model, language).to_owned();
@@ -166,15 +158,10 @@ pub(crate) fn tables(models: &Models, language: Language) -> Vec<Table> {
             memory(stats.memory, language),
             memory(stats.memory_each, language),
         ]);
-        let waiting = stats
-            .some_waiting
+        let awaiting = stats
+            .awaiting
             .map_or_else(|| "-".to_owned(), |wait| time(wait, language));
-        blocked.add_row([
-            name,
-            time(stats.one_blocked, language),
-            time(stats.some_blocked, language),
-            waiting,
-        ]);
+        blocked.add_row([name, time(stats.blocked, language), awaiting]);
     }
     vec![
         services(&headers.long, |stats| stats.long),
@@ -214,190 +201,109 @@ pub(crate) fn notes(models: &Models, language: Language) -> Vec<String> {
     notes
 }
 
-/// The summary, in two sentences.
-pub(crate) fn summary(models: &Models, language: Language) -> [String; 2] {
-    [
-        summarize_load(models, language),
-        summarize_blocking(models, language),
-    ]
+/// The summary, in short sentences.
+pub(crate) fn summary(models: &Models, language: Language) -> Vec<String> {
+    let mut sentences = summarize_load(models, language);
+    sentences.extend(summarize_blocking(models, language));
+    sentences
 }
 
-/// The texts that both languages' summaries of the loads contain.
-struct LoadFacts {
-    /// For each model that did not serve all clients: how many it served.
-    starving: Vec<String>,
-    /// Name and rate of a model.
-    fastest_long: (&'static str, String),
-    fastest_short: (&'static str, String),
-    slowest_short: (&'static str, String),
-    /// The model whose connections need the most memory, and that memory.
-    heaviest: Option<(&'static str, String)>,
-}
-
-impl LoadFacts {
-    fn of(models: &Models, language: Language) -> Self {
-        let named = |stats: Option<&ModelStats>, per_second: fn(&ModelStats) -> f64| {
-            stats.map_or(("", String::new()), |stats| {
-                (model(stats.model, language), rate(per_second(stats)))
-            })
-        };
-        let long = |stats: &ModelStats| stats.long.per_second;
-        let short = |stats: &ModelStats| stats.short.per_second;
-        let all = || models.stats.iter();
-        let fair = all().filter(|stats| stats.long.served == CLIENTS);
-        Self {
-            starving: all()
-                .filter(|stats| stats.long.served < CLIENTS)
-                .map(|stats| starving(stats, language))
-                .collect(),
-            fastest_long: named(fair.max_by(|a, b| long(a).total_cmp(&long(b))), long),
-            fastest_short: named(all().max_by(|a, b| short(a).total_cmp(&short(b))), short),
-            slowest_short: named(all().min_by(|a, b| short(a).total_cmp(&short(b))), short),
-            heaviest: all()
-                .filter(|stats| stats.memory_each.is_some())
-                .max_by_key(|stats| stats.memory_each)
-                .map(|stats| {
-                    (
-                        model(stats.model, language),
-                        memory(stats.memory_each, language),
-                    )
-                }),
-        }
+fn summarize_load(models: &Models, language: Language) -> Vec<String> {
+    let name = |stats: &ModelStats| model(stats.model, language);
+    let all = || models.stats.iter();
+    let starving: Vec<String> = all()
+        .filter(|stats| stats.long.served < CLIENTS)
+        .map(|stats| starving(stats, language))
+        .collect();
+    let mut sentences = starving;
+    if sentences.is_empty() {
+        sentences.push(language.pick(
+            format!("Over long connections, every model served all {CLIENTS} clients."),
+            format!("长连接下，每种模型都同时服务了全部 {CLIENTS} 个客户端。"),
+        ));
     }
+    let long = |stats: &&ModelStats| stats.long.per_second;
+    let fair = all().filter(|stats| stats.long.served == CLIENTS);
+    if let Some(most) = fair.max_by(|a, b| long(a).total_cmp(&long(b))) {
+        let (name, rate) = (name(most), rate(most.long.per_second));
+        sentences.push(language.pick(
+            format!(
+                "Of the models that served all, {name} answered the most over long connections ({rate}/s)."
+            ),
+            format!("服务了全部客户端的模型里，长连接应答最多的是 {name}（每秒 {rate}）。"),
+        ));
+    }
+    let short = |stats: &&ModelStats| stats.short.per_second;
+    let most = all().max_by(|a, b| short(a).total_cmp(&short(b)));
+    let least = all().min_by(|a, b| short(a).total_cmp(&short(b)));
+    if let (Some(most), Some(least)) = (most, least) {
+        let (fast, many) = (name(most), rate(most.short.per_second));
+        let (slow, few) = (name(least), rate(least.short.per_second));
+        sentences.push(language.pick(
+            format!("Over short connections, {fast} answered the most ({many}/s) and {slow} the fewest ({few}/s)."),
+            format!("短连接应答最多的是 {fast}（每秒 {many}），最少的是 {slow}（每秒 {few}）。"),
+        ));
+    }
+    let weighed = all().filter(|stats| stats.memory_each.is_some());
+    if let Some(heaviest) = weighed.max_by_key(|stats| stats.memory_each) {
+        let (name, memory) = (name(heaviest), memory(heaviest.memory_each, language));
+        sentences.push(language.pick(
+            format!("A connection needs the most memory with {name} ({memory})."),
+            format!("每个连接最占内存的是 {name}（{memory}）。"),
+        ));
+    }
+    sentences
 }
 
 fn starving(stats: &ModelStats, language: Language) -> String {
     let name = model(stats.model, language);
     let served = stats.long.served;
     language.pick(
-        format!("{name} served {served} of {CLIENTS} clients"),
-        format!("{name} 只服务了 {CLIENTS} 个客户端中的 {served} 个"),
+        format!("Over long connections, {name} served {served} of {CLIENTS} clients. The others waited in the backlog."),
+        format!("长连接下，{name} 只服务了 {CLIENTS} 个客户端中的 {served} 个，其余的在 backlog 里等待。"),
     )
 }
 
-fn summarize_load(models: &Models, language: Language) -> String {
-    let facts = LoadFacts::of(models, language);
-    match language {
-        Language::English => english_load(&facts),
-        Language::Chinese => chinese_load(&facts),
-    }
-}
-
-fn english_load(facts: &LoadFacts) -> String {
-    let served = if facts.starving.is_empty() {
-        "Every model served all clients at the same time".to_owned()
-    } else {
-        let starving: Vec<&str> = facts.starving.iter().map(String::as_str).collect();
-        format!(
-            "With long connections {} at the same time, the others waited in the backlog",
-            join_list(&starving)
-        )
-    };
-    let weight = facts
-        .heaviest
-        .as_ref()
-        .map_or_else(String::new, |(name, weight)| {
-            format!("; a connection weighs most with {name} ({weight})")
-        });
-    format!(
-        "{served}; of those that served all, {} answered most over long connections ({}/s), and over short ones {} did ({}/s) and {} least \
-         ({}/s){weight}.",
-        facts.fastest_long.0,
-        facts.fastest_long.1,
-        facts.fastest_short.0,
-        facts.fastest_short.1,
-        facts.slowest_short.0,
-        facts.slowest_short.1,
-    )
-}
-
-fn chinese_load(facts: &LoadFacts) -> String {
-    let served = if facts.starving.is_empty() {
-        "每种模型都同时服务了全部客户端".to_owned()
-    } else {
-        format!(
-            "长连接下 {}，其余的在 backlog 里等待",
-            facts.starving.join("、")
-        )
-    };
-    let weight = facts
-        .heaviest
-        .as_ref()
-        .map_or_else(String::new, |(name, weight)| {
-            format!("；每个连接最占内存的是 {name}（{weight}）")
-        });
-    format!(
-        "{served}；在全部客户端都得到服务的模型里，长连接应答最多的是 {}（每秒 {}），短连接最多的是 {}（每秒 {}），最少的是 {}（每秒 {}）{weight}。",
-        facts.fastest_long.0,
-        facts.fastest_long.1,
-        facts.fastest_short.0,
-        facts.fastest_short.1,
-        facts.slowest_short.0,
-        facts.slowest_short.1,
-    )
-}
-
-fn summarize_blocking(models: &Models, language: Language) -> String {
+fn summarize_blocking(models: &Models, language: Language) -> Vec<String> {
     // A wait of more than half of the block is a delay by it, and not by a busy machine.
-    let is_held_up = |wait: std::time::Duration| wait > BLOCK / 2;
-    let held_up =
-        |wait: fn(&ModelStats) -> std::time::Duration, wanted: bool| -> Vec<&'static str> {
-            let chosen = models
-                .stats
-                .iter()
-                .filter(|stats| is_held_up(wait(stats)) == wanted);
-            chosen.map(|stats| model(stats.model, language)).collect()
-        };
-    let by_one = held_up(|stats| stats.one_blocked, true);
-    let by_some = held_up(|stats| stats.some_blocked, true);
-    let never = held_up(|stats| stats.one_blocked.max(stats.some_blocked), false);
-    let longest = models
-        .stats
-        .iter()
-        .map(|stats| stats.some_blocked)
-        .max()
-        .unwrap_or_default();
-    let awaiting = models
-        .stats_of(Model::Tasks)
-        .and_then(|stats| stats.some_waiting);
-    let longest = time(longest, language);
-    let awaiting = awaiting.map(|wait| time(wait, language));
-    match language {
-        Language::English => {
-            let names = |names: &[&str]| {
-                if names.is_empty() {
-                    "no model".to_owned()
-                } else {
-                    join_list(names)
-                }
-            };
+    let is_held_up = |stats: &&ModelStats| stats.blocked > BLOCK / 2;
+    let name = |stats: &ModelStats| model(stats.model, language);
+    let (held, free): (Vec<&ModelStats>, Vec<&ModelStats>) =
+        models.stats.iter().partition(is_held_up);
+    let held_names: Vec<&str> = held.iter().map(|stats| name(stats)).collect();
+    let free_names: Vec<&str> = free.iter().map(|stats| name(stats)).collect();
+    let mut sentences = Vec::new();
+    if let Some(longest) = held.iter().map(|stats| stats.blocked).max() {
+        let longest = time(longest, language);
+        sentences.push(language.pick(
             format!(
-                "One handler that blocked held up the others with {}, and {TASK_THREADS} did with {} (for up to {longest}), but never with {}{}.",
-                names(&by_one),
-                names(&by_some),
-                names(&never),
-                awaiting.map_or_else(String::new, |wait| format!(
-                    "; tasks that await instead of blocking let the others through in {wait}"
-                )),
-            )
-        }
-        Language::Chinese => {
-            let names = |names: &[&str]| {
-                if names.is_empty() {
-                    "没有模型".to_owned()
-                } else {
-                    names.join("、")
-                }
-            };
+                "While one handler blocked its thread, all other clients of {} waited, for up to {longest}.",
+                join_list(&held_names)
+            ),
             format!(
-                "一个处理函数阻塞时，拖住其他客户端的是：{}；{TASK_THREADS} 个阻塞时是：{}（最长 {longest}）；从不受影响的是：{}{}。",
-                names(&by_one),
-                names(&by_some),
-                names(&never),
-                awaiting.map_or_else(String::new, |wait| format!(
-                    "；协程改用 await 等待时，其他人 {wait}内就得到应答"
-                )),
-            )
-        }
+                "一个处理函数阻塞时，{} 的其他客户端都要等待，最长 {longest}。",
+                held_names.join("、")
+            ),
+        ));
     }
+    if !free_names.is_empty() {
+        sentences.push(language.pick(
+            format!(
+                "The other clients of {} did not wait.",
+                join_list(&free_names)
+            ),
+            format!("{} 的其他客户端不受影响。", free_names.join("、")),
+        ));
+    }
+    if let Some(wait) = models
+        .stats_of(Model::Tasks)
+        .and_then(|stats| stats.awaiting)
+    {
+        let wait = time(wait, language);
+        sentences.push(language.pick(
+            format!("A task that awaits instead of blocking lets the others through in {wait}."),
+            format!("协程改用 await 等待时，其他人 {wait}内就得到应答。"),
+        ));
+    }
+    sentences
 }

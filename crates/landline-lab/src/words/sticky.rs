@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{pluralize, time};
 use crate::{
     Language, Sticky, Table,
-    sticky::{BUFFER_BYTES, Overrun, PartKind, Receive, Scenario, Transport, Trial},
+    sticky::{BUFFER_BYTES, Message, Overrun, Part, PartKind, Receive, Scenario, Transport, Trial},
 };
 
 pub(crate) fn title(language: Language) -> &'static str {
@@ -70,15 +70,15 @@ pub(crate) fn decoded(language: Language) -> &'static str {
 
 /// What happened to the messages of a trial.
 pub(crate) fn verdict(trial: &Trial, language: Language) -> String {
-    let stuck = trial.merged_receives();
+    let merged = trial.merged_receives();
     let cut = trial.split_messages();
     let lost = trial.lost_bytes();
     if trial.decoded.is_some() && trial.whole_messages() == trial.sent.len() {
         return language.pick("whole again", "解码后完整").to_owned();
     }
     let mut words = Vec::new();
-    if stuck > 0 {
-        words.push(language.pick("stuck", "粘包").to_owned());
+    if merged > 0 {
+        words.push(language.pick("merged", "粘包").to_owned());
     }
     if cut > 0 {
         words.push(language.pick("cut", "拆包").to_owned());
@@ -124,8 +124,23 @@ pub(crate) fn after(at: Duration, language: Language) -> String {
     language.pick(format!("after {at}"), format!("{at}后"))
 }
 
-pub(crate) fn legend(language: Language) -> String {
+/// How to read the tables.
+pub(crate) fn legend(sticky: &Sticky, language: Language) -> String {
+    let has_texts = sticky
+        .trials
+        .iter()
+        .flat_map(|trial| &trial.sent)
+        .any(|message| message.text.is_some());
     match language {
+        Language::English if has_texts => format!(
+            "How to read it: [..] is what one recv({BUFFER_BYTES}) returned. '(n)' is a length of 4 bytes before a message. In \
+             \"{}\", numbers are messages, and '…' is where a message was cut.",
+            scenario(Scenario::BigSend, language)
+        ),
+        Language::Chinese if has_texts => format!(
+            "读法：[..] 是一次 recv({BUFFER_BYTES}) 的结果；“(n)”是消息前 4 字节的长度头。在“{}”中，数字是消息编号，“…”表示消息在此处被切开。",
+            scenario(Scenario::BigSend, language)
+        ),
         Language::English => format!(
             "How to read it: [..] is what one recv({BUFFER_BYTES}) returned; numbers are messages, '…' stands where a message was cut, \
              'n:' is the length before message n."
@@ -189,8 +204,8 @@ fn trials_table(sticky: &Sticky, wanted: Scenario, language: Language) -> Table 
         let last = receives.last().map_or(Duration::ZERO, |receive| receive.at);
         table.add_row([
             transport(trial.transport, language).to_owned(),
-            spaced(&trial.sent, ToString::to_string),
-            spaced(receives, content),
+            spaced(&trial.sent, sent_text),
+            spaced(receives, |receive| content(trial, receive)),
             spaced(receives, |receive| receive.bytes().to_string()),
             time(last, language),
             verdict(trial, language),
@@ -221,8 +236,39 @@ fn spaced<T>(items: &[T], text: impl Fn(&T) -> String) -> String {
     items.iter().map(text).collect::<Vec<_>>().join(" ")
 }
 
-/// The content of one receive: `[1: 1 2: 2…]`.
-fn content(receive: &Receive) -> String {
+/// A message as the table shows it: its text, or its length.
+fn sent_text(message: &Message) -> String {
+    match &message.text {
+        Some(text) => format!("[{text}]"),
+        None => message.payload.len().to_string(),
+    }
+}
+
+/// The text of a part of a message that the user chose; `None` for the lab's own messages.
+///
+/// A character that was cut is replaced.
+pub(crate) fn own_text(trial: &Trial, part: &Part) -> Option<String> {
+    let message = trial.sent.get(part.message.checked_sub(1)?)?;
+    let text = message.text.as_ref()?;
+    Some(match part.kind {
+        PartKind::Length => format!("({})", text.len()),
+        PartKind::Payload => {
+            let bytes = message.payload.get(part.offset..part.offset + part.bytes)?;
+            String::from_utf8_lossy(bytes).into_owned()
+        }
+    })
+}
+
+/// The content of one receive: `[1: 1 2: 2…]`, or the text that the user chose.
+fn content(trial: &Trial, receive: &Receive) -> String {
+    let texts: Option<String> = receive
+        .parts
+        .iter()
+        .map(|part| own_text(trial, part))
+        .collect();
+    if let Some(texts) = texts {
+        return format!("[{texts}]");
+    }
     let parts: Vec<String> = receive
         .parts
         .iter()
@@ -244,62 +290,55 @@ fn content(receive: &Receive) -> String {
     format!("[{}]", parts.join(" "))
 }
 
-/// The summary, in two sentences.
-pub(crate) fn summary(sticky: &Sticky, language: Language) -> [String; 2] {
-    [
-        summarize_streams(sticky, language),
-        summarize_boundaries(sticky, language),
-    ]
+/// The summary, in short sentences.
+pub(crate) fn summary(sticky: &Sticky, language: Language) -> Vec<String> {
+    let mut sentences = summarize_streams(sticky, language);
+    sentences.extend(summarize_boundaries(&BoundaryCounts::of(sticky), language));
+    sentences
 }
 
-fn summarize_streams(sticky: &Sticky, language: Language) -> String {
+fn summarize_streams(sticky: &Sticky, language: Language) -> Vec<String> {
     let bare = |trial: &&Trial| matches!(trial.transport, Transport::Nagle | Transport::NoDelay);
     let sum =
         |count: fn(&Trial) -> usize| sticky.trials.iter().filter(bare).map(count).sum::<usize>();
-    let stuck = sum(Trial::merged_receives);
+    let merged = sum(Trial::merged_receives);
     let cut = sum(Trial::split_messages);
     let sends = sum(|trial| trial.sent.len());
-    let waited = nagle_waited(sticky);
-    match language {
-        Language::English => {
-            let what = match (stuck, cut) {
-                (0, 0) => format!(
-                    "Without frames nothing stuck together or was cut this time, which is luck: of {sends} messages each came alone"
-                ),
-                _ => format!(
-                    "TCP carries bytes, not messages: of {sends} messages sent without frames {} came cut in pieces, and {} returned \
-                     pieces of more than one",
-                    cut,
-                    pluralize(stuck, "receive", "receives")
-                ),
-            };
-            match waited {
-                Some(wait) => format!(
-                    "{what}; Nagle's algorithm kept small sends back for up to {} until the first was acknowledged, TCP_NODELAY did not, but \
-                     no option helps against a slow reader.",
-                    time(wait, language)
-                ),
-                None => format!("{what}; Nagle's algorithm held nothing back on this machine."),
-            }
+    let pieces = match (merged, cut) {
+        (0, 0) => language.pick(
+            format!("Without a length before them, all {sends} messages came alone this time. That is luck."),
+            format!("不加长度头时，{sends} 条消息这一次各自到达，没有粘包也没有拆包，只是运气好。"),
+        ),
+        _ => language.pick(
+            format!(
+                "TCP carries bytes, not messages: without a length before them, {cut} of {sends} messages were cut, and {} merged.",
+                pluralize(merged, "receive was", "receives were")
+            ),
+            format!(
+                "TCP 传的是字节流而不是消息：不加长度头的 {sends} 条消息里有 {cut} 条被拆开，有 {merged} 次接收里混着不止一条消息。"
+            ),
+        ),
+    };
+    let nagle = match nagle_waited(sticky) {
+        Some(wait) => {
+            let wait = time(wait, language);
+            language.pick(
+                format!("Nagle's algorithm kept small sends back for up to {wait}, until the first was acknowledged. TCP_NODELAY did not."),
+                format!("Nagle 算法把小块数据攒住，最多等了 {wait}，直到第一块被确认才发出；TCP_NODELAY 则不等。"),
+            )
         }
-        Language::Chinese => {
-            let what = match (stuck, cut) {
-                (0, 0) => format!(
-                    "不加长度头时，这一次没有粘包也没有拆包，只是运气好：{sends} 条消息各自到达"
-                ),
-                _ => format!(
-                    "TCP 传的是字节流而不是消息：不加长度头的 {sends} 条消息里有 {cut} 条被拆开，有 {stuck} 次接收里混着不止一条消息"
-                ),
-            };
-            match waited {
-                Some(wait) => format!(
-                    "{what}；Nagle 算法把小块数据攒住，最多等了 {}，直到第一块被确认才发出，TCP_NODELAY 则不等，但接收方来得晚时什么选项都没有用。",
-                    time(wait, language)
-                ),
-                None => format!("{what}；在这台机器上 Nagle 算法没有攒住任何数据。"),
-            }
-        }
-    }
+        None => language
+            .pick(
+                "Nagle's algorithm held nothing back on this machine.",
+                "在这台机器上 Nagle 算法没有攒住任何数据。",
+            )
+            .to_owned(),
+    };
+    let slow = language.pick(
+        "No option helps when the reader is slow.",
+        "接收方来得晚时，什么选项都没有用。",
+    );
+    vec![pieces, nagle, slow.to_owned()]
 }
 
 /// The delay that Nagle's algorithm added, if it did.
@@ -361,63 +400,51 @@ impl BoundaryCounts {
     }
 }
 
-fn summarize_boundaries(sticky: &Sticky, language: Language) -> String {
-    let counts = BoundaryCounts::of(sticky);
-    match language {
-        Language::English => english_boundaries(&counts),
-        Language::Chinese => chinese_boundaries(&counts),
-    }
-}
-
-fn english_boundaries(counts: &BoundaryCounts) -> String {
-    format!(
-        "With a length before each message the decoder gave back {} of {} whole however their bytes came; UDP {} datagrams, but \
-         {} of a message longer than the buffer and {} of those sent to a sleeping reader, where TCP made the sender wait ({}) and \
-         lost {}.",
-        counts.framed_whole,
-        counts.framed_sent,
-        match counts.datagrams_merged {
-            0 => "never merged or split",
-            _ => "merged or split",
-        },
-        match counts.datagram_bytes_lost {
-            0 => "cut nothing off".to_owned(),
-            lost => format!("threw away {lost} bytes"),
-        },
-        match counts.datagrams_missing {
-            0 => "lost none".to_owned(),
-            missing => format!("lost {missing}"),
-        },
-        time(counts.send_time, Language::English),
-        match counts.tcp_missing {
-            0 => "nothing".to_owned(),
-            missing => format!("{missing} messages"),
-        },
-    )
-}
-
-fn chinese_boundaries(counts: &BoundaryCounts) -> String {
-    format!(
-        "每条消息前加上长度，无论字节怎样到达，解码器都还原了 {} 条中的 {} 条；UDP {}数据报，但{}，接收方睡着时{}，而 TCP 让发送方等待\
-         （{}），{}。",
-        counts.framed_sent,
-        counts.framed_whole,
-        match counts.datagrams_merged {
-            0 => "从不合并或拆开",
-            _ => "合并或拆开了",
-        },
-        match counts.datagram_bytes_lost {
-            0 => "没有截掉任何字节".to_owned(),
-            lost => format!("比缓冲区长的那条被截掉了 {lost} 字节"),
-        },
-        match counts.datagrams_missing {
-            0 => "也没有丢失".to_owned(),
-            missing => format!("丢了 {missing} 条"),
-        },
-        time(counts.send_time, Language::Chinese),
-        match counts.tcp_missing {
-            0 => "一条不丢".to_owned(),
-            missing => format!("丢了 {missing} 条"),
-        },
-    )
+fn summarize_boundaries(counts: &BoundaryCounts, language: Language) -> Vec<String> {
+    let BoundaryCounts {
+        framed_sent,
+        framed_whole,
+        datagrams_merged,
+        datagram_bytes_lost,
+        datagrams_missing,
+        tcp_missing,
+        send_time,
+    } = counts;
+    let waited = time(*send_time, language);
+    let merged = match datagrams_merged {
+        0 => language.pick(
+            "UDP never merged or split messages.",
+            "UDP 从不合并或拆开消息。",
+        ),
+        _ => language.pick("UDP merged or split messages.", "UDP 合并或拆开了消息。"),
+    };
+    let cut = match datagram_bytes_lost {
+        0 => language
+            .pick("It cut nothing off.", "没有截掉任何字节。")
+            .to_owned(),
+        lost => language.pick(
+            format!("It threw away {lost} bytes of a message longer than the buffer."),
+            format!("比缓冲区长的那条被截掉了 {lost} 字节。"),
+        ),
+    };
+    let lost = |count: usize| match count {
+        0 => language.pick("no message", "一条不丢").to_owned(),
+        count => language.pick(
+            pluralize(count, "message", "messages"),
+            format!("丢了 {count} 条"),
+        ),
+    };
+    let udp = lost(*datagrams_missing);
+    let tcp = lost(*tcp_missing);
+    vec![
+        language.pick(
+            format!("With a length before each message, the decoder returned {framed_whole} of {framed_sent} whole."),
+            format!("每条消息前加上长度，解码器还原了 {framed_sent} 条中的 {framed_whole} 条。"),
+        ),
+        language.pick(format!("{merged} {cut}"), format!("{merged}{cut}")),
+        language.pick(
+            format!("While the reader slept, UDP lost {udp}. TCP made the sender wait ({waited}) and lost {tcp}."),
+            format!("接收方睡着时，UDP {udp}；TCP 让发送方等待（{waited}），{tcp}。"),
+        ),
+    ]
 }
