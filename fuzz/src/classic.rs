@@ -8,8 +8,9 @@ use std::{
 
 use landline_classic::codec::{
     Accounts, BodyDecoder, Bursts, Charset, ChatLine, CommandHeader, DialectError,
-    DownloadResponse, Encodings, FileHeader, LoginDialog, LoginOutcome, Members, Part, Receipt,
-    SizedHeader, UploadForm, UpperCase, base_name, encode_download_request, parse_download_request,
+    DownloadResponse, Encodings, FileHeader, HeaderKeys, LoginDialog, LoginOutcome, Members, Part,
+    Receipt, SizedHeader, UploadForm, UpperCase, base_name, encode_download_request,
+    parse_download_request,
 };
 use landline_paths::name::check_component;
 
@@ -52,7 +53,11 @@ pub fn upload(input: &[u8]) {
                 header.name
             );
         }
-        let again = [header.encode(form, charset), content.clone()].concat();
+        let again = [
+            header.encode(form, &HeaderKeys::of_upload(form), charset),
+            content.clone(),
+        ]
+        .concat();
         let (found, end) = files(&[&again], form, charset);
         assert_eq!(
             (found.as_slice(), end),
@@ -65,7 +70,11 @@ pub fn upload(input: &[u8]) {
 type Files = (Vec<(FileHeader, Vec<u8>)>, Result<bool, DialectError>);
 
 fn files(pieces: &[&[u8]], form: UploadForm, charset: Charset) -> Files {
-    let (mut decoder, mut open, mut done) = (BodyDecoder::new(form, charset), None, Vec::new());
+    let (mut decoder, mut open, mut done) = (
+        BodyDecoder::new(form, HeaderKeys::of_upload(form), charset),
+        None,
+        Vec::new(),
+    );
     for piece in pieces {
         let mut input = *piece;
         loop {
@@ -184,13 +193,15 @@ pub fn headers(input: &[u8]) {
     if let Ok(receipt) = Receipt::parse(text) {
         assert_eq!(Receipt::parse(&json(receipt.encode(charset))), Ok(receipt));
     }
-    if let Ok(header) = CommandHeader::parse(text, UploadForm::Framed) {
-        let again = json(header.encode(charset));
-        assert_eq!(CommandHeader::parse(&again, UploadForm::Framed), Ok(header));
+    let keys = HeaderKeys::of_command();
+    if let Ok(header) = CommandHeader::parse(text, &keys) {
+        let again = json(header.encode(&keys, charset));
+        assert_eq!(CommandHeader::parse(&again, &keys), Ok(header));
     }
-    if let Ok(response) = DownloadResponse::parse(text, UploadForm::Framed) {
+    let keys = HeaderKeys::of_upload(UploadForm::Framed);
+    if let Ok(response) = DownloadResponse::parse(text, &keys) {
         let again = json(response.encode(charset));
-        let again = DownloadResponse::parse(&again, UploadForm::Framed);
+        let again = DownloadResponse::parse(&again, &keys);
         assert_eq!(again.map(|again| again.size()), Ok(response.size()));
     }
 }

@@ -9,7 +9,7 @@ use std::{path::PathBuf, time::Duration};
 pub use client::{CommandResult, receive_answer, receive_raw, send};
 pub(super) use server::serve;
 
-use super::codec::{Charset, CommandHeader, encode_frame};
+use super::codec::{Charset, CommandHeader, HeaderKeys, encode_frame};
 
 /// The code for a command that is refused: that of a shell for one that cannot be run.
 const REFUSED_CODE: i64 = 126;
@@ -25,28 +25,13 @@ pub enum CommandForm {
     Json,
 }
 
-impl CommandForm {
-    /// The bytes of an answer with this text, in place of a command's output.
-    pub(super) fn frame_answer(self, sent: Charset, text: &[u8]) -> Vec<u8> {
-        match self {
-            Self::Sized => encode_frame(text),
-            Self::Raw => text.to_vec(),
-            Self::Json => {
-                let header = CommandHeader {
-                    size: text.len() as u64,
-                    code: REFUSED_CODE,
-                };
-                [&header.encode(sent), text].concat()
-            }
-        }
-    }
-}
-
 /// The options of a command server.
 #[derive(Debug, Clone)]
 pub struct CommandOptions {
     /// The format of the output.
     pub form: CommandForm,
+    /// The keys of the header in the form `Json`.
+    pub keys: HeaderKeys,
     /// The encoding of the commands' output; `None` for that of the commands.
     pub child_charset: Option<Charset>,
     /// The word that ends a connection in the form `Raw`.
@@ -57,4 +42,21 @@ pub struct CommandOptions {
     pub output_bytes_max: u64,
     /// The folder for output that does not fit into memory.
     pub spool_folder: PathBuf,
+}
+
+impl CommandOptions {
+    /// The bytes of an answer with this text, in place of a command's output.
+    pub(super) fn frame_answer(&self, sent: Charset, text: &[u8]) -> Vec<u8> {
+        match self.form {
+            CommandForm::Sized => encode_frame(text),
+            CommandForm::Raw => text.to_vec(),
+            CommandForm::Json => {
+                let header = CommandHeader {
+                    size: text.len() as u64,
+                    code: REFUSED_CODE,
+                };
+                [&header.encode(&self.keys, sent), text].concat()
+            }
+        }
+    }
 }

@@ -9,7 +9,7 @@ use super::{
     ClassicEvent, Connection, Received,
     codec::{
         BodyDecoder, DialectError, DownloadResponse, Encodings, FileHeader, Frames,
-        HEADER_BYTES_MAX, Part, UploadForm, base_name, encode_download_request,
+        HEADER_BYTES_MAX, HeaderKeys, Part, UploadForm, base_name, encode_download_request,
         parse_download_request,
     },
     service::{Reporter, client_message},
@@ -109,7 +109,8 @@ pub async fn fetch<S: AsyncRead + AsyncWrite + Unpin>(
     connection
         .send(&encode_download_request(name, encodings.sent))
         .await?;
-    let mut decoder = BodyDecoder::new(UploadForm::Framed, encodings.received);
+    let form = UploadForm::Framed;
+    let mut decoder = BodyDecoder::new(form, HeaderKeys::of_upload(form), encodings.received);
     let mut staging: Option<Box<StagedFile>> = None;
     let mut total = FileProgress { done: 0, size: 0 };
     while let Received::Bytes(bytes) = connection.read(None).await? {

@@ -76,6 +76,11 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
+    /// The client's address.
+    pub(super) fn peer(&self) -> &str {
+        &self.peer
+    }
+
     /// Reports an event.
     pub(super) fn event(&self, event: impl FnOnce(String) -> ClassicEvent) {
         (self.events)(event(self.peer.clone()));
@@ -197,7 +202,7 @@ impl Service {
         let text = sent.encode(&format!("{REFUSED}{reason}\n"));
         match &self.dialect {
             Dialect::Text(_) => encode_frame(&text),
-            Dialect::Command(options) => options.form.frame_answer(sent, &text),
+            Dialect::Command(options) => options.frame_answer(sent, &text),
             Dialect::Upload(_) => Receipt::Error(reason.into()).encode(sent),
             Dialect::Download(_) => DownloadResponse::Error(reason.into()).encode(sent),
             Dialect::Echo(_) | Dialect::Login(_) | Dialect::Talk(_) => text,

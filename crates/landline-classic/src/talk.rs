@@ -84,12 +84,21 @@ impl Operator {
     }
 }
 
+/// The server's side of its conversations.
+#[derive(Clone)]
+pub enum Speaker {
+    /// A person. While a call lasts, the next caller waits.
+    Person(Arc<Operator>),
+    /// This reply to each line. All callers talk at the same time.
+    Script(String),
+}
+
 /// The options of a server of conversations.
 #[derive(Clone)]
 pub struct TalkOptions {
-    /// The operator. While a call lasts, the next caller waits.
-    pub operator: Arc<Operator>,
-    /// The operator's first line, if the operator begins.
+    /// Who answers.
+    pub speaker: Speaker,
+    /// The server's first line, if it begins.
     pub first: Option<String>,
     /// The word with which either side ends a conversation.
     pub bye: Option<String>,
@@ -115,7 +124,7 @@ pub enum Ending {
     Gone,
 }
 
-/// The server: one call, as soon as the operator is free.
+/// The server: one call, as soon as the speaker is free.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut Connection<S>,
     bursts: Bursts,
@@ -123,21 +132,51 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     options: &TalkOptions,
     report: &Reporter,
 ) -> Result<(), Error> {
-    let lines = options.operator.lines().lock().await;
+    match &options.speaker {
+        Speaker::Person(operator) => {
+            let lines = operator.lines().lock().await;
+            let next_line = || lines.next_line();
+            let show = |event| report.talk_event(event);
+            answer_call(
+                connection, bursts, charset, options, next_line, show, report,
+            )
+            .await
+        }
+        Speaker::Script(reply) => {
+            let next_line = || std::future::ready(Some(reply.clone()));
+            let show = |event| {
+                if event != TalkEvent::YourTurn {
+                    report.talk_event(event);
+                }
+            };
+            answer_call(
+                connection, bursts, charset, options, next_line, show, report,
+            )
+            .await
+        }
+    }
+}
+
+/// The server: one call, with the lines of `next_line`.
+async fn answer_call<S, F>(
+    connection: &mut Connection<S>,
+    bursts: Bursts,
+    charset: Charset,
+    options: &TalkOptions,
+    next_line: impl FnMut() -> F,
+    show: impl FnMut(TalkEvent),
+    report: &Reporter,
+) -> Result<(), Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = Option<String>>,
+{
     report.event(|peer| ClassicEvent::Calling { peer });
     if let Some(first) = &options.first {
         connection.send(&charset.encode(first)).await?;
     }
     let talk = Talk::new(TalkSide::Operator, options.bye.clone());
-    let ending = converse(
-        connection,
-        bursts,
-        charset,
-        talk,
-        || lines.next_line(),
-        |event| report.talk_event(event),
-    )
-    .await;
+    let ending = converse(connection, bursts, charset, talk, next_line, show).await;
     report.event(|peer| ClassicEvent::Left {
         peer,
         why: match &ending {

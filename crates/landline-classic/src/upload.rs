@@ -1,18 +1,21 @@
 //! `upload` and `upload-bare`: the client sends headers, each with a file's bytes.
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use landline_paths::{Grant, Root, SourceFile, StagePlan, StagedFile, sweep};
+use landline_paths::{
+    Destination, ErrorKind, Grant, RemotePath, Root, SourceFile, StagePlan, StagedFile, sweep,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     ClassicEvent, Connection, Received,
     codec::{
-        BodyDecoder, DialectError, Encodings, FileHeader, Frames, HEADER_BYTES_MAX, Part, Receipt,
-        UploadForm, upload_name,
+        BodyDecoder, DialectError, Encodings, FileHeader, Frames, HEADER_BYTES_MAX, HeaderKeys,
+        Part, Receipt, UploadForm, upload_name,
     },
     service::{Reporter, client_message},
 };
@@ -25,15 +28,33 @@ const REFUSAL_TIME: Duration = Duration::from_secs(1);
 /// The mode of a new file, before the umask.
 const MODE: u32 = 0o666;
 
+/// What happens to an upload whose name exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SameName {
+    /// It is refused.
+    Refuse,
+    /// It replaces the file.
+    Replace,
+    /// It gets the next free number: `a-2.txt`.
+    Number,
+    /// Each sender has a folder, named by its address. There the file is refused.
+    Folder,
+}
+
+/// The highest number of a file.
+const NUMBER_MAX: u32 = 9999;
+
 /// The options of an upload server.
 #[derive(Debug, Clone)]
 pub struct UploadOptions {
     /// The format of the headers.
     pub form: UploadForm,
+    /// The keys of the headers.
+    pub keys: HeaderKeys,
     /// The folder for the files.
     pub folder: Arc<Root>,
-    /// Whether a file may replace an existing one.
-    pub overwrite: bool,
+    /// What happens to a file whose name exists.
+    pub same_name: SameName,
     /// Whether the server sends a receipt for each stored file, and not only for a refused one.
     pub ack: bool,
 }
@@ -57,7 +78,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     options: &UploadOptions,
     report: &Reporter,
 ) -> Result<(), Error> {
-    let mut decoder = BodyDecoder::new(options.form, encodings.received);
+    let mut decoder = BodyDecoder::new(options.form, options.keys.clone(), encodings.received);
     let mut header_started_at = None;
     let mut file = None;
     loop {
@@ -75,7 +96,9 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         let mut input = bytes.as_slice();
         while let Some(part) = decoder.next::<FileHeader>(&mut input)? {
             match part {
-                Part::Header(header) => file = Some(IncomingFile::create(header, options).await),
+                Part::Header(header) => {
+                    file = Some(IncomingFile::create(header, options, report.peer()).await);
+                }
                 Part::Body(bytes) => {
                     file = match file.take() {
                         Some(incoming) => Some(incoming.write(bytes.to_vec()).await?),
@@ -108,37 +131,50 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 struct IncomingFile {
     header: FileHeader,
     staging: Result<Box<StagedFile>, Error>,
+    same_name: SameName,
+    /// The number in the name of the file; 1 for none.
+    number: u32,
 }
 
 impl IncomingFile {
-    async fn create(header: FileHeader, options: &UploadOptions) -> Self {
+    async fn create(header: FileHeader, options: &UploadOptions, peer: &str) -> Self {
         let folder = options.folder.clone();
-        let overwrite = options.overwrite;
+        let same_name = options.same_name;
         let name = header.name.clone();
         let size = header.size;
+        let sender = sender_folder(peer);
         let open = move || {
             let base = upload_name(&name).map_err(|source| Error::Name {
                 name: name.clone(),
                 source,
             })?;
-            let destination = folder.open_destination(
-                &[Grant::home(true)],
-                format!("./{base}").as_bytes(),
-                None,
-            )?;
-            let plan = StagePlan {
-                mode: MODE,
-                replace: overwrite,
+            let mut number = 1;
+            let staged = loop {
+                let named = numbered(base, number);
+                let destination = open_destination(&folder, same_name, &sender, &named)?;
+                let plan = StagePlan {
+                    mode: MODE,
+                    replace: same_name == SameName::Replace,
+                };
+                match StagedFile::create(destination, plan) {
+                    Err(error) if takes_next_number(&error, same_name, number) => number += 1,
+                    created => break created?,
+                }
             };
-            let staged = StagedFile::create(destination, plan)?;
             staged.check_space(size)?;
-            Ok(Box::new(staged))
+            Ok((Box::new(staged), number))
         };
-        let staging = match tokio::task::spawn_blocking(open).await {
-            Ok(staging) => staging,
-            Err(error) => Err(error.into()),
+        let (staging, number) = match tokio::task::spawn_blocking(open).await {
+            Ok(Ok((staging, number))) => (Ok(staging), number),
+            Ok(Err(error)) => (Err(error), 1),
+            Err(error) => (Err(error.into()), 1),
         };
-        Self { header, staging }
+        Self {
+            header,
+            staging,
+            same_name,
+            number,
+        }
     }
 
     async fn write(mut self, bytes: Vec<u8>) -> Result<Self, Error> {
@@ -155,10 +191,24 @@ impl IncomingFile {
 
     /// Gives the complete file its final name, or rejects it with a reason.
     async fn finish(self, report: &Reporter) -> Result<Receipt, Error> {
-        let Self { header, staging } = self;
+        let Self {
+            header,
+            staging,
+            same_name,
+            mut number,
+        } = self;
+        let name = header.name.clone();
         let commit = move || {
             let mut staging = staging?;
-            staging.commit()?;
+            // Another client may take the name at the same time.
+            while let Err(error) = staging.commit() {
+                if !takes_next_number(&error, same_name, number) {
+                    return Err(error.into());
+                }
+                number += 1;
+                let base = upload_name(&name).unwrap_or_default();
+                staging.set_name(numbered(base, number).into());
+            }
             Ok::<_, Error>(staging.destination().path.clone())
         };
         match tokio::task::spawn_blocking(commit).await? {
@@ -189,6 +239,56 @@ impl IncomingFile {
     }
 }
 
+/// The name with a number before its extension.
+fn numbered(base: &str, number: u32) -> String {
+    match base.rsplit_once('.') {
+        _ if number < 2 => base.to_owned(),
+        Some((stem, extension)) => format!("{stem}-{number}.{extension}"),
+        None => format!("{base}-{number}"),
+    }
+}
+
+/// Whether a name is taken, and the next number is to be tried.
+fn takes_next_number(error: &landline_paths::Error, same_name: SameName, number: u32) -> bool {
+    let landline_paths::Error::Path { kind, .. } = error else {
+        return false;
+    };
+    *kind == ErrorKind::Exists && same_name == SameName::Number && number < NUMBER_MAX
+}
+
+/// The name of a sender's folder: its address, without what a file system may refuse.
+fn sender_folder(peer: &str) -> String {
+    let address = peer.parse::<SocketAddr>().map_or_else(
+        |_| "local".into(),
+        |peer| peer.ip().to_canonical().to_string(),
+    );
+    address.replace(':', "-")
+}
+
+/// The destination of an upload. A sender's folder is created if it is needed.
+fn open_destination(
+    folder: &Root,
+    same_name: SameName,
+    sender: &str,
+    name: &str,
+) -> Result<Destination, Error> {
+    if same_name != SameName::Folder {
+        let path = format!("./{name}");
+        return Ok(folder.open_destination(&[Grant::home(true)], path.as_bytes(), None)?);
+    }
+    let own =
+        RemotePath::parse(format!("./{sender}").as_bytes()).map_err(|source| Error::Name {
+            name: sender.into(),
+            source,
+        })?;
+    let grant = Grant {
+        folder: own,
+        ..Grant::home(true)
+    };
+    let path = format!("./{sender}/{name}");
+    Ok(folder.open_destination(&[grant], path.as_bytes(), None)?)
+}
+
 /// The client: sends a file under the name in `header`.
 ///
 /// The size in `header` must be that of `source`. `progress` is called before the first byte and
@@ -201,6 +301,7 @@ pub async fn send<S: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut Connection<S>,
     encodings: Encodings,
     form: UploadForm,
+    keys: &HeaderKeys,
     header: &FileHeader,
     source: Arc<SourceFile>,
     mut progress: impl FnMut(FileProgress),
@@ -210,7 +311,7 @@ pub async fn send<S: AsyncRead + AsyncWrite + Unpin>(
         size: header.size,
     });
     connection
-        .send(&header.encode(form, encodings.sent))
+        .send(&header.encode(form, keys, encodings.sent))
         .await?;
     send_content(connection, source, header.size, progress).await
 }

@@ -14,7 +14,7 @@ use std::{
 
 use landline_classic::{
     ClassicEvent, ClassicSink, Connection, Dialect, Service,
-    codec::{Charset, Encodings},
+    codec::{Charset, Encodings, HeaderKeys},
     command::{self, CommandForm, CommandOptions, CommandResult},
 };
 use tokio::io::DuplexStream;
@@ -28,6 +28,7 @@ fn joined(
 ) -> (Connection<DuplexStream>, Arc<Mutex<Vec<ClassicEvent>>>) {
     let options = CommandOptions {
         form,
+        keys: HeaderKeys::of_command(),
         child_charset: None,
         bye: "zaijian".into(),
         time_max: PATIENCE,
@@ -63,10 +64,16 @@ async fn run(
     command::send(connection, Charset::default(), text)
         .await
         .unwrap();
-    let result = command::receive_answer(connection, Charset::default(), form, &mut output)
-        .await
-        .unwrap()
-        .unwrap();
+    let result = command::receive_answer(
+        connection,
+        Charset::default(),
+        form,
+        &HeaderKeys::of_command(),
+        &mut output,
+    )
+    .await
+    .unwrap()
+    .unwrap();
     assert_eq!(result.bytes, output.len() as u64);
     (result, output)
 }

@@ -106,6 +106,13 @@ impl StagedFile {
         &self.destination
     }
 
+    /// Sets another final name in the same folder, which no file may have.
+    pub fn set_name(&mut self, name: OsString) {
+        self.destination.path.set_file_name(&name);
+        self.destination.name = name;
+        self.replace = false;
+    }
+
     /// The path of the staging file.
     pub fn staging_path(&self) -> PathBuf {
         self.destination.path.with_file_name(&self.name)

@@ -1,6 +1,8 @@
 //! Headers that announce a number of bytes, each followed by those bytes.
 
-use super::{Charset, DialectError, Frames, HEADER_BYTES_MAX, UploadForm, bare::BareJson};
+use super::{
+    Charset, DialectError, Frames, HEADER_BYTES_MAX, HeaderKeys, UploadForm, bare::BareJson,
+};
 
 /// A header that announces a number of bytes.
 pub trait SizedHeader: Sized {
@@ -8,7 +10,7 @@ pub trait SizedHeader: Sized {
     ///
     /// # Errors
     /// [`DialectError::Header`].
-    fn parse(json: &str, form: UploadForm) -> Result<Self, DialectError>;
+    fn parse(json: &str, keys: &HeaderKeys) -> Result<Self, DialectError>;
 
     /// The number of bytes that follow.
     fn size(&self) -> u64;
@@ -28,6 +30,7 @@ pub enum Part<'a, H> {
 /// Decodes headers and the bytes after them from a stream.
 pub struct BodyDecoder {
     charset: Charset,
+    keys: HeaderKeys,
     headers: HeaderDecoder,
     /// The announced bytes that were not read yet; `None` before a header.
     left: Option<u64>,
@@ -39,14 +42,15 @@ enum HeaderDecoder {
 }
 
 impl BodyDecoder {
-    /// A decoder for headers in `charset` and in this format.
-    pub fn new(form: UploadForm, charset: Charset) -> Self {
+    /// A decoder for headers in `charset` and in this format, with these keys.
+    pub fn new(form: UploadForm, keys: HeaderKeys, charset: Charset) -> Self {
         let headers = match form {
             UploadForm::Framed => HeaderDecoder::Framed(Frames::new(HEADER_BYTES_MAX)),
             UploadForm::Bare => HeaderDecoder::Bare(BareJson::new(charset)),
         };
         Self {
             charset,
+            keys,
             headers,
             left: None,
         }
@@ -76,18 +80,15 @@ impl BodyDecoder {
                 Ok(Some(Part::Body(bytes)))
             }
             None => {
-                let (json, form) = match &mut self.headers {
-                    HeaderDecoder::Framed(frames) => (
-                        frames
-                            .next(input)?
-                            .map(|payload| self.charset.try_decode(&payload))
-                            .transpose()?,
-                        UploadForm::Framed,
-                    ),
-                    HeaderDecoder::Bare(bare) => (bare.next(input)?, UploadForm::Bare),
+                let json = match &mut self.headers {
+                    HeaderDecoder::Framed(frames) => frames
+                        .next(input)?
+                        .map(|payload| self.charset.try_decode(&payload))
+                        .transpose()?,
+                    HeaderDecoder::Bare(bare) => bare.next(input)?,
                 };
                 let Some(json) = json else { return Ok(None) };
-                let header = H::parse(&json, form)?;
+                let header = H::parse(&json, &self.keys)?;
                 self.left = Some(header.size());
                 Ok(Some(Part::Header(header)))
             }

@@ -14,11 +14,37 @@ pub enum UploadForm {
     Bare,
 }
 
-impl UploadForm {
-    fn keys(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Framed => ("file_name", "file_size"),
-            Self::Bare => ("filename", "filesize"),
+/// The keys of the JSON headers, which differ between programs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderKeys {
+    /// The key of a file's name.
+    pub name: String,
+    /// The key of the number of bytes.
+    pub size: String,
+    /// The key of a command's exit status.
+    pub code: String,
+}
+
+impl HeaderKeys {
+    /// The usual keys of an upload.
+    pub fn of_upload(form: UploadForm) -> Self {
+        let (name, size) = match form {
+            UploadForm::Framed => ("file_name", "file_size"),
+            UploadForm::Bare => ("filename", "filesize"),
+        };
+        Self {
+            name: name.into(),
+            size: size.into(),
+            ..Self::of_command()
+        }
+    }
+
+    /// The usual keys of a command's output.
+    pub fn of_command() -> Self {
+        Self {
+            name: "file_name".into(),
+            size: "size".into(),
+            code: "code".into(),
         }
     }
 }
@@ -45,11 +71,10 @@ impl FileHeader {
     }
 
     /// The bytes of the header.
-    pub fn encode(&self, form: UploadForm, charset: Charset) -> Vec<u8> {
-        let (name, size) = form.keys();
+    pub fn encode(&self, form: UploadForm, keys: &HeaderKeys, charset: Charset) -> Vec<u8> {
         let mut object = self.rest.clone();
-        object.insert(name.into(), self.name.clone().into());
-        object.insert(size.into(), self.size.into());
+        object.insert(keys.name.clone(), self.name.clone().into());
+        object.insert(keys.size.clone(), self.size.into());
         let json = charset.encode(&ascii_json(&Value::Object(object)));
         if form == UploadForm::Bare {
             json
@@ -60,11 +85,10 @@ impl FileHeader {
 }
 
 impl SizedHeader for FileHeader {
-    fn parse(json: &str, form: UploadForm) -> Result<Self, DialectError> {
-        let (name_key, size_key) = form.keys();
+    fn parse(json: &str, keys: &HeaderKeys) -> Result<Self, DialectError> {
         let mut rest = object(json)?;
-        let name = text(&mut rest, name_key)?;
-        let size = number(&mut rest, size_key)?;
+        let name = text(&mut rest, &keys.name)?;
+        let size = number(&mut rest, &keys.size)?;
         Ok(Self { name, size, rest })
     }
 
@@ -83,12 +107,12 @@ pub enum DownloadResponse {
 }
 
 impl SizedHeader for DownloadResponse {
-    fn parse(json: &str, form: UploadForm) -> Result<Self, DialectError> {
+    fn parse(json: &str, keys: &HeaderKeys) -> Result<Self, DialectError> {
         let mut object = object(json)?;
         if object.contains_key("error") {
             text(&mut object, "error").map(Self::Error)
         } else {
-            FileHeader::parse(json, form).map(Self::File)
+            FileHeader::parse(json, keys).map(Self::File)
         }
     }
 
@@ -104,7 +128,10 @@ impl DownloadResponse {
     /// The bytes of the response, without the file.
     pub fn encode(&self, charset: Charset) -> Vec<u8> {
         match self {
-            Self::File(header) => header.encode(UploadForm::Framed, charset),
+            Self::File(header) => {
+                let form = UploadForm::Framed;
+                header.encode(form, &HeaderKeys::of_upload(form), charset)
+            }
             Self::Error(error) => {
                 encode_frame(&charset.encode(&ascii_json(&json!({ "error": error }))))
             }
@@ -142,17 +169,20 @@ pub struct CommandHeader {
 
 impl CommandHeader {
     /// The bytes of the header.
-    pub fn encode(self, charset: Charset) -> Vec<u8> {
-        encode_frame(&charset.encode(&ascii_json(&json!({"size": self.size, "code": self.code}))))
+    pub fn encode(self, keys: &HeaderKeys, charset: Charset) -> Vec<u8> {
+        let mut object = Map::new();
+        object.insert(keys.size.clone(), self.size.into());
+        object.insert(keys.code.clone(), self.code.into());
+        encode_frame(&charset.encode(&ascii_json(&Value::Object(object))))
     }
 }
 
 impl SizedHeader for CommandHeader {
-    fn parse(json: &str, _form: UploadForm) -> Result<Self, DialectError> {
+    fn parse(json: &str, keys: &HeaderKeys) -> Result<Self, DialectError> {
         let mut object = object(json)?;
-        let code = object.remove("code").and_then(|code| code.as_i64());
+        let code = object.remove(&keys.code).and_then(|code| code.as_i64());
         Ok(Self {
-            size: number(&mut object, "size")?,
+            size: number(&mut object, &keys.size)?,
             code: code.unwrap_or(0),
         })
     }
@@ -325,7 +355,7 @@ fn missing(object: &Map<String, Value>, key: &str) -> DialectError {
         .map(|(_, dialect)| format!("; `{dialect}` has such keys"));
     let keys: Vec<String> = object.keys().map(|key| format!("{key:?}")).collect();
     DialectError::Header(format!(
-        "{key:?} is missing; the other keys are {}{}",
+        "{key:?} is missing (--name-key, --size-key and --code-key choose other keys); the keys are {}{}",
         keys.join(", "),
         other.unwrap_or_default()
     ))
@@ -345,7 +375,7 @@ mod tests {
         form: UploadForm,
         charset: Charset,
     ) -> Vec<(FileHeader, Vec<u8>)> {
-        let mut decoder = BodyDecoder::new(form, charset);
+        let mut decoder = BodyDecoder::new(form, HeaderKeys::of_upload(form), charset);
         let mut open = None;
         let mut done = Vec::new();
         for mut piece in stream.chunks(step) {
@@ -380,7 +410,7 @@ mod tests {
                 .collect();
             let stream: Vec<u8> = files
                 .iter()
-                .flat_map(|(header, content)| [header.encode(form, charset), content.clone()].concat())
+                .flat_map(|(header, content)| [header.encode(form, &HeaderKeys::of_upload(form), charset), content.clone()].concat())
                 .collect();
             prop_assert_eq!(decode(&stream, step, form, charset), files);
         }
@@ -471,6 +501,7 @@ mod tests {
 
     #[test]
     fn headers_without_needed_keys_are_rejected() {
+        let keys = HeaderKeys::of_upload(UploadForm::Framed);
         for json in [
             "",
             "[]",
@@ -484,12 +515,9 @@ mod tests {
             r#"{"file_name": "x", "file_size": 1e30}"#,
             r#"{"file_name": "\ud800", "file_size": 1}"#,
         ] {
-            assert!(
-                FileHeader::parse(json, UploadForm::Framed).is_err(),
-                "{json}"
-            );
+            assert!(FileHeader::parse(json, &keys).is_err(), "{json}");
         }
-        let refused = FileHeader::parse(r#"{"filename": "x", "filesize": 1}"#, UploadForm::Framed);
+        let refused = FileHeader::parse(r#"{"filename": "x", "filesize": 1}"#, &keys);
         assert!(refused.unwrap_err().to_string().contains("`upload-bare`"));
         assert!(parse_download_request(r#"{"cmd": "put", "file_name": "x"}"#).is_err());
         let request = encode_download_request("é", Charset::default());
@@ -502,6 +530,7 @@ mod tests {
 
     #[test]
     fn receipts_and_responses_round_trip() {
+        let keys = HeaderKeys::of_upload(UploadForm::Framed);
         let charset = Charset::default();
         for receipt in [
             Receipt::Stored {
@@ -524,10 +553,7 @@ mod tests {
             DownloadResponse::Error("no".into()),
         ] {
             let json = charset.decode(&answer.encode(charset)[4..]);
-            assert_eq!(
-                DownloadResponse::parse(&json, UploadForm::Framed).unwrap(),
-                answer
-            );
+            assert_eq!(DownloadResponse::parse(&json, &keys).unwrap(), answer);
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::python_literal;
 
 /// The likely mistake behind four bytes that are no length up to `limit`, after a semicolon.
-pub(super) fn cause_of_length(bytes: [u8; 4], limit: u32) -> String {
+pub(crate) fn cause_of_length(bytes: [u8; 4], limit: u32) -> String {
     let is_printable = |bytes: &[u8]| bytes.iter().all(|byte| matches!(byte, b' '..=b'~'));
     let [first, second, rest @ ..] = bytes;
     let cause = if u32::from_be_bytes(bytes) <= limit {

@@ -32,12 +32,12 @@ pub(crate) use echo::EchoCodec;
 pub use echo::{UnknownUpperCase, UpperCase};
 pub(crate) use framed::{Frames, encode_frame, length_error};
 pub use header::{
-    CommandHeader, DownloadResponse, FileHeader, Receipt, UploadForm, base_name,
+    CommandHeader, DownloadResponse, FileHeader, HeaderKeys, Receipt, UploadForm, base_name,
     encode_download_request, parse_download_request, upload_name,
 };
 pub use literal::python_literal;
 pub use login::{Accounts, InvalidAccounts, LoginDialog, LoginOutcome};
-pub(crate) use mistake::cause_of_start;
+pub(crate) use mistake::{cause_of_length, cause_of_start};
 pub use talk::{Talk, TalkAction, TalkSide};
 
 /// A violation of a dialect by the peer.

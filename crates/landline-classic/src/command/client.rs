@@ -11,8 +11,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::CommandForm;
 use crate::{
     Connection, Error, Received,
-    codec::{BodyDecoder, Charset, CommandHeader, DialectError, Part, UploadForm, length_error},
+    codec::{
+        BodyDecoder, Charset, CommandHeader, DialectError, HeaderKeys, Part, UploadForm,
+        cause_of_length, length_error,
+    },
 };
+
+/// The silence after which an answer that may have a big-endian length has ended.
+const STALL_TIME: Duration = Duration::from_secs(3);
 
 /// The result of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +43,8 @@ pub async fn send<S: AsyncRead + AsyncWrite + Unpin>(
 
 /// Waits for an answer in the form `Sized` or `Json`, and writes it to `output`.
 ///
+/// `keys` are those of the form `Json`.
+///
 /// `None` if the server closes the connection instead.
 ///
 /// # Errors
@@ -45,10 +53,15 @@ pub async fn receive_answer<S: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut Connection<S>,
     charset: Charset,
     form: CommandForm,
+    keys: &HeaderKeys,
     output: &mut (dyn Write + Send),
 ) -> Result<Option<CommandResult>, Error> {
     let mut decoder = match form {
-        CommandForm::Json => Decoder::Json(BodyDecoder::new(UploadForm::Framed, charset)),
+        CommandForm::Json => Decoder::Json(Box::new(BodyDecoder::new(
+            UploadForm::Framed,
+            keys.clone(),
+            charset,
+        ))),
         _ => Decoder::Sized(FrameDecoder::default()),
     };
     let mut answered = CommandResult {
@@ -56,12 +69,23 @@ pub async fn receive_answer<S: AsyncRead + AsyncWrite + Unpin>(
         bytes: 0,
     };
     let mut has_begun = false;
-    while let Received::Bytes(bytes) = connection.read(None).await? {
+    let mut length = 0;
+    loop {
+        // A big-endian length looks like a long one. Then the answer stops at the shorter one.
+        let is_suspicious =
+            answered.bytes > 0 && u64::from(u32::swap_bytes(length)) == answered.bytes;
+        let deadline = is_suspicious.then(|| Instant::now() + STALL_TIME);
+        let bytes = match connection.read(deadline).await? {
+            Received::Bytes(bytes) => bytes,
+            Received::End => break,
+            Received::Timeout => return Err(big_endian(length).into()),
+        };
         has_begun = true;
         let mut input = bytes.as_slice();
         while let Some(step) = decoder.next(&mut input)? {
             match step {
                 Step::Code(code) => answered.code = code,
+                Step::Length(announced) => length = announced,
                 Step::Bytes(bytes) => {
                     answered.bytes += bytes.len() as u64;
                     output
@@ -115,13 +139,25 @@ pub async fn receive_raw<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
+/// The error for a length that is big-endian.
+fn big_endian(length: u32) -> DialectError {
+    let length = i32::try_from(length).unwrap_or(i32::MAX);
+    let limit = i32::MAX as u32;
+    DialectError::Length {
+        length,
+        limit,
+        cause: cause_of_length(length.to_le_bytes(), limit),
+    }
+}
+
 enum Decoder {
     Sized(FrameDecoder),
-    Json(BodyDecoder),
+    Json(Box<BodyDecoder>),
 }
 
 enum Step<'a> {
     Code(Option<i64>),
+    Length(u32),
     Bytes(&'a [u8]),
     End,
 }
@@ -131,7 +167,7 @@ impl Decoder {
         Ok(match self {
             Self::Sized(decoder) => match decoder.decode(input, i32::MAX as u32) {
                 Ok(part) => part.map(|part| match part {
-                    FramePart::Start(_) => Step::Code(None),
+                    FramePart::Start(length) => Step::Length(length),
                     FramePart::Payload(bytes) => Step::Bytes(bytes),
                     FramePart::End => Step::End,
                 }),

@@ -217,7 +217,7 @@ async fn run_collected<S: AsyncRead + AsyncWrite + Unpin>(
     }
     let size = output.length() + errors.length();
     let header = match options.form {
-        CommandForm::Json => CommandHeader { size, code }.encode(encodings.sent),
+        CommandForm::Json => CommandHeader { size, code }.encode(&options.keys, encodings.sent),
         _ => landline_proto::frame::prefix(usize::try_from(size).unwrap_or(usize::MAX)).to_vec(),
     };
     connection.send(&header).await?;

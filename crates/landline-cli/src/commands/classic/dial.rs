@@ -6,7 +6,7 @@ use landline::net::HostPort;
 use landline_classic::{
     Connection, DatagramConnection, Error, REFUSED, challenge,
     client::{connect, connect_datagrams},
-    codec::{Bursts, ChatLine, Encodings, Talk, TalkSide, UploadForm},
+    codec::{Bursts, ChatLine, Encodings, HeaderKeys, Talk, TalkSide, UploadForm},
     command::{self, CommandForm},
     echo, login,
     talk::{Ending, LineSource, TalkEvent, converse},
@@ -67,9 +67,14 @@ async fn speak(context: &Context, dial: Dial) -> Result<(), Failure> {
             reply,
             text,
         } => send_texts(context, &stream, reply, text).await,
-        Dial::Command(command) => run_commands(context, command, CommandForm::Sized).await,
+        Dial::Command(command) => {
+            let keys = HeaderKeys::of_command();
+            run_commands(context, command, CommandForm::Sized, &keys).await
+        }
         Dial::CommandRaw { command, wait } => run_raw_commands(context, command, wait).await,
-        Dial::CommandJson(command) => run_commands(context, command, CommandForm::Json).await,
+        Dial::CommandJson { command, keys } => {
+            run_commands(context, command, CommandForm::Json, &keys.to_keys()).await
+        }
         Dial::Upload(upload) => files::upload(context, upload, UploadForm::Framed).await,
         Dial::UploadBare(upload) => files::upload(context, upload, UploadForm::Bare).await,
         Dial::Download {
@@ -287,6 +292,7 @@ async fn run_commands(
     context: &Context,
     options: DialCommand,
     form: CommandForm,
+    keys: &HeaderKeys,
 ) -> Result<(), Failure> {
     let encodings = encodings(&options.stream);
     let mut line = connect_to(context, &options.stream).await?;
@@ -298,8 +304,9 @@ async fn run_commands(
             continue;
         }
         command::send(&mut line, encodings.sent, &command).await?;
-        let answered =
-            command::receive_answer(&mut line, encodings.received, form, &mut output).await;
+        let answering =
+            command::receive_answer(&mut line, encodings.received, form, keys, &mut output);
+        let answered = answering.await;
         last = answered?.ok_or_else(connection_closed)?.code;
     }
     line.close().await;

@@ -31,6 +31,7 @@ pub(super) async fn upload(
         connect_to(context, &options.stream).await?,
         encodings(&options.stream),
     );
+    let keys = options.keys.of_form(form);
     let view = ProgressView::new(context, options.quiet || context.json, &context.out);
     let progress = Progress::default();
     let mut sent = Vec::new();
@@ -44,6 +45,7 @@ pub(super) async fn upload(
             &mut line,
             encodings,
             form,
+            &keys,
             &header,
             source,
             follow(&progress),

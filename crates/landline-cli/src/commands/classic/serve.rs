@@ -10,22 +10,22 @@ use std::{
 use landline::paths::Root;
 use landline_classic::{
     ClassicEvent, ClassicSink, Dialect, Error, Model, Service,
-    codec::{UploadForm, UpperCase},
+    codec::{HeaderKeys, UploadForm, UpperCase},
     command::{CommandForm, CommandOptions},
     listen,
     login::{LoginOptions, read_accounts},
     serve_blocking, serve_tasks,
-    talk::{Operator, TalkOptions},
+    talk::{Operator, Speaker, TalkOptions},
     text::{Reply, TextOptions},
     udp_chat::{self, ChatOptions},
     udp_echo::{self, UdpEchoOptions},
     udp_sink,
-    upload::UploadOptions,
+    upload::{SameName, UploadOptions},
 };
 use landline_socketserver::{Bind, Shutdown, Stopper};
 
 use super::{
-    arguments::{Chat, Listen, ServeCommand, ServeDialect, ServeStream, ServeUpload},
+    arguments::{Chat, Listen, SameNameRule, ServeCommand, ServeDialect, ServeStream, ServeUpload},
     events,
     input::start_person,
     load_challenge,
@@ -120,13 +120,16 @@ fn make_plan(context: &Context, serve: ServeDialect) -> Result<Plan, Failure> {
             plan_connections(context, stream, NO_PAUSE, Dialect::Text(options))
         }
         ServeDialect::Command(command) => {
-            plan_commands(context, command, CommandForm::Sized, String::new())
+            let keys = HeaderKeys::of_command();
+            plan_commands(context, command, CommandForm::Sized, keys, String::new())
         }
         ServeDialect::CommandRaw { command, bye } => {
-            plan_commands(context, command, CommandForm::Raw, bye)
+            let keys = HeaderKeys::of_command();
+            plan_commands(context, command, CommandForm::Raw, keys, bye)
         }
-        ServeDialect::CommandJson(command) => {
-            plan_commands(context, command, CommandForm::Json, String::new())
+        ServeDialect::CommandJson { command, keys } => {
+            let keys = keys.to_keys();
+            plan_commands(context, command, CommandForm::Json, keys, String::new())
         }
         ServeDialect::Upload(upload) => plan_uploads(context, upload, UploadForm::Framed),
         ServeDialect::UploadBare(upload) => plan_uploads(context, upload, UploadForm::Bare),
@@ -172,16 +175,21 @@ fn make_plan(context: &Context, serve: ServeDialect) -> Result<Plan, Failure> {
             pause,
             once,
             first,
+            reply,
             bye,
         } => {
+            let calls = Calls {
+                one_at_a_time: reply.is_none(),
+                once,
+            };
+            let speaker = match reply {
+                Some(reply) => Speaker::Script(reply),
+                None => Speaker::Person(make_operator(context)),
+            };
             let options = TalkOptions {
-                operator: make_operator(context),
+                speaker,
                 first,
                 bye,
-            };
-            let calls = Calls {
-                one_at_a_time: true,
-                once,
             };
             plan_stream(context, stream, pause.pause, Dialect::Talk(options), calls)
         }
@@ -248,6 +256,7 @@ fn plan_commands(
     context: &Context,
     command: ServeCommand,
     form: CommandForm,
+    keys: HeaderKeys,
     bye: String,
 ) -> Result<Plan, Failure> {
     if command.stream.secret.secret_file.is_none() && !command.open {
@@ -265,6 +274,7 @@ fn plan_commands(
     };
     let options = CommandOptions {
         form,
+        keys,
         child_charset: command.child_encoding,
         bye,
         time_max: command.time_limit,
@@ -283,8 +293,14 @@ fn plan_uploads(context: &Context, upload: ServeUpload, form: UploadForm) -> Res
     let folder = open_folder(context, &upload.dir)?;
     let options = UploadOptions {
         form,
+        keys: upload.keys.of_form(form),
         folder,
-        overwrite: upload.overwrite,
+        same_name: match upload.same_name {
+            Some(SameNameRule::Number) => SameName::Number,
+            Some(SameNameRule::Folder) => SameName::Folder,
+            None if upload.overwrite => SameName::Replace,
+            None => SameName::Refuse,
+        },
         ack: upload.ack,
     };
     options.sweep();
@@ -348,7 +364,7 @@ fn plan_stream(
 
 impl StreamPlan {
     async fn serve(self: Box<Self>, context: &Context) -> Result<(), Failure> {
-        if self.model != Model::Tasks || self.calls.one_at_a_time {
+        if self.model != Model::Tasks || self.calls.one_at_a_time || self.calls.once {
             let (stopper, shutdown) = make_stopper()?;
             let by_signal = stopper.clone();
             let (events, printer) = events::start_printer(context.clone());

@@ -158,6 +158,20 @@ fn echo_ends_when_all_came_back_and_fails_otherwise() {
     assert_eq!(outcome.ok(), "II\n");
 }
 
+/// Proves `classic-mistake` in docs/faults.md.
+#[test]
+fn big_endian_answer_is_named() {
+    let stage = stage();
+    let address = serve_once(|mut stream| {
+        stream.read_exact(&mut [0; 7]).unwrap();
+        stream.write_all(b"\0\0\0\x03hi\n").unwrap();
+        std::thread::sleep(Duration::from_secs(60));
+    });
+    let outcome = dial(&stage, "command", &address, &["--json", "echo hi"]);
+    let said = outcome.fails(13, "dialect");
+    assert!(said.contains("big-endian"), "{said}");
+}
+
 #[test]
 fn raw_client_never_sends_word_to_be_run() {
     let stage = stage();

@@ -164,6 +164,93 @@ fn upload_replaces_file_only_on_request() {
     );
 }
 
+#[test]
+fn files_of_same_name_are_kept_apart() {
+    let stage = stage();
+    for (number, content) in ["one", "two", "three"].iter().enumerate() {
+        stage.write(&format!("user/{number}"), content.as_bytes());
+    }
+    for model in MODELS {
+        let options = ["--ack", "--same-name", "number", "--model", model];
+        let server = Server::start(&stage, "upload", &options);
+        let uploads = ["home.py=0", "home.py=1", "home.py=2", "报告=0", "报告=1"];
+        let receipts = run_client(&stage, &server, "upload", "whole", &uploads);
+        assert_eq!(receipts.matches("\"ok\": true").count(), 5, "{receipts}");
+        for (name, content) in [
+            ("home.py", "one"),
+            ("home-2.py", "two"),
+            ("home-3.py", "three"),
+            ("报告", "one"),
+            ("报告-2", "two"),
+        ] {
+            let path = format!("home/{name}");
+            assert_eq!(stage.read(&path), content.as_bytes(), "{name}");
+            fs::remove_file(stage.path(&path)).unwrap();
+        }
+        // Two that are under way at the same time.
+        let mut clients = [begin_upload(&server, "x"), begin_upload(&server, "x")];
+        for client in &mut clients {
+            client.write_all(b"56789").unwrap();
+            client.shutdown(std::net::Shutdown::Write).unwrap();
+            client.read_to_end(&mut Vec::new()).unwrap();
+        }
+        assert_eq!(names(&stage, "home"), ["x", "x-2"], "{model}");
+        for name in ["home/x", "home/x-2"] {
+            fs::remove_file(stage.path(name)).unwrap();
+        }
+    }
+    let server = Server::start(&stage, "upload", &["--same-name", "folder"]);
+    let port = server.address.rsplit(':').next().unwrap();
+    for (sender, content) in [("127.0.0.1", "one"), ("127.0.0.2", "two")] {
+        let program = format!(
+            "import json, socket, struct; \
+             s = socket.create_connection(('127.0.0.1', {port}), source_address=('{sender}', 0)); \
+             h = json.dumps({{'file_name': 'home.py', 'file_size': 3}}).encode(); \
+             s.sendall(struct.pack('i', len(h)) + h + b'{content}'); s.shutdown(1); s.recv(1)"
+        );
+        output_of(std::process::Command::new("python3").args(["-c", &program]));
+        assert_eq!(
+            stage.read(&format!("home/{sender}/home.py")),
+            content.as_bytes()
+        );
+    }
+}
+
+#[test]
+fn header_keys_can_be_chosen() {
+    let stage = stage();
+    let file = stage.write("user/f", b"content");
+    let file = file.to_str().unwrap();
+    let keys = ["--name-key", "name", "--size-key", "len"];
+    for dialect in ["upload", "upload-bare"] {
+        let options = [&keys[..], &["--overwrite", "--show", "--json"]].concat();
+        let server = Server::start(&stage, dialect, &options);
+        dial(
+            &stage,
+            dialect,
+            &server.address,
+            &[&keys[..], &[file]].concat(),
+        )
+        .ok();
+        assert_eq!(stage.read("home/f"), b"content");
+        let header = server.event("recv")["bytes"].to_string();
+        assert!(
+            header.contains(r#""name"#) && header.contains(r#""len"#),
+            "{header}"
+        );
+    }
+    let keys = ["--size-key", "data_size", "--code-key", "status"];
+    let options = [&keys[..], &["--open", "--show", "--json"]].concat();
+    let server = Server::start(&stage, "command-json", &options);
+    let arguments = [&["--json"], &keys[..], &["exit 3"]].concat();
+    dial(&stage, "command-json", &server.address, &arguments).fails(3, "command-failed");
+    let header = server.event("send")["bytes"].to_string();
+    assert!(
+        header.contains("data_size") && header.contains("status"),
+        "{header}"
+    );
+}
+
 /// A client that has begun to upload ten bytes with this name.
 fn begin_upload(server: &Server, name: &str) -> TcpStream {
     let header = serde_json::json!({"file_name": name, "file_size": 10}).to_string();

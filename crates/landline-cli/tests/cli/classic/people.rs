@@ -1,7 +1,8 @@
 //! `talk` and `udp-chat` between people.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     process::{Command, Stdio},
 };
 
@@ -37,6 +38,47 @@ fn operator_serves_callers_in_turn() {
         keyboard.write_all("最后\n".as_bytes()).unwrap();
         let output = third.wait_with_output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), "最后\n");
+    }
+}
+
+#[test]
+fn script_answers_many_callers_at_once() {
+    let stage = stage();
+    for model in ["threads", "processes", "tasks"] {
+        let options = [
+            "--first", "nihao", "--reply", "hao", "--bye", "bye", "--model", model,
+        ];
+        let server = Server::start(&stage, "talk", &options);
+        // All callers are served while the first one stays connected.
+        let mut callers: Vec<_> = (0..20)
+            .map(|_| TcpStream::connect(&server.address).unwrap())
+            .collect();
+        for caller in callers.iter_mut().rev() {
+            let mut answer = [0; 5];
+            caller.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"nihao", "{model}");
+        }
+        for line in ["one", "two"] {
+            for caller in callers.iter_mut().rev() {
+                caller.write_all(line.as_bytes()).unwrap();
+                let mut answer = [0; 3];
+                caller.read_exact(&mut answer).unwrap();
+                assert_eq!(&answer, b"hao", "{model}");
+            }
+        }
+        for caller in &mut callers {
+            caller.write_all(b"bye").unwrap();
+            assert_eq!(caller.read(&mut [0]).unwrap(), 0, "{model}");
+        }
+        server.stop();
+    }
+    let server = Server::start(&stage, "talk", &["--reply", "hao", "--model", "inline"]);
+    for _ in 0..2 {
+        let caller = client(&stage, &server, "talk", &["one", "two"]).output();
+        assert_eq!(
+            String::from_utf8_lossy(&caller.unwrap().stdout),
+            "hao\nhao\n"
+        );
     }
 }
 

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 use landline::net::{HostPort, Target};
 
-use super::{Chat, Encoding, Pause, SecretSource, ShowBytes};
+use super::{Chat, CommandKeys, Encoding, Pause, SecretSource, ShowBytes, UploadKeys};
 use crate::arguments::{parse_milliseconds, parse_seconds};
 
 /// How long to wait for an answer, in seconds.
@@ -63,7 +63,12 @@ pub(in crate::commands::classic) enum Dial {
     /// Run shell commands; a JSON header precedes the output
     ///
     /// The exit status is that of the last command.
-    CommandJson(DialCommand),
+    CommandJson {
+        #[command(flatten)]
+        command: DialCommand,
+        #[command(flatten)]
+        keys: CommandKeys,
+    },
     /// Send files after a JSON header with its length
     Upload(DialUpload),
     /// Send files after a JSON header without its length
@@ -180,6 +185,8 @@ pub(in crate::commands::classic) struct DialUpload {
     /// Message that the server prints when a file has arrived
     #[arg(long, value_name = "TEXT")]
     pub(in crate::commands::classic) msg: Option<String>,
+    #[command(flatten)]
+    pub(in crate::commands::classic) keys: UploadKeys,
     /// Give up if the receipt or the end takes longer
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = parse_seconds)]
     pub(in crate::commands::classic) wait: Duration,

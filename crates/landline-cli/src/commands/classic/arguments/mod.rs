@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand, ValueEnum};
 use landline_classic::{
     Model,
-    codec::{Charset, Encodings, HmacKind, UpperCase},
+    codec::{Charset, Encodings, HeaderKeys, HmacKind, UploadForm, UpperCase},
 };
 
 use crate::arguments::{parse_milliseconds, parse_seconds};
@@ -79,7 +79,12 @@ pub(super) enum ServeDialect {
     /// Run shell commands; a JSON header precedes the output
     ///
     /// It needs --secret-file, or --open.
-    CommandJson(ServeCommand),
+    CommandJson {
+        #[command(flatten)]
+        command: ServeCommand,
+        #[command(flatten)]
+        keys: CommandKeys,
+    },
     /// Receive files after a JSON header with its length
     Upload(ServeUpload),
     /// Receive files after a JSON header without its length
@@ -140,6 +145,9 @@ pub(super) enum ServeDialect {
         /// Speak first, and send TEXT
         #[arg(long, value_name = "TEXT")]
         first: Option<String>,
+        /// Answer each line with TEXT, to all callers at once
+        #[arg(long, value_name = "TEXT")]
+        reply: Option<String>,
         /// Word that ends a conversation, from either side
         #[arg(long, value_name = "WORD")]
         bye: Option<String>,
@@ -158,7 +166,7 @@ impl ServeDialect {
             | Self::Sink(stream)
             | Self::Challenge(stream) => stream,
             Self::Command(command)
-            | Self::CommandJson(command)
+            | Self::CommandJson { command, .. }
             | Self::CommandRaw { command, .. } => &command.stream,
             Self::Upload(upload) | Self::UploadBare(upload) => &upload.stream,
             Self::UdpEcho { .. } | Self::UdpSink(_) | Self::UdpChat { .. } => return false,
@@ -239,6 +247,9 @@ pub(super) struct SecretSource {
     #[arg(long, value_name = "FILE")]
     pub(super) secret_file: Option<PathBuf>,
     /// Digest of the proof: md5, sha256 or sha512
+    ///
+    /// `md5-key-nonce` is the MD5 of the secret and the nonce, for programs that know no HMAC.
+    /// `md5-key-nonce-hex` is its hexdigest.
     #[arg(long, value_name = "DIGEST", default_value = "sha256")]
     pub(super) hmac: HmacKind,
 }
@@ -286,9 +297,66 @@ pub(super) struct ServeUpload {
     /// Replace existing files
     #[arg(long)]
     pub(super) overwrite: bool,
+    /// Keep files of the same name apart
+    ///
+    /// With `number` a second a.txt becomes a-2.txt. With `folder` each sender has a folder, named
+    /// by its address.
+    #[arg(long, value_name = "HOW", value_enum, conflicts_with = "overwrite")]
+    pub(super) same_name: Option<SameNameRule>,
+    #[command(flatten)]
+    pub(super) keys: UploadKeys,
     /// Send a JSON receipt, after its length, for each file
     #[arg(long)]
     pub(super) ack: bool,
+}
+
+/// How uploads of the same name are kept apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum SameNameRule {
+    Number,
+    Folder,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UploadKeys {
+    /// JSON key of the file's name
+    #[arg(long, value_name = "KEY")]
+    name_key: Option<String>,
+    /// JSON key of the file's size
+    #[arg(long, value_name = "KEY")]
+    size_key: Option<String>,
+}
+
+impl UploadKeys {
+    /// The keys of this format, as far as they are not given.
+    pub(super) fn of_form(&self, form: UploadForm) -> HeaderKeys {
+        let usual = HeaderKeys::of_upload(form);
+        HeaderKeys {
+            name: self.name_key.clone().unwrap_or(usual.name),
+            size: self.size_key.clone().unwrap_or(usual.size),
+            ..usual
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CommandKeys {
+    /// JSON key of the size of the output
+    #[arg(long, value_name = "KEY", default_value = "size")]
+    size_key: String,
+    /// JSON key of the exit status
+    #[arg(long, value_name = "KEY", default_value = "code")]
+    code_key: String,
+}
+
+impl CommandKeys {
+    pub(super) fn to_keys(&self) -> HeaderKeys {
+        HeaderKeys {
+            size: self.size_key.clone(),
+            code: self.code_key.clone(),
+            ..HeaderKeys::of_command()
+        }
+    }
 }
 
 #[derive(Debug, Args)]
