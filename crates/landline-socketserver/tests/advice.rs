@@ -27,6 +27,8 @@ fn errors(body: &str) -> String {
     let library = library();
     let folder = library.parent().unwrap();
     let mut compiler = Command::new("rustc")
+        // It writes the long names of types into files.
+        .current_dir(env!("CARGO_TARGET_TMPDIR"))
         .args([
             "--edition",
             "2024",
