@@ -32,12 +32,6 @@ impl Grant {
         }
     }
 
-    /// Whether both grants name the same folder.
-    pub fn is_same_folder(&self, other: &Self) -> bool {
-        self.folder.is_absolute() == other.folder.is_absolute()
-            && self.folder.components() == other.folder.components()
-    }
-
     /// The folder's path: below `home`, or absolute.
     pub(super) fn path_from(&self, home: &Path) -> PathBuf {
         let below: PathBuf = self

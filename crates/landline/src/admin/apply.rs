@@ -188,7 +188,41 @@ impl Administration {
         Ok(move |account: &AccountRecord| rules.role(&account.name) >= least)
     }
 
+    /// Whether the check of a request compares all rights of two accounts.
+    pub(super) fn compares_rights(&self, by: &Admin, request: &Request) -> bool {
+        let grants = Rule::of(request.kind()).is_some_and(Rule::grants);
+        grants && self.rights.role(&by.user) < Role::Owner
+    }
+
+    /// Checks that the user `by` may make a request, by the rules that are returned.
+    ///
+    /// # Errors
+    /// `denied`, `credential-limited`, `name-refused`, `not-found`, [`Error::State`].
+    ///
+    /// # Blocking
+    /// Looks up every folder of the account.
+    pub(super) fn check(&self, by: &Admin, request: &Request) -> Result<Arc<Rights>, Error> {
+        let rules = self.rights.rules();
+        self.check_allowed(by, request, &rules)?;
+        Ok(rules)
+    }
+
     /// Applies a request of the user `by`, or of a command on the server's machine.
+    ///
+    /// As [`apply_checked`](Self::apply_checked), after it has checked the request.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Blocking
+    /// Writes to the disk.
+    pub fn apply(&self, by: Option<&Admin>, request: &Request) -> Result<Answer, Error> {
+        // Before the lock, so that denied requests do not delay others.
+        let checked = by.map(|who| self.check(who, request)).transpose()?;
+        self.apply_checked(by, request, checked.as_ref())
+    }
+
+    /// Applies a request that has been checked by the rules `checked`.
     ///
     /// A change is in the audit log before it is made.
     ///
@@ -198,15 +232,19 @@ impl Administration {
     ///
     /// # Blocking
     /// Writes to the disk.
-    pub fn apply(&self, by: Option<&Admin>, request: &Request) -> Result<Answer, Error> {
-        // Checked before the lock, so that denied requests do not delay others.
-        if let Some(who) = by {
-            self.check_allowed(who, request)?;
-        }
+    pub(super) fn apply_checked(
+        &self,
+        by: Option<&Admin>,
+        request: &Request,
+        checked: Option<&Arc<Rights>>,
+    ) -> Result<Answer, Error> {
         let _changing = request.changes_something().then(|| self.lock_changes());
-        // Checked again, because another change may have raised the account's role meanwhile.
-        if let Some(who) = by.filter(|_| request.changes_something()) {
-            self.check_allowed(who, request)?;
+        // Another change may have raised the account's role meanwhile.
+        let rules = self.rights.rules();
+        if let Some(who) = by
+            && !checked.is_some_and(|checked| Arc::ptr_eq(checked, &rules))
+        {
+            self.check_allowed(who, request, &rules)?;
         }
         let acting =
             by.map(|admin| Arc::new(self.store.on_behalf_of(&admin.user, &admin.credential)));
@@ -327,8 +365,7 @@ impl Administration {
     /// Checks that the role of `who` allows a request.
     ///
     /// A user can give another account only rights that they have themselves.
-    fn check_allowed(&self, who: &Admin, request: &Request) -> Result<(), Error> {
-        let rules = self.rights.rules();
+    fn check_allowed(&self, who: &Admin, request: &Request, rules: &Rights) -> Result<(), Error> {
         let Some(rule) = Rule::of(request.kind()) else {
             let problem = format!("no role may {}", request.kind());
             return Err(Error::here(ErrorCode::Denied, problem));
@@ -338,7 +375,7 @@ impl Administration {
             may_grant: who.may_grant,
             is_by_password: matches!(who.credential, CredentialId::Password(_)),
         };
-        let (user, rights) = self.find_account(who, request, &rules)?;
+        let (user, rights) = self.find_account(who, request, rules)?;
         let whose = if user.as_ref() == Some(&who.user) {
             Whose::Own
         } else {

@@ -179,8 +179,24 @@ impl AdminService {
             true => caller.start_answer().await,
             false => None,
         };
+        let request = Arc::new(request);
+        let checked = match (caller, &admin) {
+            (Caller::Session(context), Some(admin))
+                if self.administration.compares_rights(admin, &request) =>
+            {
+                // On no thread of logins: an account may have thousands of folders.
+                let (administration, admin) = (self.administration.clone(), admin.clone());
+                let checked = request.clone();
+                let check = move |_: &WorkUnit| administration.check(&admin, &checked);
+                Some(context.blocking("admin check", check).await?)
+            }
+            _ => None,
+        };
         let administration = self.administration.clone();
-        let work = move || administration.apply(admin.as_ref(), &request);
+        let work = move || match &checked {
+            Some(checked) => administration.apply_checked(admin.as_ref(), &request, Some(checked)),
+            None => administration.apply(admin.as_ref(), &request),
+        };
         let answer = self.threads.run(work).await?;
         match answer {
             Answer::Changed => channel.send(&Changed {})?,

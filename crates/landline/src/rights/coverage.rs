@@ -1,5 +1,7 @@
 //! Whether one user has everything that another one would get.
 
+use std::collections::HashSet;
+
 use landline_proto::{ErrorCode, login::UserName};
 
 use super::{Quota, Rights, Role, UserRights};
@@ -104,19 +106,18 @@ impl UserRights {
 /// The first folder where `wanted` allows more than each of `held`.
 ///
 /// The right to a folder is that of the nearest rule, so it can differ only where one of the rules
-/// begins. Folders are compared by what they are on the disk: a link below a granted folder may
-/// lead anywhere.
+/// begins. Where `wanted` and one of `held` have the same rule, it does not differ. Folders are
+/// compared by what they are on the disk: a link below a granted folder may lead anywhere.
 fn missing_folder<'g>(held: &[&'g [Grant]], wanted: &'g [Grant], root: &Root) -> Option<&'g Grant> {
-    let is_same_list = |held: &&[Grant]| {
-        held.len() == wanted.len()
-            && held.iter().zip(wanted).all(|(held, wanted)| {
-                held.is_same_folder(wanted) && held.is_writable == wanted.is_writable
-            })
-    };
-    if held.iter().any(is_same_list) {
-        return None;
-    }
-    let mut folders = wanted.iter().chain(held.iter().copied().flatten());
+    let wanted_rules = rules_of(wanted);
+    let held_rules: Vec<_> = held.iter().map(|held| rules_of(held)).collect();
+    let is_common =
+        |rule| wanted_rules.contains(&rule) && held_rules.iter().any(|rules| rules.contains(&rule));
+    let folders = wanted.iter().chain(held.iter().copied().flatten());
+    let mut folders = folders
+        .filter(|folder| !is_common(rule_of(folder)))
+        .peekable();
+    folders.peek()?;
     let indexed = root.index(wanted);
     let held: Vec<GrantIndex<'_>> = held.iter().map(|held| root.index(held)).collect();
     folders.find(|folder| {
@@ -131,4 +132,20 @@ fn missing_folder<'g>(held: &[&'g [Grant]], wanted: &'g [Grant], root: &Root) ->
             !held.iter().any(includes)
         })
     })
+}
+
+/// A rule: whether its folder is absolute, the folder, and whether it is writable.
+type Rule<'g> = (bool, &'g [Vec<u8>], bool);
+
+fn rule_of(grant: &Grant) -> Rule<'_> {
+    let Grant {
+        folder,
+        is_writable,
+        ..
+    } = grant;
+    (folder.is_absolute(), folder.components(), *is_writable)
+}
+
+fn rules_of(grants: &[Grant]) -> HashSet<Rule<'_>> {
+    grants.iter().map(rule_of).collect()
 }
