@@ -258,7 +258,7 @@ fn byte_order_mark_is_no_part_of_password() {
     let server = stage.joined();
     let marked = file(&stage, "marked", &format!("\u{feff}{PASSWORD}\r"));
     stage
-        .run_at_server(&["user", "add", "bob", "--password-file", &marked])
+        .run_at_server(&["user", "add", "bob", "--new-password-file", &marked])
         .ok();
     let at = format!("bob@{}", server.address);
     let plain = file(&stage, "plain", PASSWORD);
