@@ -78,7 +78,13 @@ impl Hops {
                     .map_err(|error| Problem::unsupported(error.to_string()))?,
             );
         }
-        Ok(ProxyJump { hops })
+        let jump = ProxyJump { hops };
+        if !jump.hops.is_empty() && jump.to_string().eq_ignore_ascii_case("none") {
+            return Err(Problem::unsupported(
+                "ssh reads none as the name of a host here; remove the comment after it",
+            ));
+        }
+        Ok(jump)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     error::Problem,
-    options::{one_word, yes_or_no},
+    options::{number, one_word, yes_or_no},
 };
 
 /// Checks a keyword that this crate does not use, and as much of its value as all versions of ssh
@@ -24,6 +24,8 @@ pub(super) fn check(keyword: &str, words: &[Vec<u8>]) -> Result<(), Problem> {
         } else {
             Err(format!("one of these is needed: {}", choices.join(", ")).into())
         }
+    } else if NUMBERS.contains(&keyword) {
+        number(one_word(words)?).map(drop)
     } else if SINGLE.contains(&keyword) {
         one_word(words).map(drop)
     } else if OTHERS.contains(&keyword) || VENDORS.contains(&keyword) {
@@ -39,7 +41,7 @@ pub(super) fn check(keyword: &str, words: &[Vec<u8>]) -> Result<(), Problem> {
 /// Whether some version of ssh knows a keyword.
 pub(super) fn is_known(keyword: &str) -> bool {
     let is_choice = CHOICES.iter().any(|(name, _)| *name == keyword);
-    let lists = [FLAGS, SINGLE, OTHERS, VENDORS];
+    let lists = [FLAGS, NUMBERS, SINGLE, OTHERS, VENDORS];
     is_choice || lists.iter().any(|list| list.contains(&keyword))
 }
 
@@ -72,7 +74,14 @@ const FLAGS: &[&str] = &[
     "visualhostkey",
 ];
 
-/// The keywords that have one of some values, the same in OpenSSH 8.4 to 10.5.
+/// The keywords of OpenSSH up to 10.5 whose value is a number.
+const NUMBERS: &[&str] = &[
+    "connectionattempts",
+    "numberofpasswordprompts",
+    "serveralivecountmax",
+];
+
+/// The keywords that have one of some values, in OpenSSH 8.7 to 10.5.
 const CHOICES: &[(&str, &[&str])] = &[
     ("addressfamily", &["any", "inet", "inet6"]),
     ("compression", &["yes", "no"]),
@@ -80,10 +89,22 @@ const CHOICES: &[(&str, &[&str])] = &[
         "controlmaster",
         &["yes", "no", "ask", "auto", "autoask", "true", "false"],
     ),
+    ("fingerprinthash", &["md5", "sha256"]),
+    (
+        "loglevel",
+        &[
+            "quiet", "fatal", "error", "info", "verbose", "debug", "debug1", "debug2", "debug3",
+        ],
+    ),
+    (
+        "pubkeyauthentication",
+        &["yes", "no", "unbound", "host-bound", "true", "false"],
+    ),
     (
         "requesttty",
         &["yes", "no", "force", "auto", "true", "false"],
     ),
+    ("sessiontype", &["none", "subsystem", "default"]),
     (
         "stricthostkeychecking",
         &["yes", "no", "ask", "accept-new", "off", "true", "false"],
@@ -103,13 +124,11 @@ const SINGLE: &[&str] = &[
     "casignaturealgorithms",
     "certificatefile",
     "ciphers",
-    "connectionattempts",
     "connecttimeout",
     "controlpath",
     "controlpersist",
     "dsaauthentication",
     "escapechar",
-    "fingerprinthash",
     "forwardagent",
     "forwardx11timeout",
     "hostbasedacceptedalgorithms",
@@ -117,18 +136,13 @@ const SINGLE: &[&str] = &[
     "hostkeyalgorithms",
     "kbdinteractivedevices",
     "kexalgorithms",
-    "loglevel",
     "macs",
-    "numberofpasswordprompts",
     "preferredauthentications",
     "pubkeyacceptedalgorithms",
     "pubkeyacceptedkeytypes",
-    "pubkeyauthentication",
     "requiredrsasize",
     "securitykeyprovider",
-    "serveralivecountmax",
     "serveraliveinterval",
-    "sessiontype",
     "streamlocalbindmask",
     "syslogfacility",
     "tunneldevice",

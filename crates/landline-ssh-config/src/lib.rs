@@ -6,7 +6,7 @@
 //! - Keywords on which these depend: `Port`, `HostKeyAlias`, `Tag`, `IgnoreUnknown` and
 //!   `Canonicalize*`.
 //! - As in ssh, the first value of a keyword wins. Only `IdentityFile` adds up.
-//! - The values of other keywords are not checked.
+//! - The values of other keywords are checked only in part.
 //!
 //! A line that ssh rejects is an error, also where its block does not apply. So is a line that this
 //! crate cannot read as ssh does, or that versions of ssh read differently. No line is skipped.

@@ -186,10 +186,7 @@ impl Options {
                 keep(&mut self.canonicalize, applies, value);
             }
             "canonicalizemaxdots" => {
-                let value = str::from_utf8(one_word(&line.words)?).unwrap_or_default();
-                let value = value.trim_ascii_start().parse::<i32>();
-                let value = value.ok().and_then(|dots| usize::try_from(dots).ok());
-                keep(&mut self.max_dots, applies, value.ok_or("it is no number")?);
+                keep(&mut self.max_dots, applies, number(one_word(&line.words)?)?);
             }
             "canonicalizefallbacklocal" => {
                 yes_or_no(one_word(&line.words)?)?;
@@ -271,6 +268,14 @@ pub(super) fn yes_or_no(word: &[u8]) -> Result<bool, Problem> {
         b"no" | b"false" => Ok(false),
         _ => Err("yes or no is needed".into()),
     }
+}
+
+/// A number that is not negative.
+pub(super) fn number(word: &[u8]) -> Result<usize, Problem> {
+    let text = str::from_utf8(word).unwrap_or_default();
+    let value = text.trim_ascii_start().parse::<i32>().ok();
+    let value = value.and_then(|value| usize::try_from(value).ok());
+    value.ok_or_else(|| "a number is needed".into())
 }
 
 /// The name in an `IdentityAgent` of the form `$NAME`, if it has that form.

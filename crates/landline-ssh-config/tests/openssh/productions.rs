@@ -140,12 +140,17 @@ pub(crate) const VALUES: &[(&str, &[&str])] = &[
     ("ForwardAgent", &["no"]),
     ("AddressFamily", &["any", "ipv4"]),
     ("StrictHostKeyChecking", &["ask", "accept-new", "maybe"]),
+    ("LogLevel", &["debug2", "QUIET", "maybe"]),
+    ("NumberOfPasswordPrompts", &["3", "maybe"]),
+    ("PubkeyAuthentication", &["yes", "maybe"]),
     ("BatchMode", &["yes", "false", "maybe"]),
     ("Tag", &["blue", "red"]),
     ("SetEnv", &["A=b"]),
     ("LocalCommand", &["echo \"%h\" # x"]),
     ("Protocol", &["2"]),
 ];
+/// The ways to write a value.
+pub(crate) const STYLES: [&str; 6] = ["bare", "double", "single", "inner", "escaped", "comment"];
 pub(crate) const INCLUDES: &[&str] = &[
     "a.conf",
     "@HOME@/.ssh/a.conf",
@@ -246,10 +251,7 @@ pub(crate) fn is_usual(keyword: &str, value: &str) -> bool {
         "CanonicalizeHostname" => value != "no",
         "CanonicalDomains" => value != "none",
         "CanonicalizeMaxDots" => value == "x",
-        "AddressFamily" | "StrictHostKeyChecking" | "BatchMode" => {
-            ["ipv4", "maybe"].contains(&value)
-        }
-        _ => false,
+        _ => ["ipv4", "maybe"].contains(&value),
     };
     !is_odd
 }
