@@ -194,7 +194,13 @@ pub async fn chat(
         tokio::select! {
             biased;
             received = connection.receive() => {
-                let line = ChatLine::parse(&options.encodings.received.decode(&received?));
+                let line = match options.encodings.received.try_decode(&received?) {
+                    Ok(text) => ChatLine::parse(&text),
+                    Err(error) => ChatLine {
+                        name: None,
+                        text: error.to_string(),
+                    },
+                };
                 if line.is_token() {
                     // The server sends more to an address that is known to receive it.
                     let token = ChatLine::encode(&options.name, &line.text, options.encodings.sent);

@@ -377,9 +377,9 @@ async fn exchange_datagrams(
     let mut lines = Lines::new(context, text)?;
     while let Some(text) = lines.next().await {
         let answer = udp_echo::ask(&connection, &encodings.sent.encode(&text), timeout).await?;
-        context
-            .out
-            .print(&shown_line(&encodings.received.decode(&answer)));
+        let text = encodings.received.try_decode(&answer);
+        let text = text.map_err(Error::from)?;
+        context.out.print(&shown_line(&text));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{Shutdown, TcpListener, TcpStream},
+    net::{Shutdown, TcpListener, TcpStream, UdpSocket},
     process::Command,
     time::{Duration, Instant},
 };
@@ -334,6 +334,13 @@ fn reply_has_its_own_encoding() {
     let outcome = dial(&stage, "command", &server.address, &arguments);
     // Not on a terminal, the output is written as it comes.
     assert_eq!(outcome.stdout, b"\xc4\xe3\xba\xc3\n");
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        let (_, peer) = socket.recv_from(&mut [0; 100]).unwrap();
+        socket.send_to(b"\xc4\xe3\xba\xc3", peer).unwrap();
+    });
+    dial(&stage, "udp-echo", &address, &["--json", "hi"]).fails(13, "dialect");
     let refused = ["--json", "--encoding", "gbk", "--reply", "你"];
     let server = Server::start(&stage, "text", &["--reply"]);
     dial(&stage, "text", &server.address, &refused).fails(13, "dialect");
