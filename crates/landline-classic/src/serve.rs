@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     os::fd::AsFd,
     pin::pin,
     sync::Arc,
@@ -144,7 +144,7 @@ fn server(
         _ => {}
     };
     let handler = Handler {
-        port: listener.local_addr().map_or(0, |here| here.port()),
+        listening: listener.local_addr().ok(),
         service: Arc::new(service),
         events: events.clone(),
     };
@@ -157,8 +157,8 @@ fn server(
 #[derive(Clone)]
 struct Handler {
     service: Arc<Service>,
-    /// The port that the server listens on.
-    port: u16,
+    /// The address that the server listens on.
+    listening: Option<SocketAddr>,
     events: ClassicSink,
 }
 
@@ -166,16 +166,19 @@ impl Handler {
     /// Whether the service may serve this peer.
     ///
     /// Loopback is not authentication: all users of a machine share it. So a client there that
-    /// could run commands without a proof must belong to the same user.
+    /// could run commands without a proof must belong to the same user. A client can reach a
+    /// server on loopback from any address of the machine.
     async fn admit(&self, peer: &Peer) -> bool {
-        let address = match peer.socket_addr() {
-            Some(address) if address.ip().to_canonical().is_loopback() => address,
-            _ => return true,
+        let (Some(address), Some(listening)) = (peer.socket_addr(), self.listening) else {
+            return true;
         };
-        if !self.service.runs_commands_unproven() {
+        let is_local = [address, listening]
+            .iter()
+            .any(|end| end.ip().to_canonical().is_loopback());
+        if !is_local || !self.service.runs_commands_unproven() {
             return true;
         }
-        let port = self.port;
+        let port = listening.port();
         let check = move || is_same_user(address, port);
         let is_admitted = tokio::task::spawn_blocking(check).await.unwrap_or(false);
         if !is_admitted {

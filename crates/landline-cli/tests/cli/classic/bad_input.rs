@@ -392,13 +392,22 @@ fn text_of_another_user_is_not_run() {
         return;
     }
     let stage = stage();
+    // A server on loopback can be reached from any address of the machine.
+    let other = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let own = match other
+        .connect("192.0.2.1:9")
+        .and_then(|()| other.local_addr())
+    {
+        Ok(address) => address.ip().to_string(),
+        Err(_) => "127.0.0.1".to_owned(),
+    };
     for model in MODELS {
         let server = Server::start(&stage, "command", &["--open", "--json", "--model", model]);
         let port = server.address.rsplit(':').next().unwrap();
-        let exchange = |wait: &str| {
+        let exchange = |source: &str, wait: &str| {
             let program = format!(
                 "import os, socket\n'x'.encode('idna')\nos.setuid(65534)\n\
-                 s = socket.create_connection(('127.0.0.1', {port}))\n\
+                 s = socket.create_connection(('127.0.0.1', {port}), source_address=('{source}', 0))\n\
                  s.sendall(b'touch pwned; chmod 777 .')\n\
                  try:\n    {wait}\n\
                  except ConnectionResetError:\n    pass\n"
@@ -406,10 +415,12 @@ fn text_of_another_user_is_not_run() {
             let mut command = std::process::Command::new("python3");
             super::output_of(command.args(["-c", &program]));
         };
-        exchange("s.settimeout(60); assert s.recv(1) == b''");
-        server.event("refused");
+        for source in ["127.0.0.1", &own] {
+            exchange(source, "s.settimeout(60); assert s.recv(1) == b''");
+            server.event("refused");
+        }
         // A socket that is closed has no owner any more.
-        exchange("s.close()");
+        exchange("127.0.0.1", "s.close()");
         server.event("refused");
         assert!(!stage.path("home/pwned").exists(), "{model}");
         let answer = run_client(&stage, &server, "command", "whole", &["echo mine"]);
