@@ -1,0 +1,133 @@
+//! The program's input: from the server's orders into a pipe or terminal.
+
+use std::{
+    collections::VecDeque,
+    io::{self, ErrorKind},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use rustix::event::PollFlags;
+
+use crate::protocol::{INPUT_WINDOW, Report};
+
+/// What ends the input of a program at a terminal, unless the program has changed it.
+const END_OF_TERMINAL_INPUT: u8 = 4;
+
+/// The input of one program.
+#[derive(Debug)]
+pub(crate) struct Input {
+    /// `None` once the program reads no more, or all of it was written.
+    descriptor: Option<OwnedFd>,
+    is_terminal: bool,
+    queue: VecDeque<u8>,
+    /// How many bytes the server has sent.
+    received: u64,
+    /// How many bytes the program's pipe has taken.
+    written: u64,
+    has_end: bool,
+}
+
+impl Input {
+    pub(crate) fn new(descriptor: OwnedFd, is_terminal: bool) -> Self {
+        Self {
+            descriptor: Some(descriptor),
+            is_terminal,
+            queue: VecDeque::new(),
+            received: 0,
+            written: 0,
+            has_end: false,
+        }
+    }
+
+    /// Takes bytes from the server; `false` if it broke the protocol.
+    pub(crate) fn push(&mut self, offset: u64, bytes: &[u8]) -> bool {
+        let unwritten = self.received - self.written;
+        let is_valid = offset == self.received
+            && !self.has_end
+            && unwritten + bytes.len() as u64 <= INPUT_WINDOW as u64;
+        if is_valid {
+            self.received += bytes.len() as u64;
+            if self.descriptor.is_some() {
+                self.queue.extend(bytes);
+            } else {
+                self.written = self.received;
+            }
+        }
+        is_valid
+    }
+
+    /// Ends the input; `false` if the server broke the protocol.
+    pub(crate) fn finish(&mut self, offset: u64) -> bool {
+        let is_valid = offset == self.received && !self.has_end;
+        if is_valid {
+            self.has_end = true;
+            if self.is_terminal {
+                self.queue.push_back(END_OF_TERMINAL_INPUT);
+            }
+            self.close_at_end();
+        }
+        is_valid
+    }
+
+    /// What to wait for. An empty set still reports that the reader is gone.
+    pub(crate) fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
+        let descriptor = self.descriptor.as_ref()?.as_fd();
+        if self.queue.is_empty() {
+            // A terminal's other end is watched by its output.
+            return (!self.is_terminal).then_some((descriptor, PollFlags::empty()));
+        }
+        Some((descriptor, PollFlags::OUT))
+    }
+
+    /// Writes what the program takes, and adds reports of it. `events` is what poll has returned.
+    pub(crate) fn write(&mut self, events: PollFlags, reports: &mut Vec<Report>) {
+        if events.contains(PollFlags::ERR) && !self.is_terminal {
+            self.stop(reports);
+            return;
+        }
+        let before = self.written;
+        while let Some(descriptor) = &self.descriptor {
+            let (part, _) = self.queue.as_slices();
+            if part.is_empty() {
+                break;
+            }
+            match rustix::io::write(descriptor, part) {
+                Ok(count) => {
+                    self.queue.drain(..count);
+                    self.written = (self.written + count as u64).min(self.received);
+                }
+                Err(errno) => match io::Error::from(errno).kind() {
+                    ErrorKind::WouldBlock => break,
+                    ErrorKind::Interrupted => {}
+                    _ => {
+                        self.stop(reports);
+                        return;
+                    }
+                },
+            }
+        }
+        if self.written > before {
+            let offset = self.written;
+            reports.push(Report::InputAck { offset });
+        }
+        self.close_at_end();
+    }
+
+    /// Closes the input at once: the program has ended.
+    pub(crate) fn close(&mut self) {
+        self.descriptor = None;
+        self.queue.clear();
+    }
+
+    fn stop(&mut self, reports: &mut Vec<Report>) {
+        self.close();
+        self.written = self.received;
+        reports.push(Report::InputStop);
+    }
+
+    fn close_at_end(&mut self) {
+        if self.has_end && self.queue.is_empty() && !self.is_terminal {
+            self.descriptor = None;
+        }
+    }
+}

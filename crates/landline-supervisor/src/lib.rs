@@ -1,0 +1,29 @@
+//! Runs one program for a server.
+//!
+//! A supervisor is a small process of one thread, without TLS and without a runtime. It starts the
+//! program, carries its streams, reports its status and ends its process tree. A server starts one
+//! supervisor for each program, and speaks the protocol of [`protocol`] with it.
+//!
+//! The supervisor is no child of the server, so that the server never waits for a program. It
+//! takes nothing from the server but a socket: no descriptor, signal state, umask or working
+//! folder reaches the program.
+//!
+//! # Platforms
+//! On Linux the supervisor is the subreaper of everything that the program starts, so it can end
+//! processes that left the program's process group. On other systems only the process group is
+//! ended.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "reads /proc only, and depends on no other crate of this workspace"
+)]
+
+mod input;
+mod output;
+mod platform;
+mod process;
+pub mod protocol;
+pub mod signals;
+mod supervisor;
+mod tree;
+
+pub use supervisor::main;

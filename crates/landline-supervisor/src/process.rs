@@ -1,0 +1,187 @@
+//! Starting the program.
+
+use std::{
+    ffi::OsString,
+    io,
+    os::{
+        fd::OwnedFd,
+        unix::{ffi::OsStringExt, process::CommandExt},
+    },
+    process::{Command, Stdio},
+};
+
+use rustix::{
+    fs::{OFlags, fcntl_setfl},
+    pipe::{PipeFlags, pipe_with},
+    pty::{OpenptFlags, grantpt, openpt, unlockpt},
+    termios::{Winsize, tcsetwinsize},
+};
+
+use crate::{
+    platform,
+    protocol::{OutputStream, Size, Start, Step},
+};
+
+/// The program that runs, and this side of its streams. None of them blocks.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    /// Where its input is written.
+    pub(crate) input: OwnedFd,
+    /// Where each output is read; a program with a terminal has no standard error.
+    pub(crate) outputs: Vec<(OutputStream, OwnedFd)>,
+    pub(crate) terminal: Option<Terminal>,
+}
+
+/// The program's terminal.
+#[derive(Debug)]
+pub(crate) struct Terminal {
+    /// This side of it, to change its size.
+    pub(crate) descriptor: OwnedFd,
+    /// The program's side. While it is open, the terminal does not end, even if the program closes
+    /// it.
+    pub(crate) program_side: Option<OwnedFd>,
+}
+
+/// Starts a program in a session of its own.
+///
+/// # Errors
+/// What failed, and the system's reason.
+pub(crate) fn start(start: &Start) -> Result<Process, (Step, io::Error)> {
+    let folder = OsString::from_vec(start.folder.clone());
+    rustix::process::chdir(folder.as_os_str()).map_err(|errno| (Step::Folder, errno.into()))?;
+    let started = match start.terminal {
+        None => start_with_pipes(start),
+        Some(size) => start_with_terminal(start, size),
+    };
+    // The supervisor keeps no folder busy.
+    let _ = rustix::process::chdir("/");
+    started
+}
+
+fn start_with_pipes(start: &Start) -> Result<Process, (Step, io::Error)> {
+    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(resources);
+    let ((stdin, input), (stdout_read, stdout), (stderr_read, stderr)) =
+        (pipe()?, pipe()?, pipe()?);
+    for own in [&input, &stdout_read, &stderr_read] {
+        set_nonblocking(own)?;
+    }
+    let mut command = command(start);
+    command
+        .stdin(Stdio::from(stdin))
+        .stdout(Stdio::from(stdout))
+        .stderr(Stdio::from(stderr));
+    Ok(Process {
+        pid: spawn(&mut command, false)?,
+        input,
+        outputs: vec![
+            (OutputStream::Stdout, stdout_read),
+            (OutputStream::Stderr, stderr_read),
+        ],
+        terminal: None,
+    })
+}
+
+fn start_with_terminal(start: &Start, size: Size) -> Result<Process, (Step, io::Error)> {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).map_err(resources)?;
+    grantpt(&terminal).map_err(resources)?;
+    unlockpt(&terminal).map_err(resources)?;
+    rustix::io::fcntl_setfd(&terminal, rustix::io::FdFlags::CLOEXEC).map_err(resources)?;
+    let name = rustix::pty::ptsname(&terminal, Vec::new()).map_err(resources)?;
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let program_side =
+        rustix::fs::open(name.as_c_str(), flags, rustix::fs::Mode::empty()).map_err(resources)?;
+    set_size(&terminal, size);
+    set_nonblocking(&terminal)?;
+    let end = || {
+        program_side
+            .try_clone()
+            .map_err(|error| (Step::Resources, error))
+    };
+    let mut command = command(start);
+    command
+        .stdin(Stdio::from(end()?))
+        .stdout(Stdio::from(end()?))
+        .stderr(Stdio::from(end()?));
+    let pid = spawn(&mut command, true)?;
+    let copy = || {
+        terminal
+            .try_clone()
+            .map_err(|error| (Step::Resources, error))
+    };
+    Ok(Process {
+        pid,
+        input: copy()?,
+        outputs: vec![(OutputStream::Stdout, copy()?)],
+        terminal: Some(Terminal {
+            descriptor: terminal,
+            program_side: Some(program_side),
+        }),
+    })
+}
+
+/// Changes the size of a terminal; 0 is no size.
+pub(crate) fn set_size(terminal: &OwnedFd, size: Size) {
+    if size.rows > 0 && size.columns > 0 {
+        let _ = tcsetwinsize(
+            terminal,
+            Winsize {
+                ws_row: size.rows,
+                ws_col: size.columns,
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            },
+        );
+    }
+}
+
+fn command(start: &Start) -> Command {
+    let string = |bytes: &Vec<u8>| OsString::from_vec(bytes.clone());
+    let mut command = Command::new(string(&start.program));
+    let mut arguments = start.arguments.iter();
+    if let Some(name) = arguments.next() {
+        command.arg0(string(name));
+    }
+    command.args(arguments.map(string)).env_clear();
+    for entry in &start.environment {
+        // A name may begin with "=", and nothing says what that means: it is not passed on.
+        let split = entry.iter().position(|byte| *byte == b'=');
+        if let Some((name, value)) = split
+            .filter(|at| *at > 0)
+            .and_then(|at| entry.split_at_checked(at))
+        {
+            command.env(
+                string(&name.to_vec()),
+                string(&value.get(1..).unwrap_or_default().to_vec()),
+            );
+        }
+    }
+    command
+}
+
+#[allow(unsafe_code, reason = "what runs between fork and exec")]
+fn spawn(command: &mut Command, has_terminal: bool) -> Result<u32, (Step, io::Error)> {
+    // SAFETY: the closure allocates nothing and calls async-signal-safe functions only.
+    unsafe {
+        command.pre_exec(move || {
+            rustix::process::setsid()?;
+            if has_terminal {
+                platform::take_terminal()?;
+            }
+            platform::reset_signals();
+            platform::close_on_exec();
+            Ok(())
+        });
+    }
+    let child = command.spawn().map_err(|error| (Step::Program, error))?;
+    // Children are collected by `platform::reap`, all alike.
+    Ok(child.id())
+}
+
+fn set_nonblocking(descriptor: &OwnedFd) -> Result<(), (Step, io::Error)> {
+    fcntl_setfl(descriptor, OFlags::NONBLOCK).map_err(resources)
+}
+
+fn resources(errno: rustix::io::Errno) -> (Step, io::Error) {
+    (Step::Resources, errno.into())
+}

@@ -1,0 +1,546 @@
+//! Frames, and the bytes of orders and reports.
+
+use std::time::Duration;
+
+use super::{
+    Exit, FRAME_BYTES_MAX, FrameError, Order, OutputStream, Report, Size, Start, Status, Step,
+    VERSION,
+};
+
+impl Order {
+    /// Appends the frame.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Start(start) => frame(out, 1, |out| {
+                out.extend(VERSION.to_le_bytes());
+                put_string(out, &start.program);
+                put_list(out, &start.arguments);
+                put_list(out, &start.environment);
+                put_string(out, &start.folder);
+                out.extend(start.window.to_le_bytes());
+                out.push(u8::from(start.terminal.is_some()));
+                put_size(
+                    out,
+                    start.terminal.unwrap_or(Size {
+                        rows: 0,
+                        columns: 0,
+                    }),
+                );
+            }),
+            Self::Input { offset, bytes } => frame(out, 2, |out| {
+                out.extend(offset.to_le_bytes());
+                out.extend(bytes);
+            }),
+            Self::InputEnd { offset } => frame(out, 3, |out| out.extend(offset.to_le_bytes())),
+            Self::OutputAck { stream, offset } => frame(out, 4, |out| {
+                out.push(*stream as u8);
+                out.extend(offset.to_le_bytes());
+            }),
+            Self::OutputStop { stream } => frame(out, 5, |out| out.push(*stream as u8)),
+            Self::Signal { signal } => frame(out, 6, |out| out.push(*signal)),
+            Self::Resize(size) => frame(out, 7, |out| put_size(out, *size)),
+            Self::End { grace } => frame(out, 8, |out| {
+                let milliseconds = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
+                out.extend(milliseconds.to_le_bytes());
+            }),
+        }
+    }
+
+    /// Reads a frame without its length.
+    ///
+    /// # Errors
+    /// [`FrameError`].
+    pub fn decode(frame: &[u8]) -> Result<Self, FrameError> {
+        let (kind, mut fields) = Fields::open(frame)?;
+        let order = match kind {
+            1 => {
+                let version = fields.u16()?;
+                if version != VERSION {
+                    return Err(FrameError::Version(version));
+                }
+                let (program, arguments) = (fields.string()?, fields.list()?);
+                let (environment, folder) = (fields.list()?, fields.string()?);
+                let window = fields.u32()?;
+                let has_terminal = fields.flag()?;
+                let size = fields.size()?;
+                Self::Start(Box::new(Start {
+                    program,
+                    arguments,
+                    environment,
+                    folder,
+                    window,
+                    terminal: has_terminal.then_some(size),
+                }))
+            }
+            2 => Self::Input {
+                offset: fields.u64()?,
+                bytes: fields.rest(),
+            },
+            3 => Self::InputEnd {
+                offset: fields.u64()?,
+            },
+            4 => Self::OutputAck {
+                stream: fields.stream()?,
+                offset: fields.u64()?,
+            },
+            5 => Self::OutputStop {
+                stream: fields.stream()?,
+            },
+            6 => Self::Signal {
+                signal: fields.u8()?,
+            },
+            7 => Self::Resize(fields.size()?),
+            8 => Self::End {
+                grace: Duration::from_millis(fields.u32()?.into()),
+            },
+            _ => return Err(FrameError::Type(kind)),
+        };
+        fields.end()?;
+        Ok(order)
+    }
+}
+
+impl Report {
+    /// Appends the frame.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Started { pid } => frame(out, 1, |out| out.extend(pid.to_le_bytes())),
+            Self::Failed { step, errno } => frame(out, 2, |out| {
+                out.push(*step as u8);
+                out.extend(errno.to_le_bytes());
+            }),
+            Self::Output {
+                stream,
+                offset,
+                bytes,
+            } => frame(out, 3, |out| {
+                out.push(*stream as u8);
+                out.extend(offset.to_le_bytes());
+                out.extend(bytes);
+            }),
+            Self::OutputEnd { stream, offset } => frame(out, 4, |out| {
+                out.push(*stream as u8);
+                out.extend(offset.to_le_bytes());
+            }),
+            Self::InputAck { offset } => frame(out, 5, |out| out.extend(offset.to_le_bytes())),
+            Self::InputStop => frame(out, 6, |_| {}),
+            Self::Exited(exit) => frame(out, 7, |out| {
+                let (kind, value) = match exit.status {
+                    Status::Code(code) => (0, code),
+                    Status::Signal { signal, has_core } => (1 + u8::from(has_core), signal),
+                };
+                out.extend([kind, value]);
+                for time in [exit.user_time, exit.system_time] {
+                    let microseconds = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+                    out.extend(microseconds.to_le_bytes());
+                }
+                out.extend(exit.memory_bytes_max.to_le_bytes());
+            }),
+        }
+    }
+
+    /// Reads a frame without its length.
+    ///
+    /// # Errors
+    /// [`FrameError`].
+    pub fn decode(frame: &[u8]) -> Result<Self, FrameError> {
+        let (kind, mut fields) = Fields::open(frame)?;
+        let report = match kind {
+            1 => Self::Started { pid: fields.u32()? },
+            2 => Self::Failed {
+                step: fields.step()?,
+                errno: fields.u32()?,
+            },
+            3 => Self::Output {
+                stream: fields.stream()?,
+                offset: fields.u64()?,
+                bytes: fields.rest(),
+            },
+            4 => Self::OutputEnd {
+                stream: fields.stream()?,
+                offset: fields.u64()?,
+            },
+            5 => Self::InputAck {
+                offset: fields.u64()?,
+            },
+            6 => Self::InputStop,
+            7 => Self::Exited(Exit {
+                status: fields.status()?,
+                user_time: Duration::from_micros(fields.u64()?),
+                system_time: Duration::from_micros(fields.u64()?),
+                memory_bytes_max: fields.u64()?,
+            }),
+            _ => return Err(FrameError::Type(kind)),
+        };
+        fields.end()?;
+        Ok(report)
+    }
+}
+
+/// Collects bytes and gives the frames in them.
+#[derive(Debug, Default)]
+pub struct FrameBuffer {
+    bytes: Vec<u8>,
+    /// How much of `bytes` was given.
+    read: usize,
+}
+
+impl FrameBuffer {
+    /// Appends bytes from the socket.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..self.read);
+        self.read = 0;
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next frame without its length; `None` until it is complete.
+    ///
+    /// # Errors
+    /// [`FrameError::Length`].
+    pub fn next_frame(&mut self) -> Result<Option<&[u8]>, FrameError> {
+        let rest = self.bytes.get(self.read..).unwrap_or_default();
+        let Some((prefix, rest)) = rest.split_first_chunk::<4>() else {
+            return Ok(None);
+        };
+        let length = u32::from_le_bytes(*prefix) as usize;
+        if !(1..=FRAME_BYTES_MAX).contains(&length) {
+            return Err(FrameError::Length(length));
+        }
+        let frame = rest.get(..length);
+        if frame.is_some() {
+            self.read += prefix.len() + length;
+        }
+        Ok(frame)
+    }
+}
+
+/// Appends a frame of this type with what `content` appends.
+fn frame(out: &mut Vec<u8>, kind: u8, content: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend([0; 4]);
+    out.push(kind);
+    content(out);
+    let length = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
+    if let Some(prefix) = out.get_mut(start..start + 4) {
+        prefix.copy_from_slice(&length.to_le_bytes());
+    }
+}
+
+fn put_string(out: &mut Vec<u8>, string: &[u8]) {
+    out.extend(
+        u32::try_from(string.len())
+            .unwrap_or(u32::MAX)
+            .to_le_bytes(),
+    );
+    out.extend(string);
+}
+
+fn put_list(out: &mut Vec<u8>, list: &[Vec<u8>]) {
+    out.extend(u32::try_from(list.len()).unwrap_or(u32::MAX).to_le_bytes());
+    for string in list {
+        put_string(out, string);
+    }
+}
+
+fn put_size(out: &mut Vec<u8>, size: Size) {
+    out.extend(size.rows.to_le_bytes());
+    out.extend(size.columns.to_le_bytes());
+}
+
+/// Reads the content of a frame.
+struct Fields<'a> {
+    kind: u8,
+    rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    fn open(frame: &'a [u8]) -> Result<(u8, Self), FrameError> {
+        let (kind, rest) = frame.split_first().ok_or(FrameError::Length(0))?;
+        Ok((*kind, Self { kind: *kind, rest }))
+    }
+
+    fn invalid(&self) -> FrameError {
+        FrameError::Content(self.kind)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], FrameError> {
+        let (array, rest) = self.rest.split_first_chunk().ok_or(self.invalid())?;
+        self.rest = rest;
+        Ok(*array)
+    }
+
+    fn u8(&mut self) -> Result<u8, FrameError> {
+        Ok(u8::from_le_bytes(self.array()?))
+    }
+
+    fn u16(&mut self) -> Result<u16, FrameError> {
+        Ok(u16::from_le_bytes(self.array()?))
+    }
+
+    fn u32(&mut self) -> Result<u32, FrameError> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Result<u64, FrameError> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    fn flag(&mut self) -> Result<bool, FrameError> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(self.invalid()),
+        }
+    }
+
+    fn string(&mut self) -> Result<Vec<u8>, FrameError> {
+        let length = self.u32()? as usize;
+        let (string, rest) = self.rest.split_at_checked(length).ok_or(self.invalid())?;
+        self.rest = rest;
+        Ok(string.to_vec())
+    }
+
+    fn list(&mut self) -> Result<Vec<Vec<u8>>, FrameError> {
+        let count = self.u32()?;
+        (0..count).map(|_| self.string()).collect()
+    }
+
+    fn size(&mut self) -> Result<Size, FrameError> {
+        Ok(Size {
+            rows: self.u16()?,
+            columns: self.u16()?,
+        })
+    }
+
+    fn stream(&mut self) -> Result<OutputStream, FrameError> {
+        match self.u8()? {
+            1 => Ok(OutputStream::Stdout),
+            2 => Ok(OutputStream::Stderr),
+            _ => Err(self.invalid()),
+        }
+    }
+
+    fn step(&mut self) -> Result<Step, FrameError> {
+        match self.u8()? {
+            0 => Ok(Step::Program),
+            1 => Ok(Step::Folder),
+            2 => Ok(Step::Resources),
+            _ => Err(self.invalid()),
+        }
+    }
+
+    fn status(&mut self) -> Result<Status, FrameError> {
+        let (kind, value) = (self.u8()?, self.u8()?);
+        match kind {
+            0 => Ok(Status::Code(value)),
+            1 | 2 => Ok(Status::Signal {
+                signal: value,
+                has_core: kind == 2,
+            }),
+            _ => Err(self.invalid()),
+        }
+    }
+
+    fn rest(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.rest).to_vec()
+    }
+
+    fn end(&self) -> Result<(), FrameError> {
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(self.invalid())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn start() -> Order {
+        Order::Start(Box::new(Start {
+            program: b"/bin/sh".to_vec(),
+            arguments: vec![b"sh".to_vec(), b"\xff\n".to_vec(), Vec::new()],
+            environment: vec![b"A=b".to_vec()],
+            folder: b"/".to_vec(),
+            window: 65536,
+            terminal: Some(Size {
+                rows: 24,
+                columns: 80,
+            }),
+        }))
+    }
+
+    fn orders() -> Vec<Order> {
+        let stream = OutputStream::Stderr;
+        vec![
+            start(),
+            Order::Start(Box::default()),
+            Order::Input {
+                offset: 1 << 40,
+                bytes: vec![0, 255],
+            },
+            Order::InputEnd { offset: 7 },
+            Order::OutputAck { stream, offset: 9 },
+            Order::OutputStop { stream },
+            Order::Signal { signal: 15 },
+            Order::Resize(Size {
+                rows: 1,
+                columns: 65535,
+            }),
+            Order::End {
+                grace: Duration::from_millis(1500),
+            },
+        ]
+    }
+
+    fn reports() -> Vec<Report> {
+        let stream = OutputStream::Stdout;
+        let exit = |status| {
+            Report::Exited(Exit {
+                status,
+                user_time: Duration::from_micros(5),
+                system_time: Duration::from_secs(6),
+                memory_bytes_max: 1 << 33,
+            })
+        };
+        let signal = |has_core| Status::Signal {
+            signal: 9,
+            has_core,
+        };
+        vec![
+            Report::Started { pid: 4711 },
+            Report::Failed {
+                step: Step::Folder,
+                errno: 2,
+            },
+            Report::Output {
+                stream,
+                offset: 3,
+                bytes: b"text".to_vec(),
+            },
+            Report::OutputEnd { stream, offset: 7 },
+            Report::InputAck { offset: 8 },
+            Report::InputStop,
+            exit(Status::Code(255)),
+            exit(signal(false)),
+            exit(signal(true)),
+        ]
+    }
+
+    /// The frames in `bytes`, which arrive in pieces of `piece` bytes.
+    fn frames(bytes: &[u8], piece: usize) -> Vec<Vec<u8>> {
+        let (mut buffer, mut frames) = (FrameBuffer::default(), Vec::new());
+        for piece in bytes.chunks(piece) {
+            buffer.extend(piece);
+            while let Some(frame) = buffer.next_frame().unwrap() {
+                frames.push(frame.to_vec());
+            }
+        }
+        frames
+    }
+
+    #[test]
+    fn messages_survive_any_pieces() {
+        let mut bytes = Vec::new();
+        for order in orders() {
+            order.encode(&mut bytes);
+        }
+        for piece in [1, 7, bytes.len()] {
+            let read: Result<Vec<_>, _> = frames(&bytes, piece)
+                .iter()
+                .map(|it| Order::decode(it))
+                .collect();
+            assert_eq!(read.unwrap(), orders(), "pieces of {piece}");
+        }
+        bytes.clear();
+        for report in reports() {
+            report.encode(&mut bytes);
+        }
+        let read: Result<Vec<_>, _> = frames(&bytes, 3)
+            .iter()
+            .map(|it| Report::decode(it))
+            .collect();
+        assert_eq!(read.unwrap(), reports());
+    }
+
+    #[test]
+    fn messages_have_the_documented_bytes() {
+        let encode = |order: Order| {
+            let mut bytes = Vec::new();
+            order.encode(&mut bytes);
+            bytes
+        };
+        assert_eq!(
+            encode(Order::Signal { signal: 15 }),
+            [2, 0, 0, 0, 6, 15],
+            "signal"
+        );
+        assert_eq!(
+            encode(Order::Input {
+                offset: 258,
+                bytes: b"ab".to_vec()
+            }),
+            [11, 0, 0, 0, 2, 2, 1, 0, 0, 0, 0, 0, 0, b'a', b'b'],
+            "input"
+        );
+        let mut bytes = Vec::new();
+        Report::Started { pid: 1 }.encode(&mut bytes);
+        assert_eq!(bytes, [5, 0, 0, 0, 1, 1, 0, 0, 0], "started");
+    }
+
+    #[test]
+    fn cut_and_extended_frames_are_refused() {
+        for order in orders() {
+            let mut bytes = Vec::new();
+            order.encode(&mut bytes);
+            let frame = bytes.get(4..).unwrap();
+            let is_open = matches!(order, Order::Input { .. });
+            for length in 1..frame.len() {
+                let cut = Order::decode(frame.get(..length).unwrap());
+                assert!(
+                    cut.is_err() || (is_open && length >= 9),
+                    "{order:?} cut to {length}"
+                );
+            }
+            let extended = [frame, &[0]].concat();
+            assert_eq!(
+                Order::decode(&extended).is_err(),
+                !is_open,
+                "{order:?} extended"
+            );
+        }
+    }
+
+    #[test]
+    fn other_versions_and_types_are_refused() {
+        let mut bytes = Vec::new();
+        start().encode(&mut bytes);
+        bytes[5] = 2;
+        assert_eq!(
+            Order::decode(bytes.get(4..).unwrap()),
+            Err(FrameError::Version(2))
+        );
+        assert_eq!(Order::decode(&[99]), Err(FrameError::Type(99)));
+        assert_eq!(Report::decode(&[99]), Err(FrameError::Type(99)));
+        for length in [0, FRAME_BYTES_MAX + 1] {
+            let mut buffer = FrameBuffer::default();
+            buffer.extend(&u32::try_from(length).unwrap().to_le_bytes());
+            assert_eq!(buffer.next_frame(), Err(FrameError::Length(length)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_neither_panics_nor_reserves(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Order::decode(&bytes);
+            let _ = Report::decode(&bytes);
+            let mut buffer = FrameBuffer::default();
+            buffer.extend(&bytes);
+            while let Ok(Some(_)) = buffer.next_frame() {}
+        }
+    }
+}
