@@ -26,6 +26,8 @@ class Kind:
 
 INTEGER = Kind("integer", 7, -1, 1.5, 2**63, "7")
 SMALL = Kind("integer", 7, -1, 1.5, 2**32, "7")
+TINY = Kind("integer", 7, -1, 1.5, 2**16, "7")
+BYTE = Kind("integer", 7, -1, 1.5, 2**8, "7")
 BOOLEAN = Kind("boolean", True, "true", 1)
 STRING = Kind("string", "x")
 NAME = Kind("string object", "x", {}, {"b64": 7}, {"b64": "AA"}, ["x"])
@@ -39,6 +41,7 @@ SOURCE = Kind("string", "0a", "", "A", "g", "0" * 65)
 BINDING = Kind("string", "tls-server-end-point", "", "tls-unique", {"tls-exporter": None})
 ALGORITHM = Kind("string", "sha256", "", "md5", "SHA256", {"sha256": None})
 ROLE = Kind("string", "helper", "", "root", "Owner", {"admin": None})
+FORM = Kind("string", "subsystem", "", "words", "Line", {"argv": None})
 ADDRESS = Kind("string", "192.0.2.1:5263", "192.0.2.1", "x")
 FINGERPRINT = Kind("string", "0" * 64, "0" * 63, "A" * 64, "")
 
@@ -91,6 +94,7 @@ INVITE_ROW = {"id": STRING, "purpose": STRING, "user?": STRING, "made_by?": STRI
 SECRET_ROW = {"id": ID, "user": USER, "binding": BINDING, "services?": STRING, "label": STRING, "created": INTEGER}
 QUOTA = {"bytes?": INTEGER, "files?": INTEGER, "sessions?": INTEGER, "rate?": INTEGER}
 VIOLATION = {"file": STRING, "line": INTEGER, "seq": INTEGER, "problem": STRING}
+SIZE = {"rows": TINY, "columns": TINY}
 ENTRY = {"stream": INTEGER, "offset?": INTEGER, "window?": INTEGER, "from?": INTEGER}
 
 
@@ -169,6 +173,17 @@ TYPES = [
         "cut_through": INTEGER, "violations": objects(VIOLATION), "more_violations?": INTEGER,
     }),
     ("admin", "changed", {}, {}),
+    ("exec", "run", {"size": 3}, {
+        "form?": FORM, "arguments": SMALL, "environment?": SMALL, "folder?": BOOLEAN, "terminal?": an_object(SIZE), "timeout?": SMALL,
+    }),
+    ("exec", "started", {}, {"job": STRING}),
+    ("exec", "signal", {}, {"signal": STRING}),
+    ("exec", "resize", {}, SIZE),
+    ("exec", "exit", {}, {
+        "code?": BYTE, "signal?": STRING, "number?": BYTE, "timed_out?": BOOLEAN, "stdout": INTEGER, "stderr": INTEGER,
+        "user_time": INTEGER, "system_time": INTEGER, "memory": INTEGER,
+    }),
+    ("exec", "done", {}, {}),
     ("streams", "bytes", {"size": 3}, {"stream": INTEGER, "offset": INTEGER, "blocked?": BOOLEAN}),
     ("streams", "ack", {}, {"stream": INTEGER, "offset": INTEGER, "window": INTEGER}),
     ("streams", "end", {}, {"stream": INTEGER, "offset": INTEGER}),

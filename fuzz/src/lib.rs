@@ -7,6 +7,7 @@
 
 mod audit;
 mod classic;
+mod exec;
 mod keys;
 mod login;
 mod rights;
@@ -19,6 +20,7 @@ pub use classic::{
     bursts as classic_bursts, chat as classic_chat, echo as classic_echo,
     headers as classic_headers, login as classic_login, upload as classic_upload,
 };
+pub use exec::supervisor;
 pub use keys::{agent, key_file, pins, ssh_config};
 pub use login::{client_login, server_login};
 pub use rights::rights;
@@ -36,6 +38,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("message", message),
     ("message_types", message_types),
     ("streams", streams),
+    ("supervisor", supervisor),
     ("server_login", server_login),
     ("client_login", client_login),
     ("path", path),

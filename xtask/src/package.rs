@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
@@ -48,7 +49,10 @@ pub(crate) fn build(root: &Path) -> Result<(), String> {
     }
     let mut command = process::command(&binary.to_string_lossy(), &["package-files"], root);
     command.arg(&files);
-    process::run(command)
+    process::run(command)?;
+    // The same program for others that take one word for ssh.
+    let link = files.join("landline-ssh");
+    symlink("landline", &link).map_err(|why| format!("{}: {why}", link.display()))
 }
 
 /// Packs what [`build`] built.

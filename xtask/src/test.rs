@@ -30,7 +30,7 @@ impl Need {
 }
 
 /// Everything the tests and checks use beyond Rust itself.
-const NEEDS: [Need; 10] = [
+const NEEDS: [Need; 11] = [
     Need::new("ssh-keygen", &["openssh-client"]),
     // The tests start their own; where systemd runs, installing it would start another that
     // listens on all addresses.
@@ -42,6 +42,7 @@ const NEEDS: [Need; 10] = [
     // gcc only recommends the C library's headers, and recommended packages are left out.
     Need::new("cc", &["gcc", "libc6-dev"]),
     Need::new("git", &["git"]),
+    Need::new("rsync", &["rsync"]),
     // Both are only started, in a sandbox; this machine may well run without them.
     Need::new("systemd-run", &["systemd"]),
     Need::new("dbus-daemon", &["dbus"]),

@@ -75,8 +75,8 @@ const STATUSES: &[(u8, &[&str])] = &[
             "no-shell",
         ],
     ),
-    (20, &["not-found", "not-sent"]),
-    (21, &["not-a-file"]),
+    (20, &["not-found", "not-sent", "no-program"]),
+    (21, &["not-a-file", "not-executable"]),
     (22, &["exists", "name-taken"]),
     (
         23,

@@ -110,6 +110,21 @@ impl Environment {
             .unwrap_or_default()
     }
 
+    /// All variables that are UTF-8.
+    pub(crate) fn variables(&self) -> Vec<(String, String)> {
+        match self {
+            Self::Process => env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect(),
+            Self::Fixed(variables) => variables
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+        }
+    }
+
     /// The value of a variable. One that is set to nothing counts as not set.
     fn raw(&self, name: &str) -> Option<OsString> {
         self.exact(name).filter(|value| !value.is_empty())

@@ -19,10 +19,14 @@ pub(crate) const MODEL_SERVER: &str = "lab-model-server";
 /// Writes manual pages, completions and units into a folder.
 const PACKAGE_FILES: &str = "package-files";
 
+/// The supervisor of a command that the server runs.
+pub(crate) const SUPERVISOR: &str = "supervisor";
+
 /// Every hidden subcommand.
-const HIDDEN: [(&str, Hidden); 2] = [
+const HIDDEN: [(&str, Hidden); 3] = [
     (MODEL_SERVER, lab::serve_model),
     (PACKAGE_FILES, packaging::write_files),
+    (SUPERVISOR, supervise),
 ];
 
 /// Runs the hidden subcommand that the command line names; `None` if it names none.
@@ -35,6 +39,15 @@ pub(crate) fn run(context: &Context, words: &[OsString]) -> Option<Result<ExitSt
     };
     let (_, run) = HIDDEN.iter().find(|(hidden, _)| name == hidden)?;
     run(context, rest)
+}
+
+/// Runs a supervisor, whose standard input is a socket to the server.
+fn supervise(_: &Context, words: &[OsString]) -> Option<Result<ExitStatus, Failure>> {
+    words.is_empty().then(|| {
+        landline_supervisor::main()
+            .map(|()| ExitStatus::SUCCESS)
+            .map_err(|error| Failure::local(format!("the supervisor does not start: {error}")))
+    })
 }
 
 #[cfg(test)]
@@ -51,6 +64,7 @@ mod tests {
             &["landline", MODEL_SERVER, "telepathy", "1"],
             &["landline", MODEL_SERVER, "tasks", "parent"],
             &["landline", PACKAGE_FILES],
+            &["landline", SUPERVISOR, "more"],
             &["landline", "lab", MODEL_SERVER, "tasks", "1"],
         ] {
             let words: Vec<OsString> = words.iter().map(OsString::from).collect();

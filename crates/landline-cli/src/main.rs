@@ -25,9 +25,11 @@ mod registration;
 mod service_manager;
 mod settings;
 mod signals;
+mod ssh_name;
 mod streams;
 mod suggestions;
 mod terminal;
+mod terminal_mode;
 #[cfg(test)]
 mod test_context;
 mod tofu;
@@ -59,7 +61,8 @@ const BLOCKING_THREADS_MAX: usize = 4096;
 fn main() -> ExitCode {
     inherited::normalize();
     let mut context = Context::of_process();
-    let done = run(&mut context, env::args_os().collect());
+    let words = ssh_name::expand(env::args_os().collect());
+    let done = run(&mut context, words);
     signals::restore_now();
     match check_output(&context, done) {
         Ok(status) => status.into(),

@@ -30,6 +30,23 @@ pub(crate) trait Prompter: Send + Sync {
     fn ask_hidden(&self, question: &str) -> io::Result<Zeroizing<String>>;
 }
 
+/// Refuses every question.
+pub(crate) struct NoPrompter;
+
+impl Prompter for NoPrompter {
+    fn can_ask(&self) -> bool {
+        false
+    }
+
+    fn ask(&self, _: &str) -> io::Result<String> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn ask_hidden(&self, _: &str) -> io::Result<Zeroizing<String>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
 /// The user at the controlling terminal, even if the standard streams are redirected.
 pub(crate) struct Terminal;
 

@@ -38,7 +38,7 @@ const AUDIT_FILES: u64 = 16;
 const MIB: u64 = 1 << 20;
 
 /// Every setting and its variable.
-const NAMES: [(&str, &str); 10] = [
+const NAMES: [(&str, &str); 13] = [
     ("listen", "LANDLINE_LISTEN"),
     ("public_name", "LANDLINE_PUBLIC_NAME"),
     ("state", "LANDLINE_STATE"),
@@ -49,6 +49,20 @@ const NAMES: [(&str, &str); 10] = [
     ("audit_total_mib", "LANDLINE_AUDIT_TOTAL_MIB"),
     ("audit_user_day_mib", "LANDLINE_AUDIT_USER_DAY_MIB"),
     ("allow_root", "LANDLINE_ALLOW_ROOT"),
+    ("exec_path", "LANDLINE_EXEC_PATH"),
+    ("share_uid", "LANDLINE_SHARE_UID"),
+    ("sftp_server", "LANDLINE_SFTP_SERVER"),
+];
+
+/// The folders in which programs are looked up, unless `exec_path` says otherwise.
+const EXEC_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
+
+/// Where systems keep the server for sftp(1).
+const SFTP_SERVERS: [&str; 4] = [
+    "/usr/lib/openssh/sftp-server",
+    "/usr/libexec/openssh/sftp-server",
+    "/usr/lib/ssh/sftp-server",
+    "/usr/libexec/sftp-server",
 ];
 
 /// The flags of `serve`. A variable (LANDLINE_LISTEN) or a file (listen = "...") can give the same
@@ -133,6 +147,12 @@ pub(crate) struct Settings {
     pub(crate) drain: Duration,
     /// How long a session whose connection was lost waits for its client.
     pub(crate) session_linger: Duration,
+    /// The folders in which programs are looked up, separated by colons.
+    pub(crate) exec_path: String,
+    /// Whether users who are no owners may run commands as the user of the server.
+    pub(crate) share_uid: bool,
+    /// The server for sftp(1), if there is one.
+    pub(crate) sftp_server: Option<PathBuf>,
     /// How the audit log is kept.
     pub(crate) audit: AuditOptions,
     /// Serve although this is root.
@@ -230,7 +250,7 @@ impl Settings {
         if let Some(mib) = parse_number(&given, "audit_user_day_mib", 1..=1 << 20)? {
             audit.user_day_bytes_max = mib.saturating_mul(MIB);
         }
-        let home = match parse_folder(environment, &given, "home")? {
+        let home = match parse_path(environment, &given, "home")? {
             Some(home) => home,
             None => environment.home().ok_or_else(|| {
                 let what = "HOME is not set; set it, or name the folder to serve with --home";
@@ -240,7 +260,7 @@ impl Settings {
         Ok(Self {
             listen: parse_listen(&given)?,
             public_name: parse_host(&given, "public_name")?,
-            state: match parse_folder(environment, &given, "state")? {
+            state: match parse_path(environment, &given, "state")? {
                 Some(state) => state,
                 None => environment.state_folder(None)?,
             },
@@ -251,6 +271,14 @@ impl Settings {
             session_linger: Duration::from_secs(session_linger),
             audit,
             allow_root: parse_bool(&given, "allow_root")?,
+            exec_path: given
+                .get("exec_path")
+                .map_or_else(|| EXEC_PATH.to_owned(), |given| given.text.clone()),
+            share_uid: parse_bool(&given, "share_uid")?,
+            sftp_server: parse_path(environment, &given, "sftp_server")?.or_else(|| {
+                let mut usual = SFTP_SERVERS.iter().map(Path::new);
+                usual.find(|path| local::exists(path)).map(Path::to_owned)
+            }),
             file,
             given,
         })
@@ -268,6 +296,13 @@ impl Settings {
             "session_linger" => json!(self.session_linger.as_secs()),
             "audit_total_mib" => json!(self.audit.total_bytes_max / MIB),
             "audit_user_day_mib" => json!(self.audit.user_day_bytes_max / MIB),
+            "exec_path" => json!(self.exec_path),
+            "share_uid" => json!(self.share_uid),
+            "sftp_server" => json!(
+                self.sftp_server
+                    .as_ref()
+                    .map(|path| path.display().to_string())
+            ),
             _ => json!(self.allow_root),
         };
         NAMES
@@ -437,7 +472,7 @@ fn parse_number(
     number.map(Some).ok_or_else(|| reject(name, given, &wanted))
 }
 
-fn parse_folder(
+fn parse_path(
     environment: &Environment,
     given: &BTreeMap<&str, Given>,
     name: &str,

@@ -7,17 +7,18 @@ use std::{
     ptr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicPtr, Ordering},
+        atomic::{AtomicBool, AtomicPtr, Ordering},
     },
 };
 
+use landline::exec::CommandControl;
 use landline_socketserver::Stopper;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{Notify, mpsc},
 };
 
-use crate::{failure::Failure, inherited};
+use crate::{failure::Failure, inherited, terminal_mode::terminal_size};
 
 /// Completes at the first SIGINT, SIGTERM or SIGHUP, so that a command can clean up.
 ///
@@ -185,11 +186,58 @@ fn first_of<const N: usize>(kinds: [SignalKind; N]) -> Result<impl Future<Output
         received.recv().await;
         tokio::spawn(async move {
             received.recv().await;
-            restore_now();
-            #[allow(clippy::exit, reason = "the second signal ends the process at once")]
-            std::process::exit(130);
+            end_now();
         });
     })
+}
+
+/// Passes signals on to a command that runs elsewhere, and with `has_terminal` the size of the
+/// terminal. The second signal that ends a process ends this one at once.
+///
+/// # Errors
+/// As [`stop`].
+pub(crate) fn forward(
+    control: mpsc::Sender<CommandControl>,
+    has_terminal: bool,
+) -> Result<(), Failure> {
+    let is_ending = Arc::new(AtomicBool::new(false));
+    for (kind, name) in [
+        (SignalKind::interrupt(), "INT"),
+        (SignalKind::terminate(), "TERM"),
+        (SignalKind::hangup(), "HUP"),
+        (SignalKind::quit(), "QUIT"),
+    ] {
+        let Some(mut received) = receive(kind)? else {
+            continue;
+        };
+        let control = control.clone();
+        let is_ending = is_ending.clone();
+        tokio::spawn(async move {
+            while received.recv().await.is_some() {
+                if is_ending.swap(true, Ordering::Relaxed) {
+                    end_now();
+                }
+                let _ = control.send(CommandControl::Signal(name.to_owned())).await;
+            }
+        });
+    }
+    if has_terminal && let Some(mut received) = receive(SignalKind::window_change())? {
+        tokio::spawn(async move {
+            while received.recv().await.is_some() {
+                if let Some(size) = terminal_size() {
+                    let _ = control.send(CommandControl::Resize(size)).await;
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Ends this process for a second signal.
+fn end_now() {
+    restore_now();
+    #[allow(clippy::exit, reason = "the second signal ends the process at once")]
+    std::process::exit(130);
 }
 
 /// `None` if this process was started with the signal ignored.

@@ -14,6 +14,14 @@ use crate::{Error, ErrorKind};
 /// The most bytes of a file whose length is not known before it was read.
 const MADE_UP_BYTES_MAX: u64 = 64 << 20;
 
+/// Opens anything that can be read: a file, a pipe, a device.
+///
+/// # Errors
+/// The system's error.
+pub fn open(path: &Path) -> io::Result<std::fs::File> {
+    std::fs::File::open(path)
+}
+
 /// Opens a regular file to read. Follows links, and never waits for a FIFO.
 ///
 /// # Errors

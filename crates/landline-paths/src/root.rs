@@ -97,6 +97,11 @@ impl Root {
         })
     }
 
+    /// The path of the home, without links.
+    pub fn home_path(&self) -> &Path {
+        &self.path
+    }
+
     /// A second handle of the home itself.
     ///
     /// # Errors

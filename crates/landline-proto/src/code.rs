@@ -93,6 +93,10 @@ codes! {
     NotFound = "not-found", Peer;
     /// Not a regular file where one is needed.
     NotAFile = "not-a-file", Peer;
+    /// There is no program of this name.
+    NoProgram = "no-program", Peer;
+    /// The program may not be executed.
+    NotExecutable = "not-executable", Peer;
     /// The name exists and may not be replaced.
     Exists = "exists", Peer;
     /// The disk or the quota is full.

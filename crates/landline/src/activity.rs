@@ -126,6 +126,42 @@ pub enum Activity {
         /// The digest of the content.
         digest: String,
     },
+    /// A command is about to run. Recorded durably before it starts.
+    RunStart {
+        /// The user.
+        user: UserName,
+        /// The id of the session.
+        session: String,
+        /// The id of the job.
+        job: String,
+        /// The program and its arguments, quoted for a shell; or the line for the shell.
+        command: Name,
+        /// Whether a shell reads it.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        shell: bool,
+        /// The working folder.
+        folder: Name,
+        /// The names of the variables that the client sets, with blanks between them.
+        #[serde(skip_serializing_if = "String::is_empty")]
+        environment: String,
+    },
+    /// A command has ended.
+    RunEnd {
+        /// The user.
+        user: UserName,
+        /// The id of the session.
+        session: String,
+        /// The id of the job.
+        job: String,
+        /// What it returned, or the signal that ended it; absent if the server ended it with the
+        /// session.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<String>,
+        /// Bytes of standard output.
+        stdout: u64,
+        /// Bytes of standard error.
+        stderr: u64,
+    },
     /// A request of a logged-in user was denied or failed.
     Failed {
         /// The user.
@@ -232,6 +268,8 @@ impl Activity {
             Self::Refused { .. } => "refused",
             Self::TransferStart { .. } => "transfer-start",
             Self::Transfer { .. } => "transfer",
+            Self::RunStart { .. } => "run-start",
+            Self::RunEnd { .. } => "run-end",
             Self::Failed { .. } => "failed",
             Self::Admin { .. } => "admin",
             Self::RightsChange { .. } => "rights-change",
@@ -251,6 +289,8 @@ impl Activity {
             | Self::Logout { user, .. }
             | Self::TransferStart { user, .. }
             | Self::Transfer { user, .. }
+            | Self::RunStart { user, .. }
+            | Self::RunEnd { user, .. }
             | Self::Failed { user, .. } => Some(user),
             Self::Admin { user, .. } => user.as_ref(),
             Self::Started { .. }

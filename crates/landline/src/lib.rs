@@ -25,6 +25,7 @@ pub mod audit;
 pub mod client;
 pub mod crypto;
 pub mod error;
+pub mod exec;
 pub mod files;
 pub mod keys;
 pub mod login;

@@ -36,6 +36,7 @@ async fn first_answer_takes_three_round_trips() {
         connections_max: 8,
         drain_time: Duration::ZERO,
         session_linger: Duration::ZERO,
+        exec: None,
         audit: AuditOptions::default(),
     };
     let server = Arc::new(Server::open(&options).unwrap());

@@ -63,6 +63,7 @@ async fn serve() -> Served {
         connections_max: 64,
         drain_time: Duration::ZERO,
         session_linger: Duration::ZERO,
+        exec: None,
         audit: AuditOptions::default(),
     };
     let server = Server::open_with(&options, vec![Arc::new(service)]).unwrap();

@@ -30,6 +30,7 @@ fn options(stage: &Stage) -> ServerOptions {
         connections_max: 8,
         drain_time: Duration::ZERO,
         session_linger: Duration::ZERO,
+        exec: None,
         audit: AuditOptions::default(),
     }
 }

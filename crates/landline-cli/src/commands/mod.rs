@@ -13,6 +13,7 @@ mod kick;
 pub(crate) mod lab;
 mod passwd;
 mod ping;
+mod run;
 mod secret;
 mod serve;
 pub(crate) mod service;
@@ -74,6 +75,7 @@ macro_rules! register {
 
 register! {
     "Copy files": cp::Cp;
+    "Run commands": run::RunCommand;
     "Use a server": join::Join, hosts::Hosts, trust::Trust, ping::Ping, who::Who, kick::Kick, passwd::Passwd;
     "Set up a server": bootstrap::Bootstrap, serve::Serve, service::Service, config::Config;
     "Manage accounts and rights": user::User, secret::Secret, check::Check, audit::Audit;

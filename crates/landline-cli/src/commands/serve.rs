@@ -12,6 +12,7 @@ use clap::Args;
 use landline::{
     Error, Server, ServerOptions,
     activity::{Activity, Record},
+    exec::{ExecOptions, LocalLauncher},
     login::Invite,
     net::tcp::raise_descriptor_limit,
     paths::local,
@@ -28,6 +29,7 @@ use crate::{
     addresses,
     context::{Context, ExitStatus, Run},
     failure::Failure,
+    hidden,
     listen_address::ListenAddress,
     service_manager,
     settings::{ServeSettings, Settings},
@@ -132,6 +134,7 @@ async fn serve(
         drain_time: settings.drain,
         session_linger: settings.session_linger,
         audit: settings.audit,
+        exec: Some(exec_options(context, &settings)?),
     })?;
     if let Some(problem) = server.audit_problem() {
         context.err.print(&shown_line(&format!(
@@ -269,6 +272,36 @@ async fn resolves_to(asked: &ListenAddress, address: SocketAddr) -> Result<bool,
     Ok(false)
 }
 
+/// How the server runs commands.
+///
+/// # Errors
+/// The path of this program is not known.
+fn exec_options(context: &Context, settings: &Settings) -> Result<ExecOptions, Failure> {
+    // On Linux this name leads to the program that runs, even after an upgrade.
+    let program = if cfg!(target_os = "linux") {
+        PathBuf::from("/proc/self/exe")
+    } else {
+        std::env::current_exe()
+            .map_err(|error| Failure::local(format!("the path of this program: {error}")))?
+    };
+    let environment = &context.environment;
+    let entry = |name: &str| Some(format!("{name}={}", environment.variable(name)?).into_bytes());
+    Ok(ExecOptions {
+        launcher: Arc::new(LocalLauncher::new(program, hidden::SUPERVISOR)),
+        path: settings.exec_path.clone(),
+        share_uid: settings.share_uid,
+        sftp_server: settings.sftp_server.clone(),
+        user: environment.local_user(),
+        shell: environment
+            .absolute_path("SHELL")
+            .unwrap_or_else(|| "/bin/sh".into()),
+        environment: ["LANG", "TZ", "XDG_RUNTIME_DIR"]
+            .into_iter()
+            .filter_map(entry)
+            .collect(),
+    })
+}
+
 /// Prints where the server listens.
 ///
 /// The owner's invite is a secret: it goes to the terminal, else to a file that only the owner can
@@ -400,27 +433,10 @@ fn describe(activity: &Activity) -> String {
             message,
             ..
         } => format!("refused {peer}: {message} ({code})"),
-        Activity::TransferStart {
-            user,
-            session,
-            direction,
-            path,
-            ..
-        } => {
-            let path = String::from_utf8_lossy(&path.0);
-            format!("{session} {user} starts {} {path}", direction.as_str())
-        }
-        Activity::Transfer {
-            user,
-            session,
-            direction,
-            path,
-            length,
-            digest,
-        } => {
-            let (direction, path) = (direction.as_str(), String::from_utf8_lossy(&path.0));
-            format!("{session} {user} {direction} {path}: {length} bytes, {digest}")
-        }
+        Activity::TransferStart { .. }
+        | Activity::Transfer { .. }
+        | Activity::RunStart { .. }
+        | Activity::RunEnd { .. } => describe_work(activity),
         Activity::Failed {
             user,
             session,
@@ -453,6 +469,54 @@ fn describe(activity: &Activity) -> String {
             count,
             since,
         } => format!("{count} more {of} {code} from {source} since {since}"),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Describes a copy or a command for people.
+fn describe_work(activity: &Activity) -> String {
+    match activity {
+        Activity::TransferStart {
+            user,
+            session,
+            direction,
+            path,
+            ..
+        } => {
+            let path = String::from_utf8_lossy(&path.0);
+            format!("{session} {user} starts {} {path}", direction.as_str())
+        }
+        Activity::Transfer {
+            user,
+            session,
+            direction,
+            path,
+            length,
+            digest,
+        } => {
+            let (direction, path) = (direction.as_str(), String::from_utf8_lossy(&path.0));
+            format!("{session} {user} {direction} {path}: {length} bytes, {digest}")
+        }
+        Activity::RunStart {
+            user,
+            session,
+            job,
+            command,
+            ..
+        } => {
+            let command = String::from_utf8_lossy(&command.0);
+            format!("{session} {user} runs {job}: {command}")
+        }
+        Activity::RunEnd {
+            user,
+            session,
+            job,
+            status,
+            ..
+        } => {
+            let status = status.as_deref().unwrap_or("with its session");
+            format!("{session} {user} {job} ended: {status}")
+        }
         other => format!("{other:?}"),
     }
 }

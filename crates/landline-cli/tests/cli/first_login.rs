@@ -36,7 +36,7 @@ fn type_hidden(terminal: &mut Terminal, question: &str, line: &str) {
 fn register(stage: &Stage, key: &str) {
     let public = format!("{key}.pub");
     stage
-        .run_at_server(&["user", "keys", "bob", "add", &public])
+        .run_at_server(&["user", "keys", "add", "bob", &public])
         .ok();
 }
 

@@ -46,6 +46,8 @@ mod replay;
 mod resume;
 mod rights;
 mod roles;
+mod run;
+mod run_as_ssh;
 mod secrets;
 mod serve;
 mod service;

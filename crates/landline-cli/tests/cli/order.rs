@@ -101,10 +101,20 @@ pub(crate) fn into(state: &str, server: &ServerProcess, key: &UserKey) -> RawCli
             json!({"type": "open", "service": "files"}),
             json!({"type": "get", "path": "kept"}),
         ],
+        "exec-requests" => &[json!({"type": "open", "service": "exec"})],
+        "exec-server-running" => &[
+            json!({"type": "open", "service": "exec"}),
+            json!({"type": "run", "arguments": 2, "size": 9}),
+        ],
         other => panic!("the test does not know the state {other:?}"),
     };
     for header in before {
         client.send_json(header).unwrap();
+    }
+    if state == "exec-server-running" {
+        client
+            .send(&[&9_i32.to_le_bytes()[..], b"sleep\x0030\0"].concat())
+            .unwrap();
     }
     client
 }
@@ -118,6 +128,7 @@ pub(crate) static TABLE: LazyLock<Vec<MessageRight>> = LazyLock::new(|| {
         connections_max: 1,
         drain_time: Duration::ZERO,
         session_linger: Duration::ZERO,
+        exec: None,
         audit: AuditOptions::default(),
     });
     server.unwrap().message_rights().to_vec()

@@ -438,13 +438,17 @@ fn every_message_is_denied_without_its_right() {
     for (role, rules) in ROLES {
         apply_rules(&stage, &server, rules);
         let has = |right: Right| {
-            matches!(right, Right::Nothing | Right::Account) || role.contains(&right)
+            matches!(right, Right::Nothing | Right::Account)
+                || role.contains(&right)
+                || right == Right::Word("exec") && rules.contains("exec")
         };
         for state in states() {
             // Reaching the state needs rights too.
             let is_reachable = match state {
                 "files-receiver-data" | "files-receiver-finish" => has(Right::Write),
                 "files-sender" => has(Right::Read),
+                // Commands run as the user of the server, so only owners may run them.
+                "exec-server-running" => rules.contains("exec") && rules.contains("owner"),
                 _ => true,
             };
             for kind in &types {
@@ -459,6 +463,9 @@ fn every_message_is_denied_without_its_right() {
                         "ghost"
                     }
                     .into();
+                }
+                if *kind == "run" {
+                    header["size"] = 1.into();
                 }
                 client.send_json(&header).unwrap();
                 client.finish().unwrap();

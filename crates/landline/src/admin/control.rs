@@ -1,5 +1,5 @@
 //! The messages of the control socket, by which commands on the server's machine reach the server
-//! (`docs/protocol.md` section 14).
+//! (`docs/protocol.md` section 15).
 
 use landline_proto::{
     Limits, Message, MessageRule, MessageType, ProtocolState, messages::ErrorMessage,

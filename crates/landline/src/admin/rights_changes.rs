@@ -21,6 +21,7 @@ impl Administration {
         let rules = self.rights.rules();
         let maker = by.filter(|who| rules.role(&who.user) < Role::Owner);
         GivenRights {
+            commands: false,
             role: (add.role > Role::User).then_some(add.role),
             home: add.home.clone(),
             files: add.files.clone(),
@@ -46,6 +47,7 @@ impl Administration {
         } = grant;
         self.store.account(user)?;
         let given = GivenRights {
+            commands: false,
             role: *role,
             home: home.clone(),
             files: files.clone(),

@@ -282,6 +282,7 @@ fn durability(activity: &Activity) -> Durability {
     match activity {
         Activity::Login { .. }
         | Activity::Transfer { .. }
+        | Activity::RunStart { .. }
         | Activity::Admin { .. }
         | Activity::RightsChange { .. }
         | Activity::Gap { .. }

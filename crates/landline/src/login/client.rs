@@ -7,8 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use landline_proto::{
-    ErrorCode, Limits, Message,
-    limits::{LOGIN_TIME_MAX, SIGNING_TIME_MAX},
+    BodySize, ErrorCode, Limits, Message, frame,
+    limits::{DATA_BYTES_MAX, LOGIN_TIME_MAX, SIGNING_TIME_MAX},
     login::{ClientEvent, ClientLogin, Proof, UserName, key_tag},
     message,
     messages::{AttachSecret, Blob, Evaluation, Greeting, Mac, Nonce, Open, Welcome},
@@ -94,6 +94,21 @@ impl FirstRequest {
     pub fn new(service: &str, request: &impl Message) -> Result<Self, Error> {
         let mut bytes = Self::open(service)?.0.to_vec();
         message::encode(request, None, &Limits::SESSION, &mut bytes)?;
+        Ok(Self(bytes.into()))
+    }
+
+    /// Opens a channel for `service` with `request` and its body.
+    ///
+    /// # Errors
+    /// [`landline_proto::ProtocolError::FrameSize`] if the request is too long for a header.
+    pub fn with_body(service: &str, request: &impl Message, body: &[u8]) -> Result<Self, Error> {
+        let mut bytes = Self::open(service)?.0.to_vec();
+        let size = BodySize::Known(body.len() as u64);
+        message::encode(request, Some(size), &Limits::SESSION, &mut bytes)?;
+        for part in body.chunks(DATA_BYTES_MAX as usize) {
+            bytes.extend(frame::prefix(part.len()));
+            bytes.extend(part);
+        }
         Ok(Self(bytes.into()))
     }
 

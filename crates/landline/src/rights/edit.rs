@@ -6,7 +6,7 @@ use landline_paths::RemotePath;
 use landline_proto::{ErrorCode, login::UserName};
 use toml_edit::{Array, DocumentMut, InlineTable, Item, RawString, TableLike, Value};
 
-use super::{GivenRights, Quota};
+use super::{GivenRights, Quota, given::ALL_COMMANDS};
 use crate::Error;
 
 /// Rights to take from a user.
@@ -35,6 +35,11 @@ impl GivenRights {
                 set_value(table, "home", home.into());
             }
             self.set_files(table);
+            if self.commands {
+                for (key, value) in ALL_COMMANDS {
+                    set_value(table, key, value.parse().unwrap_or_else(|_| value.into()));
+                }
+            }
             self.set_quota(table);
             Ok(())
         };

@@ -1,4 +1,4 @@
-//! The words `exec` and `chat`, until there are services that declare them.
+//! The words of the service `exec`, and `chat` until there is a service that declares it.
 
 use std::{any::Any, collections::BTreeSet};
 
@@ -7,13 +7,22 @@ use toml_edit::{Array, Item, Value};
 use super::{Pattern, RightWord, RightsError, Switch, Verdict, WordItem, WordValue};
 
 /// Words without a service.
-pub static WORDS_WITHOUT_SERVICE: [&RightWord; 2] = [&EXEC, &CHAT];
+pub static WORDS_WITHOUT_SERVICE: [&RightWord; 1] = [&CHAT];
 
-static EXEC: RightWord = RightWord {
+/// Which commands a user may run.
+pub(crate) static EXEC: RightWord = RightWord {
     name: "exec",
     description: "run commands here",
     arguments: Some("COMMAND..."),
     parse: |item| Ok(Box::new(Exec::parse(item)?)),
+};
+
+/// Whether a user may give lines to a shell.
+pub(crate) static SHELL: RightWord = RightWord {
+    name: "shell",
+    description: "use a shell here",
+    arguments: None,
+    parse: |item| Switch::parse("shell", item),
 };
 
 static CHAT: RightWord = RightWord {

@@ -11,7 +11,7 @@ use landline_proto::{ErrorCode, login::UserName};
 use tokio::sync::watch;
 use toml_edit::DocumentMut;
 
-use super::{GivenRights, Quota, RevokedRights, RightWords, Rights, Role};
+use super::{EXEC, GivenRights, Quota, RevokedRights, RightWords, Rights, Role};
 use crate::{
     Error,
     activity::Activity,
@@ -403,7 +403,11 @@ impl RightsFile {
             subject: owner.to_string(),
             detail: None,
         })?;
-        self.grant(owner, &GivenRights::owner_default())?;
+        let initial = GivenRights {
+            commands: self.words.find(EXEC.name).is_some(),
+            ..GivenRights::owner_default()
+        };
+        self.grant(owner, &initial)?;
         Ok(self.folder.write(GIVEN, format!("{owner}\n").as_bytes())?)
     }
 

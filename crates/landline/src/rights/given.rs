@@ -14,16 +14,23 @@ pub struct GivenRights {
     pub home: Option<String>,
     /// Folders, as the file writes them: `rw:~`.
     pub files: Vec<String>,
+    /// Whether every command may be run, also by a shell.
+    pub commands: bool,
     /// Limits.
     pub quota: Quota,
 }
 
+/// What [`GivenRights::commands`] sets in the file.
+pub(super) const ALL_COMMANDS: [(&str, &str); 2] = [("exec", "\"any\""), ("shell", "true")];
+
 impl GivenRights {
-    /// The rights of the owner: to read and write the home, and to manage all accounts.
+    /// The rights of the owner: to read and write the home, to run all commands and to manage all
+    /// accounts.
     pub fn owner_default() -> Self {
         Self {
             role: Some(Role::Owner),
             files: vec!["rw:~".into()],
+            commands: true,
             ..Self::default()
         }
     }
@@ -51,6 +58,11 @@ impl GivenRights {
         if !self.files.is_empty() {
             let files: Vec<String> = self.files.iter().map(|folder| quoted(folder)).collect();
             text.push_str(&format!("files = [{}]\n", files.join(", ")));
+        }
+        if self.commands {
+            for (key, value) in ALL_COMMANDS {
+                text.push_str(&format!("{key} = {value}\n"));
+            }
         }
         for limit in self.quota.describe() {
             text.push_str(&format!("{limit}\n"));

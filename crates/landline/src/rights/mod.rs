@@ -27,6 +27,7 @@ mod word;
 pub use check::{Action, Verdict};
 pub use edit::RevokedRights;
 pub use exec::WORDS_WITHOUT_SERVICE;
+pub(crate) use exec::{EXEC, SHELL};
 pub use file::{RightsFile, read_rules};
 pub use given::GivenRights;
 pub(crate) use home::Home;

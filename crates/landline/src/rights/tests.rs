@@ -26,7 +26,8 @@ exec = "any"
 "#;
 
 fn parse(text: &str) -> Result<Rights, RightsError> {
-    Rights::parse(text, &RightWords::new(WORDS_WITHOUT_SERVICE).unwrap())
+    let words = WORDS_WITHOUT_SERVICE.into_iter().chain([&EXEC, &SHELL]);
+    Rights::parse(text, &RightWords::new(words).unwrap())
 }
 
 fn word(name: &str, arguments: Vec<Vec<u8>>) -> Action {
@@ -161,7 +162,7 @@ const MISTAKES: &[(&str, usize, usize, &str)] = &[
         "[users.alice]\nfile = []",
         2,
         1,
-        "accepted: role, home, files, quota, exec, chat",
+        "accepted: role, home, files, quota, chat, exec, shell",
     ),
     ("[users.alice]\n  chat = 1", 2, 10, "true or false"),
     ("[users.\"a b\"]\n", 1, 8, "a user name is"),

@@ -351,6 +351,7 @@ mod tests {
             connections_max: 8,
             drain_time: Duration::ZERO,
             session_linger: Duration::ZERO,
+            exec: None,
             audit: AuditOptions::default(),
         });
         Arc::new(server.unwrap())

@@ -40,6 +40,7 @@ use crate::{
     admission::{Admission, Signing},
     audit::{Audit, AuditOptions, Priority},
     crypto::Fingerprint,
+    exec::ExecOptions,
     files::ManifestStore,
     login::{INVITE_TIME, Identity, Invite},
     net::{BufferPool, HostPort, RateLimiters, Transport},
@@ -89,6 +90,8 @@ pub struct ServerOptions {
     pub session_linger: Duration,
     /// Options of the audit log.
     pub audit: AuditOptions,
+    /// How commands are run; `None` refuses all.
+    pub exec: Option<ExecOptions>,
 }
 
 /// A server that has opened its state and does not listen yet.
@@ -165,6 +168,7 @@ impl Server {
         let parts = ServiceParts {
             admin: admin.clone(),
             manifests: manifests.clone(),
+            exec: options.exec.clone(),
         };
         let services = registry(&parts, further)?;
         Ok(Self {

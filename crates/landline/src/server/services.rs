@@ -7,6 +7,7 @@ use landline_proto::{ErrorCode, MessageType, messages, streams};
 use crate::{
     Error,
     admin::{self, control, server::AdminService},
+    exec::{self, ExecOptions, server::ExecService},
     files::{self, ManifestStore, server::FilesService},
     ping::{self, PingService},
     rights::RightWords,
@@ -17,6 +18,7 @@ use crate::{
 pub(super) struct ServiceParts {
     pub(super) admin: Arc<AdminService>,
     pub(super) manifests: ManifestStore,
+    pub(super) exec: Option<ExecOptions>,
 }
 
 /// A service, and how it is made.
@@ -26,11 +28,16 @@ type Registration = (
 );
 
 /// Every service. A new one is registered here.
-static SERVICES: [Registration; 3] = [
+static SERVICES: [Registration; 4] = [
     (&ping::DEFINITION, |_| Arc::new(PingService)),
     (&files::server::DEFINITION, |parts| {
         Arc::new(FilesService {
             manifests: parts.manifests.clone(),
+        })
+    }),
+    (&exec::server::DEFINITION, |parts| {
+        Arc::new(ExecService {
+            options: parts.exec.clone(),
         })
     }),
     (&admin::server::DEFINITION, |parts| parts.admin.clone()),

@@ -27,7 +27,8 @@ use landline::{
     net::HostPort,
     paths::{PrivateFolder, Root},
     proto::{ErrorCode, login::UserName, messages::Blob},
-    rights::{Quota, RightWords, Rights, Role, UserRights, WORDS_WITHOUT_SERVICE},
+    rights::{Quota, RightWords, Rights, Role, UserRights},
+    server::words,
 };
 use testkit::Stage;
 
@@ -69,6 +70,7 @@ impl State {
             connections_max: 8,
             drain_time: Duration::ZERO,
             session_linger: Duration::ZERO,
+            exec: None,
             audit: AuditOptions::default(),
         };
         let server = Server::open(&options).unwrap();
@@ -374,7 +376,7 @@ fn stage_with_folders() -> (Stage, Root) {
 fn may_give(stage: &Stage, root: &Root, own: &str, wanted: &str) -> bool {
     let text = format!("[users.admin]\nrole = \"admin\"\n{own}\n[users.bob]\n{wanted}\n");
     let text = text.replace('@', stage.path("").to_str().unwrap().trim_end_matches('/'));
-    let words = RightWords::new(WORDS_WITHOUT_SERVICE).unwrap();
+    let words = words().unwrap();
     let rights = Rights::parse(&text, &words).unwrap_or_else(|error| panic!("{error}: {text}"));
     let wanted = rights.of(&name("bob")).unwrap();
     rights.check_grant(&name("admin"), wanted, root).is_ok()

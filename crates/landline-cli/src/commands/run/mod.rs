@@ -1,0 +1,380 @@
+//! `landline run`: runs a command at a server.
+
+mod ssh_options;
+
+use std::{
+    ffi::OsString,
+    io::{self, Read},
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    sync::Arc,
+    time::Duration,
+};
+
+use clap::Args;
+use landline::{
+    client,
+    exec::{
+        Command, CommandControl, CommandExit, CommandForm, CommandInput, RunningCommand,
+        TerminalSize,
+    },
+    net::Target,
+    paths::local,
+    proto::DEFAULT_PORT,
+};
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+
+use self::ssh_options::{SshOptions, SshSettings, WantedTerminal};
+use crate::{
+    arguments::{Access, parse_span},
+    connect,
+    context::{Context, ExitStatus, Run},
+    failure::Failure,
+    prompter::NoPrompter,
+    signals,
+    terminal_mode::{RawMode, terminal_size},
+};
+
+/// The status when the connection, the login or the protocol fails, as ssh has it.
+const NOT_CONNECTED: u8 = 255;
+/// The status when the server has ended the command because its time was over, as timeout(1).
+const TIMED_OUT: u8 = 124;
+/// The status of a program that may not be executed, as shells have it.
+const NOT_EXECUTABLE: u8 = 126;
+/// The status when there is no such program, as shells have it.
+const NO_PROGRAM: u8 = 127;
+/// What is added to the number of a signal, as shells do.
+const SIGNAL_BASE: u8 = 128;
+/// The most bytes of input that are read at a time.
+const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// Run a command at a server
+///
+/// After `--` the words are the program and its arguments, exactly. Without `--` they are one
+/// line, as with ssh: blanks separate words and quotes hold them together, but no shell reads
+/// them. A line that needs a shell, such as one with `|` or `*`, needs the right to a shell.
+///
+/// Standard input, standard output and standard error are carried apart and unchanged. The exit
+/// status is that of the command.
+#[derive(Debug, Args)]
+#[command(
+    name = "run",
+    override_usage = "landline run [OPTIONS] <HOST> -- <PROGRAM> [ARGUMENT]...\n       landline run [OPTIONS] <HOST> <WORD>...",
+    after_help = "Examples:\n  landline run nas -- df -h /srv\n  landline run nas 'tail -n 100 app.log' > app.log\n  \
+                  tar cf - photos | landline run nas -- tar xf - -C /srv",
+    after_long_help = "Examples:\n  landline run nas -- df -h /srv\n  landline run nas 'tail -n 100 app.log' > app.log\n  \
+                       tar cf - photos | landline run nas -- tar xf - -C /srv\n\n\
+                       Exit status:\n  \
+                       124  the time of --timeout was over\n  \
+                       126  the program may not be run\n  \
+                       127  there is no such program\n  \
+                       128  and the signal's number: a signal ended the command\n  \
+                       255  no connection, no login, or the connection was lost"
+)]
+pub(crate) struct RunCommand {
+    /// Server and command
+    ///
+    /// HOST is a machine name or `[user@]host[:port]`. Everything after it belongs to the command.
+    #[arg(value_name = "HOST", required = true, num_args = 1.., trailing_var_arg = true)]
+    words: Vec<OsString>,
+    /// Let the login shell at the server read the line
+    #[arg(long)]
+    shell: bool,
+    /// Run the command in this folder
+    ///
+    /// A relative path begins in your home there, which is the default.
+    #[arg(long, value_name = "FOLDER")]
+    cwd: Option<OsString>,
+    /// Set a variable for the command (NAME=VALUE)
+    ///
+    /// Allowed are TERM, COLORTERM, LANG, LC_*, TZ and GIT_PROTOCOL.
+    #[arg(long, value_name = "NAME=VALUE")]
+    env: Vec<OsString>,
+    /// Read the command's input from FILE; none for no input
+    #[arg(long, value_name = "FILE")]
+    stdin: Option<OsString>,
+    /// Give the command no input; the same as --stdin none
+    #[arg(short = 'n', conflicts_with = "stdin")]
+    no_input: bool,
+    /// End the command after this time, such as 30s or 5m
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    timeout: Option<Duration>,
+    /// Give the command a terminal
+    ///
+    /// Its output and its errors are one stream then.
+    #[arg(long)]
+    pty: bool,
+    #[command(flatten)]
+    access: Access,
+    #[command(flatten)]
+    ssh: SshOptions,
+}
+
+impl Run for RunCommand {
+    async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        let settings = self.ssh.settings(context)?;
+        let (host, words) = self.split_words()?;
+        let target = settings.target(&host);
+        if self.ssh.print_settings {
+            print_settings(context, &target);
+            return Ok(ExitStatus::SUCCESS);
+        }
+        let command = self.command(&settings, words)?;
+        let input = self.open_input(context)?;
+        let (exit, job) = self
+            .run_at_server(context, &target, &settings, command, input)
+            .await
+            .map_err(with_status_of_ssh)?;
+        if context.json {
+            context.err.print_json(&json!({
+                "event": "exit", "job": job, "status": status(&exit).0, "code": exit.code,
+                "signal": exit.signal.as_ref().map(|(name, _)| name), "timed_out": exit.timed_out,
+                "user_time": exit.user_time.as_secs_f64(),
+                "system_time": exit.system_time.as_secs_f64(), "memory": exit.memory_bytes,
+            }));
+        }
+        check_outputs(&exit)?;
+        Ok(status(&exit))
+    }
+}
+
+impl RunCommand {
+    /// The server, and the words of the command.
+    fn split_words(&self) -> Result<(Target, &[OsString]), Failure> {
+        let Some((host, words)) = self.words.split_first() else {
+            return Err(Failure::usage("a host is needed"));
+        };
+        let host = host.to_string_lossy().parse()?;
+        match words.first() {
+            Some(word) if word != "--" && word.as_bytes().starts_with(b"-") => {
+                let what = format!("{} stands after the host", word.display());
+                let advice = "options of landline go before the host; a command that begins with \
+                              - goes behind --";
+                Err(Failure::usage(what).with_advice(advice))
+            }
+            _ => Ok((host, words)),
+        }
+    }
+
+    /// What the command line asks for.
+    fn command(&self, settings: &SshSettings, words: &[OsString]) -> Result<Command, Failure> {
+        let bytes = |word: &OsString| word.as_bytes().to_vec();
+        let line = || {
+            let words: Vec<Vec<u8>> = words.iter().map(bytes).collect();
+            vec![words.join(&b' ')]
+        };
+        let (form, arguments) = match words {
+            [] => {
+                return Err(Failure::usage("there is no command to run")
+                    .with_advice("write it behind --, such as: landline run HOST -- uptime"));
+            }
+            [dashes, argv @ ..] if dashes == "--" => match argv {
+                [] => return Err(Failure::usage("there is no command behind --")),
+                _ if self.shell => {
+                    let what = "--shell takes a line, not a program after --";
+                    return Err(
+                        Failure::usage(what).with_advice("leave out --, and quote the line")
+                    );
+                }
+                argv => (CommandForm::Argv, argv.iter().map(bytes).collect()),
+            },
+            _ if self.shell => (CommandForm::Shell, line()),
+            _ if self.ssh.subsystem => (CommandForm::Subsystem, line()),
+            _ => (CommandForm::Line, line()),
+        };
+        Ok(Command {
+            form,
+            arguments,
+            environment: settings
+                .variables
+                .iter()
+                .map(|entry| entry.as_bytes().to_vec())
+                .chain(self.env.iter().map(bytes))
+                .collect(),
+            folder: self.cwd.clone().map(OsString::into_vec),
+        })
+    }
+
+    /// What the command reads; `None` for nothing.
+    fn open_input(&self, context: &Context) -> Result<Option<Box<dyn Read + Send>>, Failure> {
+        let failed =
+            |name: &str, error: &io::Error| Failure::from(landline::Error::io(name, error));
+        match &self.stdin {
+            _ if self.no_input => Ok(None),
+            Some(name) if name == "none" => Ok(None),
+            Some(name) => {
+                let shown = name.display().to_string();
+                let file = local::open(name.as_ref()).map_err(|error| failed(&shown, &error))?;
+                Ok(Some(Box::new(file)))
+            }
+            None => {
+                let input = context.input.open();
+                Ok(Some(
+                    input.map_err(|error| failed("standard input", &error))?,
+                ))
+            }
+        }
+    }
+
+    async fn run_at_server(
+        mut self,
+        context: &Context,
+        target: &Target,
+        settings: &SshSettings,
+        mut command: Command,
+        input: Option<Box<dyn Read + Send>>,
+    ) -> Result<(CommandExit, String), Failure> {
+        let mut asking = context.clone();
+        if settings.batch {
+            asking.prompter = Arc::new(NoPrompter);
+        }
+        settings.change_access(&mut self.access);
+        let client = context.client()?;
+        let (server, credential) =
+            connect::find_server(&asking, &client, target, &self.access).await?;
+        let has_terminal = match settings.terminal {
+            _ if self.pty => true,
+            Some(WantedTerminal::Yes) => true,
+            Some(WantedTerminal::IfThereIsOne) => context.input.is_terminal(),
+            Some(WantedTerminal::No) | None => false,
+        };
+        let size = has_terminal.then(|| terminal_size().unwrap_or(DEFAULT_SIZE));
+        if has_terminal && let Some(term) = context.environment.variable("TERM") {
+            command
+                .environment
+                .insert(0, format!("TERM={term}").into_bytes());
+        }
+        let timeout = self
+            .timeout
+            .map(|time| time.as_secs().max(1).try_into().unwrap_or(u32::MAX));
+        let first = command.first_request(size, timeout)?;
+        let (control, mut control_orders) = mpsc::channel(16);
+        signals::forward(control.clone(), has_terminal)?;
+        let start = async {
+            let mut connected = client::connect(&server, &credential, Some(&first)).await?;
+            let running = RunningCommand::receive(&mut connected.login.channel).await?;
+            Ok::<_, Failure>((connected, running))
+        };
+        let (mut connected, running) = tokio::select! {
+            started = start => started?,
+            () = first_signal(&mut control_orders) => return Err(Failure::stopped(false)),
+        };
+        let channel = &mut connected.login.channel;
+        let job = running.job.clone();
+        let raw = if has_terminal {
+            RawMode::enter()?
+        } else {
+            None
+        };
+        let (input_bytes, failed) = read_input(input);
+        let (stdout, stderr) = (context.out.raw(), context.err.raw());
+        let carried = running.carry(
+            channel,
+            input_bytes,
+            control_orders,
+            Box::new(stdout),
+            Box::new(stderr),
+        );
+        let exit = tokio::select! {
+            exit = carried => exit,
+            Ok(error) = failed => Err(landline::Error::io("standard input", &error)),
+        };
+        drop(raw);
+        let exit = exit?;
+        connected.login.channel.finish().await;
+        Ok((exit, job))
+    }
+}
+
+/// Waits for a signal before there is a command that could get it.
+async fn first_signal(control: &mut mpsc::Receiver<CommandControl>) {
+    while let Some(CommandControl::Resize(_)) = control.recv().await {}
+}
+
+/// Prints what the host means, as `ssh -G` does: git asks for it.
+fn print_settings(context: &Context, target: &Target) {
+    let user = target.user.as_ref().map(|user| format!("user {user}\n"));
+    let port = target.port.unwrap_or(DEFAULT_PORT);
+    let user = user.unwrap_or_default();
+    context
+        .out
+        .print(&format!("{user}hostname {}\nport {port}", target.host));
+}
+
+/// The size of a terminal that is none.
+const DEFAULT_SIZE: TerminalSize = TerminalSize {
+    rows: 24,
+    columns: 80,
+};
+
+/// Reads the command's input on a thread of its own, which ends with the process. An error is not
+/// the end, so that no program takes half of its input for all of it.
+fn read_input(
+    input: Option<Box<dyn Read + Send>>,
+) -> (mpsc::Receiver<CommandInput>, oneshot::Receiver<io::Error>) {
+    let (sender, receiver) = mpsc::channel(2);
+    let (failed, failure) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; READ_BYTES_MAX];
+        let Some(mut input) = input else {
+            let _ = sender.blocking_send(CommandInput::End);
+            return;
+        };
+        loop {
+            match input.read(&mut buffer) {
+                Ok(0) => {
+                    let _ = sender.blocking_send(CommandInput::End);
+                    return;
+                }
+                Ok(count) => {
+                    let bytes = buffer.get(..count).unwrap_or_default().to_vec();
+                    if sender.blocking_send(CommandInput::Bytes(bytes)).is_err() {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    let _ = failed.send(error);
+                    return;
+                }
+            }
+        }
+    });
+    (receiver, failure)
+}
+
+/// The exit status of this process for that of the command.
+fn status(exit: &CommandExit) -> ExitStatus {
+    match (&exit.signal, exit.code) {
+        _ if exit.timed_out => ExitStatus(TIMED_OUT),
+        (Some((_, number)), _) => ExitStatus(SIGNAL_BASE.saturating_add(*number)),
+        (None, code) => ExitStatus(code.unwrap_or(NOT_CONNECTED)),
+    }
+}
+
+/// Fails if output was lost, except because nothing reads it any more.
+fn check_outputs(exit: &CommandExit) -> Result<(), Failure> {
+    let outputs = [
+        ("standard output", &exit.stdout_error),
+        ("standard error", &exit.stderr_error),
+    ];
+    for (name, error) in outputs {
+        if let Some(error) = error
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            return Err(landline::Error::io(name, error).into());
+        }
+    }
+    Ok(())
+}
+
+/// The failure with the status that ssh and shells have for it.
+fn with_status_of_ssh(failure: Failure) -> Failure {
+    let status = match failure.code.as_str() {
+        "interrupted" => return failure,
+        "no-program" => NO_PROGRAM,
+        "not-executable" | "denied" | "credential-limited" => NOT_EXECUTABLE,
+        _ => NOT_CONNECTED,
+    };
+    failure.with_status(status)
+}
