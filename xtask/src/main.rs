@@ -36,6 +36,8 @@ cargo xtask bench copy [ARGS...]     build the binary of profile dist, run bench
 cargo xtask bench resume [ARGS...]   likewise bench/resume_bench.py: how soon a killed copy resumes
 cargo xtask bench wan [ARGS...]      likewise bench/wan_bench.py: a copy over a long line that loses packets
 cargo xtask bench echo [ARGS...]     likewise bench/echo_bench.py: landline-socketserver, C and Python
+cargo xtask bench run [ARGS...]      likewise bench/run_bench.py: commands by landline and by ssh
+cargo xtask bench garbage [ARGS...]  likewise bench/garbage_bench.py: a million garbage connections
 cargo xtask dist                     build the binary of profile dist, its manual pages, completions
                                      and units, in target/dist
 cargo xtask deb                      the same, packed as a Debian package in target/debian
@@ -80,7 +82,7 @@ fn dispatch(words: &[&str]) -> Result<(), String> {
         ["public"] => tidy::print_public(&repository()?),
         [
             "bench",
-            name @ ("copy" | "resume" | "wan" | "echo"),
+            name @ ("copy" | "resume" | "wan" | "echo" | "run" | "garbage"),
             arguments @ ..,
         ] => bench::run(&repository()?, name, arguments),
         ["dist"] => package::build(&repository()?),
