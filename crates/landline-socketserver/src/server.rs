@@ -13,7 +13,7 @@ use crate::{Event, Failure, Limits, Listener, Peer, hooks::Hooks};
 /// | [`inline`](Server::inline) | inline | [`blocking::Handler`](crate::blocking::Handler) | the calling thread, one at a time |
 /// | [`threads`](Server::threads) | threads | the same, and `Send` | a thread each, bounded |
 /// | [`processes`](Server::processes) | processes | the same; need not be `Send` | a forked process each, or pre-started workers |
-/// | [`tasks`](Server::tasks) | tasks | [`tasks::Handler`](crate::tasks::Handler) | a tokio task each |
+/// | [`tasks`](Server::tasks) | tasks | [`TaskHandler`](crate::tasks::TaskHandler) | a tokio task each |
 /// | [`pooled_tasks`](Server::pooled_tasks) | tasks | [`blocking::Handler`](crate::blocking::Handler), and `Send` | a bounded pool of threads |
 ///
 /// Each connection gets its own clone of the handler. Share state through an
@@ -58,7 +58,7 @@ impl<L, H> Server<L, H> {
     /// delays no other.
     ///
     /// The blocking models need a [`blocking::Wrap`](crate::blocking::Wrap), `tasks` a
-    /// [`tasks::Wrap`](crate::tasks::Wrap).
+    /// [`TaskWrap`](crate::tasks::TaskWrap).
     pub fn wrap<W>(self, wrapper: W) -> Server<L, H, W> {
         let Self {
             listener,

@@ -37,6 +37,8 @@ use crate::{
     terminal::{moment, shown_line},
 };
 
+/// The most characters of a command that are printed.
+const COMMAND_CHARACTERS_MAX: usize = 1000;
 /// The default limit of connections, if the system allows enough descriptors.
 const CONNECTIONS_MAX: u64 = 1024;
 /// The most descriptors that a connection takes: itself, a staging file, its folder, a manifest,
@@ -504,7 +506,11 @@ fn describe_work(activity: &Activity) -> String {
             command,
             ..
         } => {
-            let command = String::from_utf8_lossy(&command.0);
+            let line = String::from_utf8_lossy(&command.0);
+            let mut command: String = line.chars().take(COMMAND_CHARACTERS_MAX).collect();
+            if command.len() < line.len() {
+                command.push('…');
+            }
             format!("{session} {user} runs {job}: {command}")
         }
         Activity::RunEnd {

@@ -102,13 +102,15 @@ fn status_is_that_of_the_command() {
         .run(&words(&["/etc/passwd"]))
         .fails(126, "not-executable");
     let folder = ["--json", "run", "--cwd", "absent", HOST, "--", "true"];
-    stage.run(&folder).fails(255, "not-found");
+    stage.run(&folder).fails(126, "not-found");
     let killed = stage.run(&words(&["sh", "-c", "kill -9 $$"]));
     let event: serde_json::Value = serde_json::from_str(killed.stderr.trim()).unwrap();
     assert_eq!(
         (event["signal"].as_str(), event["status"].as_i64()),
         (Some("KILL"), Some(137))
     );
+    let input = ["--json", "run", "--stdin", "absent", HOST, "--", "true"];
+    stage.run(&input).fails(255, "not-found");
     drop(server);
     stage.run(&words(&["true"])).fails(255, "connect");
 }
@@ -300,6 +302,9 @@ fn rights_decide_which_commands_run() {
         stage.run(&["run", "--shell", HOST, "echo 'a  b'"]).stdout,
         b"a  b\n"
     );
+    let many: Vec<&str> = std::iter::repeat_n("", 70_000).collect();
+    let many = [&["--json", "run", HOST, "--", "true"][..], &many].concat();
+    stage.run(&many).fails(255, "name-refused");
     let variable = ["--json", "run", "--env", "LD_PRELOAD=x", HOST, "echo $HOME"];
     stage.run(&variable).fails(126, "denied");
     assert_eq!(
@@ -404,6 +409,15 @@ fn commands_are_logged() {
     );
     assert_eq!(events[0]["job"], events[1]["job"]);
     assert!(!log.contains("hidden"));
+    // Messages about streams that come behind the last one would be failures.
+    for _ in 0..20 {
+        stage
+            .run_with_input(&["run", HOST, "--", "head", "-c", "9"], &[b'x'; 100_000])
+            .ok();
+    }
+    let log = shown();
+    let failed = log.lines().find(|line| line.contains("\"failed\""));
+    assert_eq!(failed, None);
 }
 
 #[test]

@@ -209,7 +209,7 @@ impl Administration {
 
     /// Applies a request of the user `by`, or of a command on the server's machine.
     ///
-    /// As [`apply_checked`](Self::apply_checked), after it has checked the request.
+    /// As `apply_checked`, after it has checked the request.
     ///
     /// # Errors
     /// As there.

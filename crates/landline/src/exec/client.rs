@@ -138,6 +138,8 @@ impl RunningCommand {
                 && stdout.has_written(exit.stdout)
                 && stderr.has_written(exit.stderr)
             {
+                // Messages about streams would come too late behind it.
+                channel.flush().await?;
                 channel.send(&Finished {})?;
                 channel.finish().await?;
                 let errors = [stdout.error, stderr.error];

@@ -8,7 +8,7 @@ use std::{
 
 use landline_proto::ErrorCode;
 
-use super::messages::{CommandForm, Run};
+use super::messages::{COMMAND_STRINGS_MAX, CommandForm, Run};
 use crate::Error;
 
 /// Variables that a client may set, as patterns with `*` at the end.
@@ -71,9 +71,13 @@ impl Command {
     /// Reads the body of a request.
     ///
     /// # Errors
-    /// `name-refused` if the body does not hold what the header counts.
+    /// `name-refused` if there are too many strings, or other ones than the header counts.
     pub(super) fn decode(run: &Run, body: &[u8]) -> Result<Self, Error> {
         let counted = u64::from(run.arguments) + u64::from(run.environment) + u64::from(run.folder);
+        if counted > COMMAND_STRINGS_MAX {
+            let message = format!("a command has at most {COMMAND_STRINGS_MAX} words");
+            return Err(Error::here(ErrorCode::NameRefused, message));
+        }
         let mut strings = body.split(|byte| *byte == 0).map(<[u8]>::to_vec);
         let found = body.iter().filter(|byte| **byte == 0).count() as u64;
         let is_complete = body.is_empty() || body.ends_with(&[0]);

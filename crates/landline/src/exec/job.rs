@@ -86,7 +86,8 @@ impl Job {
         Some((self.exit?, stdout.received, stderr.received))
     }
 
-    /// Carries the streams until the client has taken everything.
+    /// Carries the streams until the client has taken everything. Returns whether the channel can
+    /// carry a further request.
     ///
     /// When this returns an error, or is dropped, the program and all that it started are ended.
     ///
@@ -99,7 +100,7 @@ impl Job {
         context: &ServiceContext,
         timeout: Option<Duration>,
         revoked: impl Future<Output = std::convert::Infallible>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let mut streams = Streams::new(Side::Server, STREAM_POOL_BYTES);
         streams.add(STDIN, &StreamOptions::RECEIVE);
         streams.add(STDOUT, &StreamOptions::SEND);
@@ -130,8 +131,17 @@ impl Job {
                     self.take(report?, &mut channel)?;
                 }
                 input = channel.next(&SERVER_RUNNING) => {
-                    if self.take_input(input?, &mut channel)? {
-                        return channel.finish().await;
+                    let is_done = match input {
+                        Ok(input) => self.take_input(input, &mut channel)?,
+                        // A client that has the exit may be gone before it reads the rest.
+                        Err(Error::Lost(_)) if self.is_exit_sent => return Ok(false),
+                        Err(error) => return Err(error),
+                    };
+                    if is_done {
+                        return match channel.finish().await {
+                            Err(Error::Lost(_)) => Ok(false),
+                            finished => finished.map(|()| true),
+                        };
                     }
                 }
             }

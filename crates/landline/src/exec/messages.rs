@@ -13,6 +13,9 @@ pub const SERVICE: &str = "exec";
 /// The longest body of `run`, in bytes.
 pub(super) const COMMAND_BYTES_MAX: u64 = 2 * 1024 * 1024;
 
+/// The most strings in it.
+pub(super) const COMMAND_STRINGS_MAX: u64 = 65_536;
+
 /// The stream that carries the program's input.
 pub(super) const STDIN: u64 = 0;
 /// The stream that carries its standard output, or all that its terminal shows.

@@ -110,15 +110,27 @@ impl Service for ExecService {
         context: &'a ServiceContext,
     ) -> ServiceFuture<'a> {
         Box::pin(async move {
-            while let Some(header) = context.next_request(channel).await? {
+            let mut has_run = false;
+            loop {
+                let header = match context.next_request(channel).await {
+                    Ok(Some(header)) => header,
+                    Ok(None) => return Ok(()),
+                    // A client that has its result may be gone before it reads our `done`.
+                    Err(Error::Lost(_)) if has_run => return Ok(()),
+                    Err(error) => return Err(error),
+                };
                 let run: Run = header.read()?;
                 let body = receive_body(channel, &header).await?;
                 match self.start(context, &run, &body).await {
-                    Ok(started) => serve_job(channel, context, &run, started).await?,
+                    Ok(started) => {
+                        has_run = serve_job(channel, context, &run, started).await?;
+                        if !has_run {
+                            return Ok(());
+                        }
+                    }
                     Err(error) => context.answer_failure(channel, error).await?,
                 }
             }
-            Ok(())
         })
     }
 }
@@ -171,6 +183,7 @@ impl ExecService {
         let socket = launched.map_err(|error| Error::io("the supervisor", &error))?;
         let mut supervisor = Supervisor::new(socket)?;
         let program = String::from_utf8_lossy(&start.program).into_owned();
+        let folder = String::from_utf8_lossy(&start.folder).into_owned();
         supervisor.order(&Order::Start(Box::new(start)));
         let report = tokio::time::timeout(START_TIME_MAX, supervisor.next()).await;
         let report =
@@ -181,7 +194,7 @@ impl ExecService {
                 job: Job::new(supervisor),
                 words,
             }),
-            Report::Failed { step, errno } => Err(not_started(step, errno, &program)),
+            Report::Failed { step, errno } => Err(not_started(step, errno, &program, &folder)),
             _ => Err(Error::here(
                 ErrorCode::Io,
                 "the supervisor broke its protocol",
@@ -190,13 +203,14 @@ impl ExecService {
     }
 }
 
-/// Serves a program that runs until the client has taken everything.
+/// Serves a program that runs until the client has taken everything. Returns whether the channel
+/// can carry a further request.
 async fn serve_job(
     channel: &mut Channel,
     context: &ServiceContext,
     run: &Run,
     mut started: StartedJob,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     channel.send(&Started {
         job: started.id.clone(),
     })?;
@@ -275,8 +289,7 @@ fn prepare(
             (shell, arguments)
         }
     };
-    let home = home(context, &rules)?;
-    let environment = environment(options, &home, id, command);
+    let environment = environment(options, context.root().home_path(), id, command);
     context.record_blocking(|user, session| Activity::RunStart {
         user,
         session,
@@ -379,14 +392,17 @@ fn find(name: &[u8], folder: &Path, path: &str) -> Result<Vec<u8>, Error> {
 }
 
 /// Everything that the program finds in its environment.
-fn environment(options: &ExecOptions, home: &[u8], job: &str, command: &Command) -> Vec<Vec<u8>> {
+///
+/// `HOME` is that of the account that serves, as `USER` is: a program obeys the configuration that
+/// it finds there, so it must not be a folder that a user with few commands can write to.
+fn environment(options: &ExecOptions, home: &Path, job: &str, command: &Command) -> Vec<Vec<u8>> {
     let entry = |name: &str, value: &[u8]| [name.as_bytes(), b"=", value].concat();
     let mut environment = options.environment.clone();
     if !options.user.is_empty() {
         environment.extend(["USER", "LOGNAME"].map(|name| entry(name, options.user.as_bytes())));
     }
     environment.extend([
-        entry("HOME", home),
+        entry("HOME", home.as_os_str().as_bytes()),
         entry("SHELL", options.shell.as_os_str().as_bytes()),
         entry("PATH", options.path.as_bytes()),
         entry("LANDLINE_JOB", job.as_bytes()),
@@ -413,13 +429,13 @@ async fn receive_body(channel: &mut Channel, header: &Header) -> Result<Vec<u8>,
 }
 
 /// Why a supervisor could not start the program.
-fn not_started(step: Step, errno: u32, program: &str) -> Error {
+fn not_started(step: Step, errno: u32, program: &str, folder: &str) -> Error {
     let error = std::io::Error::from_raw_os_error(i32::try_from(errno).unwrap_or(0));
     let kind = error.kind();
     let (code, message) = match step {
         Step::Folder => (
             ErrorCode::NotFound,
-            format!("the working folder cannot be entered: {error}"),
+            format!("the working folder {folder} cannot be entered: {error}"),
         ),
         Step::Program if kind == std::io::ErrorKind::NotFound => (
             // The file is there: its interpreter is not.

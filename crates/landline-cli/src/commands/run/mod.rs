@@ -66,10 +66,10 @@ const READ_BYTES_MAX: usize = 64 * 1024;
                        tar cf - photos | landline run nas -- tar xf - -C /srv\n\n\
                        Exit status:\n  \
                        124  the time of --timeout was over\n  \
-                       126  the program may not be run\n  \
+                       126  the program may not be run, or not in this folder\n  \
                        127  there is no such program\n  \
                        128  and the signal's number: a signal ended the command\n  \
-                       255  no connection, no login, or the connection was lost"
+                       255  any other failure: no connection, no login, input or output"
 )]
 pub(crate) struct RunCommand {
     /// Server and command
@@ -120,7 +120,9 @@ impl Run for RunCommand {
             return Ok(ExitStatus::SUCCESS);
         }
         let command = self.command(&settings, words)?;
-        let input = self.open_input(context)?;
+        let input = self
+            .open_input(context)
+            .map_err(|failure| failure.with_status(NOT_CONNECTED))?;
         let (exit, job) = self
             .run_at_server(context, &target, &settings, command, input)
             .await
@@ -133,7 +135,7 @@ impl Run for RunCommand {
                 "system_time": exit.system_time.as_secs_f64(), "memory": exit.memory_bytes,
             }));
         }
-        check_outputs(&exit)?;
+        check_outputs(&exit).map_err(with_status_of_ssh)?;
         Ok(status(&exit))
     }
 }
@@ -165,8 +167,10 @@ impl RunCommand {
         };
         let (form, arguments) = match words {
             [] => {
-                return Err(Failure::usage("there is no command to run")
-                    .with_advice("write it behind --, such as: landline run HOST -- uptime"));
+                return Err(Failure::usage("there is no command to run").with_advice(
+                    "write it behind --, such as: landline run HOST -- uptime; a shell is \
+                         landline run --pty HOST bash",
+                ));
             }
             [dashes, argv @ ..] if dashes == "--" => match argv {
                 [] => return Err(Failure::usage("there is no command behind --")),
@@ -368,13 +372,22 @@ fn check_outputs(exit: &CommandExit) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The failure with the status that ssh and shells have for it.
+/// The failure with the status that ssh and shells have for it, and with advice for commands.
 fn with_status_of_ssh(failure: Failure) -> Failure {
     let status = match failure.code.as_str() {
-        "interrupted" => return failure,
+        "interrupted" | "usage" => return failure,
         "no-program" => NO_PROGRAM,
-        "not-executable" | "denied" | "credential-limited" => NOT_EXECUTABLE,
+        "not-executable" | "denied" | "credential-limited" | "not-found" => NOT_EXECUTABLE,
         _ => NOT_CONNECTED,
+    };
+    let failure = match failure.code.as_str() {
+        "no-program" => failure.with_advice(
+            "words of a shell, such as cd, need --shell; behind --, give each argument on its own",
+        ),
+        "lost" => failure.with_advice(
+            "the command may have run in part or as a whole; look before you run it again",
+        ),
+        _ => failure,
     };
     failure.with_status(status)
 }

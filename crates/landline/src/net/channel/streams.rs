@@ -96,6 +96,14 @@ impl<'a> StreamChannel<'a> {
     /// # Errors
     /// [`Error::Lost`].
     pub async fn finish(mut self) -> Result<(), Error> {
+        self.flush().await
+    }
+
+    /// Sends everything that is due, without receiving.
+    ///
+    /// # Errors
+    /// [`Error::Lost`].
+    pub async fn flush(&mut self) -> Result<(), Error> {
         while poll_fn(|cx| self.poll_send(cx)).await? {}
         Ok(())
     }
