@@ -8,8 +8,8 @@ use std::{
 
 use crate::process;
 
-/// What the binary may take.
-const BINARY_BYTES_MAX: u64 = 14 * 1024 * 1024;
+/// What the binary may take: 14 MiB, and 3 MiB for running commands.
+const BINARY_BYTES_MAX: u64 = (14 + 3) * 1024 * 1024;
 
 /// Builds the binary of profile `dist` and returns its path.
 pub(crate) fn build_binary(root: &Path) -> Result<PathBuf, String> {
