@@ -91,6 +91,9 @@ class Terminal:
             time.sleep(0.02)
 
     def close(self):
+        # A server takes the end of its terminal for a request to read its settings again.
+        self.tmux("send-keys", "C-c")
+        self.wait(lambda: self.tmux("display", "-p", "#{pane_current_command}").strip() == "bash")
         subprocess.run(["tmux", "-S", str(self.socket), "kill-server"], env=self.environment)
 
 
