@@ -177,6 +177,25 @@ fn program_gets_a_clean_process() {
     assert_eq!(outcome.stderr, "x\n");
 }
 
+/// A variable of the client takes the place of the server's.
+#[test]
+fn variable_is_set_once() {
+    let stage = stage();
+    let mut command = stage.serve_command("127.0.0.1:0");
+    command.env("LANG", "C.UTF-8");
+    let server = stage.serve_with(command);
+    let join = ["join", "-", "--as", "alice"];
+    stage.run_with_input(&join, server.invite().as_bytes()).ok();
+    let lang = |options: &[&str]| {
+        let run = [&["run"], options, &[HOST, "--", "env"]].concat();
+        let shown = stage.run(&run).ok();
+        let lines = shown.lines().filter(|line| line.starts_with("LANG="));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(lang(&[]), ["LANG=C.UTF-8"]);
+    assert_eq!(lang(&["--env", "LANG=C"]), ["LANG=C"]);
+}
+
 #[test]
 fn signal_reaches_the_program() {
     let stage = stage();

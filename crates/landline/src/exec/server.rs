@@ -407,9 +407,17 @@ fn environment(options: &ExecOptions, home: &Path, job: &str, command: &Command)
         entry("PATH", options.path.as_bytes()),
         entry("LANDLINE_JOB", job.as_bytes()),
     ]);
-    // The last entry of a name counts.
-    environment.extend(command.environment.iter().cloned());
+    // Most programs take the first entry of a name, so there must be one only.
+    for entry in &command.environment {
+        environment.retain(|other| name_of(other) != name_of(entry));
+        environment.push(entry.clone());
+    }
     environment
+}
+
+/// The name of a variable in `NAME=VALUE`.
+fn name_of(entry: &[u8]) -> &[u8] {
+    entry.split(|byte| *byte == b'=').next().unwrap_or(entry)
 }
 
 /// Receives the body of a request.
