@@ -26,7 +26,7 @@ pub use login::{client_login, server_login};
 pub use rights::rights;
 pub use stream::{frame, header, message, message_types};
 pub use streams::streams;
-pub use text::{address, invite, key, key_line, path, secret};
+pub use text::{address, host_set, invite, key, key_line, path, secret};
 
 /// A decoder under test.
 pub type Target = fn(&[u8]);
@@ -51,6 +51,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("invite", invite),
     ("secret", secret),
     ("address", address),
+    ("host_set", host_set),
     ("classic_upload", classic_upload),
     ("classic_bursts", classic_bursts),
     ("classic_chat", classic_chat),

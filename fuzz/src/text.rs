@@ -3,7 +3,7 @@
 use landline::{
     keys::{KeyLine, PublicKey},
     login::{Invite, Secret},
-    net::{HostPort, Location, Target},
+    net::{HostGroups, HostPort, HostSet, Location, Target},
 };
 use landline_paths::{
     RemotePath,
@@ -219,6 +219,34 @@ pub fn address(input: &[u8]) {
             );
         }
         Err(_) => {}
+    }
+}
+
+/// Sets of hosts. Every host of a set is one, and names itself alone.
+pub fn host_set(input: &[u8]) {
+    let Ok(text) = str::from_utf8(input) else {
+        return;
+    };
+    // The first line is the set. Each further one is a group: its name, a space, and a set.
+    let (text, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let groups: HostGroups = rest
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(name, text)| (name.to_owned(), vec![text.to_owned()]))
+        .collect();
+    let mut set = HostSet::default();
+    if set.add(text, &groups).is_err() {
+        return;
+    }
+    let hosts = set.into_hosts();
+    assert!(!hosts.is_empty() && hosts.len() <= 10_000);
+    for (name, target) in hosts.into_iter().take(100) {
+        check_target(&target);
+        assert!(!name.contains(['/', ',']), "{name:?} is no file name");
+        let mut alone = HostSet::default();
+        let added = alone.add(&name, &HostGroups::new());
+        assert!(added.is_ok(), "{name:?} is not accepted alone");
+        assert_eq!(alone.into_hosts(), [(name, target)]);
     }
 }
 

@@ -5,6 +5,7 @@ mod addresses;
 mod admin_client;
 mod advice;
 mod arguments;
+mod client_settings;
 mod codes;
 mod commands;
 mod connect;

@@ -22,6 +22,17 @@ pub fn open(path: &Path) -> io::Result<std::fs::File> {
     std::fs::File::open(path)
 }
 
+/// Creates a file to write, and the folders above it. Empties a file that is there.
+///
+/// # Errors
+/// The system's error.
+pub fn create(path: &Path) -> io::Result<std::fs::File> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::File::create(path)
+}
+
 /// Opens a regular file to read. Follows links, and never waits for a FIFO.
 ///
 /// # Errors

@@ -48,6 +48,7 @@ mod rights;
 mod roles;
 mod run;
 mod run_as_ssh;
+mod run_many_hosts;
 mod secrets;
 mod serve;
 mod service;

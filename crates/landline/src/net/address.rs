@@ -44,7 +44,7 @@ impl FromStr for HostPort {
 /// A server as the user names it: `[user@]host[:port]`.
 ///
 /// An IPv6 address needs brackets.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target {
     /// The user to log in as, if the text names one.
     pub user: Option<UserName>,

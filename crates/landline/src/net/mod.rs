@@ -4,6 +4,7 @@ mod address;
 mod buffers;
 mod channel;
 mod dial;
+mod host_set;
 mod plain;
 mod rate_limit;
 mod secure;
@@ -19,6 +20,7 @@ pub use channel::{
 pub(crate) use channel::{PartialFrame, linger, lost};
 pub(crate) use dial::FirstByteTime;
 pub use dial::{DialedStream, Route, dial};
+pub use host_set::{HostGroups, HostSet};
 pub use landline_socketserver::activation;
 pub(crate) use plain::local_stream;
 pub use plain::memory_pair;

@@ -1,5 +1,7 @@
 //! `landline run`: runs a command at a server.
 
+mod lines;
+mod many_hosts;
 mod ssh_options;
 
 use std::{
@@ -21,10 +23,13 @@ use landline::{
     paths::local,
     proto::DEFAULT_PORT,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
-use self::ssh_options::{SshOptions, SshSettings, WantedTerminal};
+use self::{
+    many_hosts::ManyHosts,
+    ssh_options::{SshOptions, SshSettings, WantedTerminal},
+};
 use crate::{
     arguments::{Access, parse_span},
     connect,
@@ -59,11 +64,11 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug, Args)]
 #[command(
     name = "run",
-    override_usage = "landline run [OPTIONS] <HOST> -- <PROGRAM> [ARGUMENT]...\n       landline run [OPTIONS] <HOST> <WORD>...",
+    override_usage = "landline run [OPTIONS] <HOST> -- <PROGRAM> [ARGUMENT]...\n       landline run [OPTIONS] <HOST> <WORD>...\n       landline run [OPTIONS] -H <HOSTS> -- <PROGRAM> [ARGUMENT]...",
     after_help = "Examples:\n  landline run nas -- df -h /srv\n  landline run nas 'tail -n 100 app.log' > app.log\n  \
-                  tar cf - photos | landline run nas -- tar xf - -C /srv",
+                  landline run -H nas,web[1-20] -- uptime\n  tar cf - photos | landline run nas -- tar xf - -C /srv",
     after_long_help = "Examples:\n  landline run nas -- df -h /srv\n  landline run nas 'tail -n 100 app.log' > app.log\n  \
-                       tar cf - photos | landline run nas -- tar xf - -C /srv\n\n\
+                       landline run -H nas,web[1-20] -- uptime\n  tar cf - photos | landline run nas -- tar xf - -C /srv\n\n\
                        Exit status:\n  \
                        124  the time of --timeout was over\n  \
                        126  the program may not be run, or not in this folder\n  \
@@ -75,7 +80,7 @@ pub(crate) struct RunCommand {
     /// Server and command
     ///
     /// HOST is a machine name or `[user@]host[:port]`. Everything after it belongs to the command.
-    #[arg(value_name = "HOST", required = true, num_args = 1.., trailing_var_arg = true)]
+    #[arg(value_name = "HOST", required_unless_present_any = ["hosts", "hosts_file"], num_args = 1.., trailing_var_arg = true)]
     words: Vec<OsString>,
     /// Let the login shell at the server read the line
     #[arg(long)]
@@ -107,12 +112,17 @@ pub(crate) struct RunCommand {
     #[command(flatten)]
     access: Access,
     #[command(flatten)]
+    many: ManyHosts,
+    #[command(flatten)]
     ssh: SshOptions,
 }
 
 impl Run for RunCommand {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let settings = self.ssh.settings(context)?;
+        if self.many.is_used()? {
+            return many_hosts::run(self, context, settings).await;
+        }
         let (host, words) = self.split_words()?;
         let target = settings.target(&host);
         if self.ssh.print_settings {
@@ -128,12 +138,7 @@ impl Run for RunCommand {
             .await
             .map_err(with_status_of_ssh)?;
         if context.json {
-            context.err.print_json(&json!({
-                "event": "exit", "job": job, "status": status(&exit).0, "code": exit.code,
-                "signal": exit.signal.as_ref().map(|(name, _)| name), "timed_out": exit.timed_out,
-                "user_time": exit.user_time.as_secs_f64(),
-                "system_time": exit.system_time.as_secs_f64(), "memory": exit.memory_bytes,
-            }));
+            context.err.print_json(&describe_exit(&exit, &job));
         }
         check_outputs(&exit).map_err(with_status_of_ssh)?;
         Ok(status(&exit))
@@ -199,6 +204,12 @@ impl RunCommand {
         })
     }
 
+    /// The time limit in seconds, as the server takes it.
+    fn timeout_seconds(&self) -> Option<u32> {
+        self.timeout
+            .map(|time| time.as_secs().max(1).try_into().unwrap_or(u32::MAX))
+    }
+
     /// What the command reads; `None` for nothing.
     fn open_input(&self, context: &Context) -> Result<Option<Box<dyn Read + Send>>, Failure> {
         let failed =
@@ -248,10 +259,7 @@ impl RunCommand {
                 .environment
                 .insert(0, format!("TERM={term}").into_bytes());
         }
-        let timeout = self
-            .timeout
-            .map(|time| time.as_secs().max(1).try_into().unwrap_or(u32::MAX));
-        let first = command.first_request(size, timeout)?;
+        let first = command.first_request(size, self.timeout_seconds())?;
         let (control, mut control_orders) = mpsc::channel(16);
         signals::forward(control.clone(), has_terminal)?;
         let start = async {
@@ -345,6 +353,16 @@ fn read_input(
         }
     });
     (receiver, failure)
+}
+
+/// How a command ended, for programs.
+fn describe_exit(exit: &CommandExit, job: &str) -> Value {
+    json!({
+        "event": "exit", "job": job, "status": status(exit).0, "code": exit.code,
+        "signal": exit.signal.as_ref().map(|(name, _)| name), "timed_out": exit.timed_out,
+        "user_time": exit.user_time.as_secs_f64(),
+        "system_time": exit.system_time.as_secs_f64(), "memory": exit.memory_bytes,
+    })
 }
 
 /// The exit status of this process for that of the command.

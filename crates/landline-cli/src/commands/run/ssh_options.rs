@@ -71,10 +71,13 @@ pub(super) struct SshOptions {
     /// Print what HOST means, and do not connect
     #[arg(short = 'G', hide_short_help = true)]
     pub(super) print_settings: bool,
+    /// Print no summary of many hosts
+    #[arg(short = 'q', action = clap::ArgAction::Count, hide_short_help = true)]
+    quiet: u8,
     /// Without effect: what they switch off or on is not there
     #[arg(
-        short = 'q',
-        visible_short_aliases = ['a', 'x', 'k', 'C', '2'],
+        short = 'a',
+        visible_short_aliases = ['x', 'k', 'C', '2'],
         action = clap::ArgAction::Count,
         hide_short_help = true
     )]
@@ -104,6 +107,16 @@ pub(super) struct SshSettings {
 }
 
 impl SshOptions {
+    /// Whether the summary of many hosts is not printed.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet > 0
+    }
+
+    /// Whether the options ask for what only one host can have.
+    pub(super) fn asks_for_one(&self) -> bool {
+        self.terminal > 0 || self.subsystem || self.print_settings
+    }
+
     /// Reads all options. The first value of a setting wins, as in ssh.
     ///
     /// # Errors

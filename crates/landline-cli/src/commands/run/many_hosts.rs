@@ -1,0 +1,434 @@
+//! `landline run -H`: one command at many hosts at the same time.
+
+use std::{collections::BTreeMap, io::Write, path::PathBuf, sync::Arc, time::Duration};
+
+use clap::{Args, value_parser};
+use landline::{
+    Client, client,
+    exec::{CommandControl, CommandExit, CommandInput, RunningCommand},
+    login::FirstRequest,
+    net::{HostSet, Target},
+    paths::local,
+};
+use serde_json::Value;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+use super::{
+    NOT_CONNECTED, RunCommand, check_outputs, describe_exit,
+    lines::{HostOutput, Printer, Stream, with},
+    read_input,
+    ssh_options::SshSettings,
+    status, with_status_of_ssh,
+};
+use crate::{
+    arguments::Access,
+    client_settings::ClientSettings,
+    connect,
+    context::{Context, ExitStatus},
+    failure::Failure,
+    prompter::NoPrompter,
+    signals,
+};
+
+/// The longest file of hosts.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// The hosts, and what becomes of their output.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Many hosts")]
+pub(super) struct ManyHosts {
+    /// Run the command at these hosts: nas,web[1-20],@db
+    ///
+    /// Brackets hold numbers and ranges, and keep leading zeros: `web[01-20]` or `web[1-3,7]`.
+    /// `@db` is a group in client.toml. There is no HOST then: the words are the program and its
+    /// arguments, exactly, with or without `--`. A command gets no input without --stdin FILE,
+    /// which each host gets whole. Nothing is asked: a login that needs a question fails.
+    #[arg(short = 'H', long = "hosts", value_name = "HOSTS")]
+    hosts: Vec<String>,
+    /// Run the command at the hosts in FILE
+    ///
+    /// Each line is like HOSTS. What follows a `#` is a comment.
+    #[arg(long, value_name = "FILE")]
+    hosts_file: Option<PathBuf>,
+    /// Run at so many hosts at a time [default: 32]
+    #[arg(short, value_name = "N", value_parser = value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+    /// Write each host's output to files in DIR
+    ///
+    /// The files HOST.out and HOST.err have the exact bytes, and replace older ones. Nothing of it
+    /// is printed.
+    #[arg(long, value_name = "DIR")]
+    output_dir: Option<PathBuf>,
+}
+
+/// How many hosts a command runs at by default at a time.
+const JOBS: u16 = 32;
+
+impl ManyHosts {
+    /// Whether the command is one for many hosts.
+    ///
+    /// # Errors
+    /// An option makes sense only there.
+    pub(super) fn is_used(&self) -> Result<bool, Failure> {
+        let is_used = !self.hosts.is_empty() || self.hosts_file.is_some();
+        if !is_used && (self.jobs.is_some() || self.output_dir.is_some()) {
+            return Err(Failure::usage(
+                "-j and --output-dir need -H or --hosts-file",
+            ));
+        }
+        Ok(is_used)
+    }
+
+    /// All hosts, each once.
+    fn read(&self, context: &Context) -> Result<Vec<(String, Target)>, Failure> {
+        let groups = ClientSettings::read(&context.environment)?.groups;
+        let mut set = HostSet::default();
+        for text in &self.hosts {
+            set.add(text, &groups)?;
+        }
+        if let Some(path) = &self.hosts_file {
+            let shown = path.display();
+            let bytes = local::read(path, FILE_BYTES_MAX)
+                .map_err(|error| landline::Error::io(&shown, &error))?;
+            let text = String::from_utf8(bytes)
+                .map_err(|_| Failure::usage(format!("{shown} is not UTF-8")))?;
+            for line in text.lines() {
+                let line = line.split('#').next().unwrap_or_default().trim();
+                if !line.is_empty() {
+                    set.add(line, &groups)?;
+                }
+            }
+        }
+        let hosts = set.into_hosts();
+        if hosts.is_empty() {
+            return Err(Failure::usage("there is no host to run the command at"));
+        }
+        Ok(hosts)
+    }
+}
+
+/// What all hosts have in common.
+struct Work {
+    context: Context,
+    client: Client,
+    access: Access,
+    settings: SshSettings,
+    first: FirstRequest,
+    timeout: Option<Duration>,
+    stdin: Option<PathBuf>,
+    output_dir: Option<PathBuf>,
+    printer: Arc<Printer>,
+}
+
+/// Runs the command at all hosts. The status is the highest one.
+///
+/// # Errors
+/// The command line is wrong. A host that fails is no error here.
+pub(super) async fn run(
+    mut command: RunCommand,
+    context: &Context,
+    settings: SshSettings,
+) -> Result<ExitStatus, Failure> {
+    check(&command)?;
+    let hosts = command.many.read(context)?;
+    let mut words = std::mem::take(&mut command.words);
+    if !command.shell {
+        words.insert(0, "--".into());
+    }
+    let seconds = command.timeout_seconds();
+    let first = command
+        .command(&settings, &words)?
+        .first_request(None, seconds)?;
+    settings.change_access(&mut command.access);
+    let stdin = command.stdin.take().filter(|name| name != "none");
+    let jobs = command.many.jobs.unwrap_or(JOBS);
+    let is_quiet = command.ssh.is_quiet();
+    let work = Work {
+        context: Context {
+            prompter: Arc::new(NoPrompter),
+            ..context.clone()
+        },
+        client: context.client()?,
+        access: command.access,
+        settings,
+        first,
+        timeout: command.timeout,
+        stdin: stdin.map(PathBuf::from),
+        output_dir: command.many.output_dir,
+        printer: Arc::new(Printer::new(context)),
+    };
+    let summary = run_all(Arc::new(work), hosts, jobs.into()).await?;
+    if !is_quiet && !context.json {
+        context.err.print(&format!("landline: {}", summary.text()));
+    }
+    Ok(summary.status())
+}
+
+/// Refuses what only one host can have.
+fn check(command: &RunCommand) -> Result<(), Failure> {
+    let problem = if command.pty || command.ssh.asks_for_one() {
+        "a terminal, a subsystem and -G are for one host"
+    } else if command.access.password.password_fd.is_some() {
+        "--password-fd can be read for one host only; use --password-file"
+    } else if command.stdin.as_ref().is_some_and(|name| name == "-") {
+        "standard input cannot be copied to many hosts; name a file"
+    } else if command.words.is_empty() {
+        "there is no command to run"
+    } else if command.words.get(1).is_some_and(|word| word == "--") {
+        "the hosts stand behind -H, so only the command follows"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::usage(problem))
+}
+
+async fn run_all(
+    work: Arc<Work>,
+    hosts: Vec<(String, Target)>,
+    jobs: usize,
+) -> Result<Summary, Failure> {
+    let (control, mut orders) = mpsc::channel(16);
+    signals::forward(control, false)?;
+    let (stop, stopped) = watch::channel(None);
+    let mut summary = Summary::new(hosts.len());
+    let mut waiting = hosts.into_iter();
+    let mut running = JoinSet::new();
+    loop {
+        while stop.borrow().is_none() && running.len() < jobs {
+            let Some((name, target)) = waiting.next() else {
+                break;
+            };
+            let (work, stopped) = (work.clone(), stopped.clone());
+            running.spawn(async move {
+                let outcome = work.run_at(&name, &target, stopped).await;
+                (name, outcome)
+            });
+        }
+        tokio::select! {
+            done = running.join_next() => match done {
+                None => break,
+                Some(Ok((name, outcome))) => summary.add(name, outcome),
+                Some(Err(error)) => return Err(Failure::local(error.to_string())),
+            },
+            Some(CommandControl::Signal(signal)) = orders.recv() => {
+                summary.is_stopped = true;
+                stop.send_replace(Some(signal));
+            }
+        }
+    }
+    Ok(summary)
+}
+
+/// What became of the command at a host.
+enum Outcome {
+    /// It ended with this status, or did not start.
+    Ended(u8),
+    /// The host was not reached.
+    NotReached,
+    /// A signal stopped this process first.
+    Stopped,
+}
+
+impl Work {
+    /// Runs the command at one host, and prints all about it.
+    async fn run_at(
+        &self,
+        name: &str,
+        target: &Target,
+        stopped: watch::Receiver<Option<String>>,
+    ) -> Outcome {
+        let exit = self.carry(name, target, stopped).await;
+        let exit = exit.and_then(|(exit, job)| {
+            if self.context.json {
+                self.print_json(&with(describe_exit(&exit, &job), "host", name))?;
+            }
+            check_outputs(&exit)?;
+            Ok(exit)
+        });
+        match exit {
+            Ok(exit) => Outcome::Ended(status(&exit).0),
+            Err(failure) if failure.code == "interrupted" => Outcome::Stopped,
+            Err(failure) => {
+                let failure = with_status_of_ssh(failure);
+                // A stream that cannot be written to cannot tell of it either.
+                let _ = self.report(name, &failure);
+                match failure.status {
+                    NOT_CONNECTED => Outcome::NotReached,
+                    status => Outcome::Ended(status),
+                }
+            }
+        }
+    }
+
+    fn report(&self, name: &str, failure: &Failure) -> Result<(), Failure> {
+        if self.context.json {
+            let event = with(failure.to_json(), "event", "failed");
+            return self.print_json(&with(event, "host", name));
+        }
+        let printed = self.printer.print_message(name, &failure.what);
+        printed.map_err(|error| landline::Error::io("standard error", &error).into())
+    }
+
+    fn print_json(&self, event: &Value) -> Result<(), Failure> {
+        let printed = self.printer.print_json(event);
+        printed.map_err(|error| landline::Error::io("standard output", &error).into())
+    }
+
+    async fn carry(
+        &self,
+        name: &str,
+        target: &Target,
+        mut stopped: watch::Receiver<Option<String>>,
+    ) -> Result<(CommandExit, String), Failure> {
+        let input = match &self.stdin {
+            None => no_input(),
+            Some(path) => {
+                let file = local::open(path)
+                    .map_err(|error| landline::Error::io(path.display(), &error))?;
+                let (input, _) = read_input(Some(Box::new(file)));
+                input
+            }
+        };
+        let start = async {
+            let target = self.settings.target(target);
+            let (server, credential) =
+                connect::find_server(&self.context, &self.client, &target, &self.access).await?;
+            let mut connected = client::connect(&server, &credential, Some(&self.first)).await?;
+            let running = RunningCommand::receive(&mut connected.login.channel).await?;
+            Ok::<_, Failure>((connected, running))
+        };
+        let (mut connected, running) = tokio::select! {
+            started = within(self.timeout, start) => started?,
+            _ = stopped.wait_for(Option::is_some) => return Err(Failure::interrupted()),
+        };
+        let (orders, control) = mpsc::channel(1);
+        tokio::spawn(async move {
+            let signal = stopped.wait_for(Option::is_some).await;
+            if let Some(signal) = signal.ok().and_then(|signal| signal.clone()) {
+                let _ = orders.send(CommandControl::Signal(signal)).await;
+            }
+        });
+        let job = running.job.clone();
+        let lines = [Stream::Out, Stream::Err]
+            .map(|stream| HostOutput::new(self.printer.clone(), name, stream));
+        let [stdout, stderr] = self.outputs(name, &lines)?;
+        let channel = &mut connected.login.channel;
+        let exit = running.carry(channel, input, control, stdout, stderr).await;
+        for lines in &lines {
+            let printed = lines.finish();
+            printed.map_err(|error| landline::Error::io("standard output", &error))?;
+        }
+        let exit = exit?;
+        connected.login.channel.finish().await;
+        Ok((exit, job))
+    }
+
+    /// Where the two outputs of a host go.
+    fn outputs(
+        &self,
+        name: &str,
+        lines: &[HostOutput; 2],
+    ) -> Result<[Box<dyn Write + Send>; 2], Failure> {
+        let [out, err] = lines;
+        let Some(folder) = &self.output_dir else {
+            return Ok([Box::new(out.clone()), Box::new(err.clone())]);
+        };
+        let create = |ending: &str| -> Result<Box<dyn Write + Send>, Failure> {
+            let path = folder.join(format!("{name}.{ending}"));
+            let file = local::create(&path)
+                .map_err(|error| landline::Error::io(path.display(), &error))?;
+            Ok(Box::new(file))
+        };
+        Ok([create("out")?, create("err")?])
+    }
+}
+
+/// An input that has ended.
+fn no_input() -> mpsc::Receiver<CommandInput> {
+    let (sender, receiver) = mpsc::channel(1);
+    let _ = sender.try_send(CommandInput::End);
+    receiver
+}
+
+/// Fails if the work takes longer.
+async fn within<T>(
+    time: Option<Duration>,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let Some(time) = time else {
+        return work.await;
+    };
+    match tokio::time::timeout(time, work).await {
+        Ok(done) => done,
+        Err(_) => {
+            let what = format!(
+                "the server did not start the command within {} s",
+                time.as_secs()
+            );
+            Err(Failure::new("connect", what))
+        }
+    }
+}
+
+/// How the command ended, by host.
+#[derive(Debug)]
+struct Summary {
+    hosts: usize,
+    /// The hosts of each status but 0.
+    failed: BTreeMap<u8, Vec<String>>,
+    not_reached: Vec<String>,
+    succeeded: usize,
+    is_stopped: bool,
+}
+
+impl Summary {
+    fn new(hosts: usize) -> Self {
+        Self {
+            hosts,
+            failed: BTreeMap::new(),
+            not_reached: Vec::new(),
+            succeeded: 0,
+            is_stopped: false,
+        }
+    }
+
+    fn add(&mut self, name: String, outcome: Outcome) {
+        match outcome {
+            Outcome::Ended(0) => self.succeeded += 1,
+            Outcome::Ended(status) => self.failed.entry(status).or_default().push(name),
+            Outcome::NotReached => self.not_reached.push(name),
+            Outcome::Stopped => {}
+        }
+    }
+
+    /// The summary in one line.
+    fn text(&self) -> String {
+        let mut parts = vec![format!("{} ok", self.succeeded)];
+        for (status, names) in &self.failed {
+            parts.push(format!("status {status}: {}", names.join(", ")));
+        }
+        if !self.not_reached.is_empty() {
+            parts.push(format!("not reached: {}", self.not_reached.join(", ")));
+        }
+        let failed: usize = self.failed.values().map(Vec::len).sum();
+        let rest = self.hosts - self.succeeded - failed - self.not_reached.len();
+        if rest > 0 {
+            parts.push(format!("{rest} stopped"));
+        }
+        let hosts = if self.hosts == 1 { "host" } else { "hosts" };
+        format!("{} {hosts}: {}", self.hosts, parts.join("; "))
+    }
+
+    /// The highest status; that of a signal if one stopped this process.
+    fn status(&self) -> ExitStatus {
+        let highest = self.failed.keys().last().copied().unwrap_or(0);
+        match (self.is_stopped, self.not_reached.is_empty()) {
+            (true, _) => ExitStatus(Failure::interrupted().status),
+            (false, false) => ExitStatus(NOT_CONNECTED),
+            (false, true) => ExitStatus(highest),
+        }
+    }
+}
