@@ -428,7 +428,7 @@ fn admin_cannot_give_folder_beyond_own() {
     }
 }
 
-/// The time grows with the number of folders, not with its square.
+/// `rights_work.rs` counts the work.
 /// Proves `slow-rights` in docs/faults.md.
 #[test]
 fn thousands_of_folders_are_compared() {
