@@ -10,6 +10,7 @@
 )]
 
 mod attach;
+mod attempts;
 mod audit;
 mod budgets;
 mod changes;

@@ -17,14 +17,14 @@ pub(crate) const BLOCK: usize = 8 << 20;
 pub(crate) const LENGTH: usize = 5 * BLOCK + 12_345;
 
 /// The JSON events of a copy.
-fn events(outcome: &Outcome) -> Vec<Value> {
+pub(crate) fn events(outcome: &Outcome) -> Vec<Value> {
     let text = String::from_utf8(outcome.stdout.clone()).unwrap();
     text.lines()
         .map(|line| serde_json::from_str(line).expect("one JSON object a line"))
         .collect()
 }
 
-fn event<'a>(events: &'a [Value], name: &str) -> Option<&'a Value> {
+pub(crate) fn event<'a>(events: &'a [Value], name: &str) -> Option<&'a Value> {
     events.iter().find(|event| event["event"] == name)
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct RelayedServer {
     pub(crate) stage: Stage,
     pub(crate) server: ServerProcess,
     pub(crate) relay: Relay,
-    content: Vec<u8>,
+    pub(crate) content: Vec<u8>,
 }
 
 impl RelayedServer {
@@ -74,7 +74,7 @@ impl RelayedServer {
     }
 
     /// The location of `path` at the server, through the relay.
-    fn via_relay(&self, path: &str) -> String {
+    pub(crate) fn via_relay(&self, path: &str) -> String {
         format!("landline://{}/{path}", self.relay.address)
     }
 
@@ -104,7 +104,7 @@ impl RelayedServer {
     }
 
     /// Copies to the end and returns the events.
-    fn finish_copy(&self, up: bool, more: &[&str]) -> Vec<Value> {
+    pub(crate) fn finish_copy(&self, up: bool, more: &[&str]) -> Vec<Value> {
         let [from, to] = self.arguments(up);
         let mut arguments = vec!["cp", "--json", &from, &to];
         arguments.extend(more);
@@ -120,7 +120,7 @@ impl RelayedServer {
     }
 
     /// Copies directly to the server, and kills the client after more than two blocks.
-    fn kill_copy(&self, to: &str) {
+    pub(crate) fn kill_copy(&self, to: &str) {
         let mut client = self.stage.command(&["cp", "source", to]).spawn().unwrap();
         wait_for("more than two blocks", || {
             let is_far = |part: &PathBuf| {
@@ -175,74 +175,6 @@ fn lost_connection_is_resumed_automatically() {
         assert!(event(&events, "resumed-at").is_some());
         assert_eq!(event(&events, "done").unwrap()["length"], LENGTH);
     }
-}
-
-/// The server has not noticed that the client's connection is lost. The next attempt takes over the
-/// transfer.
-#[test]
-fn half_open_connection_does_not_block_resume() {
-    let relayed = RelayedServer::new(15);
-    relayed.relay.half_open_after(3 * BLOCK as u64 + 50_000);
-    let events = relayed.finish_copy(true, &[]);
-    assert!(event(&events, "reconnecting").is_some());
-    assert!(event(&events, "resumed-at").is_some(), "{events:?}");
-    assert_eq!(relayed.server.event("failed")["code"], "superseded");
-}
-
-/// With a rate limit the server still receives data of the killed client. The next attempt waits
-/// for that and resumes.
-#[test]
-fn resume_waits_for_data_in_flight() {
-    let relayed = RelayedServer::new(16);
-    relayed.stage.write_rights(
-        "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\nrate = \"8 MiB/s\"\n",
-    );
-    relayed.server.rights_loaded(&relayed.stage);
-    let to = relayed.server.at("copy");
-    relayed.kill_copy(&to);
-    let outcome = relayed.stage.run(&["cp", "--json", "source", &to]);
-    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
-    let events = events(&outcome);
-    let offset = event(&events, "resumed-at").expect("it was resumed")["offset"]
-        .as_u64()
-        .unwrap();
-    assert!(offset >= 2 * BLOCK as u64, "{offset}");
-    assert!(relayed.stage.read("home/copy") == relayed.content);
-    assert_eq!(staging(&relayed.folder(true)), Vec::<PathBuf>::new());
-}
-
-/// With a quota for one copy and one session, the next attempt waits until the earlier one has
-/// ended.
-#[test]
-fn quota_for_one_attempt_allows_resume() {
-    let relayed = RelayedServer::new(17);
-    let quota = format!(
-        "rate = \"8 MiB/s\"\nbytes = {}\nsessions = 1\n",
-        LENGTH + BLOCK
-    );
-    relayed.stage.write_rights(&format!(
-        "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\n{quota}"
-    ));
-    relayed.server.rights_loaded(&relayed.stage);
-    let to = relayed.server.at("copy");
-    relayed.kill_copy(&to);
-    let outcome = relayed.stage.run(&["cp", "--json", "source", &to]);
-    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
-    assert!(
-        event(&events(&outcome), "resumed-at").is_some(),
-        "{}",
-        outcome.stderr
-    );
-    // No block counts twice.
-    let [from, again] = ["source".to_owned(), relayed.server.at("copy")];
-    assert_eq!(relayed.stage.run(&["cp", &from, &again]).status, Some(0));
-    assert_eq!(
-        relayed
-            .stage
-            .run(&["cp", &from, &relayed.server.at("other")])
-            .status,
-        Some(24)
-    );
 }
 
 /// With --json a failure is one object on standard error, and no event besides.

@@ -1,6 +1,7 @@
 //! Registry of the active transfers of this process that hold a manifest.
 //!
 //! When a client reconnects, its new attempt preempts the old one, whose connection is dead.
+//! A client that runs a copy again preempts its own earlier attempt.
 
 use std::{
     collections::HashMap,
@@ -17,8 +18,10 @@ use tokio::sync::Notify;
 const STALL_TIME: Duration = Duration::from_secs(2);
 /// How long an attempt waits for a transfer that makes progress.
 ///
-/// Such a transfer is not preempted. It may still be receiving what a killed client had sent.
+/// That may still be receiving what a killed client had sent.
 const WAIT_TIME: Duration = Duration::from_secs(5);
+/// How long an attempt waits for a preempted transfer, which may be writing or getting its name.
+const END_TIME: Duration = Duration::from_secs(5);
 /// How often a waiting attempt looks for progress.
 const POLL_TIME: Duration = Duration::from_millis(50);
 
@@ -27,6 +30,17 @@ const POLL_TIME: Duration = Duration::from_millis(50);
 pub(super) struct ActiveTransfers {
     transfers: Mutex<HashMap<String, Arc<Heartbeat>>>,
     ended: Condvar,
+}
+
+/// What an attempt learned about the transfer that it waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WaitResult {
+    /// It has ended.
+    Ended,
+    /// It is another copy that makes progress, or ignores the preemption.
+    Active,
+    /// This process has no such transfer. One may be about to begin or to end.
+    Unknown,
 }
 
 /// Tells whether a transfer makes progress, and lets another attempt preempt it.
@@ -59,25 +73,37 @@ impl ActiveTransfers {
         heartbeat
     }
 
-    /// Removes a transfer whose manifest is no longer in use.
-    pub(super) fn deregister(&self, name: &str) {
-        self.transfers().remove(name);
+    /// Removes a transfer that ends.
+    pub(super) fn deregister(&self, name: &str, heartbeat: &Arc<Heartbeat>) {
+        let mut transfers = self.transfers();
+        // The next transfer may have this name already.
+        if transfers
+            .get(name)
+            .is_some_and(|active| Arc::ptr_eq(active, heartbeat))
+        {
+            transfers.remove(name);
+        }
         self.ended.notify_all();
     }
 
     /// Waits until a transfer has ended, and preempts it if it stalls.
     ///
-    /// Returns false if the transfer is still active, or does not belong to this process.
+    /// A transfer that makes progress is preempted after some time if it is the same copy.
     ///
     /// # Blocking
     /// For some seconds at most.
-    pub(super) fn wait_or_preempt(&self, name: &str) -> bool {
+    pub(super) fn wait_or_preempt(
+        &self,
+        name: &str,
+        is_same_copy: impl FnOnce() -> bool,
+    ) -> WaitResult {
         let mut transfers = self.transfers();
         let Some(heartbeat) = transfers.get(name).cloned() else {
-            return false;
+            return WaitResult::Unknown;
         };
         let start = Instant::now();
         let mut last_progress = (heartbeat.ticks.load(Ordering::Relaxed), start);
+        let mut is_same_copy = Some(is_same_copy);
         let mut preempted_at: Option<Instant> = None;
         while transfers
             .get(name)
@@ -87,15 +113,20 @@ impl ActiveTransfers {
             if ticks != last_progress.0 {
                 last_progress = (ticks, Instant::now());
             }
-            if preempted_at.is_none() && last_progress.1.elapsed() >= STALL_TIME {
-                heartbeat.preempted.notify_one();
-                preempted_at = Some(Instant::now());
-            }
-            // Give up on a transfer that makes progress, or that ignores the preemption.
-            let is_alive =
-                start.elapsed() >= WAIT_TIME && last_progress.1.elapsed() < STALL_TIME / 2;
-            if is_alive || preempted_at.is_some_and(|at| at.elapsed() >= STALL_TIME) {
-                return false;
+            match preempted_at {
+                Some(at) if at.elapsed() >= END_TIME => return WaitResult::Active,
+                Some(_) => {}
+                None => {
+                    let is_stalled = last_progress.1.elapsed() >= STALL_TIME;
+                    let is_late = start.elapsed() >= WAIT_TIME;
+                    if is_late && !is_stalled && !is_same_copy.take().is_some_and(|check| check()) {
+                        return WaitResult::Active;
+                    }
+                    if is_stalled || is_late {
+                        heartbeat.preempted.notify_one();
+                        preempted_at = Some(Instant::now());
+                    }
+                }
             }
             transfers = self
                 .ended
@@ -103,7 +134,7 @@ impl ActiveTransfers {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
-        true
+        WaitResult::Ended
     }
 
     fn transfers(&self) -> MutexGuard<'_, HashMap<String, Arc<Heartbeat>>> {
@@ -118,38 +149,79 @@ impl ActiveTransfers {
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_stalled_transfer_is_preempted() {
-        let active = ActiveTransfers::default();
-        assert!(!active.wait_or_preempt("none"));
-        let heartbeat = active.register("copy");
+    /// Waits for the transfer "copy" while `work` is done.
+    fn wait_during(
+        active: &ActiveTransfers,
+        is_same: bool,
+        work: impl FnOnce(&dyn Fn() -> bool),
+    ) -> WaitResult {
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| active.wait_or_preempt("copy"));
-            while !waiter.is_finished() {
+            let waiter = scope.spawn(|| active.wait_or_preempt("copy", || is_same));
+            work(&|| waiter.is_finished());
+            waiter.join().unwrap()
+        })
+    }
+
+    /// Returns once another attempt has preempted the transfer.
+    fn wait_until_preempted(heartbeat: &Heartbeat, tick: bool) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let ticking = async {
+                loop {
+                    if tick {
+                        heartbeat.tick();
+                    }
+                    tokio::time::sleep(POLL_TIME).await;
+                }
+            };
+            tokio::select! {
+                () = heartbeat.preempted() => {}
+                () = ticking => {}
+            }
+        });
+    }
+
+    #[test]
+    fn stalled_transfer_and_same_copy_are_preempted() {
+        let active = ActiveTransfers::default();
+        let wait = active.wait_or_preempt("none", || true);
+        assert_eq!(wait, WaitResult::Unknown);
+        let heartbeat = active.register("copy");
+        let other_copy = wait_during(&active, false, |is_finished| {
+            while !is_finished() {
                 heartbeat.tick();
                 std::thread::yield_now();
             }
-            assert!(!waiter.join().unwrap());
         });
+        assert_eq!(other_copy, WaitResult::Active);
         // The attempt waits for a transfer that makes progress until it ends.
-        std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| active.wait_or_preempt("copy"));
+        let ending = wait_during(&active, false, |_| {
             for _ in 0..20 {
                 heartbeat.tick();
                 std::thread::sleep(POLL_TIME);
             }
-            active.deregister("copy");
-            assert!(waiter.join().unwrap());
+            active.deregister("copy", &heartbeat);
         });
-        let heartbeat = active.register("copy");
-        std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| active.wait_or_preempt("copy"));
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .build()
-                .unwrap();
-            runtime.block_on(heartbeat.preempted());
-            active.deregister("copy");
-            assert!(waiter.join().unwrap());
-        });
+        assert_eq!(ending, WaitResult::Ended);
+        for (tick, is_same) in [(false, false), (true, true)] {
+            let heartbeat = active.register("copy");
+            let preempted = wait_during(&active, is_same, |_| {
+                wait_until_preempted(&heartbeat, tick);
+                active.deregister("copy", &heartbeat);
+            });
+            assert_eq!(preempted, WaitResult::Ended);
+        }
+    }
+
+    #[test]
+    fn transfer_that_ends_leaves_the_next_registered() {
+        let active = ActiveTransfers::default();
+        let earlier = active.register("copy");
+        let _next = active.register("copy");
+        active.deregister("copy", &earlier);
+        assert!(active.transfers().contains_key("copy"));
     }
 }

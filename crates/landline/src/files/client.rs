@@ -57,7 +57,9 @@ impl EarlierAttempt {
         destination: &Destination,
     ) -> Result<Self, Error> {
         let place = destination.absolute_path().into_os_string().into_vec();
-        match manifests.lock(&[b"get", server.bytes(), &path.0, &place])? {
+        // A transfer of the client is not preempted.
+        let locked = manifests.lock(&[b"get", server.bytes(), &path.0, &place], |_| false)?;
+        match locked {
             Some(manifest) => {
                 let have = staging::find_resumable(destination, &manifest)?
                     .map(|(source, offset)| Have { source, offset });

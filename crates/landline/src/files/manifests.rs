@@ -13,14 +13,14 @@ use std::{
     os::unix::{ffi::OsStringExt, fs::FileExt},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use landline_proto::Name;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    active::{ActiveTransfers, Heartbeat},
+    active::{ActiveTransfers, Heartbeat, WaitResult},
     digest::{BLOCK_BYTES, BlockHash},
     messages::SourceId,
 };
@@ -32,6 +32,15 @@ use crate::{
 
 /// How long an interrupted transfer can be resumed.
 const RESUME_TIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How long to wait for a manifest that several attempts use in turn.
+const LOCK_TIME: Duration = Duration::from_secs(10);
+/// How long to wait for a manifest whose user is not known.
+///
+/// It may be a transfer that begins or ends, or a process that has been killed just now.
+const UNKNOWN_TIME: Duration = Duration::from_secs(1);
+/// How often such a manifest is tried.
+const POLL_TIME: Duration = Duration::from_millis(10);
 
 const FOLDER: &str = "partials";
 const HASH_BYTES: usize = 32;
@@ -59,21 +68,45 @@ impl ManifestStore {
 
     /// Locks the manifest of the transfer that `parts` identify.
     ///
-    /// Returns `None` while another transfer uses the manifest and makes progress. A transfer of
-    /// this process that stalls is preempted.
+    /// Waits for another attempt that uses the manifest. It is preempted if it stalls, or if it is
+    /// the same copy, which `is_same_copy` tells by its header. Returns `None` if it is another
+    /// copy that makes progress, or one of another process.
     ///
     /// # Blocking
-    /// Waits up to some seconds for the other transfer.
-    pub(crate) fn lock(&self, parts: &[&[u8]]) -> Result<Option<Manifest>, Error> {
+    /// Waits up to some seconds for the other attempt.
+    pub(super) fn lock(
+        &self,
+        parts: &[&[u8]],
+        is_same_copy: impl Fn(&ManifestHeader) -> bool,
+    ) -> Result<Option<Manifest>, Error> {
         let mut hasher = blake3::Hasher::new();
         for part in parts {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part);
         }
         let name = hasher.finalize().to_hex();
-        match self.lock_name(&name)? {
-            None if self.active.wait_or_preempt(&name) => self.lock_name(&name),
-            locked => Ok(locked),
+        let is_same_copy = || {
+            self.header(&name)
+                .is_some_and(|header| is_same_copy(&header))
+        };
+        let start = Instant::now();
+        let mut unknown_since = None;
+        loop {
+            if let Some(manifest) = self.lock_name(&name)? {
+                return Ok(Some(manifest));
+            }
+            match self.active.wait_or_preempt(&name, is_same_copy) {
+                // Yet another attempt may have been faster.
+                WaitResult::Ended if start.elapsed() < LOCK_TIME => unknown_since = None,
+                WaitResult::Ended | WaitResult::Active => return Ok(None),
+                WaitResult::Unknown => {
+                    let since = *unknown_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= UNKNOWN_TIME {
+                        return Ok(None);
+                    }
+                    std::thread::sleep(POLL_TIME);
+                }
+            }
         }
     }
 
@@ -85,7 +118,7 @@ impl ManifestStore {
     /// # Blocking
     /// Writes to the disk.
     pub(crate) fn anonymous(&self) -> Result<Option<Manifest>, Error> {
-        self.lock(&[b"unnamed", &random::<16>()])
+        self.lock(&[b"unnamed", &random::<16>()], |_| false)
     }
 
     /// Removes expired manifests, with their staging files.
@@ -108,6 +141,12 @@ impl ManifestStore {
             }
         }
         Ok(())
+    }
+
+    /// The header of a manifest that another attempt may be using.
+    fn header(&self, name: &str) -> Option<ManifestHeader> {
+        let mut file = local::open(&self.folder.path_of(name)).ok()?;
+        read(&mut file)?.0
     }
 
     fn lock_name(&self, name: &str) -> Result<Option<Manifest>, Error> {
@@ -256,7 +295,7 @@ impl Drop for Manifest {
             let _ = self.folder.remove(&self.name);
         }
         let _ = self.file.unlock();
-        self.active.deregister(&self.name);
+        self.active.deregister(&self.name, &self.heartbeat);
     }
 }
 
@@ -276,4 +315,48 @@ fn read(file: &mut File) -> Option<(Option<ManifestHeader>, u64, Vec<BlockHash>)
         .filter_map(|hash| hash.try_into().ok())
         .collect();
     Some((Some(header), line.len() as u64, blocks))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paths::TempDir;
+
+    fn manifests(scratch: &TempDir) -> ManifestStore {
+        let folder = PrivateFolder::open_or_create(&scratch.path().join("state")).unwrap();
+        ManifestStore::open(&folder).unwrap()
+    }
+
+    /// A process that was killed holds its locks a little longer.
+    /// Proves `early-retry` in docs/faults.md.
+    #[test]
+    fn manifest_of_a_process_that_ends_is_waited_for() {
+        let scratch = TempDir::create(&std::env::temp_dir()).unwrap();
+        let (ending, next) = (manifests(&scratch), manifests(&scratch));
+        let lock = |store: &ManifestStore| store.lock(&[b"copy"], |_| false).unwrap();
+        let held = lock(&ending).unwrap();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| lock(&next));
+            std::thread::sleep(UNKNOWN_TIME / 5);
+            drop(held);
+            assert!(waiter.join().unwrap().is_some());
+        });
+    }
+
+    /// Attempts that begin while others end always get the manifest.
+    /// Proves `early-retry` in docs/faults.md.
+    #[test]
+    fn attempts_that_follow_closely_get_the_manifest() {
+        let scratch = TempDir::create(&std::env::temp_dir()).unwrap();
+        let store = manifests(&scratch);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for _ in 0..300 {
+                        assert!(store.lock(&[b"copy"], |_| false).unwrap().is_some());
+                    }
+                });
+            }
+        });
+    }
 }

@@ -141,7 +141,7 @@ impl FilesService {
             }
             copied = receiving => copied?,
             () = heartbeat.preempted() => {
-                let message = "no data has arrived for a while, and another attempt at the same transfer has begun";
+                let message = "another attempt at the same transfer has taken over";
                 return Err(Error::here(ErrorCode::Superseded, message));
             }
         };
@@ -175,9 +175,13 @@ fn prepare_put(
     let source = put.source;
     // A user cannot resume the transfer of another user to the same name.
     let named = match &source {
-        Some(_) => {
-            manifests.lock(&[b"put", user.as_str().as_bytes(), &destination.path_bytes()])?
-        }
+        Some(source) => manifests.lock(
+            &[b"put", user.as_str().as_bytes(), &destination.path_bytes()],
+            |header| {
+                put.length
+                    .is_some_and(|length| header.has_source(source, length))
+            },
+        )?,
         None => None,
     };
     // Another attempt may still be receiving what a disconnected client had sent.
