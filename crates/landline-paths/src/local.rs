@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     fs::Metadata,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -275,6 +275,12 @@ pub fn make_database_private(database: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The length of a regular file in bytes, if it has this inode.
+pub fn length_of_inode(path: &Path, inode: u64) -> Option<u64> {
+    let metadata = path.symlink_metadata().ok()?;
+    (metadata.is_file() && metadata.ino() == inode).then_some(metadata.len())
 }
 
 /// Whether nothing has this name, not even a link.

@@ -4,7 +4,10 @@ use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io,
-    os::unix::{ffi::OsStrExt, fs::FileExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{FileExt, MetadataExt},
+    },
     path::PathBuf,
 };
 
@@ -116,6 +119,17 @@ impl StagedFile {
     /// The path of the staging file.
     pub fn staging_path(&self) -> PathBuf {
         self.destination.path.with_file_name(&self.name)
+    }
+
+    /// The inode of the file, which stays when it gets its final name.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn inode(&self) -> Result<u64, Error> {
+        self.file
+            .metadata()
+            .map(|metadata| metadata.ino())
+            .map_err(|error| self.io_error(error))
     }
 
     /// The staging file, open to read and write.

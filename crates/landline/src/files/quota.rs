@@ -6,9 +6,9 @@ use landline_proto::{ErrorCode, login::UserName};
 
 use crate::{
     Error,
-    paths::local,
+    paths::{StagedFile, local},
     rights::Quota,
-    store::{CommitGuard, StorageLimit, WorkStore},
+    store::{StagedRecord, StorageLimit, StoredRecord, WorkStore},
 };
 
 /// Bytes to reserve ahead while the length is unknown.
@@ -17,13 +17,12 @@ const STEP_BYTES: u64 = 8 << 20;
 /// The part of a user's quota that one transfer takes.
 ///
 /// It counts for the staging file first, and for the final file after the commit. A staging file
-/// that is kept to be resumed still counts.
+/// that is kept to be resumed still counts, and so does one whose commit could not be entered.
 pub(crate) struct QuotaReservation {
     store: WorkStore,
     user: UserName,
     quota: Quota,
-    staging: Vec<u8>,
-    place: Vec<u8>,
+    staged: Option<StagedRecord>,
     reserved: Option<u64>,
 }
 
@@ -44,29 +43,27 @@ impl QuotaReservation {
             store: store.clone(),
             user: user.clone(),
             quota,
-            staging: Vec::new(),
-            place: Vec::new(),
+            staged: None,
             reserved: None,
         })
     }
 
-    /// Reserves `length` bytes for the staging file `staging`, which will replace `place`.
+    /// Reserves `length` bytes for a staging file.
     ///
-    /// If `place` is a file of the same user, its bytes count for the transfer.
+    /// If the file that it will replace is one of the same user, its bytes count for the transfer.
     ///
     /// # Errors
-    /// `no-space`, [`Error::State`].
+    /// `no-space`, `io`, [`Error::State`].
     ///
     /// # Blocking
     /// Writes to the database.
-    pub(crate) fn begin(
-        &mut self,
-        staging: &Path,
-        place: &Path,
-        length: Option<u64>,
-    ) -> Result<(), Error> {
-        self.staging = staging.as_os_str().as_bytes().to_vec();
-        self.place = place.as_os_str().as_bytes().to_vec();
+    pub(crate) fn begin(&mut self, staged: &StagedFile, length: Option<u64>) -> Result<(), Error> {
+        let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
+        self.staged = Some(StagedRecord {
+            path: bytes(&staged.staging_path()),
+            place: bytes(&staged.destination().path),
+            inode: staged.inode()?,
+        });
         self.set_reserved(length.unwrap_or(0))
     }
 
@@ -90,12 +87,6 @@ impl QuotaReservation {
         }
     }
 
-    /// Keeps the staging file counted while it gets its final name, and until
-    /// [`commit`](Self::commit) has counted that.
-    pub(crate) fn start_commit(&self) -> CommitGuard {
-        self.store.start_commit(&self.staging)
-    }
-
     /// Counts the final file, of `bytes` bytes, instead of the staging file.
     ///
     /// # Errors
@@ -104,8 +95,10 @@ impl QuotaReservation {
     /// # Blocking
     /// Writes to the database.
     pub(crate) fn commit(&self, bytes: u64) -> Result<(), Error> {
-        self.store
-            .commit_stored(&self.user, &self.staging, &self.place, bytes)
+        match &self.staged {
+            Some(staged) => self.store.commit_stored(&self.user, staged, bytes),
+            None => Ok(()),
+        }
     }
 
     /// Releases the reservation of a staging file that was removed.
@@ -113,17 +106,22 @@ impl QuotaReservation {
     /// # Blocking
     /// Writes to the database.
     pub(crate) fn release(&self) {
-        // A full quota is counted again, which corrects a failure here.
-        let _ = self.store.forget_stored(&self.staging);
+        if let Some(staged) = &self.staged {
+            // A full quota is counted again, which corrects a failure here.
+            let _ = self.store.forget_stored(&staged.path);
+        }
     }
 
     fn set_reserved(&mut self, bytes: u64) -> Result<(), Error> {
+        let Some(staged) = self.staged.as_ref() else {
+            return Ok(());
+        };
         let reserve = || {
             self.store
-                .reserve_stored(&self.user, &self.staging, &self.place, bytes, self.limit())
+                .reserve_stored(&self.user, staged, bytes, self.limit())
         };
         if !reserve()? {
-            self.forget_missing_files()?;
+            self.count_again(staged)?;
             if !reserve()? {
                 return Err(self.full_error());
             }
@@ -132,13 +130,26 @@ impl QuotaReservation {
         Ok(())
     }
 
-    /// Stops counting files that other programs have removed.
-    fn forget_missing_files(&self) -> Result<(), Error> {
-        for path in self.store.stored_paths(&self.user)? {
-            let is_missing = || local::is_missing(Path::new(OsStr::from_bytes(&path)));
-            // In this order: a file that has just got its final name is missing under the other.
-            if path != self.staging && is_missing() && !self.store.is_committing(&path) {
-                self.store.forget_stored(&path)?;
+    /// Counts staging files that have their final names there, and stops counting files that other
+    /// programs have removed.
+    fn count_again(&self, own: &StagedRecord) -> Result<(), Error> {
+        for record in self.store.stored_records(&self.user)? {
+            match record {
+                StoredRecord::Staged(staged) => {
+                    // In this order, a file that gets its name meanwhile is found.
+                    if staged.path == own.path || !local::is_missing(path(&staged.path)) {
+                        continue;
+                    }
+                    match local::length_of_inode(path(&staged.place), staged.inode) {
+                        Some(length) => self.store.commit_stored(&self.user, &staged, length)?,
+                        None => self.store.forget_stored(&staged.path)?,
+                    }
+                }
+                StoredRecord::Final(place) => {
+                    if local::is_missing(path(&place)) {
+                        self.store.forget_stored(&place)?;
+                    }
+                }
             }
         }
         Ok(())
@@ -167,47 +178,105 @@ impl QuotaReservation {
     }
 }
 
+fn path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        paths::{PrivateFolder, TempDir},
+        paths::{Destination, PrivateFolder, StagePlan, TempDir},
         store::Store,
     };
+
+    /// A user who may store 100 bytes.
+    struct Limited {
+        scratch: TempDir,
+        store: WorkStore,
+    }
+
+    impl Limited {
+        fn new() -> Self {
+            let scratch = TempDir::create(&std::env::temp_dir()).unwrap();
+            let folder = PrivateFolder::open_or_create(&scratch.path().join("state")).unwrap();
+            let accounts = Store::open(Path::new(":memory:")).unwrap();
+            let store = WorkStore::open(&folder, &accounts).unwrap();
+            Self { scratch, store }
+        }
+
+        fn reservation(&self) -> QuotaReservation {
+            let quota = Quota {
+                bytes: Some(100),
+                ..Quota::default()
+            };
+            let user = "bob".parse().unwrap();
+            QuotaReservation::for_user(&self.store, &user, quota).unwrap()
+        }
+
+        fn destination(&self, name: &str) -> Destination {
+            local::open_destination(&self.scratch.path().join(name), b"").unwrap()
+        }
+
+        /// A staging file of 60 bytes for `name`, and its reservation.
+        fn staged(&self, name: &str) -> (StagedFile, QuotaReservation) {
+            let plan = StagePlan {
+                mode: 0o600,
+                replace: true,
+            };
+            let mut staged = StagedFile::create(self.destination(name), plan).unwrap();
+            staged.write(&[0; 60]).unwrap();
+            let mut reservation = self.reservation();
+            reservation.begin(&staged, Some(60)).unwrap();
+            (staged, reservation)
+        }
+
+        /// Whether there is no space for another 60 bytes.
+        fn is_full(&self) -> bool {
+            let plan = StagePlan {
+                mode: 0o600,
+                replace: true,
+            };
+            let staged = StagedFile::create(self.destination("other"), plan).unwrap();
+            let mut reservation = self.reservation();
+            let begun = reservation.begin(&staged, Some(60));
+            reservation.release();
+            begun.is_err_and(|error| error.code_str() == "no-space")
+        }
+    }
 
     /// Between the rename of a file and the entry for its final name, the quota stays full.
     /// Proves `quota-race` in docs/faults.md.
     #[test]
     fn renamed_file_counts_before_it_is_entered() {
-        let scratch = TempDir::create(&std::env::temp_dir()).unwrap();
-        let folder = PrivateFolder::open_or_create(&scratch.path().join("state")).unwrap();
-        let accounts = Store::open(Path::new(":memory:")).unwrap();
-        let store = WorkStore::open(&folder, &accounts).unwrap();
-        let quota = Quota {
-            bytes: Some(100),
-            ..Quota::default()
-        };
-        let user = "bob".parse().unwrap();
-        let reservation = || QuotaReservation::for_user(&store, &user, quota).unwrap();
-        let path = |name: &str| scratch.path().join(name);
-        let is_full = || {
-            let begun = reservation().begin(&path("other"), &path("two"), Some(60));
-            begun.is_err_and(|error| error.code_str() == "no-space")
-        };
-        local::write(&path("staging"), b"x").unwrap();
-        let mut first = reservation();
-        first
-            .begin(&path("staging"), &path("one"), Some(60))
-            .unwrap();
-        assert!(is_full(), "the staging file counts");
-        let committing = first.start_commit();
-        local::remove(&path("staging")).unwrap();
-        local::write(&path("one"), b"x").unwrap();
-        assert!(is_full(), "the renamed file counts");
-        first.commit(60).unwrap();
-        drop(committing);
-        assert!(is_full(), "the final file counts");
-        local::remove(&path("one")).unwrap();
-        assert!(!is_full(), "a file that is gone does not count");
+        let limited = Limited::new();
+        let (mut staged, reservation) = limited.staged("one");
+        assert!(limited.is_full(), "the staging file counts");
+        staged.commit().unwrap();
+        assert!(limited.is_full(), "the renamed file counts");
+        reservation.commit(60).unwrap();
+        assert!(limited.is_full(), "the final file counts");
+        local::remove(&limited.scratch.path().join("one")).unwrap();
+        assert!(!limited.is_full(), "a file that is gone does not count");
+    }
+
+    /// A server that is killed, or whose database fails, after the rename.
+    /// Proves `after-the-fact` in docs/faults.md.
+    #[test]
+    fn renamed_file_counts_if_it_is_never_entered() {
+        let limited = Limited::new();
+        let (mut staged, lost) = limited.staged("one");
+        staged.commit().unwrap();
+        drop((staged, lost));
+        for _ in 0..2 {
+            assert!(limited.is_full(), "it counts, also when counted again");
+        }
+        // It counts for the transfer that replaces it.
+        let (mut staged, lost) = limited.staged("one");
+        staged.commit().unwrap();
+        drop((staged, lost));
+        assert!(limited.is_full(), "its successor counts");
+        local::remove(&limited.scratch.path().join("one")).unwrap();
+        assert!(!limited.is_full(), "a file that is gone does not count");
     }
 }

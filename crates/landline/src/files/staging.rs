@@ -125,8 +125,7 @@ impl Staging {
         mut reservation: QuotaReservation,
         length: Option<u64>,
     ) -> Result<(), Error> {
-        let place = &self.staged.destination().path;
-        let begun = reservation.begin(&self.staged.staging_path(), place, length);
+        let begun = reservation.begin(&self.staged, length);
         self.reservation = Some(reservation);
         begun
     }
@@ -226,13 +225,11 @@ impl Staging {
         self.is_discarded = false;
         record()?;
         self.is_discarded = true;
-        let reservation = self.reservation.as_ref();
-        let _committing = reservation.map(QuotaReservation::start_commit);
         let length = self.staged.position();
         let published = self.staged.publish();
         if let (true, Some(reservation)) = (self.staged.is_final(), &self.reservation) {
-            // The file has its name, so this must not fail. A full quota is counted again, which
-            // corrects a failure here.
+            // The file has its name, so this must not fail. It counts under its former name then,
+            // until the quota is full and counted again.
             let _ = reservation.commit(*published.as_ref().unwrap_or(&length));
         }
         published?;

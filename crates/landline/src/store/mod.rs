@@ -34,7 +34,7 @@ pub(crate) use passwords::StoredPassword;
 use rusqlite::{Transaction, TransactionBehavior};
 pub(crate) use secrets::StoredSecret;
 use tokio::sync::watch;
-pub(crate) use work::{CommitGuard, StorageLimit, WorkStore};
+pub(crate) use work::{StagedRecord, StorageLimit, StoredRecord, WorkStore};
 
 use crate::{Error, keys::CredentialId, paths::PrivateFolder};
 

@@ -88,11 +88,16 @@ const INVITES: &str = "
 ";
 
 /// Files and staging files of users with a quota, by their paths, with the bytes that they count.
+///
+/// `place` is the final name of a staging file, and `inode` tells whether the file has it already.
 const STORED: &str = "
     CREATE TABLE stored (
         path BLOB PRIMARY KEY NOT NULL,
         user TEXT NOT NULL,
-        bytes INTEGER NOT NULL
+        bytes INTEGER NOT NULL,
+        place BLOB,
+        inode INTEGER,
+        CHECK ((place IS NULL) = (inode IS NULL))
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX stored_of_user ON stored (user, bytes);
 ";

@@ -1,10 +1,6 @@
 //! What the work of users needs: the files that count against quotas.
 
-use std::{
-    collections::BTreeSet,
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{path::Path, sync::Arc};
 
 use landline_proto::login::UserName;
 use rusqlite::{Transaction, TransactionBehavior, params};
@@ -28,20 +24,23 @@ pub(crate) struct StorageLimit {
 #[derive(Clone)]
 pub(crate) struct WorkStore {
     database: Arc<Database>,
-    /// Staging files that are about to get their final names.
-    committing: Arc<Mutex<BTreeSet<Vec<u8>>>>,
 }
 
-/// While this lives, its staging file counts, even if it has another name already.
-pub(crate) struct CommitGuard {
-    store: WorkStore,
-    staging: Vec<u8>,
+/// A staging file that counts for a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StagedRecord {
+    pub(crate) path: Vec<u8>,
+    /// Its final name.
+    pub(crate) place: Vec<u8>,
+    pub(crate) inode: u64,
 }
 
-impl Drop for CommitGuard {
-    fn drop(&mut self) {
-        self.store.committing().remove(&self.staging);
-    }
+/// A file that counts for a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StoredRecord {
+    Staged(StagedRecord),
+    /// A file under its final name.
+    Final(Vec<u8>),
 }
 
 impl WorkStore {
@@ -64,32 +63,11 @@ impl WorkStore {
     pub(super) fn open_at(path: &Path) -> Result<Self, Error> {
         Database::open(path, &schema::WORK).map(|database| Self {
             database: Arc::new(database),
-            committing: Arc::default(),
         })
     }
 
-    /// Keeps a staging file counted until its final name is.
-    pub(crate) fn start_commit(&self, staging: &[u8]) -> CommitGuard {
-        self.committing().insert(staging.to_vec());
-        CommitGuard {
-            store: self.clone(),
-            staging: staging.to_vec(),
-        }
-    }
-
-    /// Whether a staging file may have got its final name, and that is not counted yet.
-    pub(crate) fn is_committing(&self, staging: &[u8]) -> bool {
-        self.committing().contains(staging)
-    }
-
-    fn committing(&self) -> MutexGuard<'_, BTreeSet<Vec<u8>>> {
-        // Every change is a single step, so that a panic leaves the set whole.
-        self.committing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Counts `bytes` for a staging file, instead of what it and `place` counted for the user.
+    /// Counts `bytes` for a staging file, instead of what it and its final name counted for the
+    /// user.
     ///
     /// Returns false and changes nothing if the quota is full.
     ///
@@ -98,15 +76,14 @@ impl WorkStore {
     pub(crate) fn reserve_stored(
         &self,
         user: &UserName,
-        staging: &[u8],
-        place: &[u8],
+        staged: &StagedRecord,
         bytes: u64,
         limit: StorageLimit,
     ) -> Result<bool, Error> {
         self.write(|transaction| {
             let (others_bytes, others): (i64, i64) = transaction.query_row(
                 "SELECT coalesce(sum(bytes), 0), count(*) FROM stored WHERE user = ?1 AND path NOT IN (?2, ?3)",
-                params![user.as_str(), staging, place],
+                params![user.as_str(), staged.path, staged.place],
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )?;
             let bytes_in_all = others_bytes.cast_unsigned().saturating_add(bytes);
@@ -115,7 +92,8 @@ impl WorkStore {
                 || limit.files.is_some_and(|max| files_in_all > max)
                 || i64::try_from(bytes_in_all).is_err();
             if !is_full {
-                count(transaction, user, staging, bytes)?;
+                let target = Some((&*staged.place, staged.inode));
+                count(transaction, user, &staged.path, bytes, target)?;
             }
             Ok(!is_full)
         })
@@ -128,13 +106,12 @@ impl WorkStore {
     pub(crate) fn commit_stored(
         &self,
         user: &UserName,
-        staging: &[u8],
-        place: &[u8],
+        staged: &StagedRecord,
         bytes: u64,
     ) -> Result<(), Error> {
         self.write(|transaction| {
-            transaction.execute("DELETE FROM stored WHERE path = ?1", params![staging])?;
-            count(transaction, user, place, bytes)
+            transaction.execute("DELETE FROM stored WHERE path = ?1", params![staged.path])?;
+            count(transaction, user, &staged.place, bytes, None)
         })
     }
 
@@ -164,11 +141,23 @@ impl WorkStore {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub(crate) fn stored_paths(&self, user: &UserName) -> Result<Vec<Vec<u8>>, Error> {
+    pub(crate) fn stored_records(&self, user: &UserName) -> Result<Vec<StoredRecord>, Error> {
         self.read(|transaction| {
-            let mut paths = transaction.prepare("SELECT path FROM stored WHERE user = ?1")?;
-            paths
-                .query_map(params![user.as_str()], |row| row.get(0))?
+            let sql = "SELECT path, place, inode FROM stored WHERE user = ?1";
+            let mut records = transaction.prepare(sql)?;
+            records
+                .query_map(params![user.as_str()], |row| {
+                    let path = row.get(0)?;
+                    let target: (Option<Vec<u8>>, Option<i64>) = (row.get(1)?, row.get(2)?);
+                    Ok(match target {
+                        (Some(place), Some(inode)) => StoredRecord::Staged(StagedRecord {
+                            path,
+                            place,
+                            inode: inode.cast_unsigned(),
+                        }),
+                        _ => StoredRecord::Final(path),
+                    })
+                })?
                 .collect()
         })
     }
@@ -198,17 +187,22 @@ impl WorkStore {
     }
 }
 
+/// Counts `bytes` for a path. `target` is the final name and the inode of a staging file.
 fn count(
     transaction: &Transaction<'_>,
     user: &UserName,
     path: &[u8],
     bytes: u64,
+    target: Option<(&[u8], u64)>,
 ) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO stored (path, user, bytes) VALUES (?1, ?2, ?3)
-               ON CONFLICT (path) DO UPDATE SET user = excluded.user, bytes = excluded.bytes";
+    let sql = "INSERT INTO stored (path, user, bytes, place, inode) VALUES (?1, ?2, ?3, ?4, ?5)
+               ON CONFLICT (path) DO UPDATE SET user = excluded.user, bytes = excluded.bytes,
+                   place = excluded.place, inode = excluded.inode";
     let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    let (place, inode) = target.unzip();
+    let inode = inode.map(u64::cast_signed);
     transaction
-        .execute(sql, params![path, user.as_str(), bytes])
+        .execute(sql, params![path, user.as_str(), bytes, place, inode])
         .map(drop)
 }
 
@@ -227,12 +221,17 @@ mod tests {
         accounts.add_account(&alice, &[]).unwrap();
         let store = WorkStore::open(&folder, &accounts).unwrap();
         for user in [&alice, &bob] {
-            let place = user.as_str().as_bytes();
-            store.commit_stored(user, b"staging", place, 1).unwrap();
+            let staged = StagedRecord {
+                path: b"staging".to_vec(),
+                place: user.as_str().as_bytes().to_vec(),
+                inode: 1,
+            };
+            store.commit_stored(user, &staged, 1).unwrap();
         }
         drop(store);
         let store = WorkStore::open(&folder, &accounts).unwrap();
-        assert_eq!(store.stored_paths(&alice).unwrap(), [b"alice"]);
-        assert!(store.stored_paths(&bob).unwrap().is_empty());
+        let of_alice = StoredRecord::Final(b"alice".to_vec());
+        assert_eq!(store.stored_records(&alice).unwrap(), [of_alice]);
+        assert!(store.stored_records(&bob).unwrap().is_empty());
     }
 }
