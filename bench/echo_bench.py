@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Echo with landline-socketserver and with its peers, and compare them.
 
-What is measured, on loopback, in one run; each round runs all cases, beginning with the next one; medians:
+What is measured, on loopback, in one run; each of ten rounds runs all cases, beginning with the next one; medians:
 
     tcp      `tasks` on one thread, a plain C epoll loop, Python's ThreadingTCPServer: 64 bytes, 64 connections, 1 and 32 in flight on
-             each
+             each; with 1 in flight also with the client on the server's core
     framed   `tasks` with landline's frames through the codec seam, 32 in flight
     udp      `inline` (recvmmsg and sendmmsg), a C loop by the same calls, Python's UDPServer: 64 bytes, 16 sockets, 1 and 8 in flight
     idle     memory of the server's own for each of --idle connections that do nothing (RssAnon; the system's is not in it)
@@ -13,12 +13,15 @@ What is measured, on loopback, in one run; each round runs all cases, beginning 
 How to run it (gcc, Python 3.11 or later, Linux; nothing to install):
 
     cargo build --release -p landline-socketserver --example benchmark
-    python3 bench/echo_bench.py                     # 3 rounds of 2 s a case
+    python3 bench/echo_bench.py                     # 10 rounds of 1 s a case
     python3 bench/echo_bench.py --rounds 1 --ms 200 --idle 1000
 
 The client is a C program, the same for all, so that it is as light as can be. What counts is the server's processor time for a request
 (user and system, all its threads, by the process's own clock), which the client cannot hide; the throughput is that of
-client and server sharing the machine.
+client and server sharing the machine. A ratio is the median of the ratios of the rounds.
+
+Server and client have a core each. Left to the scheduler, they share one or not, and that alone changes the time for a request by a
+factor of two: a write to a connection also does the work of the receiver's kernel, and wakes it if it is on another core.
 """
 
 import argparse
@@ -40,6 +43,17 @@ class Failure(Exception):
     pass
 
 
+# Where the client runs: on a core of its own, or on the server's.
+APART, TOGETHER = "apart", "together"
+
+
+def on_core(place, is_client=False):
+    """What places a process on a core, before it starts."""
+    cores = sorted(os.sched_getaffinity(0))
+    core = cores[min(1, len(cores) - 1)] if is_client and place == APART else cores[0]
+    return lambda: os.sched_setaffinity(0, {core})
+
+
 def compile_c(name, folder):
     program = folder / name
     subprocess.run(["gcc", "-O2", "-o", program, HERE / "echo" / f"{name}.c"], check=True)
@@ -51,7 +65,7 @@ class Server:
 
     def __init__(self, *command):
         self.process = subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.DEVNULL, text=True)
+                                        stderr=subprocess.DEVNULL, text=True, preexec_fn=on_core(APART))
         self.port = self.process.stdout.readline().strip().rpartition(":")[2]
         if not self.port:
             raise Failure(f"{command[0]} did not start")
@@ -72,11 +86,12 @@ class Server:
         self.process.wait()
 
 
-def measure(load, server, kind, connections, depth, size, ms):
+def measure(load, server, kind, connections, depth, size, ms, place=APART):
     """Nanoseconds of the server's processor time for a request, and requests a second."""
     before = server.cpu_ns()
     command = [load, kind, server.port, connections, depth, size, ms]
-    output = subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True).stdout
+    output = subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True,
+                            preexec_fn=on_core(place, is_client=True)).stdout
     answers, seconds = output.split()
     if int(answers) == 0:
         raise Failure(f"no answers to {command}")
@@ -85,15 +100,15 @@ def measure(load, server, kind, connections, depth, size, ms):
 
 def cases(programs, example):
     python = ("python3", HERE / "echo" / "python_echo.py")
-    for depth in (1, 32):
-        yield f"tcp {depth} landline", (example, "tcp"), "tcp", 64, depth
-        yield f"tcp {depth} c", (programs["epoll_echo"],), "tcp", 64, depth
-        yield f"tcp {depth} python", (*python, "tcp"), "tcp", 64, depth
-    yield "framed 32 landline", (example, "framed"), "framed", 64, 32
+    tcp = {"landline": (example, "tcp"), "c": (programs["epoll_echo"],), "python": (*python, "tcp")}
+    udp = {"landline": (example, "udp"), "c": (programs["batch_echo"],), "python": (*python, "udp")}
+    for depth, place in ((1, APART), (1, TOGETHER), (32, APART)):
+        for name, command in tcp.items():
+            yield f"tcp {depth} {place} {name}", command, "tcp", 64, depth, place
+    yield "framed 32 apart landline", (example, "framed"), "framed", 64, 32, APART
     for depth in (1, 8):
-        yield f"udp {depth} landline", (example, "udp"), "udp", 16, depth
-        yield f"udp {depth} c", (programs["batch_echo"],), "udp", 16, depth
-        yield f"udp {depth} python", (*python, "udp"), "udp", 16, depth
+        for name, command in udp.items():
+            yield f"udp {depth} apart {name}", command, "udp", 16, depth, APART
 
 
 def idle(load, example, connections):
@@ -139,30 +154,44 @@ def churn(load, example, size, ms):
 
 def ratio(name, found, wanted, at_most):
     met = found <= wanted if at_most else found >= wanted
-    print(f"  {name:<58} {found:6.2f}  ({'at most' if at_most else 'at least'} {wanted}: {'met' if met else 'MISSED'})")
+    print(f"  {name:<64} {found:6.2f}  ({'at most' if at_most else 'at least'} {wanted}: {'met' if met else 'MISSED'})")
+
+
+def ratios(over, under):
+    """The ratio of each round."""
+    return [one / other for one, other in zip(over, under, strict=True)]
+
+
+def compare(what, over, under, wanted, at_most):
+    """The median of the ratios, and their range."""
+    found = ratios(over, under)
+    ratio(f"{what} ({min(found):.2f}..{max(found):.2f})", statistics.median(found), wanted, at_most)
 
 
 def report(results):
-    cpu = {name: statistics.median(value[0] for value in values) for name, values in results.items()}
-    rate = {name: statistics.median(value[1] for value in values) for name, values in results.items()}
-    print(f"{'case':<22}{'server ns/request':>20}{'min..max':>18}{'requests/s':>14}")
-    for name, values in results.items():
-        span = f"{min(value[0] for value in values):.0f}..{max(value[0] for value in values):.0f}"
-        print(f"{name:<22}{cpu[name]:>20.0f}{span:>18}{rate[name]:>14.0f}")
-    print("landline against")
-    ratio("C, TCP, 1 in flight: time for a request", cpu["tcp 1 landline"] / cpu["tcp 1 c"], 1.25, True)
-    ratio("C, TCP, 32 in flight: time for a request", cpu["tcp 32 landline"] / cpu["tcp 32 c"], 1.5, True)
-    ratio("Python, TCP, 32 in flight: throughput", rate["tcp 32 landline"] / rate["tcp 32 python"], 5, False)
-    ratio("itself unframed, 32 in flight: throughput", rate["framed 32 landline"] / rate["tcp 32 landline"], 0.6, False)
-    for depth in (1, 8):
-        ratio(f"C, UDP, {depth} in flight: time for a request", cpu[f"udp {depth} landline"] / cpu[f"udp {depth} c"], 1.25, True)
-        ratio(f"Python, UDP, {depth} in flight: throughput", rate[f"udp {depth} landline"] / rate[f"udp {depth} python"], 2, False)
+    cpu = {name: [value[0] for value in values] for name, values in results.items()}
+    rate = {name: [value[1] for value in values] for name, values in results.items()}
+    print(f"{'case':<28}{'server ns/request':>20}{'min..max':>18}{'requests/s':>14}")
+    for name in results:
+        span = f"{min(cpu[name]):.0f}..{max(cpu[name]):.0f}"
+        print(f"{name:<28}{statistics.median(cpu[name]):>20.0f}{span:>18}{statistics.median(rate[name]):>14.0f}")
+    print("landline's time for a request against")
+    for case, wanted in (("tcp 1 apart", 1.25), ("tcp 1 together", 1.25), ("tcp 32 apart", 1.5), ("udp 1 apart", 1.25),
+                         ("udp 8 apart", 1.25)):
+        compare(f"C, {case}", cpu[f"{case} landline"], cpu[f"{case} c"], wanted, True)
+    print("Python's time for a request against landline's, and against C's")
+    for case, wanted in (("tcp 1 apart", 2), ("tcp 32 apart", 5), ("udp 1 apart", 2), ("udp 8 apart", 2)):
+        python = cpu[f"{case} python"]
+        of_c = statistics.median(ratios(python, cpu[f"{case} c"]))
+        compare(f"{case}, C {of_c:.2f}", python, cpu[f"{case} landline"], wanted, False)
+    print("landline's throughput against")
+    compare("itself unframed, 32 in flight", rate["framed 32 apart landline"], rate["tcp 32 apart landline"], 0.6, False)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--ms", type=int, default=2000, help="milliseconds for each case")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--ms", type=int, default=1000, help="milliseconds for each case")
     parser.add_argument("--idle", type=int, default=20_000, help="idle connections")
     parser.add_argument("--example", default=ROOT / "target/release/examples/benchmark")
     options = parser.parse_args()
@@ -182,14 +211,15 @@ def main():
         results = {name: [] for name, *_ in all_cases}
         for turn in range(options.rounds):
             for at in range(len(all_cases)):
-                name, command, kind, connections, depth = all_cases[(at + turn) % len(all_cases)]
+                name, command, kind, connections, depth, place = all_cases[(at + turn) % len(all_cases)]
                 server = Server(*command)
                 try:
-                    measure(load, server, kind, connections, depth, 64, 100)
-                    results[name].append(measure(load, server, kind, connections, depth, 64, options.ms))
+                    measure(load, server, kind, connections, depth, 64, 100, place)
+                    results[name].append(measure(load, server, kind, connections, depth, 64, options.ms, place))
                 finally:
                     server.stop()
         report(results)
+        print(f"other work on the machine, at the end: load {os.getloadavg()[0]:.1f}")
         each = idle(load, options.example, options.idle)
         ratio(f"memory of each of {options.idle} idle connections, KiB", each / 1024, 4, True)
         rate, left = churn(load, options.example, 0, options.ms)
