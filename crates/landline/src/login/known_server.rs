@@ -3,13 +3,13 @@
 use std::{fmt, path::PathBuf};
 
 use landline_proto::login::UserName;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::MachineName;
 use crate::{
     crypto::Fingerprint,
     keys::UserKey,
-    net::{HostPort, Target},
+    net::{HostPort, Target, is_host},
     ssh_config::ProxyJump,
 };
 
@@ -21,6 +21,7 @@ pub struct KnownServer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<MachineName>,
     /// Host of the address, as the user writes it.
+    #[serde(deserialize_with = "read_host")]
     pub host: String,
     /// Port of the address.
     pub port: u16,
@@ -50,6 +51,16 @@ pub struct KnownServer {
     /// An empty list is an explicit direct connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<ProxyJump>,
+}
+
+/// Reads a host. One with a user in it would be another server when the address is parsed.
+fn read_host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let host = String::deserialize(deserializer)?;
+    if is_host(&host) {
+        Ok(host)
+    } else {
+        Err(D::Error::custom(format!("{host:?} is no host")))
+    }
 }
 
 impl KnownServer {

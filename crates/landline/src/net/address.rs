@@ -21,6 +21,11 @@ impl fmt::Display for HostPort {
     }
 }
 
+/// Whether an address can have this host.
+pub(crate) fn is_host(host: &str) -> bool {
+    split_host(&with_brackets(host)) == Ok((host.to_owned(), None))
+}
+
 /// The host as it is written before a port or path.
 fn with_brackets(host: &str) -> Cow<'_, str> {
     if host.contains(':') {
@@ -203,7 +208,7 @@ impl Location {
                 .position(|&byte| byte == b'/')
                 .unwrap_or(rest.len());
             let (authority, path) = rest.split_at(slash);
-            return Self::remote(authority, path.strip_prefix(b"/").unwrap_or(path));
+            return Self::remote(text, authority, path.strip_prefix(b"/").unwrap_or(path));
         }
         // A user name holds neither colon nor slash.
         let host = match bytes.iter().position(|byte| b":/@".contains(byte)) {
@@ -231,15 +236,19 @@ impl Location {
                         problem,
                     });
                 }
-                Self::remote(authority, path)
+                Self::remote(text, authority, path)
             }
             _ => Ok(Self::Local(text.into())),
         }
     }
 
-    fn remote(authority: &[u8], path: &[u8]) -> Result<Self, Error> {
+    fn remote(text: &OsStr, authority: &[u8], path: &[u8]) -> Result<Self, Error> {
+        let target = str::from_utf8(authority).map_err(|_| Error::Address {
+            text: text.to_string_lossy().into_owned(),
+            problem: "the user and the host must be UTF-8",
+        })?;
         Ok(Self::Remote {
-            target: String::from_utf8_lossy(authority).parse()?,
+            target: target.parse()?,
             path: path.to_vec(),
         })
     }
@@ -326,6 +335,7 @@ mod tests {
         assert_eq!(Location::parse("-".as_ref()).unwrap(), Location::Stream);
     }
 
+    /// Proves `lossy-path` in docs/faults.md.
     #[test]
     fn malformed_addresses_are_rejected() {
         for text in [
@@ -344,6 +354,10 @@ mod tests {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
         assert!(Location::parse("-oProxy:x".as_ref()).is_err());
+        for host in ["", "-x", "a@b", "a b", "[::1]", "a/b"] {
+            assert!(!is_host(host), "{host}");
+        }
+        assert!(is_host("host") && is_host("fe80::1%eth0"));
         for text in ["host:5263:x", "host:1:", "bob@[::1]:28263:/srv/x"] {
             let error = Location::parse(text.as_ref()).unwrap_err();
             assert!(
@@ -352,6 +366,9 @@ mod tests {
             );
         }
         assert_eq!(remote("host:./1:x").1, "./1:x");
+        for text in [&b"landline://a\xff@host/x"[..], b"h\xff:x"] {
+            assert!(Location::parse(OsStr::from_bytes(text)).is_err());
+        }
     }
 
     /// Proves `misleading-error` in docs/faults.md.

@@ -12,6 +12,7 @@ mod ssh;
 pub mod tcp;
 pub mod tls;
 
+pub(crate) use address::is_host;
 pub use address::{HostPort, Location, Target};
 pub(crate) use buffers::{Buffer, BufferPool, Buffers};
 pub use channel::{
