@@ -10,6 +10,7 @@
 mod language;
 mod lifecycle;
 pub mod models;
+mod pair;
 mod sticky;
 mod svg;
 mod table;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{Call, CallTiming, PATIENCE};
+use crate::pair;
 
 /// The time after which the peer acts.
 const PEER_DELAY: Duration = Duration::from_millis(150);
@@ -67,9 +68,7 @@ fn alone<Done>(call: Call, make: impl FnOnce() -> io::Result<Done>) -> io::Resul
 }
 
 fn pair() -> io::Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let one = TcpStream::connect(listener.local_addr()?)?;
-    let (other, _) = listener.accept()?;
+    let (one, other) = pair::connect()?;
     for stream in [&one, &other] {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;

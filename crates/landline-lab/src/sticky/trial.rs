@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
+    net::TcpStream,
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -11,6 +11,7 @@ use std::{
 use landline_proto::frame::{FrameDecoder, FramePart, PREFIX_BYTES, prefix};
 
 use super::{BUFFER_BYTES, Message, Overrun, Part, PartKind, Receive, Scenario, Transport, Trial};
+use crate::pair;
 
 /// The pause between two small sends.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -50,9 +51,7 @@ pub(super) fn run(
 ///
 /// After that the reader delays its acknowledgements, to send them along with data.
 fn warm_pair() -> io::Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let mut sender = TcpStream::connect(listener.local_addr()?)?;
-    let (mut reader, _) = listener.accept()?;
+    let (mut sender, mut reader) = pair::connect()?;
     for stream in [&sender, &reader] {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -118,10 +117,8 @@ fn stream(
 }
 
 fn datagrams(scenario: Scenario, sent: &[Message]) -> io::Result<Vec<Receive>> {
-    let reader = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let (reader, sender) = pair::connect_datagrams()?;
     reader.set_read_timeout(Some(SILENCE))?;
-    let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    sender.connect(reader.local_addr()?)?;
     let sends: Vec<Vec<u8>> = sent.iter().map(|message| message.payload.clone()).collect();
     let (all_sent, wait) = mpsc::channel();
     let start = Instant::now();
@@ -334,10 +331,8 @@ fn overrun_stream(transport: Transport) -> io::Result<(usize, Duration)> {
 }
 
 fn overrun_datagrams() -> io::Result<(usize, Duration)> {
-    let reader = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let (reader, sender) = pair::connect_datagrams()?;
     reader.set_read_timeout(Some(SILENCE))?;
-    let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    sender.connect(reader.local_addr()?)?;
     let message = [b'x'; OVERRUN_BYTES];
     let start = Instant::now();
     for _ in 0..OVERRUN_MESSAGES {
