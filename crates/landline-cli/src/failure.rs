@@ -1,9 +1,10 @@
 //! How a command fails: the message, the advice and the exit status.
 
-use std::fmt;
+use std::{fmt, io::ErrorKind};
 
 use landline::{
     Error, Side,
+    paths::replace_system_texts,
     proto::{ErrorCode, Fault},
 };
 use serde_json::{Value, json};
@@ -29,7 +30,7 @@ impl Failure {
         Self {
             status: status_of(&code),
             code,
-            what: what.into(),
+            what: replace_system_texts(&what.into()),
             advice: None,
         }
     }
@@ -263,9 +264,18 @@ fn advice(error: &Error) -> Option<String> {
         Error::Lost(_) => {
             "run the same command again to resume; no incomplete file has the final name"
         }
-        Error::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
-            "another program uses this address; stop it, or choose another one with --listen"
-        }
+        Error::Listen { source, .. } => match source.kind() {
+            ErrorKind::AddrInUse => {
+                "another program uses this address; stop it, or choose another one with --listen"
+            }
+            ErrorKind::AddrNotAvailable => {
+                "this machine has no such address; choose one of its own with --listen"
+            }
+            ErrorKind::PermissionDenied => {
+                "ports below 1024 are for root; choose another one with --listen"
+            }
+            _ => return None,
+        },
         Error::Control { .. } => {
             "if the server hangs, restart it; landline audit show and landline check work without it"
         }

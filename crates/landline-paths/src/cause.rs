@@ -77,6 +77,28 @@ pub(super) fn words_of(error: &io::Error) -> Option<&'static str> {
     find(error).map(|cause| cause.words)
 }
 
+/// Replaces the system's own texts of errors, such as `Permission denied (os error 13)`.
+///
+/// Libraries have them in their messages. Errors without words of their own lose the number.
+pub fn replace_system_texts(text: &str) -> String {
+    const NUMBER: &str = " (os error ";
+    let mut text = text.to_owned();
+    if !text.contains(NUMBER) {
+        return text;
+    }
+    for cause in CAUSES {
+        let system = io::Error::from_raw_os_error(cause.number).to_string();
+        text = text.replace(&system, cause.words);
+    }
+    while let Some(start) = text.find(NUMBER) {
+        let end = text[start..]
+            .find(')')
+            .map_or(text.len(), |end| start + end + 1);
+        text.replace_range(start..end, "");
+    }
+    text
+}
+
 /// The name of a system error that has words of its own, such as `ENOSPC`.
 pub fn cause_of(error: &io::Error) -> Option<&'static str> {
     find(error).map(|cause| cause.name)
@@ -98,6 +120,20 @@ mod tests {
 
     use super::*;
     use crate::describe;
+
+    /// Proves `useless-advice` in docs/faults.md.
+    #[test]
+    fn texts_of_the_system_are_replaced() {
+        let text = |number| io::Error::from_raw_os_error(number).to_string();
+        let (denied, refused) = (text(libc::EACCES), text(libc::ECONNREFUSED));
+        let shown = replace_system_texts(&format!("/a: {denied}, /b: {denied}; {refused}"));
+        assert!(shown.starts_with("/a: permission denied, /b: permission denied; "));
+        assert!(!shown.contains("os error"), "{shown}");
+        for same in ["", "no error", "(os error"] {
+            assert_eq!(replace_system_texts(same), same);
+        }
+        assert_eq!(replace_system_texts("a (os error 7"), "a");
+    }
 
     /// Proves `useless-advice` in docs/faults.md.
     #[test]

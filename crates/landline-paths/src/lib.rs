@@ -44,7 +44,7 @@ mod watch;
 pub use std::fs::File;
 
 pub use atomic_file::AtomicFile;
-pub use cause::{cause_named, cause_names, cause_of};
+pub use cause::{cause_named, cause_names, cause_of, replace_system_texts};
 pub use error::{Error, ErrorKind, describe};
 pub use folder::{Destination, Folder};
 pub use grant::Grant;

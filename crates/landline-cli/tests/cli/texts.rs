@@ -137,12 +137,14 @@ const COMMANDS: &[(Place, &str)] = &[
     (Elsewhere, "classic serve echo --secret-file absent"),
     (Elsewhere, "classic dial text 127.0.0.1:1"),
     (Elsewhere, "classic dial --profile classroom"),
+    (Elsewhere, "classic serve echo --listen 192.0.2.1:5264"),
     (Elsewhere, "lab telepathy"),
     (Elsewhere, "lab sticky --lang tlh"),
     (Elsewhere, "lab sticky --svg absent/x.svg"),
 ];
 
 /// `SNAPSHOTS=overwrite` rewrites the file.
+/// Proves `useless-advice` in docs/faults.md.
 #[test]
 fn failures_match_snapshot() {
     let stage = stage();
@@ -173,6 +175,7 @@ fn failures_match_snapshot() {
             status_and_code(&failed),
         ));
     }
+    assert!(!text.contains("os error"), "a number says nothing");
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots/failures.txt");
     Assert::new()
         .action_env(DEFAULT_ACTION_ENV)
