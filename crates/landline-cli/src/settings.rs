@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fmt,
     net::Ipv6Addr,
     path::{Path, PathBuf},
@@ -192,11 +193,14 @@ impl Settings {
             None => BTreeMap::new(),
         };
         for (name, variable) in NAMES {
-            if let Some(text) = environment.variable(variable) {
+            if let Some(value) = environment
+                .exact(variable)
+                .filter(|value| !value.is_empty())
+            {
                 given.insert(
                     name,
                     Given {
-                        text,
+                        text: utf8(variable, value)?,
                         from: Origin::Variable(variable),
                     },
                 );
@@ -216,15 +220,12 @@ impl Settings {
         flag("listen", flags.listen.clone());
         flag("public_name", flags.public_name.clone());
         // `state` may come from the variable.
-        let own_state = state.map(|path| path.display().to_string());
-        flag(
-            "state",
-            own_state.filter(|text| environment.variable("LANDLINE_STATE").as_ref() != Some(text)),
-        );
-        flag(
-            "home",
-            flags.home.as_ref().map(|path| path.display().to_string()),
-        );
+        let own_state =
+            state.filter(|path| environment.path("LANDLINE_STATE").as_deref() != Some(path));
+        for (name, path) in [("state", own_state), ("home", flags.home.as_deref())] {
+            let text = path.map(|path| utf8(name, path.as_os_str().to_owned()));
+            flag(name, text.transpose()?);
+        }
         flag(
             "connections",
             flags.connections.map(|count| count.to_string()),
@@ -470,6 +471,13 @@ fn parse_number(
         .ok()
         .filter(|number| bounds.contains(number));
     number.map(Some).ok_or_else(|| reject(name, given, &wanted))
+}
+
+/// The text of a setting. A folder that is not UTF-8 must not become another one.
+fn utf8(name: &str, value: OsString) -> Result<String, Failure> {
+    value
+        .into_string()
+        .map_err(|value| Failure::settings(format!("{name} = {value:?}: is not UTF-8")))
 }
 
 fn parse_path(

@@ -1,6 +1,12 @@
 //! Settings: a flag precedes the environment, which precedes the file. Errors name the source.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
+    path::PathBuf,
+    process::Command,
+};
 
 use serde_json::Value;
 use testkit::Stage;
@@ -117,6 +123,24 @@ fn bad_setting_is_refused_with_its_source() {
     variable = command(&stage, &["--json", "config"]);
     variable.env("LANDLINE_CONNECTIONS", "many");
     stage.run_command(variable).fails(2, "settings");
+}
+
+/// It must not become another folder, and not be ignored.
+/// Proves `lossy-path` in docs/faults.md.
+#[test]
+fn folder_that_is_not_utf8_is_refused() {
+    let stage = stage();
+    let folder = OsStr::from_bytes(b"/f\xff");
+    for option in ["--home", "--state"] {
+        let mut config = command(&stage, &["--json", "config", option]);
+        config.arg(folder);
+        stage.run_command(config).fails(2, "settings");
+    }
+    for variable in ["LANDLINE_HOME", "LANDLINE_STATE"] {
+        let mut config = command(&stage, &["--json", "config"]);
+        config.env(variable, folder);
+        stage.run_command(config).fails(2, "settings");
+    }
 }
 
 #[test]

@@ -151,7 +151,10 @@ impl RunCommand {
         let Some((host, words)) = self.words.split_first() else {
             return Err(Failure::usage("a host is needed"));
         };
-        let host = host.to_string_lossy().parse()?;
+        let host = host
+            .to_str()
+            .ok_or_else(|| Failure::usage(format!("{}: a host must be UTF-8", host.display())))?
+            .parse()?;
         match words.first() {
             Some(word) if word != "--" && word.as_bytes().starts_with(b"-") => {
                 let what = format!("{} stands after the host", word.display());
