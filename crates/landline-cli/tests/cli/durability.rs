@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -13,7 +13,7 @@ use landline::files::{Algorithm, ContentHasher};
 use rustix::io::Errno;
 use testkit::{Census, Fault, Outcome, PowerCut, Relay, ServerProcess, Shim, Stage, wait_for};
 
-use crate::{noise, stage};
+use crate::{noise, resume::staging, stage};
 
 const OLD: &[u8] = b"old and whole";
 /// One whole block, which can be resumed, and some writes after it.
@@ -137,19 +137,6 @@ impl Faulty {
     }
 }
 
-/// The staging files in a folder.
-fn staging(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    entries
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "part")
-        })
-        .collect()
-}
-
 /// Unsynced data may be lost even if a second sync succeeds. So the file gets no name, and no copy
 /// resumes it.
 /// Proves `failed-sync` in docs/faults.md.
@@ -209,36 +196,64 @@ fn unsupported_step_does_not_fail_copy() {
     }
 }
 
-/// Lets each write to the file and to its manifest fail once. Blocks that had arrived are kept.
+/// A manifest that cannot be written prevents a resume, and not the copy.
+/// Proves `optional-step` in docs/faults.md.
+#[test]
+fn copy_completes_without_manifest() {
+    let Some(mut faulty) = Faulty::new(4) else {
+        return;
+    };
+    for up in [true, false] {
+        for (call, error) in [("write", Errno::NOSPC), ("fsync", Errno::INVAL)] {
+            let calls = (1..).find(|&nth| {
+                let fault = Fault {
+                    call,
+                    path: "/partials/",
+                    nth,
+                    error,
+                };
+                let Some(outcome) = faulty.try_copy(up, Some(OLD), &fault) else {
+                    return true;
+                };
+                assert_eq!(outcome.status, Some(0), "{fault:?}: {}", outcome.stderr);
+                let copy = faulty.folder(up).join("copy");
+                assert!(fs::read(copy).unwrap() == faulty.content, "{fault:?}");
+                assert_eq!(staging(&faulty.folder(up)), Vec::<PathBuf>::new());
+                false
+            });
+            assert!(calls > Some(1), "{call} of the manifest");
+        }
+    }
+}
+
+/// Lets each write to the file fail once. Blocks that had arrived are kept.
 fn every_write_fails_once(error: Errno, status: i32) {
     let Some(mut faulty) = Faulty::new(2) else {
         return;
     };
     for up in [true, false] {
         let mut resumed = 0;
-        for path in ["/.landline-", "/partials/"] {
-            let writes = (1..).find(|&nth| {
-                let fault = Fault {
-                    call: "write",
-                    path,
-                    nth,
-                    error,
-                };
-                let old = (nth % 2 == 0).then_some(OLD);
-                let Some(outcome) = faulty.copy(up, old, &fault) else {
-                    return true;
-                };
-                assert_eq!(
-                    outcome.status,
-                    Some(status),
-                    "{fault:?}: {}",
-                    outcome.stderr
-                );
-                resumed += u32::from(faulty.run_again(up, &fault));
-                false
-            });
-            assert!(writes > Some(2), "{path} is written more than once");
-        }
+        let writes = (1..).find(|&nth| {
+            let fault = Fault {
+                call: "write",
+                path: "/.landline-",
+                nth,
+                error,
+            };
+            let old = (nth % 2 == 0).then_some(OLD);
+            let Some(outcome) = faulty.copy(up, old, &fault) else {
+                return true;
+            };
+            assert_eq!(
+                outcome.status,
+                Some(status),
+                "{fault:?}: {}",
+                outcome.stderr
+            );
+            resumed += u32::from(faulty.run_again(up, &fault));
+            false
+        });
+        assert!(writes > Some(2), "the file is written more than once");
         assert!(resumed > 0, "at least one copy resumed");
     }
 }

@@ -35,7 +35,9 @@ pub struct Place {
 
 /// What an earlier attempt to fetch a file left, if there was one.
 ///
-/// Locked against other processes until it is dropped.
+/// Locked against other processes until it is dropped. The default is none: a transfer with it
+/// cannot be resumed.
+#[derive(Default)]
 pub struct EarlierAttempt {
     manifest: Option<Manifest>,
     is_named: bool,

@@ -62,10 +62,9 @@ impl Sink {
         }
     }
 
-    fn record_block(&mut self, index: usize, hash: BlockHash) -> Result<(), Error> {
-        match self {
-            Self::File(staging) => staging.record_block(index, hash),
-            Self::Stream(..) => Ok(()),
+    fn record_block(&mut self, index: usize, hash: BlockHash) {
+        if let Self::File(staging) = self {
+            staging.record_block(index, hash);
         }
     }
 
@@ -348,7 +347,7 @@ impl SinkWriter {
             self.hasher.update(&buffer);
             self.sink.write(&buffer)?;
             for (index, hash) in self.hasher.take_blocks() {
-                self.sink.record_block(index, hash)?;
+                self.sink.record_block(index, hash);
                 self.blocks.push((index, hash));
             }
         }

@@ -4,6 +4,8 @@
 
 use std::{ffi::OsString, sync::Arc};
 
+use log::debug;
+
 use super::{
     active::Heartbeat,
     digest::{BLOCK_BYTES, BlockHash},
@@ -43,6 +45,8 @@ pub(crate) struct Staging {
     staged: StagedFile,
     manifest: Option<Manifest>,
     is_discarded: bool,
+    /// Whether the manifest has all blocks so far.
+    is_recorded: bool,
     reservation: Option<QuotaReservation>,
 }
 
@@ -83,7 +87,13 @@ impl Staging {
             // Written before the file exists, so that every staging file has a manifest.
             let path = destination.absolute_path().with_file_name(&name);
             let source = plan.source.filter(|_| plan.length.is_some());
-            manifest.begin(ManifestHeader::new(&path, source, plan.length.unwrap_or(0)))?;
+            let header = ManifestHeader::new(&path, source, plan.length.unwrap_or(0));
+            if let Err(error) = manifest.begin(header) {
+                debug!("the transfer cannot be resumed: {error}");
+                manifest.remove();
+                let staged = StagedFile::create(destination, stage_plan)?;
+                return Self::begin(staged, None, plan.length);
+            }
             match StagedFile::create_named(destination, stage_plan, name) {
                 Ok(staged) => staged,
                 Err(error) => {
@@ -104,6 +114,7 @@ impl Staging {
             staged,
             manifest,
             is_discarded: false,
+            is_recorded: true,
             reservation: None,
         };
         if let Some(length) = length {
@@ -189,15 +200,14 @@ impl Staging {
 
     /// Records the hash of a written block in the manifest.
     ///
-    /// # Errors
-    /// `no-space`, `io` for the manifest.
+    /// If that fails, no further block is recorded, and a later attempt resumes before this one.
     ///
     /// # Blocking
     /// Writes to the disk.
-    pub(super) fn record_block(&mut self, index: usize, hash: BlockHash) -> Result<(), Error> {
-        self.manifest
-            .as_mut()
-            .map_or(Ok(()), |manifest| manifest.set_block(index, hash))
+    pub(super) fn record_block(&mut self, index: usize, hash: BlockHash) {
+        if let Some(manifest) = self.manifest.as_mut().filter(|_| self.is_recorded) {
+            self.is_recorded = manifest.set_block(index, hash).is_ok();
+        }
     }
 
     /// Marks the content as unusable: it will not be kept to be resumed.

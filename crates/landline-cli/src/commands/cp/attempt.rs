@@ -11,9 +11,10 @@ use landline::{
     },
     login::{FirstRequest, KnownServer},
     net::{Channel, Location, Target},
-    paths::{SourceFile, local},
+    paths::{Destination, SourceFile, local},
     proto::{Message, Name},
 };
+use log::debug;
 
 use super::{Cp, habits, producer::Producer};
 use crate::{arguments::TypedLocation, connect, context::Context, failure::Failure};
@@ -148,16 +149,12 @@ impl<'a> PlannedCopies<'a> {
             LocalEnd::Destination(place, own_name) => {
                 let destination = local::open_destination(place, own_name)?;
                 let shown = destination.path.display().to_string();
-                let manifests = self.client.manifests()?;
-                let mut earlier = EarlierAttempt::find(
-                    &manifests,
-                    &self.session.server().fingerprint,
-                    &item.remote,
-                    &destination,
-                )?;
-                if restart {
-                    earlier.forget()?;
-                }
+                let earlier = self.find_earlier_attempt(item, &destination, restart);
+                // A read-only or full state folder prevents a resume, and not the copy.
+                let earlier = earlier.unwrap_or_else(|error| {
+                    debug!("the copy cannot be resumed: {error}");
+                    EarlierAttempt::default()
+                });
                 let output = Output::File(Box::new(Place {
                     destination,
                     replace: self.replace,
@@ -170,6 +167,21 @@ impl<'a> PlannedCopies<'a> {
                 Ok((self.download(item, output, progress).await?, "-".to_owned()))
             }
         }
+    }
+
+    fn find_earlier_attempt(
+        &self,
+        item: &CopyItem,
+        destination: &Destination,
+        restart: bool,
+    ) -> Result<EarlierAttempt, Error> {
+        let server = &self.session.server().fingerprint;
+        let manifests = self.client.manifests()?;
+        let mut earlier = EarlierAttempt::find(&manifests, server, &item.remote, destination)?;
+        if restart {
+            earlier.forget()?;
+        }
+        Ok(earlier)
     }
 
     async fn upload(
