@@ -86,6 +86,12 @@ impl FirstContact<'_> {
         if let Some(machine) = same.max_by_key(|known| known.name.is_some()) {
             let server = add_address(context, &machine, address, user, access).await?;
             client.pins().trust_first(&server)?;
+            if access.accept_new {
+                context.err.print(&shown_line(&format!(
+                    "landline: {} is now known as another address of {machine}; its fingerprint is {fingerprint}",
+                    server.address()
+                )));
+            }
             return Ok(Contact::Pinned(server));
         }
         if !may_accept {
@@ -98,12 +104,7 @@ impl FirstContact<'_> {
         let mut server = KnownServer::new(address, fingerprint, user);
         server.via = access.via_ssh.clone();
         server.provisional = true;
-        if access.accept_new {
-            context.err.print(&shown_line(&format!(
-                "landline: {} is trusted on first use, as --accept-new says; its fingerprint is {fingerprint}",
-                server.address()
-            )));
-        } else {
+        if !access.accept_new {
             if access.identity.is_none()
                 && let Some(password) = read_password(context, &server, access, may_use_key)?
             {
@@ -113,6 +114,12 @@ impl FirstContact<'_> {
             server.provisional = confirm(context.prompter.clone(), &server, question).await?;
         }
         client.pins().trust_first(&server)?;
+        if access.accept_new {
+            context.err.print(&shown_line(&format!(
+                "landline: {} is trusted on first use, as --accept-new says; its fingerprint is {fingerprint}",
+                server.address()
+            )));
+        }
         Ok(Contact::Pinned(server))
     }
 }
@@ -168,10 +175,9 @@ async fn add_address(
     server.provisional = machine.provisional;
     let (address, fingerprint) = (server.address(), machine.fingerprint);
     if access.accept_new {
-        context.err.print(&shown_line(&format!(
-            "landline: {address} is now known as another address of {machine}; its fingerprint is {fingerprint}"
-        )));
-    } else if context.prompter.can_ask() {
+        return Ok(server);
+    }
+    if context.prompter.can_ask() {
         let question = format!(
             "{address} is not known here. Its fingerprint is that of {machine}:\n  {fingerprint}\n\
              Remember {address} as another address of that machine? Answer yes or no: "

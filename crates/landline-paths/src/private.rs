@@ -197,7 +197,8 @@ impl PrivateFolder {
     /// Writes a file with mode 0600, whole or not at all. It is durable on return.
     ///
     /// # Errors
-    /// [`Error::State`]. The old file is then unchanged.
+    /// [`Error::State`]. The old file is then unchanged, unless the error says that it has been
+    /// replaced.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         self.write_staged(name, bytes, true)
             .map_err(|error| self.state_error(name, error))
@@ -226,7 +227,12 @@ impl PrivateFolder {
             platform::sync_file(&file)?;
             self.folder
                 .rename(OsStr::new(&staging), OsStr::new(name), replace)?;
-            self.folder.sync()
+            self.folder.sync().map_err(|error| {
+                let problem = describe(&error);
+                io::Error::other(format!(
+                    "it has changed, but a power failure may undo that: {problem}"
+                ))
+            })
         };
         write().inspect_err(|_| {
             let _ = self.folder.remove(OsStr::new(&staging));

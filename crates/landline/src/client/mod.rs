@@ -224,6 +224,8 @@ impl Client {
         options: &JoinOptions,
     ) -> Result<(KnownServer, Connected), Error> {
         let pins = self.pins();
+        // The server accepts an invite once, so this must not fail after the login.
+        pins.check_writable()?;
         let mut last = Error::Invite("it names no address".into());
         for server in servers {
             let candidate = &KnownServer {
@@ -249,7 +251,8 @@ impl Client {
             {
                 Ok(mut connected) => {
                     pins.remember(candidate, servers)?;
-                    ping::receive_pong(&mut connected.login.channel).await?;
+                    // The server has accepted the login, whatever becomes of this connection.
+                    let _ = ping::receive_pong(&mut connected.login.channel).await;
                     return Ok((candidate.clone(), connected));
                 }
                 // The server itself has rejected the login, so other addresses would not help.

@@ -257,6 +257,17 @@ impl<'a> Pins<'a> {
         })
     }
 
+    /// Checks that the file can be written, by writing it as it is.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    ///
+    /// # Blocking
+    /// Reads and writes a file.
+    pub(crate) fn check_writable(&self) -> Result<(), Error> {
+        self.update(|_| Ok(()))
+    }
+
     /// Updates the entry of a server, unless another server is pinned there by now.
     fn update_at(
         &self,
