@@ -102,6 +102,11 @@ impl Read for Descriptor {
 impl Write for Descriptor {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.blocking(libc::POLLOUT, |mut file| file.write(bytes))
+            .map_err(|error| match error.raw_os_error() {
+                // It is open, since nothing here closes it.
+                Some(libc::EBADF) => io::Error::other("it is not open for writing"),
+                _ => error,
+            })
     }
 
     fn flush(&mut self) -> io::Result<()> {

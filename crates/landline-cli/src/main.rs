@@ -39,6 +39,7 @@ mod trace;
 use std::{
     env,
     ffi::OsString,
+    io::{self, Write},
     ops::ControlFlow::{Break, Continue},
     process::ExitCode,
     time::Duration,
@@ -93,7 +94,8 @@ fn run(context: &mut Context, words: Vec<OsString>) -> Result<ExitStatus, Failur
         Err(error) if error.use_stderr() && context.json => {
             return Err(Failure::usage(error.to_string().trim_end()));
         }
-        Err(error) => error.exit(),
+        Err(error) if error.use_stderr() => error.exit(),
+        Err(help) => return print_help(context, &help),
     };
     context.state = state.or_else(|| context.environment.path("LANDLINE_STATE"));
     context.json = json;
@@ -105,6 +107,19 @@ fn run(context: &mut Context, words: Vec<OsString>) -> Result<ExitStatus, Failur
     match command.prepare(context) {
         Continue(command) => run_async(context, command),
         Break(done) => done,
+    }
+}
+
+/// Prints the help or the version that was asked for.
+fn print_help(context: &Context, help: &clap::Error) -> Result<ExitStatus, Failure> {
+    let printed = if context.out.is_terminal() {
+        help.print()
+    } else {
+        write!(context.out.raw(), "{}", help.render())
+    };
+    match printed {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(output_failure(&error)),
+        _ => Ok(ExitStatus::SUCCESS),
     }
 }
 
@@ -128,17 +143,25 @@ fn run_async(context: &Context, command: Command) -> Result<ExitStatus, Failure>
 }
 
 /// Fails a command whose output could not be written. A closed pipe is no failure.
+///
+/// A status that is a result, such as that of `check`, stays.
 fn check_output(
     context: &Context,
     done: Result<ExitStatus, Failure>,
 ) -> Result<ExitStatus, Failure> {
     let error = context.out.take_error();
     match (done, error) {
-        (Ok(ExitStatus::SUCCESS), Some(error)) => {
-            Err(landline::Error::io("standard output", &error).into())
+        (Ok(ExitStatus::SUCCESS), Some(error)) => Err(output_failure(&error)),
+        (Ok(status), Some(error)) => {
+            output_failure(&error).print(context);
+            Ok(status)
         }
         (done, _) => done,
     }
+}
+
+fn output_failure(error: &io::Error) -> Failure {
+    landline::Error::io("standard output", error).into()
 }
 
 #[cfg(test)]

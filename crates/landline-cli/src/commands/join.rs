@@ -189,7 +189,7 @@ fn read_invite(context: &Context) -> Result<Zeroizing<String>, Failure> {
         .input
         .open()
         .and_then(|input| read(input, &mut text))
-        .map_err(|error| Failure::local(format!("standard input: {error}")))?;
+        .map_err(|error| Error::io("standard input", &error))?;
     if text.trim().is_empty() {
         return Err(Failure::usage(
             "standard input is empty; an invite is needed",

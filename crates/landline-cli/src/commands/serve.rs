@@ -150,6 +150,12 @@ async fn serve(
         log.append_now(&format!("listening on {address}"));
     }
     announce(context, &server, address, invite.as_ref())?;
+    if let Some(error) = context.out.take_error() {
+        let problem = landline::Error::io("standard output", &error);
+        context
+            .err
+            .print(&shown_line(&format!("warning: {problem}; the server runs")));
+    }
     let end = (settings.drain + END_TIME).as_micros();
     let environment = context.environment.clone();
     let shutdown = async move {

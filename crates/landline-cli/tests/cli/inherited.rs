@@ -12,9 +12,12 @@ use std::{
     time::Duration,
 };
 
-use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::{
+    fs::{OFlags, fcntl_setfl},
+    io::Errno,
+};
 use serde_json::Value;
-use testkit::{Outcome, Stage, wait_for};
+use testkit::{Fault, Outcome, Shim, Stage, wait_for};
 
 use crate::{noise, stage};
 
@@ -57,7 +60,7 @@ fn closed_input_replaces_no_file() {
         )
         .fails(27, "io");
         assert_eq!(stage.read("home/kept"), b"worth keeping", "{redirection}");
-        redirected(&stage, &["--json", "join", "-"], redirection).fails(1, "local");
+        redirected(&stage, &["--json", "join", "-"], redirection).fails(27, "io");
         let by_descriptor = ["--json", "ping", "127.0.0.1", "--password-fd", "0"];
         redirected(&stage, &by_descriptor, redirection).fails(32, "password");
     }
@@ -84,8 +87,12 @@ fn closed_output_is_a_failure() {
             &["--json", "ping", "127.0.0.1"][..],
             &["--json", "hosts"],
             &["--json", "cp", "-q", &server.at("content"), "-"],
+            &["--json", "--version"],
+            &["--json", "cp", "--help"],
         ] {
-            redirected(&stage, arguments, redirection).fails(27, "io");
+            let message = redirected(&stage, arguments, redirection).fails(27, "io");
+            assert!(!message.contains("os error"), "{message}");
+            redirected(&stage, arguments, ">/dev/full").fails(24, "no-space");
         }
         // Without an error stream the status still tells.
         let outcome = redirected(&stage, &["ping", "127.0.0.1:1"], "2>&-");
@@ -327,6 +334,72 @@ fn state_folder_is_created_only_to_write_there() {
     listed.env("LANDLINE_STATE", stage.path("fresh"));
     stage.run_command(listed).ok();
     assert!(!stage.path("fresh").exists());
+}
+
+/// A state folder without room for a manifest prevents a resume, and not the copy.
+/// Proves `missing-state` in docs/faults.md.
+#[test]
+fn file_is_fetched_without_writable_state_folder() {
+    let stage = stage();
+    let server = stage.joined();
+    fs::write(stage.path("home/content"), noise(100_000, 1)).unwrap();
+    let manifests = stage.path("client/client/partials");
+    let _ = fs::remove_dir_all(&manifests);
+    fs::write(&manifests, "no folder").unwrap();
+    stage.run(&["cp", &server.at("content"), "got"]).ok();
+    assert_eq!(stage.read("user/got"), stage.read("home/content"));
+}
+
+/// An invite is valid once, so a client that cannot remember the server does not redeem it.
+/// Proves `after-the-fact` in docs/faults.md.
+#[test]
+fn invite_is_kept_if_server_cannot_be_remembered() {
+    let stage = stage();
+    let server = stage.serve(&[]);
+    let invite = server.invite();
+    let join =
+        || stage.run_with_input(&["--json", "join", "-", "--as", "alice"], invite.as_bytes());
+    let lock = stage.path("client/client/servers.lock");
+    fs::create_dir_all(&lock).unwrap();
+    for folder in ["client", "client/client"] {
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        fs::set_permissions(stage.path(folder), private).unwrap();
+    }
+    join().fails(31, "state");
+    fs::remove_dir(&lock).unwrap();
+    join().ok();
+}
+
+/// Proves `after-the-fact` in docs/faults.md.
+#[test]
+fn changed_file_that_is_not_durable_is_reported_as_changed() {
+    let stage = stage();
+    let Some(shim) = Shim::build(&stage) else {
+        return;
+    };
+    drop(stage.joined());
+    let names = || stage.run(&["--json", "hosts"]).ok();
+    let syncs = (1..).find(|nth| {
+        let name = format!("n{nth}");
+        let mut rename = stage.command(&["--json", "hosts", "rename", "127.0.0.1", &name]);
+        let fault = Fault {
+            call: "fsync",
+            path: "/client/client",
+            nth: *nth,
+            error: Errno::IO,
+        };
+        shim.load(&mut rename, &fault);
+        let outcome = stage.run_command(rename);
+        if !shim.has_struck() {
+            return true;
+        }
+        let message = outcome.fails(31, "state");
+        let has_changed = names().contains(&name);
+        assert_eq!(message.contains("has changed"), has_changed, "{message}");
+        false
+    });
+    // The file, and the folder.
+    assert_eq!(syncs, Some(3));
 }
 
 /// Proves `missing-folder` in docs/faults.md.

@@ -413,7 +413,8 @@ fn key_text(key: &KeyRow) -> String {
 /// The client parses them too, so that an error can name the line.
 fn key_lines(context: &Context, file: &Path) -> Result<Vec<String>, Failure> {
     let mut bytes = Vec::new();
-    let read = if file == Path::new("-") {
+    let is_input = file == Path::new("-");
+    let read = if is_input {
         context
             .input
             .open()
@@ -422,14 +423,14 @@ fn key_lines(context: &Context, file: &Path) -> Result<Vec<String>, Failure> {
     } else {
         paths::local::read(file, KEYS_BYTES_MAX).map(|content| bytes = content)
     };
-    read.map_err(|error| Error::io(file.display(), &error))?;
-    let keys = KeyLine::parse_file(&bytes);
-    let keys = keys.map_err(|error| {
-        Error::here(
-            ErrorCode::KeyRefused,
-            format!("{}: {error}", file.display()),
-        )
-    })?;
+    let name = if is_input {
+        "standard input".to_owned()
+    } else {
+        file.display().to_string()
+    };
+    read.map_err(|error| Error::io(&name, &error))?;
+    let keys = KeyLine::parse_file(&bytes)
+        .map_err(|error| Error::here(ErrorCode::KeyRefused, format!("{name}: {error}")))?;
     Ok(keys.iter().map(ToString::to_string).collect())
 }
 
