@@ -13,11 +13,14 @@ use zeroize::Zeroizing;
 use super::{
     Connection, Received,
     codec::{DialectError, HmacKind, NONCE_BYTES},
+    service::REFUSED,
 };
-use crate::{Error, secret_file::read_secret_file};
+use crate::{Error, Wording, error::RANDOM_NUMBERS, secret_file::read_secret_file};
 
 /// The server's confirmation where no dialect follows the challenge.
 const CONFIRMATION: &[u8] = b"ok";
+/// The longest refusal, in bytes.
+const REFUSAL_BYTES_MAX: usize = 4096;
 /// The maximum length of the secret, in bytes.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
@@ -56,7 +59,7 @@ impl Challenge {
         if secret.is_empty() {
             return Err(Error::SecretFile {
                 path: path.to_owned(),
-                source: "is empty; a secret is needed".into(),
+                problem: Wording::new("is empty; a secret is needed", "是空的；需要密钥"),
             });
         }
         Ok(Self {
@@ -108,7 +111,14 @@ impl Challenge {
         &self,
         connection: &mut Connection<S>,
     ) -> Result<(), Error> {
-        let nonce = read_exact(connection, NONCE_BYTES).await?;
+        let nonce = read_exact(connection, NONCE_BYTES).await;
+        let nonce = nonce.map_err(|error| match error {
+            Error::Dialect(DialectError::Slow(_) | DialectError::Cut) => Error::Lost(Wording::new(
+                "no challenge came (is it served with --secret-file?)",
+                "没有收到挑战（服务器用了 --secret-file 吗？）",
+            )),
+            other => other,
+        })?;
         connection
             .send(&self.kind.answer(&self.secret, &nonce))
             .await
@@ -118,17 +128,41 @@ impl Challenge {
 /// The client: waits a moment for a server that closes the connection after a wrong answer.
 ///
 /// # Errors
-/// [`Error::AnswerRejected`].
+/// [`Error::AnswerRejected`], or [`Error::LoginRefused`] if the server says why.
 pub(super) async fn await_verdict<S: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut Connection<S>,
     patience: Duration,
 ) -> Result<(), Error> {
-    match connection.read(Some(Instant::now() + patience)).await {
-        Ok(Received::Bytes(bytes)) => connection.put_back(&bytes),
-        Ok(Received::Timeout) => {}
-        Ok(Received::End) | Err(_) => return Err(Error::AnswerRejected),
+    let deadline = Instant::now() + patience;
+    let mut received = Vec::new();
+    loop {
+        match connection.read(Some(deadline)).await {
+            Ok(Received::Bytes(bytes)) => received.extend(bytes),
+            Ok(Received::Timeout) => break,
+            Ok(Received::End) | Err(_) => {
+                let refusal = find_refusal(&received).map(Error::LoginRefused);
+                return Err(refusal.unwrap_or(Error::AnswerRejected));
+            }
+        }
+        // A dialect may begin with a text of the server, which the connection outlives.
+        if find_refusal(&received).is_none() || received.len() > REFUSAL_BYTES_MAX {
+            break;
+        }
     }
+    connection.put_back(&received);
     Ok(())
+}
+
+/// The refusal in what a server sent, in the form of any dialect.
+fn find_refusal(received: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(received);
+    if let Some(at) = text.find(REFUSED) {
+        return text.get(at..).map(|refusal| refusal.trim_end().to_owned());
+    }
+    // A receipt, after its length.
+    let json = text.find('{').and_then(|at| text.get(at..))?;
+    let receipt: serde_json::Value = serde_json::from_str(json).ok()?;
+    Some(receipt.get("error")?.as_str()?.to_owned())
 }
 
 /// The client without a secret: waits a moment for a server that asks for a proof.
@@ -166,7 +200,9 @@ pub async fn await_confirmation<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<(), Error> {
     match read_exact(connection, CONFIRMATION.len()).await {
         Ok(word) if word == CONFIRMATION => Ok(()),
-        Ok(_) => Err(DialectError::Header("it did not say ok".into()).into()),
+        Ok(_) => {
+            Err(DialectError::Header(Wording::new("it did not say ok", "对方没有回答 ok")).into())
+        }
         Err(Error::Dialect(DialectError::Cut) | Error::Lost(_)) => Err(Error::AnswerRejected),
         Err(error) => Err(error),
     }
@@ -175,7 +211,7 @@ pub async fn await_confirmation<S: AsyncRead + AsyncWrite + Unpin>(
 fn random_nonce() -> Result<[u8; NONCE_BYTES], Error> {
     let mut nonce = [0; NONCE_BYTES];
     getrandom::fill(&mut nonce)
-        .map_err(|error| Error::io("random numbers", io::Error::other(error)))?;
+        .map_err(|error| Error::io(RANDOM_NUMBERS, io::Error::other(error)))?;
     Ok(nonce)
 }
 

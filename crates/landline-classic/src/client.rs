@@ -40,8 +40,8 @@ const UNTAKEN_TIME_MAX: Duration = Duration::from_secs(120);
 /// connection, and without a challenge for one that asks for an answer.
 ///
 /// # Errors
-/// [`Error::Connect`], [`Error::Lost`], [`Error::Dialect`], [`Error::AnswerRejected`] or
-/// [`Error::SecretNeeded`].
+/// [`Error::Connect`], [`Error::Lost`], [`Error::Dialect`], [`Error::AnswerRejected`],
+/// [`Error::LoginRefused`] or [`Error::SecretNeeded`].
 pub async fn connect(
     host: &str,
     port: u16,

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::codec::DialectError;
-use crate::Error;
+use crate::{Error, Wording};
 
 /// The bytes that one read takes at most.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -99,9 +99,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             .await?
         {
             Received::Timeout if deadline.is_none_or(|deadline| deadline > end) => {
-                Err(Error::Lost(format!(
-                    "nothing has come for {} s",
-                    self.idle_time_max.as_secs()
+                let seconds = self.idle_time_max.as_secs();
+                Err(Error::Lost(Wording::new(
+                    format!("nothing has come for {seconds} s"),
+                    format!("{seconds} 秒内没有收到任何数据"),
                 )))
             }
             received => Ok(received),
@@ -204,15 +205,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         while !bytes.is_empty() {
             match timeout(self.idle_time_max, self.stream.write(bytes)).await {
-                Ok(Ok(0)) => return Err(Error::Lost("the other side takes no more".into())),
+                Ok(Ok(0)) => {
+                    return Err(Error::Lost(Wording::new(
+                        "the other side takes no more",
+                        "对方不再接收",
+                    )));
+                }
                 Ok(Ok(count)) => bytes = bytes.get(count..).unwrap_or_default(),
                 Ok(Err(error)) => return Err(connection_lost(&error)),
                 Err(_) => {
-                    let message = format!(
-                        "the other side has taken nothing for {} s",
-                        self.idle_time_max.as_secs()
-                    );
-                    return Err(Error::Lost(message));
+                    let seconds = self.idle_time_max.as_secs();
+                    return Err(Error::Lost(Wording::new(
+                        format!("the other side has taken nothing for {seconds} s"),
+                        format!("对方 {seconds} 秒内没有接收任何数据"),
+                    )));
                 }
             }
         }
@@ -254,8 +260,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 fn connection_lost(error: &io::Error) -> Error {
     Error::Lost(match error.kind() {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
-            "the other side is gone".into()
+            Wording::new("the other side is gone", "对方已断开")
         }
-        _ => error.to_string(),
+        _ => Wording::of_system(error),
     })
 }

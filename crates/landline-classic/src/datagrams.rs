@@ -5,7 +5,7 @@ use std::io;
 use tokio::net::UdpSocket;
 
 use super::{Direction, Watcher};
-use crate::Error;
+use crate::{Error, Wording};
 
 /// The maximum length of a datagram, in bytes.
 const DATAGRAM_BYTES_MAX: usize = 65_535;
@@ -67,9 +67,10 @@ impl DatagramConnection {
 
 fn lost(error: &io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => {
-            Error::Lost("nothing receives datagrams at that address".into())
-        }
-        _ => Error::Lost(error.to_string()),
+        io::ErrorKind::ConnectionRefused => Error::Lost(Wording::new(
+            "nothing receives datagrams at that address",
+            "那个地址没有程序接收数据报",
+        )),
+        _ => Error::Lost(Wording::of_system(error)),
     }
 }

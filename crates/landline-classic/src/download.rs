@@ -67,7 +67,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     let source = match tokio::task::spawn_blocking(open).await? {
         Ok(source) => Arc::new(source),
         Err(error) => {
-            let message = error.to_string();
+            let message = error.wording();
             let response = DownloadResponse::Error(client_message(&error, &name));
             connection.send(&response.encode(encodings.sent)).await?;
             report.event(|peer| ClassicEvent::Refused { peer, message });

@@ -11,7 +11,7 @@ use super::{
     Connection, Direction, Received,
     codec::{EchoCodec, Encodings, UpperCase},
 };
-use crate::Error;
+use crate::{Error, Wording, error::STANDARD_OUTPUT};
 
 /// The bytes that one read takes at most.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -45,7 +45,7 @@ pub async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     wait: Duration,
     output: &mut (dyn Write + Send),
 ) -> Result<(), Error> {
-    let lost = |error: std::io::Error| Error::Lost(error.to_string());
+    let lost = |error: std::io::Error| Error::Lost(Wording::of_system(&error));
     let (stream, mut unread, watcher) = connection.into_parts();
     let watch = |direction, bytes: &[u8]| {
         if let Some(watcher) = &watcher {
@@ -83,16 +83,21 @@ pub async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
                 if let Some(read) = read {
                     watch(Direction::Recv, &chunk);
                     if read == 0 {
-                        return expected.borrow().check(count, "the server has finished");
+                        let why = Wording::new("the server has finished", "服务器已结束");
+                        return expected.borrow().check(count, &why);
                     }
                 } else {
-                    let why = format!("nothing more has come for {} s", wait.as_secs_f64());
+                    let seconds = wait.as_secs_f64();
+                    let why = Wording::new(
+                        format!("nothing more has come for {seconds} s"),
+                        format!("{seconds} 秒内没有再收到"),
+                    );
                     return expected.borrow().check(count, &why);
                 }
             }
             count += chunk.len() as u64;
             let written = output.write_all(&chunk).and_then(|()| output.flush());
-            written.map_err(|error| Error::io("standard output", error))?;
+            written.map_err(|error| Error::io(STANDARD_OUTPUT, error))?;
         }
     };
     tokio::pin!(send, receive);
@@ -147,13 +152,14 @@ impl Expected {
     }
 
     /// Checks that enough bytes came back.
-    fn check(&self, count: u64, why: &str) -> Result<(), Error> {
+    fn check(&self, count: u64, why: &Wording) -> Result<(), Error> {
         if count >= self.sent.min(self.upper) {
             return Ok(());
         }
         let sent = self.sent;
-        Err(Error::Lost(format!(
-            "{count} of {sent} bytes came back; {why}"
+        Err(Error::Lost(Wording::new(
+            format!("{count} of {sent} bytes came back; {}", why.english),
+            format!("{sent} 字节只回来 {count} 字节；{}", why.chinese),
         )))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value};
 
-use crate::{Direction, codec::python_literal};
+use crate::{Direction, Wording, codec::python_literal};
 
 /// Bytes as they were received or sent.
 ///
@@ -107,7 +107,7 @@ pub enum ClassicEvent {
         /// The client's address.
         peer: String,
         /// The reason.
-        message: String,
+        message: Wording,
     },
     /// A client said something in a conversation or chat.
     Said {
@@ -140,7 +140,7 @@ pub enum ClassicEvent {
         /// The address of the member or caller.
         peer: String,
         /// The reason.
-        why: &'static str,
+        why: Wording,
     },
     /// A connection ended normally.
     Closed {
@@ -152,7 +152,7 @@ pub enum ClassicEvent {
         /// The client's address.
         peer: String,
         /// The reason.
-        message: String,
+        message: Wording,
     },
 }
 

@@ -39,6 +39,7 @@ pub mod udp_chat;
 pub mod udp_echo;
 pub mod udp_sink;
 pub mod upload;
+mod words;
 
 pub use challenge::Challenge;
 use connection::Received;
@@ -49,3 +50,4 @@ pub use event::{ClassicEvent, ClassicSink, WireBytes};
 pub use progress::FileProgress;
 pub use serve::{Model, listen, serve_blocking, serve_tasks};
 pub use service::{Dialect, REFUSED, Service};
+pub use words::Wording;

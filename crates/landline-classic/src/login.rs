@@ -14,7 +14,7 @@ use super::{
     },
     service::{REFUSED, Reporter},
 };
-use crate::{Error, secret_file::read_secret_file};
+use crate::{Error, Wording, secret_file::read_secret_file};
 
 /// The time that a login may take in all, with failed attempts.
 const LOGIN_TIME_MAX: Duration = Duration::from_secs(120);
@@ -34,13 +34,14 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// It reads a file.
 pub fn read_accounts(path: &Path) -> Result<Accounts, Error> {
     let bytes = read_secret_file(path, ACCOUNTS_BYTES_MAX)?;
-    let bad = |source| Error::SecretFile {
+    let bad = |problem| Error::SecretFile {
         path: path.to_owned(),
-        source,
+        problem,
     };
-    let text = str::from_utf8(&bytes).map_err(|_| bad("is not text in UTF-8".into()))?;
+    let text = str::from_utf8(&bytes)
+        .map_err(|_| bad(Wording::new("is not text in UTF-8", "不是 UTF-8 文本")))?;
     text.parse()
-        .map_err(|error: InvalidAccounts| bad(error.into()))
+        .map_err(|error: InvalidAccounts| bad(error.wording()))
 }
 
 /// The options of a login server.
@@ -88,6 +89,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                     .finish()?
                     .and_then(|message| dialog.handle_message(now, &message)),
             );
+            outcomes.extend(dialog.finish());
         }
         for outcome in outcomes {
             match outcome {
@@ -139,9 +141,10 @@ pub async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
         deadline.get_or_insert_with(|| Instant::now() + PAUSE);
     }
     if answer.is_empty() {
-        return Err(Error::Lost(
-            "the server closed the line without an answer".into(),
-        ));
+        return Err(Error::Lost(Wording::new(
+            "the server closed the connection without an answer",
+            "服务器没有回答就关闭了连接",
+        )));
     }
     let answer = encodings.received.try_decode(&answer)?;
     if answer.starts_with(REFUSED) {

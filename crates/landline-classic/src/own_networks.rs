@@ -11,13 +11,22 @@ use if_addrs::{IfAddr, get_if_addrs};
 const FRESH_TIME: Duration = Duration::from_secs(5);
 
 /// The networks of this machine's interfaces, which can change.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct OwnNetworks {
     networks: Vec<(IpAddr, u8)>,
     read_at: Option<Instant>,
 }
 
 impl OwnNetworks {
+    /// No network but loopback, whatever interfaces this machine has.
+    #[cfg(test)]
+    pub(super) fn none(now: Instant) -> Self {
+        Self {
+            networks: Vec::new(),
+            read_at: Some(now + FRESH_TIME),
+        }
+    }
+
     /// Whether an address belongs to a network of this machine, loopback included.
     ///
     /// # Blocking

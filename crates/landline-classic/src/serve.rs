@@ -10,7 +10,7 @@ use std::{
 };
 
 use landline_socketserver::{
-    Bind, Event, Limits, Peer, Processes, Server, Shutdown, Stopper,
+    Bind, Event, Failure, Limits, Peer, Processes, Refusal, Server, Shutdown, Stopper,
     blocking::{self, Timed},
     tasks::{TaskConnection, TaskHandler},
 };
@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{ClassicEvent, ClassicSink, Service, local_peer::is_same_user, service::DRAIN_TIME};
-use crate::Error;
+use crate::{Error, Wording, error::LISTENER};
 
 /// The way in which connections share a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub async fn serve_tasks(
     shutdown: impl Future<Output = ()>,
     events: &ClassicSink,
 ) -> Result<(), Error> {
-    let failed = |error| Error::io("the listener", error);
+    let failed = |error| Error::io(LISTENER, error);
     let (stopper, stop) = Stopper::new().map_err(failed)?;
     let mut serving = pin!(server(listener, service, None, events).tasks(&stop));
     let drained = tokio::select! {
@@ -100,7 +100,7 @@ pub fn serve_blocking(
         Model::Processes => server.processes(Processes::Each, shutdown),
         Model::Threads | Model::Tasks => server.threads(shutdown),
     };
-    drained.map_err(|error| Error::io("the listener", error))?;
+    drained.map_err(|error| Error::io(LISTENER, error))?;
     Ok(())
 }
 
@@ -122,13 +122,13 @@ fn server(
         Event::Refused { peer, reason } => {
             sink(ClassicEvent::Refused {
                 peer: peer.to_string(),
-                message: format!("{reason:?}"),
+                message: describe_refusal(*reason),
             });
         }
         Event::AcceptFailed { error } => {
             sink(ClassicEvent::Failed {
                 peer: "listener".into(),
-                message: error.to_string(),
+                message: Wording::of_system(error),
             });
         }
         Event::Ended {
@@ -138,7 +138,7 @@ fn server(
         } => {
             sink(ClassicEvent::Failed {
                 peer: peer.to_string(),
-                message: failure.to_string(),
+                message: describe_failure(failure),
             });
         }
         _ => {}
@@ -151,6 +151,26 @@ fn server(
     Server::new(listener, handler)
         .limits(limits)
         .on_event(on_event)
+}
+
+/// Why a connection was not served.
+fn describe_refusal(reason: Refusal) -> Wording {
+    match reason {
+        Refusal::TooManyFromAddress => Wording::new(
+            "too many connections from this address",
+            "这个地址的连接太多",
+        ),
+        Refusal::Busy => Wording::new("too many connections", "连接太多"),
+        other => Wording::new(format!("{other:?}"), format!("被拒绝（{other:?}）")),
+    }
+}
+
+/// Why the handler of a connection failed.
+fn describe_failure(failure: &Failure) -> Wording {
+    match failure {
+        Failure::Handler(error) | Failure::NotStarted(error) => Wording::of_system(error),
+        other => Wording::new(other.to_string(), format!("处理程序出错（{other}）")),
+    }
 }
 
 /// Serves connections under both kinds of model. A failure is reported as an event.
@@ -184,7 +204,7 @@ impl Handler {
         if !is_admitted {
             (self.events)(ClassicEvent::Refused {
                 peer: peer.to_string(),
-                message: Error::OtherUser.to_string(),
+                message: Error::OtherUser.wording(),
             });
         }
         is_admitted

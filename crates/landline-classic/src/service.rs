@@ -104,9 +104,12 @@ impl Reporter {
 ///
 /// It does not contain the path of the folder.
 pub(super) fn client_message(error: &Error, name: &str) -> String {
+    if let Error::Name { source, .. } = error {
+        return format!("{name}: {source}");
+    }
     let kind = match error {
         Error::Path(landline_paths::Error::Path { kind, .. }) => *kind,
-        Error::Name { .. } | Error::OutsideFolder => ErrorKind::NameRefused,
+        Error::OutsideFolder => ErrorKind::NameRefused,
         Error::Io { source, .. } => ErrorKind::of(source),
         _ => ErrorKind::Io,
     };
@@ -167,7 +170,7 @@ impl Service {
             Ok(()) => ClassicEvent::Closed { peer },
             Err(error) => ClassicEvent::Failed {
                 peer,
-                message: error.to_string(),
+                message: error.wording(),
             },
         });
         if !matches!(served, Err(Error::Lost(_))) {
@@ -181,12 +184,17 @@ impl Service {
         connection: &mut Connection<S>,
         report: &Reporter,
     ) -> Result<(), Error> {
-        if let Some(challenge) = &self.challenge {
-            challenge.verify_peer(connection).await?;
-            report.event(|peer| ClassicEvent::Proven { peer });
-        }
-        let served = self.serve_dialect(connection, report).await;
-        if let Err(error @ (Error::Dialect(_) | Error::TooManyTexts)) = &served
+        let served = async {
+            if let Some(challenge) = &self.challenge {
+                challenge.verify_peer(connection).await?;
+                report.event(|peer| ClassicEvent::Proven { peer });
+            }
+            self.serve_dialect(connection, report).await
+        };
+        let served = served.await;
+        // A client without the secret learns nothing: the dialect only closes the connection.
+        if let Err(error @ (Error::Dialect(_) | Error::TooManyTexts | Error::OtherAnswer { .. })) =
+            &served
             && !matches!(error, Error::Dialect(DialectError::Foreign(_)))
         {
             let answer = self.answer_to_mistake(&error.to_string());
@@ -205,8 +213,8 @@ impl Service {
             Dialect::Command(options) => options.frame_answer(sent, &text),
             Dialect::Upload(_) => Receipt::Error(reason.into()).encode(sent),
             Dialect::Download(_) => DownloadResponse::Error(reason.into()).encode(sent),
-            Dialect::Echo(_) | Dialect::Login(_) | Dialect::Talk(_) => text,
-            Dialect::Sink | Dialect::Challenge => Vec::new(),
+            Dialect::Echo(_) | Dialect::Login(_) | Dialect::Talk(_) | Dialect::Challenge => text,
+            Dialect::Sink => Vec::new(),
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
 
 use landline_paths::{File, anonymous_file};
 
-use crate::Error;
+use crate::{Error, Wording};
 
 /// The bytes that stay in memory.
 const MEMORY_BYTES_MAX: usize = 256 * 1024;
@@ -73,7 +73,7 @@ impl Spool {
         match &mut self.file {
             Some(file) => file
                 .rewind()
-                .map_err(|error| Error::io(self.folder.display(), error)),
+                .map_err(|error| Error::io(Wording::of_name(self.folder.display()), error)),
             None => Ok(()),
         }
     }
@@ -104,7 +104,7 @@ impl Spool {
     }
 
     fn io_error(&self, error: std::io::Error) -> Error {
-        Error::io(self.folder.display(), error)
+        Error::io(Wording::of_name(self.folder.display()), error)
     }
 }
 

@@ -16,7 +16,10 @@ use super::{
     codec::{Bursts, Charset, Talk, TalkAction, TalkSide},
     service::Reporter,
 };
-use crate::Error;
+use crate::{Error, Wording};
+
+/// Why a member or caller left that said the word for it.
+pub(super) const GOODBYE: Wording = Wording::fixed("goodbye", "道别");
 
 /// The source of a local user's lines. A line is requested only when it is needed.
 pub struct LineSource {
@@ -180,10 +183,10 @@ where
     report.event(|peer| ClassicEvent::Left {
         peer,
         why: match &ending {
-            Ok(Ending::HungUp) => "hung up",
-            Ok(Ending::Bye) => "goodbye",
-            Ok(Ending::Gone) => "the caller is gone",
-            Err(_) => "the line broke",
+            Ok(Ending::HungUp) => Wording::new("hung up", "已挂断"),
+            Ok(Ending::Bye) => GOODBYE,
+            Ok(Ending::Gone) => Wording::new("the caller is gone", "来电者已断开"),
+            Err(_) => Wording::new("the connection broke", "连接中断"),
         },
     });
     ending?;
@@ -238,11 +241,8 @@ where
         }
         let deadline = bursts.poll_timeout().filter(|_| talk.is_listening());
         tokio::select! {
-            received = wait(connection, talk.is_our_turn(), deadline), if !bursts.is_full() => match received? {
-                Received::Bytes(bytes) => bursts.handle_input(Instant::now(), &bytes),
-                Received::End => is_open = false,
-                Received::Timeout => {}
-            },
+            // A caller that has finished sending still gets the answer to its last line.
+            biased;
             line = next_line(), if talk.is_our_turn() => {
                 match line.map_or(TalkAction::End, |line| talk.handle_local(&line)) {
                     TalkAction::Send(text) => connection.send(&charset.encode(&text)).await?,
@@ -254,6 +254,11 @@ where
                     _ => return Ok(Ending::HungUp),
                 }
             }
+            received = wait(connection, talk.is_our_turn(), deadline), if !bursts.is_full() => match received? {
+                Received::Bytes(bytes) => bursts.handle_input(Instant::now(), &bytes),
+                Received::End => is_open = false,
+                Received::Timeout => {}
+            },
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{
     codec::{DialectError, Encodings, Frames, TEXT_BYTES_MAX, cause_of_start, encode_frame},
     service::Reporter,
 };
-use crate::Error;
+use crate::{Error, Wording};
 
 /// Bytes of an unfinished text that cost nothing, and a unit of the memory for longer texts.
 const MEMORY_UNIT: usize = 64 * 1024;
@@ -59,7 +59,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let mut frames = Frames::new(TEXT_BYTES_MAX);
     while let Some((bytes, _memory)) = next(connection, &mut frames, &options.memory).await? {
         if let Some(cause) = cause_of_start(&bytes) {
-            return Err(DialectError::Header(cause.into()).into());
+            return Err(DialectError::Header(cause).into());
         }
         let text = encodings.received.try_decode(&bytes)?;
         match &options.reply {
@@ -103,7 +103,7 @@ pub async fn send<S: AsyncRead + AsyncWrite + Unpin>(
             Err(DialectError::Length {
                 length,
                 limit: TEXT_BYTES_MAX,
-                cause: String::new(),
+                cause: Wording::empty(),
             }
             .into())
         }

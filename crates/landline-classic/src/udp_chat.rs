@@ -15,7 +15,11 @@ use super::{
     own_networks::OwnNetworks,
     talk::LineSource,
 };
-use crate::Error;
+use crate::{
+    Error, Wording,
+    error::{RANDOM_NUMBERS, SOCKET},
+    talk::GOODBYE,
+};
 
 /// The maximum length of a datagram, in bytes.
 const DATAGRAM_BYTES_MAX: usize = 65_535;
@@ -52,7 +56,7 @@ pub async fn serve(
 ) -> Result<(), Error> {
     let mut key = [0; 32];
     getrandom::fill(&mut key)
-        .map_err(|error| Error::io("random numbers", io::Error::other(error)))?;
+        .map_err(|error| Error::io(RANDOM_NUMBERS, io::Error::other(error)))?;
     let mut chat = Chat {
         socket,
         members: Members::new(
@@ -95,11 +99,12 @@ pub async fn serve(
                 }
                 // The error concerns one member that is gone, not the socket.
                 Err(error) if is_transient(&error) => {}
-                Err(error) => return Err(Error::io("the socket", error)),
+                Err(error) => return Err(Error::io(SOCKET, error)),
             },
             () = tokio::time::sleep_until(wake_at.into()) => {
                 for peer in chat.members.handle_timeout(Instant::now()) {
-                    events(ClassicEvent::Left { peer: peer.to_string(), why: "has said nothing for too long" });
+                    let why = Wording::new("has said nothing for too long", "太久没有说话");
+                    events(ClassicEvent::Left { peer: peer.to_string(), why });
                 }
             }
         }
@@ -130,7 +135,7 @@ impl Chat {
         } = match updated {
             Ok(update) => update,
             Err(refusal) => {
-                let message = refusal.to_string();
+                let message = refusal.wording();
                 return (self.events)(ClassicEvent::Refused { peer, message });
             }
         };
@@ -146,10 +151,7 @@ impl Chat {
             });
         }
         if has_left {
-            (self.events)(ClassicEvent::Left {
-                peer,
-                why: "goodbye",
-            });
+            (self.events)(ClassicEvent::Left { peer, why: GOODBYE });
         }
     }
 

@@ -13,9 +13,11 @@ use landline_socketserver::{
 use super::{
     ClassicEvent, ClassicSink, DatagramConnection, Direction,
     budget::{AnswerBudget, Excess, SERVICE_PORTS},
-    codec::{Encodings, UpperCase, python_literal},
+    codec::{DialectError, Encodings, UpperCase, python_literal},
+    own_networks::OwnNetworks,
+    service::REFUSED,
 };
-use crate::Error;
+use crate::{Error, Wording, error::SOCKET};
 
 /// An answer is at most so many times as long as its datagram.
 const AMPLIFICATION_MAX: usize = 3;
@@ -31,11 +33,29 @@ pub struct UdpEchoOptions {
     pub show: bool,
 }
 
+/// The reason why a datagram is not sent back.
+struct Refusal {
+    reason: Wording,
+    /// The answer that names the client's mistake.
+    answer: Option<Vec<u8>>,
+}
+
+impl Refusal {
+    /// A refusal that is not answered.
+    fn silent(reason: Wording) -> Self {
+        Self {
+            reason,
+            answer: None,
+        }
+    }
+}
+
 /// The answers to datagrams.
 #[derive(Clone)]
 struct Echo {
     options: UdpEchoOptions,
     budget: AnswerBudget,
+    networks: OwnNetworks,
     /// Whether the latest datagram had no answer for want of a budget.
     is_flooded: bool,
     events: ClassicSink,
@@ -48,11 +68,15 @@ impl Echo {
         let was_flooded = std::mem::replace(&mut self.is_flooded, excess.is_some());
         let result = match excess {
             Some(_) if was_flooded => return None,
-            Some(Excess::Repeats) => Err(
-                "the same datagram came too often; it may be the answer of another server".into(),
-            ),
-            Some(Excess::Rate) => Err("too many datagrams a second; some are not answered".into()),
-            None => self.convert(from, datagram),
+            Some(Excess::Repeats) => Err(Refusal::silent(Wording::new(
+                "the same datagram came too often; it may be the answer of another server",
+                "同一个数据报来得太多；它可能是另一台服务器的回答",
+            ))),
+            Some(Excess::Rate) => Err(Refusal::silent(Wording::new(
+                "too many datagrams a second; some are not answered",
+                "每秒的数据报太多；有些得不到回答",
+            ))),
+            None => self.convert(now, from, datagram),
         };
         if excess.is_none() && self.options.show {
             self.show(from, Direction::Recv, datagram);
@@ -67,40 +91,80 @@ impl Echo {
                     .unwrap_or_else(|_| python_literal(datagram)),
             });
         }
-        if let (Ok(answer), true) = (&result, self.options.show) {
+        let answer = result.unwrap_or_else(|Refusal { reason, answer }| {
+            (self.events)(ClassicEvent::Refused {
+                peer: from.to_string(),
+                message: reason,
+            });
+            answer
+        });
+        if let (Some(answer), true) = (&answer, self.options.show) {
             self.show(from, Direction::Send, answer);
         }
-        result
-            .map_err(|message| {
-                (self.events)(ClassicEvent::Refused {
-                    peer: from.to_string(),
-                    message,
-                });
-            })
-            .ok()
+        answer
     }
 
     fn show(&self, peer: SocketAddr, direction: Direction, bytes: &[u8]) {
         (self.events)(ClassicEvent::of_wire(peer.to_string(), direction, bytes));
     }
 
-    fn convert(&self, from: SocketAddr, datagram: &[u8]) -> Result<Vec<u8>, String> {
+    fn convert(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<Option<Vec<u8>>, Refusal> {
         if from.port() < SERVICE_PORTS {
-            return Err("a port of a service, which may answer the answer".into());
+            return Err(Refusal::silent(Wording::new(
+                "a port of a service, which may answer the answer",
+                "来自系统服务的端口，它可能会回答这个回答",
+            )));
         }
         let UdpEchoOptions {
             upper, encodings, ..
         } = self.options;
         let Some(upper) = upper else {
-            return Ok(datagram.to_vec());
+            return Ok(Some(datagram.to_vec()));
         };
-        let answer = upper
-            .apply(encodings, datagram)
-            .map_err(|error| error.to_string())?;
+        let converted = upper.apply(encodings, datagram);
+        let answer = converted.map_err(|error| Refusal {
+            reason: error.wording(),
+            answer: self.name_mistake(now, from, datagram, &error),
+        })?;
         if answer.len() > AMPLIFICATION_MAX * datagram.len() {
-            return Err("an answer of more than three times the bytes".into());
+            return Err(Refusal::silent(Wording::new(
+                "an answer of more than three times the bytes",
+                "回答超过来文字节数的三倍",
+            )));
         }
-        Ok(answer)
+        Ok(Some(answer))
+    }
+
+    /// The answer to a datagram that does not decode.
+    ///
+    /// The source may be forged. So outside this machine's networks the answer is at most as long
+    /// as the datagram, and a short datagram gets none.
+    fn name_mistake(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &[u8],
+        error: &DialectError,
+    ) -> Option<Vec<u8>> {
+        let is_near = self.networks.contain(now, from.ip());
+        let brief = match error {
+            DialectError::Undecodable { encoding, .. } => format!("text that is not {encoding}"),
+            other => other.to_string(),
+        };
+        [error.to_string(), brief]
+            .iter()
+            .map(|reason| {
+                self.options
+                    .encodings
+                    .sent
+                    .encode(&format!("{REFUSED}{reason}"))
+            })
+            .find(|answer| is_near || answer.len() <= datagram.len())
     }
 }
 
@@ -118,9 +182,10 @@ pub async fn ask(
     tokio::time::timeout_at(deadline.into(), connection.receive())
         .await
         .unwrap_or_else(|_| {
-            Err(Error::Lost(format!(
-                "no answer within {} s",
-                patience.as_secs_f64()
+            let seconds = patience.as_secs_f64();
+            Err(Error::Lost(Wording::new(
+                format!("no answer within {seconds} s"),
+                format!("{seconds} 秒内没有回答"),
             )))
         })
 }
@@ -138,6 +203,7 @@ pub fn serve(
     let mut echo = Echo {
         options,
         budget: AnswerBudget::new(Instant::now()),
+        networks: OwnNetworks::default(),
         is_flooded: false,
         events: events.clone(),
     };
@@ -154,7 +220,7 @@ pub fn serve(
     // An answer that cannot be sent is lost, as any datagram may be.
     let server = DatagramServer::new(socket, handler).on_error(|_, _| {});
     let drained = server.inline(shutdown);
-    drained.map_err(|error| Error::io("the socket", error))?;
+    drained.map_err(|error| Error::io(SOCKET, error))?;
     Ok(())
 }
 
@@ -175,6 +241,7 @@ mod tests {
                 show: false,
             },
             budget: AnswerBudget::new(Instant::now()),
+            networks: OwnNetworks::none(Instant::now()),
             is_flooded: false,
             events: Arc::new(|_| {}),
         }
@@ -189,12 +256,30 @@ mod tests {
         ) {
             for label in ["utf-8", "gbk", "gb18030", "big5", "shift_jis", "euc-jp", "iso-2022-jp", "utf-16le", "latin1"] {
                 for message in [&message, &echo(label).options.encodings.sent.encode(&text)] {
-                    let from = SocketAddr::from(([127, 0, 0, 1], 5000));
+                    let from = SocketAddr::from(([192, 0, 2, 1], 5000));
                     if let Some(answer) = echo(label).answer(Instant::now(), from, message) {
                         prop_assert!(answer.len() <= 3 * message.len(), "{}", label);
                     }
                 }
             }
         }
+    }
+    /// Proves `classic-mistake` in docs/faults.md.
+    #[test]
+    fn undecodable_datagram_is_named_within_its_length() {
+        let near = SocketAddr::from(([127, 0, 0, 1], 5000));
+        let stranger = SocketAddr::from(([192, 0, 2, 1], 5000));
+        let answer = |from, datagram: &[u8]| echo("utf-8").answer(Instant::now(), from, datagram);
+        let gbk = "gbk".parse::<Charset>().unwrap();
+        let short = gbk.encode("报告");
+        let named = String::from_utf8(answer(near, &short).unwrap()).unwrap();
+        assert!(
+            named.starts_with(REFUSED) && named.contains("--encoding gbk"),
+            "{named}"
+        );
+        assert_eq!(answer(stranger, &short), None);
+        let long = gbk.encode(&"报告".repeat(10));
+        let named = answer(stranger, &long).unwrap();
+        assert!(named.starts_with(REFUSED.as_bytes()) && named.len() <= long.len());
     }
 }

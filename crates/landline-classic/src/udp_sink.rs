@@ -8,7 +8,7 @@ use landline_socketserver::{
 };
 
 use super::{ClassicEvent, ClassicSink, Direction};
-use crate::Error;
+use crate::{Error, error::SOCKET};
 
 /// The server: reports datagrams on the calling thread until `shutdown`.
 ///
@@ -27,6 +27,6 @@ pub fn serve(socket: UdpSocket, shutdown: &Shutdown, events: &ClassicSink) -> Re
     };
     let server = DatagramServer::new(socket, handler).on_error(|_, _| {});
     let drained = server.inline(shutdown);
-    drained.map_err(|error| Error::io("the socket", error))?;
+    drained.map_err(|error| Error::io(SOCKET, error))?;
     Ok(())
 }

@@ -19,7 +19,7 @@ use super::{
     },
     service::{Reporter, client_message},
 };
-use crate::{Error, FileProgress};
+use crate::{Error, FileProgress, Wording};
 
 /// The bytes that one read of a file takes.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -231,7 +231,7 @@ impl IncomingFile {
             Err(error) => {
                 report.event(|peer| ClassicEvent::Refused {
                     peer,
-                    message: error.to_string(),
+                    message: error.wording(),
                 });
                 Ok(Receipt::Error(client_message(&error, &header.name)))
             }
@@ -366,16 +366,31 @@ pub async fn receive_receipt<S: AsyncRead + AsyncWrite + Unpin>(
     patience: Duration,
 ) -> Result<String, Error> {
     let deadline = Instant::now() + patience;
-    let lost = |why: String| Error::Lost(format!("no receipt: {why} (is it served with --ack?)"));
+    let lost = |english: String, chinese: String| {
+        Error::Lost(Wording::new(
+            format!("no receipt: {english} (is it served with --ack?)"),
+            format!("没有回执：{chinese}（服务器用了 --ack 吗？）"),
+        ))
+    };
     match next_receipt(connection, encodings, deadline).await? {
         Ok(Receipt::Stored { name, size: stored }) if stored == size => Ok(name),
-        Ok(Receipt::Stored { size: stored, .. }) => Err(DialectError::Header(format!(
-            "{stored} bytes were stored, and {size} were sent"
+        Ok(Receipt::Stored { size: stored, .. }) => Err(DialectError::Header(Wording::new(
+            format!("{stored} bytes were stored, and {size} were sent"),
+            format!("存下了 {stored} 字节，而发送了 {size} 字节"),
         ))
         .into()),
         Ok(Receipt::Error(message)) => Err(Error::NotStored(message)),
-        Err(Received::Timeout) => Err(lost(format!("none came for {} s", patience.as_secs_f64()))),
-        Err(_) => Err(lost("the server closed the connection".into())),
+        Err(Received::Timeout) => {
+            let seconds = patience.as_secs_f64();
+            Err(lost(
+                format!("none came for {seconds} s"),
+                format!("{seconds} 秒内没有收到"),
+            ))
+        }
+        Err(_) => Err(lost(
+            "the server closed the connection".into(),
+            "服务器关闭了连接".into(),
+        )),
     }
 }
 
@@ -396,9 +411,10 @@ pub async fn settle<S: AsyncRead + AsyncWrite + Unpin>(
             Ok(Ok(Receipt::Error(message))) => return Err(Error::NotStored(message)),
             Ok(Err(Received::End)) => return Ok(()),
             Ok(Err(_)) => {
-                return Err(Error::Lost(format!(
-                    "the server has not finished within {} s",
-                    patience.as_secs_f64()
+                let seconds = patience.as_secs_f64();
+                return Err(Error::Lost(Wording::new(
+                    format!("the server has not finished within {seconds} s"),
+                    format!("服务器在 {seconds} 秒内没有结束"),
                 )));
             }
             Err(error @ Error::Lost(_)) => return Err(error),

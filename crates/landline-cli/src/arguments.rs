@@ -1,6 +1,7 @@
 //! The command line as a user typed it. Every help text comes from such definitions.
 
 mod access;
+mod language;
 mod on;
 mod values;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 pub(crate) use access::{Access, PasswordSource, VIA};
 use clap::Parser;
+pub(crate) use language::LanguageOption;
 pub(crate) use on::On;
 pub(crate) use values::{
     TypedLocation, location_parser, parse_milliseconds, parse_seconds, parse_span,

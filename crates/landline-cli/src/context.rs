@@ -1,8 +1,10 @@
 //! What a command works with besides its arguments, and what it is: a [`Run`].
 
-use std::{ops::ControlFlow, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{borrow::Cow, ops::ControlFlow, path::PathBuf, process::ExitCode, sync::Arc};
 
 use landline::{Client, Error};
+use landline_classic::Wording;
+use landline_lab::Language;
 
 use crate::{
     environment::Environment,
@@ -20,6 +22,8 @@ pub(crate) struct Context {
     pub(crate) state: Option<PathBuf>,
     /// Whether results and failures are printed as JSON, for programs.
     pub(crate) json: bool,
+    /// The language of messages that exist in both.
+    pub(crate) language: Language,
     /// Standard output, for results.
     pub(crate) out: OutputStream,
     /// Standard error, for messages to people.
@@ -35,10 +39,19 @@ impl Context {
             environment: Environment::Process,
             state: None,
             json: false,
+            language: Language::English,
             out: OutputStream::stdout(),
             err: OutputStream::stderr(),
             input: InputStream::stdin(),
             prompter: Arc::new(Terminal),
+        }
+    }
+
+    /// The text in the language of this context.
+    pub(crate) fn choose(&self, wording: Wording) -> Cow<'static, str> {
+        match self.language {
+            Language::English => wording.english,
+            Language::Chinese => wording.chinese,
         }
     }
 
@@ -56,9 +69,11 @@ impl Context {
     /// It is closed, or open for writing only.
     pub(crate) fn check_input(&self) -> Result<(), Failure> {
         let opened = self.input.open();
-        Ok(opened
-            .map(drop)
-            .map_err(|error| Error::io("standard input", &error))?)
+        opened.map(drop).map_err(|error| {
+            let system = Wording::of_system(&error);
+            Failure::from(Error::io("standard input", &error))
+                .with_chinese(format!("标准输入：{}", system.chinese))
+        })
     }
 
     /// The state folder of this user's client.

@@ -7,6 +7,8 @@ use landline::{
     paths::replace_system_texts,
     proto::{ErrorCode, Fault},
 };
+use landline_classic::Wording;
+use landline_lab::Language;
 use serde_json::{Value, json};
 
 use crate::{advice::of_cause, codes::status_of, context::Context, terminal::shown_line};
@@ -21,6 +23,14 @@ pub(crate) struct Failure {
     /// The message for people.
     pub(crate) what: String,
     advice: Option<String>,
+    chinese: Option<Box<Chinese>>,
+}
+
+/// The Chinese text of a failure that exists in both languages.
+#[derive(Debug)]
+struct Chinese {
+    what: String,
+    advice: Option<String>,
 }
 
 impl Failure {
@@ -32,6 +42,61 @@ impl Failure {
             code,
             what: replace_system_texts(&what.into()),
             advice: None,
+            chinese: None,
+        }
+    }
+
+    /// A failure with a text in both languages.
+    pub(crate) fn in_both(code: impl Into<String>, wording: Wording) -> Self {
+        let chinese = Chinese {
+            what: replace_system_texts(&wording.chinese),
+            advice: None,
+        };
+        Self {
+            chinese: Some(Box::new(chinese)),
+            ..Self::new(code, wording.english)
+        }
+    }
+
+    /// Adds advice in both languages.
+    pub(crate) fn with_advice_in_both(mut self, advice: Wording) -> Self {
+        self.advice = Some(advice.english.into_owned());
+        if let Some(chinese) = &mut self.chinese {
+            chinese.advice = Some(advice.chinese.into_owned());
+        }
+        self
+    }
+
+    /// Adds a Chinese text, and the Chinese of the advice.
+    pub(crate) fn with_chinese(self, text: impl Into<String>) -> Self {
+        // Rarer advice is in English only.
+        let advice = self.advice.as_ref().map(|advice| match self.code.as_str() {
+            "no-space" => "请先腾出一些空间，再试一次",
+            "not-found" => "请检查路径",
+            "exists" => "请换一个名字",
+            _ => advice,
+        });
+        let advice = advice.map(str::to_owned);
+        let chinese = Chinese {
+            what: replace_system_texts(&text.into()),
+            advice,
+        };
+        Self {
+            chinese: Some(Box::new(chinese)),
+            ..self
+        }
+    }
+
+    /// The failure with its text in this language, if it has one.
+    pub(crate) fn in_language(self, language: Language) -> Self {
+        match (language, self.chinese) {
+            (Language::Chinese, Some(chinese)) => Self {
+                what: chinese.what,
+                advice: chinese.advice,
+                chinese: None,
+                ..self
+            },
+            (_, chinese) => Self { chinese, ..self },
         }
     }
 
@@ -191,12 +256,17 @@ impl From<landline::ssh_config::Error> for Failure {
 impl From<landline_classic::Error> for Failure {
     fn from(error: landline_classic::Error) -> Self {
         use landline_classic::Error as C;
-        let what = match &error {
-            C::Dialect(_) => format!("the other side broke the dialect: {error}"),
-            C::NotSent(_) | C::NotStored(_) | C::LoginRefused(_) => {
-                format!("{error} (on the other side)")
-            }
-            _ => error.to_string(),
+        let wording = error.wording();
+        let wording = match &error {
+            C::Dialect(_) => Wording::new(
+                format!("the other side broke the dialect: {}", wording.english),
+                format!("对方违反了格式：{}", wording.chinese),
+            ),
+            C::NotSent(_) | C::NotStored(_) | C::LoginRefused(_) => Wording::new(
+                format!("{error} (on the other side)"),
+                format!("{error}（对方）"),
+            ),
+            _ => wording,
         };
         let needs_secret = matches!(error, C::AnswerRejected | C::SecretNeeded);
         let code = match error {
@@ -214,16 +284,40 @@ impl From<landline_classic::Error> for Failure {
             C::SecretFile { .. } => "secret",
             C::Draining => "draining",
             // These have the same causes and advice as in landline's own protocol.
-            C::Path(error) => return error.into(),
-            C::Io { what, source } => return Error::io(what, &source).into(),
-            C::Listen { address, source } => return Error::Listen { address, source }.into(),
+            C::Path(error) => return Self::from(error).with_chinese(wording.chinese),
+            C::Io { what, source } => {
+                return Self::from(Error::io(what, &source)).with_chinese(wording.chinese);
+            }
+            C::Listen { address, source } => {
+                let advice = match source.kind() {
+                    ErrorKind::AddrInUse => {
+                        Some("另一个程序正在使用这个地址；请停止它，或用 --listen 选别的地址")
+                    }
+                    ErrorKind::AddrNotAvailable => {
+                        Some("本机没有这个地址；请用 --listen 选一个本机的地址")
+                    }
+                    ErrorKind::PermissionDenied => {
+                        Some("小于 1024 的端口只有 root 能用；请用 --listen 选别的端口")
+                    }
+                    _ => None,
+                };
+                let chinese = Chinese {
+                    what: replace_system_texts(&wording.chinese),
+                    advice: advice.map(str::to_owned),
+                };
+                return Self {
+                    chinese: Some(Box::new(chinese)),
+                    ..Self::from(Error::Listen { address, source })
+                };
+            }
             _ => "local",
         };
-        let failure = Self::new(code, what);
+        let failure = Self::in_both(code, wording);
         if needs_secret {
-            failure.with_advice(
+            failure.with_advice_in_both(Wording::new(
                 "give the secret of the server with --secret-file FILE, and its digest with --hmac",
-            )
+                "用 --secret-file FILE 给出服务器的密钥，用 --hmac 给出摘要算法",
+            ))
         } else {
             failure
         }
@@ -337,8 +431,9 @@ mod tests {
     fn classic_errors_have_the_status_of_their_cause() {
         let full = || io::Error::from(io::ErrorKind::StorageFull);
         let file = || "file".to_owned();
+        let text = || Wording::new("a", "一");
         let cases = [
-            (C::Lost(file()), 10),
+            (C::Lost(text()), 10),
             (C::AnswerRejected, 12),
             (C::Dialect(DialectError::Cut), 13),
             (C::NotSent(file()), 20),
@@ -346,7 +441,7 @@ mod tests {
             (C::Path(landline::paths::Error::io("file", full())), 24),
             (
                 C::Io {
-                    what: file(),
+                    what: text(),
                     source: full(),
                 },
                 24,
@@ -369,14 +464,19 @@ mod tests {
             (
                 C::SecretFile {
                     path: file().into(),
-                    source: "empty".into(),
+                    problem: text(),
                 },
                 32,
             ),
         ];
         for (error, status) in cases {
             let text = error.to_string();
-            assert_eq!(Failure::from(error).status, status, "{text}");
+            let failure = Failure::from(error);
+            assert_eq!(failure.status, status, "{text}");
+            let has_advice = failure.advice.is_some();
+            let chinese = failure.in_language(Language::Chinese);
+            assert_ne!(chinese.what, text);
+            assert_eq!(chinese.advice.is_some(), has_advice, "{text}");
         }
     }
 }

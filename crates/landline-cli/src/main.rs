@@ -82,7 +82,7 @@ fn run(context: &mut Context, words: Vec<OsString>) -> Result<ExitStatus, Failur
     }
     // A command line that cannot be parsed may ask for JSON, too.
     context.json = asks_for_json(&words);
-    let words = classic::expand_profile(&context.environment, words)?;
+    let words = classic::expand_profile(context, words)?;
     let Arguments {
         state,
         json,

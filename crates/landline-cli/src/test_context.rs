@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use landline_lab::Language;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -31,6 +32,7 @@ impl TestContext {
                 environment: Environment::Fixed(BTreeMap::new()),
                 state: None,
                 json: false,
+                language: Language::English,
                 out: OutputStream::new(Box::new(out.clone()), false),
                 err: OutputStream::new(Box::new(err.clone()), false),
                 input: InputStream::of(""),

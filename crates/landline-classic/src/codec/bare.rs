@@ -1,6 +1,7 @@
 //! A JSON object without a length prefix. Parsing it finds its end.
 
 use super::{Charset, DialectError, HEADER_BYTES_MAX, TextDecoder, python_literal};
+use crate::Wording;
 
 /// Finds the end of a JSON object in a stream.
 pub(super) struct BareJson {
@@ -80,10 +81,7 @@ impl BareJson {
             '{' | '[' => self.depth += 1,
             _ if self.depth == 0 && character.is_ascii_whitespace() => {}
             _ if self.depth == 0 => {
-                return Err(DialectError::Header(format!(
-                    "it begins with {} and not with a brace; a header after its length is that of `upload`",
-                    python_literal(&self.raw)
-                )));
+                return Err(DialectError::Header(not_a_brace(&self.raw)));
             }
             '"' => self.in_string = true,
             '}' | ']' => self.depth -= 1,
@@ -91,4 +89,15 @@ impl BareJson {
         }
         Ok(self.depth == 0 && matches!(character, '}' | ']'))
     }
+}
+
+/// The error for an object that does not begin with a brace.
+fn not_a_brace(raw: &[u8]) -> Wording {
+    let begin = python_literal(raw);
+    Wording::new(
+        format!(
+            "it begins with {begin} and not with a brace; a header after its length is that of `upload`"
+        ),
+        format!("它以 {begin} 开头，而不是花括号；长度之后的头部属于 `upload`"),
+    )
 }

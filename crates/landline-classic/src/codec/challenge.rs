@@ -6,6 +6,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use md5::Digest;
 use subtle::ConstantTimeEq;
 
+use crate::Wording;
+
 /// The length of a challenge, in bytes.
 pub(crate) const NONCE_BYTES: usize = 32;
 
@@ -85,7 +87,7 @@ impl HmacKind {
     }
 
     /// The form of an answer by a client that knows the secret, if it is not this kind's.
-    pub(crate) fn find_other(self, secret: &[u8], nonce: &[u8], answer: &[u8]) -> Option<String> {
+    pub(crate) fn find_other(self, secret: &[u8], nonce: &[u8], answer: &[u8]) -> Option<Wording> {
         let begins = |form: &[u8]| {
             answer
                 .get(..form.len())
@@ -101,9 +103,16 @@ impl HmacKind {
             let found = forms
                 .iter()
                 .find(|(digest, _)| begins(hex(digest).as_bytes()));
-            found.map(|(_, name)| format!("the hexdigest of {name}"))
+            found.map(|(_, name)| {
+                Wording::new(
+                    format!("the hexdigest of {name}"),
+                    format!("{name} 的 hexdigest"),
+                )
+            })
         };
-        other.map(|(_, name)| (*name).to_owned()).or_else(digits)
+        other
+            .map(|(_, name)| Wording::of_name(name))
+            .or_else(digits)
     }
 }
 
@@ -129,7 +138,7 @@ mod tests {
             for (other, other_name) in KINDS {
                 let answer = other.answer(b"secret", b"nonce");
                 let found = kind.find_other(b"secret", b"nonce", &answer);
-                let expected = (other != kind).then(|| other_name.to_owned());
+                let expected = (other != kind).then(|| Wording::of_name(other_name));
                 assert_eq!(found, expected, "{name} {other_name}");
             }
             let digits = hex(&HmacKind::Md5.answer(b"secret", b"nonce"));

@@ -7,6 +7,7 @@ use encoding_rs::{
 };
 
 use super::{DialectError, python_literal};
+use crate::Wording;
 
 /// The bytes of an undecodable text that its error shows.
 const SHOWN_BYTES_MAX: usize = 60;
@@ -157,11 +158,17 @@ impl Charset {
 /// The error for bytes that are not in this encoding.
 fn undecodable(encoding: &'static Encoding, bytes: &[u8]) -> DialectError {
     let hint = if encoding != UTF_8 && decode_all(UTF_8, bytes).is_some() {
-        " (it may be UTF-8: --encoding utf-8)"
+        Wording::new(
+            " (it may be UTF-8: --encoding utf-8)",
+            "（可能是 UTF-8：--encoding utf-8）",
+        )
     } else if encoding != GBK && decode_all(GBK, bytes).is_some() {
-        " (it may be GBK: --encoding gbk)"
+        Wording::new(
+            " (it may be GBK: --encoding gbk)",
+            "（可能是 GBK：--encoding gbk）",
+        )
     } else {
-        ""
+        Wording::empty()
     };
     DialectError::Undecodable {
         encoding: encoding.name(),

@@ -12,7 +12,10 @@ use super::{
     ChatLine, DialectError, Encodings, HmacKind,
     chat_line::{SERVER_NAME, TOKEN_BYTES, TOKEN_MARK},
 };
-use crate::budget::{Bucket, Repeats, SERVICE_PORTS};
+use crate::{
+    Wording,
+    budget::{Bucket, Repeats, SERVICE_PORTS},
+};
 
 /// The maximum number of members.
 const MEMBERS_MAX: usize = 1024;
@@ -79,6 +82,19 @@ pub enum ChatRefusal {
     /// The line does not decode.
     #[error("{0}")]
     Undecodable(DialectError),
+}
+
+impl ChatRefusal {
+    /// The reason in both languages.
+    pub fn wording(&self) -> Wording {
+        let chinese = match self {
+            Self::Full => "成员太多".into(),
+            Self::Service => "来自系统服务的端口，它可能会回答每一行".into(),
+            Self::Repeats => "同一行来得太多；可能来自另一台服务器".into(),
+            Self::Undecodable(error) => error.wording().chinese,
+        };
+        Wording::new(self.to_string(), chinese)
+    }
 }
 
 /// The members of a chat, and the datagrams that are to be sent to them.

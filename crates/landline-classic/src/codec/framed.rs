@@ -6,6 +6,7 @@ use landline_proto::{
 };
 
 use super::{DialectError, mistake::cause_of_length};
+use crate::Wording;
 
 /// A frame with this payload.
 pub(crate) fn encode_frame(payload: &[u8]) -> Vec<u8> {
@@ -74,7 +75,7 @@ pub(crate) fn length_error(error: &ProtocolError) -> DialectError {
             limit: *limit,
             cause: cause_of_length(length.to_le_bytes(), *limit),
         },
-        other => DialectError::Header(other.to_string()),
+        other => DialectError::Header(Wording::of_name(other)),
     }
 }
 

@@ -4,6 +4,7 @@ use landline_paths::name::{NameError, check_component};
 use serde_json::{Map, Value, json};
 
 use super::{Charset, DialectError, SizedHeader, encode_frame, mistake::cause_of_json};
+use crate::Wording;
 
 /// The format of an upload's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,8 +153,9 @@ pub fn parse_download_request(json: &str) -> Result<String, DialectError> {
     let mut object = object(json)?;
     match text(&mut object, "cmd")?.as_str() {
         "get" => text(&mut object, "file_name"),
-        other => Err(DialectError::Header(format!(
-            "the \"cmd\" is {other:?}, and only \"get\" is known"
+        other => Err(DialectError::Header(Wording::new(
+            format!("the \"cmd\" is {other:?}, and only \"get\" is known"),
+            format!("\"cmd\" 是 {other:?}，而这里只认识 \"get\""),
         ))),
     }
 }
@@ -315,8 +317,11 @@ fn ascii_json(value: &Value) -> String {
 
 fn object(json: &str) -> Result<Map<String, Value>, DialectError> {
     serde_json::from_str(json).map_err(|error| {
-        let cause = cause_of_json(json).map_or_else(|| error.to_string(), str::to_owned);
-        DialectError::Header(format!("not a JSON object: {cause}"))
+        let cause = cause_of_json(json).unwrap_or_else(|| Wording::of_name(error));
+        DialectError::Header(Wording::new(
+            format!("not a JSON object: {}", cause.english),
+            format!("不是 JSON 对象：{}", cause.chinese),
+        ))
     })
 }
 
@@ -324,7 +329,10 @@ fn object(json: &str) -> Result<Map<String, Value>, DialectError> {
 fn text(object: &mut Map<String, Value>, key: &str) -> Result<String, DialectError> {
     match object.remove(key) {
         Some(Value::String(text)) => Ok(text),
-        Some(_) => Err(DialectError::Header(format!("{key:?} is not a string"))),
+        Some(_) => Err(DialectError::Header(Wording::new(
+            format!("{key:?} is not a string"),
+            format!("{key:?} 不是字符串"),
+        ))),
         None => Err(missing(object, key)),
     }
 }
@@ -333,7 +341,10 @@ fn text(object: &mut Map<String, Value>, key: &str) -> Result<String, DialectErr
 fn number(object: &mut Map<String, Value>, key: &str) -> Result<u64, DialectError> {
     match object.remove(key) {
         Some(value) => value.as_u64().ok_or_else(|| {
-            DialectError::Header(format!("{key:?} is {value}, and not a number of bytes"))
+            DialectError::Header(Wording::new(
+                format!("{key:?} is {value}, and not a number of bytes"),
+                format!("{key:?} 是 {value}，而不是字节数"),
+            ))
         }),
         None => Err(missing(object, key)),
     }
@@ -352,12 +363,24 @@ fn missing(object: &Map<String, Value>, key: &str) -> DialectError {
     let other = dialects
         .iter()
         .find(|(other, _)| *other != key && object.contains_key(*other))
-        .map(|(_, dialect)| format!("; `{dialect}` has such keys"));
+        .map_or_else(Wording::empty, |(_, dialect)| {
+            Wording::new(
+                format!("; `{dialect}` has such keys"),
+                format!("；`{dialect}` 才用这样的键"),
+            )
+        });
     let keys: Vec<String> = object.keys().map(|key| format!("{key:?}")).collect();
-    DialectError::Header(format!(
-        "{key:?} is missing (--name-key, --size-key and --code-key choose other keys); the keys are {}{}",
-        keys.join(", "),
-        other.unwrap_or_default()
+    DialectError::Header(Wording::new(
+        format!(
+            "{key:?} is missing (--name-key, --size-key and --code-key choose other keys); the keys are {}{}",
+            keys.join(", "),
+            other.english
+        ),
+        format!(
+            "缺少 {key:?}（可用 --name-key、--size-key、--code-key 选别的键）；现有的键：{}{}",
+            keys.join("、"),
+            other.chinese
+        ),
     ))
 }
 

@@ -7,6 +7,8 @@ use std::{
 
 use subtle::ConstantTimeEq;
 
+use crate::Wording;
+
 /// The time for a password after an unknown name, so that both are one failure.
 const PASSWORD_WAIT: Duration = Duration::from_secs(1);
 /// The failures after which the connection is closed.
@@ -74,6 +76,17 @@ pub enum InvalidAccounts {
     },
 }
 
+impl InvalidAccounts {
+    /// The reason in both languages.
+    pub fn wording(&self) -> Wording {
+        let chinese = match self {
+            Self::Malformed { line } => format!("第 {line} 行：应为 name:password"),
+            Self::Duplicate { line, name } => format!("第 {line} 行：账户 {name:?} 重复"),
+        };
+        Wording::new(self.to_string(), chinese)
+    }
+}
+
 impl Accounts {
     /// Whether a name and password match.
     ///
@@ -99,7 +112,7 @@ pub enum LoginOutcome {
     /// The attempt failed.
     Rejected {
         /// The reason, for the client.
-        reason: String,
+        reason: Wording,
         /// Whether the connection must be closed.
         is_last: bool,
     },
@@ -111,7 +124,7 @@ pub struct LoginDialog {
     accounts: Accounts,
     name: Option<String>,
     /// For an unknown name: when to reject it without a password, and the reason.
-    waiting: Option<(Instant, String)>,
+    waiting: Option<(Instant, Wording)>,
     failures: u32,
 }
 
@@ -136,7 +149,10 @@ impl LoginDialog {
             return Some(if self.accounts.has_password(&name, message) {
                 LoginOutcome::Accepted(name)
             } else {
-                self.reject("the name or the password is wrong".into())
+                self.reject(Wording::new(
+                    "the name or the password is wrong",
+                    "用户名或密码不对",
+                ))
             });
         }
         if !self.accounts.has(message) {
@@ -161,28 +177,39 @@ impl LoginDialog {
         Some(self.reject(reason))
     }
 
+    /// Rejects a name without a password when nothing more can come.
+    pub fn finish(&mut self) -> Option<LoginOutcome> {
+        let until = self.poll_timeout()?;
+        self.handle_timeout(until)
+    }
+
     /// Splits a message that may be a name and a password in one.
-    fn split(&self, message: &str) -> Result<String, String> {
+    fn split(&self, message: &str) -> Result<String, Wording> {
         let mut prefixes = self
             .accounts
             .0
             .iter()
             .filter_map(|(name, _)| Some((name, message.strip_prefix(&**name)?)));
         match (prefixes.next(), prefixes.next()) {
-            (None, _) => Err("there is no such user, and no password has come".into()),
-            (Some(_), Some(_)) => {
-                Err("name and password arrived as one, and more than one name fits".into())
-            }
+            (None, _) => Err(Wording::new(
+                "there is no such user, and no password has come",
+                "没有这个用户，也没有收到密码",
+            )),
+            (Some(_), Some(_)) => Err(Wording::new(
+                "name and password arrived as one, and more than one name fits",
+                "用户名和密码粘在一起到达，而且有多个用户名符合",
+            )),
             (Some((name, password)), None) if self.accounts.has_password(name, password) => {
                 Ok(name.clone())
             }
-            (Some(_), None) => {
-                Err("name and password arrived as one, and the password is wrong".into())
-            }
+            (Some(_), None) => Err(Wording::new(
+                "name and password arrived as one, and the password is wrong",
+                "用户名和密码粘在一起到达，而密码不对",
+            )),
         }
     }
 
-    fn reject(&mut self, reason: String) -> LoginOutcome {
+    fn reject(&mut self, reason: Wording) -> LoginOutcome {
         self.failures += 1;
         LoginOutcome::Rejected {
             reason,
@@ -196,6 +223,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::words::tests::check_chinese;
 
     fn dialog() -> LoginDialog {
         LoginDialog::new("# the class\nzd:1\n\nzdx:secret:2\nli:3\n".parse().unwrap())
@@ -207,7 +235,10 @@ mod tests {
 
     fn reason(outcome: Option<LoginOutcome>) -> String {
         match outcome {
-            Some(LoginOutcome::Rejected { reason, .. }) => reason,
+            Some(LoginOutcome::Rejected { reason, .. }) => {
+                check_chinese(&reason);
+                reason.to_string()
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -40,6 +40,8 @@ pub use login::{Accounts, InvalidAccounts, LoginDialog, LoginOutcome};
 pub(crate) use mistake::{cause_of_length, cause_of_start};
 pub use talk::{Talk, TalkAction, TalkSide};
 
+use crate::Wording;
+
 /// A violation of a dialect by the peer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -52,7 +54,7 @@ pub enum DialectError {
         /// The limit in bytes.
         limit: u32,
         /// The likely mistake, after a semicolon; may be empty.
-        cause: String,
+        cause: Wording,
     },
     /// A header or message has no end.
     #[error("a message of more than {limit} bytes without an end")]
@@ -62,7 +64,7 @@ pub enum DialectError {
     },
     /// A header is not JSON, or lacks a key that its dialect needs.
     #[error("a bad header: {0}")]
-    Header(String),
+    Header(Wording),
     /// A message was not completed in time. The number is the limit in seconds.
     #[error("a message was begun, and not complete after {0} s")]
     Slow(u64),
@@ -77,11 +79,40 @@ pub enum DialectError {
         /// The beginning of the text, as a literal of Python.
         bytes: String,
         /// The likely encoding, in brackets; may be empty.
-        hint: &'static str,
+        hint: Wording,
     },
     /// The stream ended within a message.
-    #[error("the line ended within a message")]
+    #[error("the connection ended within a message")]
     Cut,
+}
+
+impl DialectError {
+    /// The error in both languages.
+    pub fn wording(&self) -> Wording {
+        Wording::new(self.to_string(), self.to_chinese())
+    }
+
+    fn to_chinese(&self) -> String {
+        match self {
+            Self::Length {
+                length,
+                limit,
+                cause,
+            } => format!("长度为 {length} 字节；只接受 0 到 {limit}{}", cause.chinese),
+            Self::Endless { limit } => format!("一条消息超过 {limit} 字节还没有结束"),
+            Self::Header(problem) => format!("头部有误：{}", problem.chinese),
+            Self::Slow(seconds) => format!("一条消息开始了，{seconds} 秒后仍不完整"),
+            Self::Foreign(protocol) => {
+                format!("客户端说的是 {protocol}，像是网页让浏览器发来的")
+            }
+            Self::Undecodable {
+                encoding,
+                bytes,
+                hint,
+            } => format!("文本不是 {encoding}：{bytes}{}", hint.chinese),
+            Self::Cut => "连接在一条消息中间结束了".into(),
+        }
+    }
 }
 
 /// The maximum length of a header, in bytes.

@@ -15,6 +15,7 @@ use crate::{
         BodyDecoder, Charset, CommandHeader, DialectError, HeaderKeys, Part, UploadForm,
         cause_of_length, length_error,
     },
+    error::STANDARD_OUTPUT,
 };
 
 /// The silence after which an answer that may have a big-endian length has ended.
@@ -90,13 +91,13 @@ pub async fn receive_answer<S: AsyncRead + AsyncWrite + Unpin>(
                     answered.bytes += bytes.len() as u64;
                     output
                         .write_all(bytes)
-                        .map_err(|error| Error::io("standard output", error))?;
+                        .map_err(|error| Error::io(STANDARD_OUTPUT, error))?;
                 }
                 Step::End => {
                     connection.put_back(input);
                     output
                         .flush()
-                        .map_err(|error| Error::io("standard output", error))?;
+                        .map_err(|error| Error::io(STANDARD_OUTPUT, error))?;
                     return Ok(Some(answered));
                 }
             }
@@ -130,7 +131,7 @@ pub async fn receive_raw<S: AsyncRead + AsyncWrite + Unpin>(
         {
             Received::Bytes(bytes) => {
                 let written = output.write_all(&bytes).and_then(|()| output.flush());
-                written.map_err(|error| Error::io("standard output", error))?;
+                written.map_err(|error| Error::io(STANDARD_OUTPUT, error))?;
                 wait = pause;
             }
             Received::Timeout => return Ok(true),

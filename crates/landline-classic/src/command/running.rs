@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    Error,
+    Error, Wording,
     codec::{Charset, TextDecoder, TextEncoder},
 };
 
@@ -47,7 +47,7 @@ impl RunningCommand {
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn()
-            .map_err(|error| Error::io("sh", error))?;
+            .map_err(|error| Error::io(Wording::of_name("sh"), error))?;
         let group = child
             .id()
             .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
@@ -107,7 +107,7 @@ impl RunningCommand {
             .child
             .wait()
             .await
-            .map_err(|error| Error::io("sh", error))?;
+            .map_err(|error| Error::io(Wording::of_name("sh"), error))?;
         // The id may now belong to another process group. Background processes of the command
         // continue, as after any shell.
         self.group = None;

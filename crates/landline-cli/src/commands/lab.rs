@@ -10,7 +10,7 @@ use std::{
     process::{self, Command},
 };
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use landline::paths::AtomicFile;
 use landline_lab::{
     Language, Lifecycle, Models, Report, Sticky,
@@ -18,6 +18,7 @@ use landline_lab::{
 };
 
 use crate::{
+    arguments::LanguageOption,
     context::{Context, ExitStatus, Run},
     failure::Failure,
     hidden,
@@ -78,26 +79,8 @@ struct LabOptions {
     /// Draw a picture into this file or folder
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// Language [default: zh in a Chinese locale, else en]
-    #[arg(long, value_name = "LANG")]
-    lang: Option<ReportLanguage>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum ReportLanguage {
-    /// English
-    En,
-    /// Chinese
-    Zh,
-}
-
-impl From<ReportLanguage> for Language {
-    fn from(language: ReportLanguage) -> Self {
-        match language {
-            ReportLanguage::En => Self::English,
-            ReportLanguage::Zh => Self::Chinese,
-        }
-    }
+    #[command(flatten)]
+    language: LanguageOption,
 }
 
 impl Run for Lab {
@@ -143,9 +126,7 @@ fn measure<Measured>(
     run: impl FnOnce(Language) -> io::Result<Measured>,
     report: impl FnOnce(&Measured, Language) -> Report,
 ) -> Result<ExitStatus, Failure> {
-    let language = options
-        .lang
-        .map_or_else(|| context.environment.language(), Into::into);
+    let language = options.language.choose(&context.environment);
     let picture = options
         .svg
         .as_deref()

@@ -23,6 +23,7 @@ use super::{
     input::{start_chunks, start_person},
     load_challenge,
     output::PeerOutput,
+    words,
 };
 use crate::{context::Context, failure::Failure, terminal::shown_line};
 
@@ -46,7 +47,7 @@ pub(super) async fn run(
     }
     tokio::select! {
         done = pin!(speak(context, dial)) => done,
-        () = &mut stop => Err(Failure::interrupted()),
+        () = &mut stop => Err(Failure::in_both("interrupted", words::interrupted())),
     }
 }
 
@@ -87,9 +88,7 @@ async fn speak(context: &Context, dial: Dial) -> Result<(), Failure> {
         Dial::Login { stream, user } => log_in(context, &stream, &user).await,
         Dial::Challenge(stream) => {
             if stream.secret.secret_file.is_none() {
-                return Err(Failure::usage(
-                    "a challenge needs a secret; add --secret-file FILE",
-                ));
+                return Err(Failure::in_both("usage", words::challenge_needs_secret()));
             }
             challenge::await_confirmation(&mut connect_to(context, &stream).await?).await?;
             context.out.print("ok");
@@ -264,17 +263,16 @@ async fn send_texts(
 /// Fails if a server of landline answered to a mistake.
 fn check_answer(answer: &str) -> Result<(), Failure> {
     if answer.starts_with(REFUSED) {
-        let answer = answer.trim_end();
-        return Err(Failure::new(
+        return Err(Failure::in_both(
             "dialect",
-            format!("{answer} (on the other side)"),
+            words::of_other_side(answer.trim_end()),
         ));
     }
     Ok(())
 }
 
 fn connection_closed() -> Failure {
-    Error::Lost("the server closed the connection".into()).into()
+    Error::Lost(words::server_has_closed()).into()
 }
 
 /// The commands of the command line, or the lines of standard input.
@@ -311,7 +309,9 @@ async fn run_commands(
     }
     line.close().await;
     match last {
-        Some(code) if code != 0 => Err(Failure::of_command(code)),
+        Some(code) if code != 0 => {
+            Err(Failure::of_command(code).with_chinese(format!("命令结束，状态 {code}")))
+        }
         _ => Ok(()),
     }
 }
@@ -348,7 +348,8 @@ async fn run_raw_commands(
 async fn log_in(context: &Context, stream: &DialStream, user: &str) -> Result<(), Failure> {
     let password = if context.input.is_terminal() {
         let prompter = context.prompter.clone();
-        let typed = tokio::task::spawn_blocking(move || prompter.ask_hidden("Password: ")).await;
+        let question = context.choose(words::password_prompt());
+        let typed = tokio::task::spawn_blocking(move || prompter.ask_hidden(&question)).await;
         typed
             .ok()
             .and_then(Result::ok)
@@ -357,8 +358,7 @@ async fn log_in(context: &Context, stream: &DialStream, user: &str) -> Result<()
         context.check_input()?;
         start_person(context.input.clone()).next_line().await
     };
-    let password = password
-        .ok_or_else(|| Failure::usage("the password must be typed, or piped to standard input"))?;
+    let password = password.ok_or_else(|| Failure::in_both("usage", words::password_needed()))?;
     let mut line = connect_to(context, stream).await?;
     let answer = login::log_in(&mut line, encodings(stream), user, &password).await?;
     context.out.print(&answer);
@@ -377,9 +377,12 @@ async fn exchange_datagrams(
     let mut lines = Lines::new(context, text)?;
     while let Some(text) = lines.next().await {
         let answer = udp_echo::ask(&connection, &encodings.sent.encode(&text), timeout).await?;
-        let text = encodings.received.try_decode(&answer);
-        let text = text.map_err(Error::from)?;
-        context.out.print(&shown_line(&text));
+        let answer = encodings.received.try_decode(&answer);
+        let answer = answer.map_err(Error::from)?;
+        if !text.starts_with(REFUSED) {
+            check_answer(&answer)?;
+        }
+        context.out.print(&shown_line(&answer));
     }
     Ok(())
 }
@@ -437,7 +440,7 @@ async fn talk(
     )
     .await;
     match ending? {
-        Ending::Gone => context.err.print("the other side has hung up"),
+        Ending::Gone => context.err.print(&context.choose(words::hung_up())),
         Ending::HungUp | Ending::Bye => {}
     }
     line.close().await;

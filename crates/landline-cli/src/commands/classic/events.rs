@@ -11,6 +11,7 @@ use std::{
 
 use landline_classic::{ClassicEvent, ClassicSink, Direction, Watcher, codec::python_literal};
 
+use super::words;
 use crate::{
     context::Context,
     streams::{Color, OutputStream},
@@ -72,22 +73,11 @@ fn print_event(context: &Context, event: &ClassicEvent) {
                 .out
                 .print(&format!("{}: {}", shown_line(who), shown_line(text)));
             if *held > 0 {
-                context.err.print(&format!(
-                    "  (held back for {held}, because of their limits)"
-                ));
+                context.err.print(&context.choose(words::held_back(*held)));
             }
         }
-        ClassicEvent::Stored {
-            peer,
-            path,
-            name,
-            size,
-            rest,
-        } => {
-            context.err.print(&shown_line(&format!(
-                "{peer} uploaded {path}: {size} bytes, sent as {name:?}{}",
-                list_others(rest)
-            )));
+        ClassicEvent::Stored { rest, .. } => {
+            print_description(context, event);
             if let Some(message) = rest.get("msg") {
                 context.out.print(&shown_line(
                     message.as_str().unwrap_or(&message.to_string()),
@@ -105,8 +95,13 @@ fn print_event(context: &Context, event: &ClassicEvent) {
                 context.err.prompt("> ");
             }
         }
-        other => context.err.print(&shown_line(&describe(other))),
+        other => print_description(context, other),
     }
+}
+
+fn print_description(context: &Context, event: &ClassicEvent) {
+    let text = context.choose(words::describe(event));
+    context.err.print(&shown_line(&text));
 }
 
 /// Shows the bytes that a client receives and sends, on standard error: its output is the server's.
@@ -145,43 +140,4 @@ fn show_bytes(
     let line = format!("{peer} {word} {} {shown}{rest}", bytes.len());
     let has_color = context.environment.variable("NO_COLOR").is_none();
     out.print_in_color(has_color.then_some(color), &line);
-}
-
-/// Lists the keys of a header that the dialect does not define.
-fn list_others(rest: &serde_json::Map<String, serde_json::Value>) -> String {
-    let others: Vec<String> = rest
-        .iter()
-        .filter(|(key, _)| *key != "msg")
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    if others.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", others.join(", "))
-    }
-}
-
-/// Describes an event for people.
-fn describe(event: &ClassicEvent) -> String {
-    match event {
-        ClassicEvent::Connected { peer } => format!("{peer} has connected"),
-        ClassicEvent::Proven { peer } => format!("{peer} has the secret"),
-        ClassicEvent::Command {
-            peer,
-            command,
-            code,
-            bytes,
-        } => {
-            format!("{peer} ran {command:?}: status {code}, {bytes} bytes")
-        }
-        ClassicEvent::Sent { peer, name, size } => format!("{peer} fetched {name:?}: {size} bytes"),
-        ClassicEvent::Login { peer, user } => format!("{peer} logged in as {user:?}"),
-        ClassicEvent::Refused { peer, message } => format!("refused {peer}: {message}"),
-        ClassicEvent::Calling { peer } => format!("{peer} calls"),
-        ClassicEvent::Joined { peer } => format!("{peer} has joined"),
-        ClassicEvent::Left { peer, why } => format!("{peer} has left: {why}"),
-        ClassicEvent::Closed { peer } => format!("{peer} is done"),
-        ClassicEvent::Failed { peer, message } => format!("{peer} failed: {message}"),
-        other => format!("{other:?}"),
-    }
 }

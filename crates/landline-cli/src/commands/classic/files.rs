@@ -15,6 +15,7 @@ use landline_classic::{
 use super::{
     arguments::{DialStream, DialUpload},
     dial::{connect_to, encodings},
+    words,
 };
 use crate::{commands::cp::progress::ProgressView, context::Context, failure::Failure};
 
@@ -60,14 +61,16 @@ pub(super) async fn upload(
             let stored = receiving.await?;
             context
                 .out
-                .print(&format!("{name}: {size} bytes, stored as {stored}"));
+                .print(&context.choose(words::stored(&name, size, &stored)));
         } else {
-            sent.push(format!("{name}: {size} bytes sent"));
+            sent.push(words::sent(&name, size));
         }
     }
     // Without receipts, the client can only wait until the server has read everything.
     upload::settle(line, encodings, options.wait).await?;
-    sent.iter().for_each(|sent| context.out.print(sent));
+    for sent in sent {
+        context.out.print(&context.choose(sent));
+    }
     Ok(())
 }
 
@@ -80,15 +83,11 @@ fn follow(progress: &Progress) -> impl FnMut(FileProgress) {
 async fn open(path: &Path) -> Result<(String, Arc<SourceFile>), Failure> {
     let name = local::own_name(path)
         .and_then(|name| String::from_utf8(name).ok())
-        .ok_or_else(|| {
-            Failure::usage(format!(
-                "{}: the file needs a name of its own, in UTF-8",
-                path.display()
-            ))
-        })?;
+        .ok_or_else(|| Failure::in_both("usage", words::name_needed(path)))?;
     let path = path.to_owned();
     let source = tokio::task::spawn_blocking(move || local::open_source(&path)).await;
-    let source = source.map_err(|error| Failure::local(error.to_string()))??;
+    let source = source.map_err(|error| Failure::local(error.to_string()))?;
+    let source = source.map_err(landline_classic::Error::from)?;
     Ok((name, Arc::new(source)))
 }
 
@@ -113,7 +112,9 @@ pub(super) async fn download(
             follow(&progress),
         );
         let (path, size) = view.follow(name, &progress, fetching).await?;
-        context.out.print(&format!("{path}: {size} bytes"));
+        context
+            .out
+            .print(&context.choose(words::fetched(&path, size)));
     }
     line.close().await;
     Ok(())

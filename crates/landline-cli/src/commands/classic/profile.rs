@@ -3,9 +3,14 @@
 use std::{ffi::OsString, path::Path};
 
 use landline::paths::local;
+use landline_classic::Wording;
 use toml_edit::{Array, Document, Item};
 
-use crate::{environment::Environment, failure::Failure, settings};
+use super::{choose_language, words};
+use crate::{
+    arguments::LanguageOption, context::Context, environment::Environment, failure::Failure,
+    settings,
+};
 
 /// The file of the profiles: a table `[NAME]` each, with lists of words for `serve` and `dial`.
 const FILE: &str = "classic.toml";
@@ -16,15 +21,16 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 ///
 /// # Errors
 /// There is no such file or profile, or it is not a list of words.
-pub(crate) fn expand(
-    environment: &Environment,
-    words: Vec<OsString>,
-) -> Result<Vec<OsString>, Failure> {
+pub(crate) fn expand(context: &Context, words: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
     let Some((side, place, length, name)) = find_option(&words) else {
         return Ok(words);
     };
     let mut expanded = words;
-    let saved = read(environment, side, &name)?;
+    let saved = read(&context.environment, side, &name).map_err(|problem| {
+        // The option --lang is not parsed yet.
+        let language = choose_language(context, LanguageOption::default());
+        Failure::in_both("usage", problem).in_language(language)
+    })?;
     expanded.splice(place..place + length, saved);
     Ok(expanded)
 }
@@ -43,33 +49,24 @@ fn find_option(words: &[OsString]) -> Option<(&'static str, usize, usize, String
     (option == "--profile").then(|| (side, at + 2, 2, name.to_owned()))
 }
 
-fn read(environment: &Environment, side: &str, name: &str) -> Result<Vec<OsString>, Failure> {
+fn read(environment: &Environment, side: &str, name: &str) -> Result<Vec<OsString>, Wording> {
     let Some(path) = settings::find_config_file(environment, FILE) else {
-        return Err(Failure::usage(format!(
-            "there is no profile {name:?}, as there is no ~/.config/landline/{FILE} and no /etc/landline/{FILE}"
-        )));
+        return Err(words::no_profiles(name, FILE));
     };
-    read_words(&path, side, name)
-        .map_err(|problem| Failure::usage(format!("{}: {problem}", path.display())))
+    read_words(&path, side, name).map_err(|problem| words::problem_of_file(&path, &problem))
 }
 
-fn read_words(path: &Path, side: &str, name: &str) -> Result<Vec<OsString>, String> {
-    let bytes = local::read_trusted(path, FILE_BYTES_MAX).map_err(|error| error.to_string())?;
-    let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
-    let document =
-        Document::parse(text.as_str()).map_err(|error| settings::describe_toml(&text, &error))?;
+fn read_words(path: &Path, side: &str, name: &str) -> Result<Vec<OsString>, Wording> {
+    let bytes = local::read_trusted(path, FILE_BYTES_MAX);
+    let bytes = bytes.map_err(|error| words::bad_profiles(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_| words::profile_not_text())?;
+    let document = Document::parse(text.as_str())
+        .map_err(|error| words::bad_profiles(settings::describe_toml(&text, &error)))?;
     let Some(profile) = document.get(name).and_then(Item::as_table) else {
         let names: Vec<&str> = document.iter().map(|(name, _)| name).collect();
-        return Err(format!(
-            "there is no [{name}]; there are: {}",
-            names.join(", ")
-        ));
+        return Err(words::no_profile(name, &names.join(", ")));
     };
-    let wanted = || {
-        format!(
-            "[{name}] needs {side} = [\"DIALECT\", ...]: the words that follow landline classic {side}"
-        )
-    };
+    let wanted = || words::profile_needs_words(name, side);
     let list: &Array = profile
         .get(side)
         .and_then(Item::as_array)

@@ -28,7 +28,7 @@ use super::{
     arguments::{Chat, Listen, SameNameRule, ServeCommand, ServeDialect, ServeStream, ServeUpload},
     events,
     input::start_person,
-    load_challenge,
+    load_challenge, words,
 };
 use crate::{context::Context, failure::Failure, signals};
 
@@ -151,9 +151,7 @@ fn make_plan(context: &Context, serve: ServeDialect) -> Result<Plan, Failure> {
         }
         ServeDialect::Challenge(stream) => {
             if stream.secret.secret_file.is_none() {
-                return Err(Failure::usage(
-                    "a challenge needs a secret; add --secret-file FILE",
-                ));
+                return Err(Failure::in_both("usage", words::challenge_needs_secret()));
             }
             plan_connections(context, stream, NO_PAUSE, Dialect::Challenge)
         }
@@ -260,12 +258,8 @@ fn plan_commands(
     bye: String,
 ) -> Result<Plan, Failure> {
     if command.stream.secret.secret_file.is_none() && !command.open {
-        return Err(Failure::usage(
-            "any program that can connect, also a web page or another user, could run commands",
-        )
-        .with_advice(
-            "require a secret with --secret-file FILE, or add --open to serve without one",
-        ));
+        return Err(Failure::in_both("usage", words::unproven_commands())
+            .with_advice_in_both(words::unproven_commands_advice()));
     }
     let output_bytes_max = if form == CommandForm::Json {
         JSON_OUTPUT_BYTES_MAX
@@ -312,7 +306,7 @@ fn open_folder(context: &Context, folder: &Path) -> Result<Arc<Root>, Failure> {
     let root = Root::open_hiding(folder, &context.client_state()?);
     // A bad folder is wrong usage: the state folder has nothing to do with it.
     root.map(Arc::new)
-        .map_err(|error| Failure::usage(format!("--dir: {error}")))
+        .map_err(|error| Failure::in_both("usage", words::bad_folder(&error)))
 }
 
 /// A server for connections that listens.
@@ -346,11 +340,11 @@ fn plan_stream(
         .local_addr()
         .map_err(|error| Failure::local(error.to_string()))?;
     if is_open && !here.ip().is_loopback() {
-        context.err.print(if runs_commands {
-            "warning: any client that reaches this address can run commands as you"
+        context.err.print(&context.choose(if runs_commands {
+            words::open_commands()
         } else {
-            "warning: any client can connect, and nothing is encrypted (--secret-file FILE asks for a secret first)"
-        });
+            words::open_connections()
+        }));
     }
     announce(context, here);
     let model = stream.model.into();
@@ -448,9 +442,7 @@ fn bind_datagrams(context: &Context, listen: &Listen) -> Result<UdpSocket, Failu
     let socket = Bind::new().udp(address.as_str()).map_err(failed)?;
     let here = socket.local_addr().map_err(failed)?;
     if !here.ip().is_loopback() {
-        context
-            .err
-            .print("warning: any client can connect, and nothing is encrypted");
+        context.err.print(&context.choose(words::open_datagrams()));
     }
     announce(context, here);
     Ok(socket)
@@ -462,7 +454,7 @@ fn announce(context: &Context, here: SocketAddr) {
             .out
             .print_json(&serde_json::json!({"listening": here.to_string()}));
     } else {
-        context.out.print(&format!("listening on {here}"));
+        context.out.print(&context.choose(words::listening(here)));
     }
 }
 

@@ -31,6 +31,30 @@ fn examples() -> Vec<(Vec<String>, String)> {
         .collect()
 }
 
+/// The code blocks of a page with their languages, in order.
+fn code_blocks(page: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../docs")
+        .join(page);
+    let text = fs::read_to_string(path).unwrap();
+    let fences: Vec<&str> = text.split("```").collect();
+    assert_eq!(fences.len() % 2, 1, "{page}: a block has no end");
+    fences
+        .into_iter()
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// So the programs of the Chinese page work, too.
+#[test]
+fn pages_in_both_languages_have_the_same_code() {
+    let english = code_blocks("classic.md");
+    assert!(english.len() > 30, "{} blocks", english.len());
+    assert_eq!(code_blocks("classic.zh-CN.md"), english);
+}
+
 #[test]
 fn documented_programs_work() {
     let stage = stage();

@@ -6,6 +6,7 @@ mod clients;
 mod documented;
 mod failures;
 mod files;
+mod languages;
 mod people;
 mod profiles;
 mod servers;
@@ -16,6 +17,7 @@ use std::{
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     sync::{Arc, Mutex, mpsc},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -37,6 +39,8 @@ struct Server {
     lines: mpsc::Receiver<String>,
     /// The lines of its standard error.
     said: Arc<Mutex<String>>,
+    /// The thread that reads its standard error.
+    listener: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -57,7 +61,7 @@ impl Server {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let said = Arc::new(Mutex::new(String::new()));
         let (errors, heard) = (BufReader::new(child.stderr.take().unwrap()), said.clone());
-        std::thread::spawn(move || {
+        let listener = std::thread::spawn(move || {
             for line in errors.lines().map_while(Result::ok) {
                 heard.lock().unwrap().push_str(&(line + "\n"));
             }
@@ -68,7 +72,8 @@ impl Server {
         };
         let address = match serde_json::from_str::<Value>(&first) {
             Ok(first) => first["listening"].as_str().unwrap().to_owned(),
-            Err(_) => first.strip_prefix("listening on ").unwrap().to_owned(),
+            // The words before it depend on the language.
+            Err(_) => first.rsplit(' ').next().unwrap().to_owned(),
         };
         let (queue, received) = mpsc::channel();
         std::thread::spawn(move || {
@@ -81,6 +86,7 @@ impl Server {
             address,
             lines: received,
             said,
+            listener: Some(listener),
         }
     }
 
@@ -122,9 +128,9 @@ impl Server {
         }
     }
 
-    /// Sends SIGTERM and waits until the server has ended.
+    /// Sends SIGTERM, waits until the server has ended, and returns what it printed since.
     #[track_caller]
-    fn stop(mut self) {
+    fn stop(mut self) -> (String, String) {
         let id = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
         assert_eq!(
@@ -133,6 +139,9 @@ impl Server {
             "{}",
             self.said.lock().unwrap()
         );
+        self.listener.take().unwrap().join().unwrap();
+        let errors = std::mem::take(&mut *self.said.lock().unwrap());
+        (self.lines.iter().map(|line| line + "\n").collect(), errors)
     }
 }
 
