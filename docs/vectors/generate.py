@@ -1124,11 +1124,11 @@ def make_attach(transcripts):
     return len(cases)
 
 
-# ---------------------------------------------------------------- section 18, the conversation
+# ---------------------------------------------------------------- section 19, the conversation
 
 
 def make_conversation():
-    """One whole conversation, whose lines section 18 shows"""
+    """One whole conversation, whose lines section 19 shows"""
     secret, fingerprint, client, server = (det("conversation " + part, 32) for part in ("secret", "fingerprint", "client", "server"))
     user, binding_type, methods = "ci", "tls-server-end-point", ["ssh-key", "invite", "secret"]
     key = mac(secret, b"landline-secret-v1", fingerprint, binding_type.encode())
@@ -1152,9 +1152,9 @@ def make_conversation():
         text = json.dumps({"type": kind, **keys}, separators=(",", ":"))
         bytes_ = frame(text.encode())
         shown = f"{bytes_[:4].hex(' ')}  {text}"
-        assert f"\n{shown}\n" in document, f"section 18 does not show: {shown}"
+        assert f"\n{shown}\n" in document, f"section 19 does not show: {shown}"
         messages.append({"from": side, "type": kind, "bytes": bytes_.hex()})
-    assert line in document and f"\n{t.hex()[:64]}\n{t.hex()[64:]}\n" in document, f"section 18 does not show: {line} {t.hex()}"
+    assert line in document and f"\n{t.hex()[:64]}\n{t.hex()[64:]}\n" in document, f"section 19 does not show: {line} {t.hex()}"
     write("conversation.json", {"line": line, "transcript": t.hex(), "client_nonce": client.hex(), "server_nonce": server.hex(), "messages": messages})
     return len(messages)
 

@@ -42,6 +42,8 @@ BINDING = Kind("string", "tls-server-end-point", "", "tls-unique", {"tls-exporte
 ALGORITHM = Kind("string", "sha256", "", "md5", "SHA256", {"sha256": None})
 ROLE = Kind("string", "helper", "", "root", "Owner", {"admin": None})
 FORM = Kind("string", "subsystem", "", "words", "Line", {"argv": None})
+PORT = Kind("integer", 7, 0, -1, 1.5, 2**16, "7")
+IP = Kind("string", "192.0.2.1", "192.0.2.1:80", "x", "")
 ADDRESS = Kind("string", "192.0.2.1:5263", "192.0.2.1", "x")
 FINGERPRINT = Kind("string", "0" * 64, "0" * 63, "A" * 64, "")
 
@@ -184,6 +186,13 @@ TYPES = [
         "user_time": INTEGER, "system_time": INTEGER, "memory": INTEGER,
     }),
     ("exec", "done", {}, {}),
+    ("forward", "connect", {}, {"stream": INTEGER, "host": STRING, "port": PORT}),
+    ("forward", "connected", {}, {"stream": INTEGER, "address": ADDRESS}),
+    ("forward", "reset", {}, {"stream": INTEGER, "code?": STRING, "message?": STRING}),
+    ("forward", "listen", {}, {"listener": INTEGER, "address": IP, "port": TINY}),
+    ("forward", "listening", {}, {"listener": INTEGER, "address": ADDRESS}),
+    ("forward", "closed", {}, {"listener": INTEGER, "code": STRING, "message": STRING}),
+    ("forward", "incoming", {}, {"stream": INTEGER, "listener": INTEGER, "peer": ADDRESS}),
     ("streams", "bytes", {"size": 3}, {"stream": INTEGER, "offset": INTEGER, "blocked?": BOOLEAN}),
     ("streams", "ack", {}, {"stream": INTEGER, "offset": INTEGER, "window": INTEGER}),
     ("streams", "end", {}, {"stream": INTEGER, "offset": INTEGER}),

@@ -8,6 +8,7 @@
 mod audit;
 mod classic;
 mod exec;
+mod forward;
 mod keys;
 mod login;
 mod rights;
@@ -21,6 +22,7 @@ pub use classic::{
     headers as classic_headers, login as classic_login, upload as classic_upload,
 };
 pub use exec::supervisor;
+pub use forward::socks;
 pub use keys::{agent, key_file, pins, ssh_config};
 pub use login::{client_login, server_login};
 pub use rights::rights;
@@ -39,6 +41,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("message_types", message_types),
     ("streams", streams),
     ("supervisor", supervisor),
+    ("socks", socks),
     ("server_login", server_login),
     ("client_login", client_login),
     ("path", path),

@@ -151,11 +151,11 @@ impl RawClient {
         }
     }
 
-    /// The code of the next error. Other headers are skipped. `None` if the server finishes without
-    /// an error.
+    /// The code of the next error, or of the next answer with a code. Other headers are skipped.
+    /// `None` if the server finishes without an error.
     pub fn error_code(&mut self) -> io::Result<Option<String>> {
         while let Some(header) = self.header()? {
-            if header.kind() == "error" {
+            if ["error", "reset", "closed"].contains(&header.kind()) {
                 let error: Value = header.read().expect("an error");
                 return Ok(error["code"].as_str().map(str::to_owned));
             }

@@ -30,7 +30,10 @@ const STATUSES: &[(u8, &[&str])] = &[
             "unknown-user",
         ],
     ),
-    (10, &["connect", "lost", "open-timeout", "ssh"]),
+    (
+        10,
+        &["connect", "lost", "open-timeout", "ssh", "unreachable"],
+    ),
     (
         11,
         &[

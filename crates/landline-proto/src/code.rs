@@ -97,6 +97,8 @@ codes! {
     NoProgram = "no-program", Peer;
     /// The program may not be executed.
     NotExecutable = "not-executable", Peer;
+    /// The host of a forwarded connection could not be reached, or a port not be opened.
+    Unreachable = "unreachable", Peer;
     /// The name exists and may not be replaced.
     Exists = "exists", Peer;
     /// The disk or the quota is full.

@@ -1,4 +1,4 @@
-//! The limits of the protocol (`docs/protocol.md` sections 11 and 15).
+//! The limits of the protocol (`docs/protocol.md` sections 11 and 17).
 
 use std::time::Duration;
 

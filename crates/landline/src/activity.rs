@@ -162,6 +162,48 @@ pub enum Activity {
         /// Bytes of standard error.
         stderr: u64,
     },
+    /// The server is about to connect to a host for a user, or has accepted a connection for one.
+    /// Recorded durably before it connects.
+    ForwardStart {
+        /// The user.
+        user: UserName,
+        /// The id of the session.
+        session: String,
+        /// The id of the connection.
+        connection: String,
+        /// The host and port as the user named them; of an accepted connection, where it arrived.
+        target: String,
+        /// The address of the other end.
+        address: SocketAddr,
+        /// Whether it was accepted.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        incoming: bool,
+    },
+    /// A forwarded connection has ended.
+    ForwardEnd {
+        /// The user.
+        user: UserName,
+        /// The id of the session.
+        session: String,
+        /// The id of the connection.
+        connection: String,
+        /// Bytes to the other end.
+        sent: u64,
+        /// Bytes from the other end.
+        received: u64,
+        /// Whether it was reset, or was not made at all.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        reset: bool,
+    },
+    /// The server is about to listen for a user. Recorded durably.
+    ForwardListen {
+        /// The user.
+        user: UserName,
+        /// The id of the session.
+        session: String,
+        /// The address and port; port 0 for any that is free.
+        address: SocketAddr,
+    },
     /// A request of a logged-in user was denied or failed.
     Failed {
         /// The user.
@@ -270,6 +312,9 @@ impl Activity {
             Self::Transfer { .. } => "transfer",
             Self::RunStart { .. } => "run-start",
             Self::RunEnd { .. } => "run-end",
+            Self::ForwardStart { .. } => "forward-start",
+            Self::ForwardEnd { .. } => "forward-end",
+            Self::ForwardListen { .. } => "forward-listen",
             Self::Failed { .. } => "failed",
             Self::Admin { .. } => "admin",
             Self::RightsChange { .. } => "rights-change",
@@ -291,6 +336,9 @@ impl Activity {
             | Self::Transfer { user, .. }
             | Self::RunStart { user, .. }
             | Self::RunEnd { user, .. }
+            | Self::ForwardStart { user, .. }
+            | Self::ForwardEnd { user, .. }
+            | Self::ForwardListen { user, .. }
             | Self::Failed { user, .. } => Some(user),
             Self::Admin { user, .. } => user.as_ref(),
             Self::Started { .. }

@@ -7,6 +7,7 @@
 //! - [`Client`] connects, checks the server's identity, logs in, and returns a [`net::Channel`] for
 //!   one service.
 //! - [`files`] copies one file in either direction and verifies it.
+//! - [`forward`] carries connections through a server, in both directions.
 //! - [`ping`] checks that the peer answers.
 //! - [`admin`] manages accounts, keys, invites and sessions.
 //! - [`audit`] records what users did, and detects changes of the record.
@@ -27,6 +28,7 @@ pub mod crypto;
 pub mod error;
 pub mod exec;
 pub mod files;
+pub mod forward;
 pub mod keys;
 pub mod login;
 pub mod net;
@@ -37,7 +39,7 @@ pub mod server;
 pub mod session;
 pub mod store;
 
-pub use client::{Client, ClientSession, Connected};
+pub use client::{Client, ClientSession, Connected, Forwarder};
 pub use error::{Error, Side};
 pub use landline_paths as paths;
 pub use landline_proto as proto;

@@ -235,7 +235,7 @@ fn keys_of_message_types_match_vectors() {
     assert!(untried.is_empty(), "types without vectors: {untried:?}");
 }
 
-/// The conversation of section 18 with our client, our server and the bytes of the document.
+/// The conversation of section 19 with our client, our server and the bytes of the document.
 #[test]
 fn documented_conversation_logs_in() {
     let file: Value = serde_json::from_str(include_str!("../../../docs/vectors/conversation.json"))
@@ -259,7 +259,7 @@ fn documented_conversation_logs_in() {
             length.join(" "),
             str::from_utf8(text).unwrap()
         );
-        assert!(document.contains(&line), "section 18 does not show {line}");
+        assert!(document.contains(&line), "section 19 does not show {line}");
     }
     let [greeting, login, open, ping, welcome, pong] = messages.as_slice() else {
         panic!("the conversation does not have six messages");

@@ -445,6 +445,9 @@ fn describe(activity: &Activity) -> String {
         | Activity::Transfer { .. }
         | Activity::RunStart { .. }
         | Activity::RunEnd { .. } => describe_work(activity),
+        Activity::ForwardStart { .. }
+        | Activity::ForwardEnd { .. }
+        | Activity::ForwardListen { .. } => describe_forward(activity),
         Activity::Failed {
             user,
             session,
@@ -529,6 +532,46 @@ fn describe_work(activity: &Activity) -> String {
             let status = status.as_deref().unwrap_or("with its session");
             format!("{session} {user} {job} ended: {status}")
         }
+        other => format!("{other:?}"),
+    }
+}
+
+/// Describes a forwarded connection for people.
+fn describe_forward(activity: &Activity) -> String {
+    match activity {
+        Activity::ForwardStart {
+            user,
+            session,
+            connection,
+            target,
+            address,
+            incoming,
+        } => {
+            let (from, to) = if *incoming {
+                (format!(" from {address}"), format!(" at {target}"))
+            } else {
+                (String::new(), format!(" to {target} ({address})"))
+            };
+            format!("{session} {user} connection {connection}{from}{to}")
+        }
+        Activity::ForwardEnd {
+            user,
+            session,
+            connection,
+            sent,
+            received,
+            reset,
+        } => {
+            let how = if *reset { "reset" } else { "ended" };
+            format!(
+                "{session} {user} connection {connection} {how}: {sent} bytes sent, {received} received"
+            )
+        }
+        Activity::ForwardListen {
+            user,
+            session,
+            address,
+        } => format!("{session} {user} listens on {address}"),
         other => format!("{other:?}"),
     }
 }

@@ -27,6 +27,7 @@ mod example;
 mod files_bad_input;
 mod first_login;
 mod flood;
+mod forward;
 mod guessing;
 mod hostile_server;
 mod hosts;

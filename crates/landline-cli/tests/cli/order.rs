@@ -39,6 +39,10 @@ fn types() -> BTreeSet<&'static str> {
         "verdict",
         "audit-lines",
         "audit-report",
+        "connected",
+        "listening",
+        "closed",
+        "incoming",
     ];
     accepted
         .chain(answers)
@@ -52,6 +56,7 @@ pub(crate) fn message(kind: &str) -> Value {
         "type": kind, "service": "ping", "path": "x", "length": 0, "mode": 420, "replace": true, "digest": digest,
         "code": "io", "message": "x", "request": "AAAA", "record": "AAAA", "user": "alice", "key": "SHA256:x", "session": "0", "versions": [1],
         "keys": [], "right": "role", "arguments": ["user"],
+        "stream": 0, "listener": 0, "host": "127.0.0.1", "port": 1, "address": "127.0.0.1", "peer": "127.0.0.1:1",
         "offset": 0, "source": "ab", "server": "x", "features": [], "methods": [], "nonce": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
     })
 }
@@ -101,6 +106,7 @@ pub(crate) fn into(state: &str, server: &ServerProcess, key: &UserKey) -> RawCli
             json!({"type": "open", "service": "files"}),
             json!({"type": "get", "path": "kept"}),
         ],
+        "forward-server" => &[json!({"type": "open", "service": "forward"})],
         "exec-requests" => &[json!({"type": "open", "service": "exec"})],
         "exec-server-running" => &[
             json!({"type": "open", "service": "exec"}),

@@ -86,11 +86,11 @@ fn check_names_the_deciding_line() {
     let _server = stage.joined();
     assert_eq!(
         check(&stage, &["alice", "write", "x"]),
-        (Some(0), "allowed: line 20: files \"rw:~\"".into())
+        (Some(0), "allowed: line 21: files \"rw:~\"".into())
     );
     assert_eq!(
         check(&stage, &["alice", "role", "admin"]),
-        (Some(0), "allowed: line 19: role = \"owner\"".into())
+        (Some(0), "allowed: line 20: role = \"owner\"".into())
     );
     stage.write_rights(RULES);
     fs::create_dir(stage.path("home/archive")).unwrap();
@@ -414,6 +414,8 @@ const ROLES: &[(&[Right], &str)] = &[
     (&[ADMIN], "[users.alice]\nrole = \"admin\"\n"),
     (&[], "[users.alice]\nchat = true\n"),
     (&[], "[users.alice]\nexec = \"any\"\n"),
+    (&[], "[users.alice]\nforward = \"any\"\n"),
+    (&[], "[users.alice]\nlisten = \"any\"\n"),
     (
         &[ADMIN],
         "[users.alice]\nexec = \"any\"\nchat = true\nrole = \"owner\"\n",
@@ -440,7 +442,9 @@ fn every_message_is_denied_without_its_right() {
         let has = |right: Right| {
             matches!(right, Right::Nothing | Right::Account)
                 || role.contains(&right)
-                || right == Right::Word("exec") && rules.contains("exec")
+                || ["exec", "forward", "listen"]
+                    .iter()
+                    .any(|word| right == Right::Word(word) && rules.contains(word))
         };
         for state in states() {
             // Reaching the state needs rights too.

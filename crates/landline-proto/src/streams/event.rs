@@ -41,6 +41,18 @@ pub enum StreamEvent {
     },
 }
 
+impl StreamEvent {
+    /// The number of the stream.
+    pub fn stream(&self) -> u64 {
+        match self {
+            Self::Readable { stream }
+            | Self::Writable { stream }
+            | Self::Stopped { stream, .. }
+            | Self::Gone { stream } => *stream,
+        }
+    }
+}
+
 /// How far a stream has come, in bytes from its beginning. A direction that is not used stays at
 /// its first offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -186,12 +186,17 @@ impl Streams {
     /// `None` while [`STREAMS_OPENED_MAX`] streams that this side opened are open, and after
     /// [`Streams::reconnect`] until the peer's `resume`.
     pub fn open(&mut self, options: &StreamOptions) -> Option<u64> {
-        if self.resume.is_pending() || self.is_full(Opener::Own) {
+        if !self.can_open() {
             return None;
         }
         let stream = self.numbers.open()?;
         self.insert(stream, Opener::Own, options);
         Some(stream)
+    }
+
+    /// Whether [`open`](Self::open) would open a stream now.
+    pub fn can_open(&self) -> bool {
+        !self.resume.is_pending() && !self.is_full(Opener::Own)
     }
 
     /// Adds a stream that the peer opened by a message of the service.
@@ -222,6 +227,15 @@ impl Streams {
         let written = self.sending(stream)?.write(bytes, extra_free);
         self.schedule(stream);
         written
+    }
+
+    /// How many bytes [`write`](Self::write) would take now.
+    pub fn room(&self, stream: u64) -> usize {
+        let extra_free = self.extra_free(|stream| stream.send.as_ref().map(Sending::extra));
+        self.streams
+            .get(&stream)
+            .and_then(|stream| stream.send.as_ref())
+            .map_or(0, |send| send.room(extra_free))
     }
 
     /// Ends a stream after what was written.
@@ -256,6 +270,11 @@ impl Streams {
             receive.stop();
             self.schedule(stream);
         }
+    }
+
+    /// Whether a stream is open: not everything about it was sent and received.
+    pub fn is_open(&self, stream: u64) -> bool {
+        self.streams.contains_key(&stream)
     }
 
     /// How far a stream has come; `None` if it is not open.

@@ -80,12 +80,7 @@ impl Sending {
         if self.finished {
             return None;
         }
-        let credit = self.limit.saturating_sub(self.written());
-        let own_share = STREAM_WINDOW_INITIAL.saturating_sub(self.held());
-        let memory = self
-            .held_bytes_max
-            .saturating_sub(self.held())
-            .min(own_share.saturating_add(extra_free));
+        let (credit, memory) = (self.credit(), self.memory(extra_free));
         let room = usize::try_from(credit.min(memory)).unwrap_or(usize::MAX);
         let taken = bytes.get(..room).unwrap_or(bytes);
         self.data.push(taken);
@@ -93,6 +88,25 @@ impl Sending {
             self.short_of_credit = true;
         }
         Some(taken.len())
+    }
+
+    /// How many bytes a write would take.
+    pub(super) fn room(&self, extra_free: u64) -> usize {
+        if self.finished {
+            return 0;
+        }
+        usize::try_from(self.credit().min(self.memory(extra_free))).unwrap_or(usize::MAX)
+    }
+
+    fn credit(&self) -> u64 {
+        self.limit.saturating_sub(self.written())
+    }
+
+    fn memory(&self, extra_free: u64) -> u64 {
+        let own_share = STREAM_WINDOW_INITIAL.saturating_sub(self.held());
+        self.held_bytes_max
+            .saturating_sub(self.held())
+            .min(own_share.saturating_add(extra_free))
     }
 
     pub(super) fn finish(&mut self) {
@@ -262,6 +276,18 @@ mod tests {
         sending.next_turn();
         sending.ack(10, W).unwrap();
         assert_eq!(sending.write(&[1; 100], u64::MAX), Some(10));
+    }
+
+    #[test]
+    fn room_is_what_a_write_takes() {
+        let mut sending = sending();
+        for (bytes, extra_free) in [(1000, 0), (100_000, 0), (1, u64::MAX)] {
+            let room = sending.room(extra_free);
+            let taken = sending.write(&vec![1; bytes], extra_free).unwrap();
+            assert_eq!(taken, room.min(bytes));
+        }
+        sending.finish();
+        assert_eq!(sending.room(u64::MAX), 0);
     }
 
     #[test]

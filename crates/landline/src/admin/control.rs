@@ -1,5 +1,5 @@
 //! The messages of the control socket, by which commands on the server's machine reach the server
-//! (`docs/protocol.md` section 15).
+//! (`docs/protocol.md` section 16).
 
 use landline_proto::{
     Limits, Message, MessageRule, MessageType, ProtocolState, messages::ErrorMessage,

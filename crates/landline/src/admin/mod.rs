@@ -2,7 +2,7 @@
 //! section 12).
 //!
 //! It is available over the network, and through the control socket on the server's machine
-//! (section 15).
+//! (section 16).
 
 mod apply;
 mod audit_detail;

@@ -283,6 +283,8 @@ fn durability(activity: &Activity) -> Durability {
         Activity::Login { .. }
         | Activity::Transfer { .. }
         | Activity::RunStart { .. }
+        | Activity::ForwardStart { .. }
+        | Activity::ForwardListen { .. }
         | Activity::Admin { .. }
         | Activity::RightsChange { .. }
         | Activity::Gap { .. }

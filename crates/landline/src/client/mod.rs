@@ -1,11 +1,13 @@
 //! The client: known servers, connections, and joining by invite.
 
 mod connect;
+mod forwarder;
 mod session;
 
 use std::{path::PathBuf, sync::Arc};
 
 pub use connect::connect;
+pub use forwarder::Forwarder;
 use landline_proto::{login::UserName, messages::Ping};
 pub use session::ClientSession;
 

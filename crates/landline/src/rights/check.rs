@@ -3,7 +3,10 @@
 use landline_proto::{Message, login::UserName};
 use serde::{Deserialize, Serialize};
 
-use super::{RightWords, Rights, Role, UserRights};
+use super::{
+    FORWARD, ForwardTarget, LISTEN, ListenTarget, RightWords, Rights, Role, UserRights, WordValue,
+    forward::{check_forward, check_listen},
+};
 use crate::paths::{Grant, Root};
 
 /// Something that a user may or may not do.
@@ -108,10 +111,7 @@ impl Rights {
         let Some(rights) = self.of(user) else {
             return Verdict::denied(format!("there is no [users.{user}]"));
         };
-        let missing = |key: &str| {
-            let reason = format!("there is no {key} in [users.{user}]");
-            Verdict::by(false, rights.line, reason)
-        };
+        let missing = |key: &str| missing_key(user, rights, key);
         match action {
             Action::Role(role) => check_role(rights, *role).unwrap_or_else(|| missing("role")),
             Action::Word { name, arguments } => match rights.words.get(&**name) {
@@ -122,6 +122,30 @@ impl Rights {
             Action::Read(path) => self.check_path(user, path, false, root),
             Action::Write(path) => self.check_path(user, path, true, root),
         }
+    }
+
+    /// Whether `user` may connect there.
+    pub(crate) fn check_forward(&self, user: &UserName, target: ForwardTarget<'_>) -> Verdict {
+        self.check_word(user, FORWARD.name, |value| check_forward(value, target))
+    }
+
+    /// Whether `user` may listen there.
+    pub(crate) fn check_listen(&self, user: &UserName, target: ListenTarget) -> Verdict {
+        self.check_word(user, LISTEN.name, |value| check_listen(value, target))
+    }
+
+    fn check_word(
+        &self,
+        user: &UserName,
+        name: &str,
+        check: impl FnOnce(&dyn WordValue) -> Option<Verdict>,
+    ) -> Verdict {
+        let Some(rights) = self.of(user) else {
+            return Verdict::denied(format!("there is no [users.{user}]"));
+        };
+        let rule = rights.words.get(name);
+        rule.and_then(|rule| check(&*rule.value))
+            .unwrap_or_else(|| missing_key(user, rights, name))
     }
 
     fn check_path(&self, user: &UserName, path: &[u8], is_write: bool, root: &Root) -> Verdict {
@@ -145,6 +169,11 @@ impl Rights {
             Err(error) => Verdict::denied(error.to_string()),
         }
     }
+}
+
+fn missing_key(user: &UserName, rights: &UserRights, key: &str) -> Verdict {
+    let reason = format!("there is no {key} in [users.{user}]");
+    Verdict::by(false, rights.line, reason)
 }
 
 fn describe_grant(grant: &Grant, is_write: bool) -> Verdict {

@@ -42,6 +42,7 @@ const BEGINNING: &str = r#"# The rights of users on this machine. Everything tha
 # home = "/srv/alice"               # what ~ means for alice
 # files = ["rw:~", "r:/srv"]        # the nearest folder counts
 # exec = [["git", "..."], ["df"]]   # word by word; or "any", for every command
+# forward = ["db:5432"]             # hosts to connect to from here; or "any"
 # chat = true
 #
 # [users.alice.quota]

@@ -14,18 +14,23 @@ pub struct GivenRights {
     pub home: Option<String>,
     /// Folders, as the file writes them: `rw:~`.
     pub files: Vec<String>,
-    /// Whether every command may be run, also by a shell.
+    /// Whether every command may be run, also by a shell, and every connection forwarded.
     pub commands: bool,
     /// Limits.
     pub quota: Quota,
 }
 
 /// What [`GivenRights::commands`] sets in the file.
-pub(super) const ALL_COMMANDS: [(&str, &str); 2] = [("exec", "\"any\""), ("shell", "true")];
+pub(super) const ALL_COMMANDS: [(&str, &str); 4] = [
+    ("exec", "\"any\""),
+    ("shell", "true"),
+    ("forward", "\"any\""),
+    ("listen", "\"any\""),
+];
 
 impl GivenRights {
-    /// The rights of the owner: to read and write the home, to run all commands and to manage all
-    /// accounts.
+    /// The rights of the owner: to read and write the home, to run all commands, to forward all
+    /// connections and to manage all accounts.
     pub fn owner_default() -> Self {
         Self {
             role: Some(Role::Owner),

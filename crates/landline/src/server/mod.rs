@@ -42,6 +42,7 @@ use crate::{
     crypto::Fingerprint,
     exec::ExecOptions,
     files::ManifestStore,
+    forward::OwnListener,
     login::{INVITE_TIME, Identity, Invite},
     net::{BufferPool, HostPort, RateLimiters, Transport},
     password::Passwords,
@@ -102,6 +103,7 @@ pub struct Server {
     manifests: ManifestStore,
     admin: Arc<AdminService>,
     control: ControlSocket,
+    own_listener: OwnListener,
     // Released last.
     _lock: FolderLock,
 }
@@ -165,7 +167,9 @@ impl Server {
             sessions: sessions.clone(),
             threads: threads.clone(),
         });
+        let own_listener = OwnListener::default();
         let parts = ServiceParts {
+            own_listener: own_listener.clone(),
             admin: admin.clone(),
             manifests: manifests.clone(),
             exec: options.exec.clone(),
@@ -197,6 +201,7 @@ impl Server {
             manifests,
             admin,
             control,
+            own_listener,
             drain_time: options.drain_time,
             _lock: lock,
         })
@@ -313,6 +318,9 @@ impl Server {
         shutdown: impl Future<Output = ()>,
         reload: Arc<Notify>,
     ) -> Result<(), Error> {
+        if let Ok(address) = listener.local_addr() {
+            let _ = self.own_listener.set(address);
+        }
         let mut maintenance = JoinSet::new();
         maintenance.spawn(reload::follow(
             self.state.rights.clone(),

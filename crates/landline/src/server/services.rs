@@ -9,6 +9,7 @@ use crate::{
     admin::{self, control, server::AdminService},
     exec::{self, ExecOptions, server::ExecService},
     files::{self, ManifestStore, server::FilesService},
+    forward::{self, OwnListener, server::ForwardService},
     ping::{self, PingService},
     rights::RightWords,
     session::{Registry, RegistryError, Service, ServiceDefinition, right_words},
@@ -19,6 +20,7 @@ pub(super) struct ServiceParts {
     pub(super) admin: Arc<AdminService>,
     pub(super) manifests: ManifestStore,
     pub(super) exec: Option<ExecOptions>,
+    pub(super) own_listener: OwnListener,
 }
 
 /// A service, and how it is made.
@@ -28,7 +30,7 @@ type Registration = (
 );
 
 /// Every service. A new one is registered here.
-static SERVICES: [Registration; 4] = [
+static SERVICES: [Registration; 5] = [
     (&ping::DEFINITION, |_| Arc::new(PingService)),
     (&files::server::DEFINITION, |parts| {
         Arc::new(FilesService {
@@ -39,6 +41,9 @@ static SERVICES: [Registration; 4] = [
         Arc::new(ExecService {
             options: parts.exec.clone(),
         })
+    }),
+    (&forward::server::DEFINITION, |parts| {
+        Arc::new(ForwardService::new(parts.own_listener.clone()))
     }),
     (&admin::server::DEFINITION, |parts| parts.admin.clone()),
 ];

@@ -15,8 +15,8 @@ use landline_proto::{
 use tokio::sync::watch;
 
 use super::{
-    ServiceDefinition, Session, SessionHandle, Subscription, TaskDrain, WorkTable, WorkUnit,
-    draining_error,
+    CountedUnit, ServiceDefinition, Session, SessionHandle, Subscription, TaskDrain, WorkLimits,
+    WorkTable, WorkUnit, draining_error,
 };
 use crate::{
     Error,
@@ -243,6 +243,22 @@ impl ServiceContext {
             }
         };
         done.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?
+    }
+
+    /// Enters work that is not blocking into the table of work, until the unit is dropped; `None`
+    /// where there are too many units of this kind.
+    pub(crate) fn count_work(&self, kind: &'static str, limits: WorkLimits) -> Option<CountedUnit> {
+        let Session { user, id, .. } = &self.parts.session;
+        self.parts.work.count(user, id, kind, limits)
+    }
+
+    /// Returns the reason to end an idle channel once the server drains.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(crate) async fn draining(&self) -> Error {
+        self.parts.drain.clone().wait_for_start().await;
+        draining_error()
     }
 
     /// Ends the session once a right that the user had is lost altogether, and never returns.

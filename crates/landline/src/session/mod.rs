@@ -25,7 +25,7 @@ pub(crate) use service::{Registry, RegistryError, right_words};
 pub(crate) use subscription::role_to_see;
 pub use subscription::{Published, Subscription};
 pub(crate) use validity::{Validity, check_key_options, validity};
-pub(crate) use work::Threads;
+pub(crate) use work::{CountedUnit, Threads, WorkLimits};
 pub use work::{WorkInfo, WorkTable, WorkUnit};
 
 use crate::{

@@ -80,8 +80,8 @@ pub(crate) fn role_to_see(event: &str) -> Role {
         "started" | "stopped" | "draining" | "login" | "attached" | "disconnected" | "logout" => {
             Role::Helper
         }
-        "refused" | "transfer-start" | "transfer" | "run-start" | "run-end" | "failed"
-        | "admin" | "suppressed" => Role::Admin,
+        "refused" | "transfer-start" | "transfer" | "run-start" | "run-end" | "forward-start"
+        | "forward-end" | "forward-listen" | "failed" | "admin" | "suppressed" => Role::Admin,
         _ => Role::Owner,
     }
 }

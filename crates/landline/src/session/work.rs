@@ -31,6 +31,35 @@ struct Units {
     next: u64,
 }
 
+impl Units {
+    fn insert(&mut self, info: WorkInfo) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.running.insert(number, info);
+        number
+    }
+}
+
+/// How many units of one kind there may be at a time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WorkLimits {
+    /// Those of one user.
+    pub(crate) user: usize,
+    /// Those of all users together.
+    pub(crate) all: usize,
+}
+
+/// A unit of work that is not blocking. It is in the table until it is dropped.
+#[derive(Debug)]
+pub(crate) struct CountedUnit(RunningUnit);
+
+impl CountedUnit {
+    /// Counts what it has cost, in bytes.
+    pub(crate) fn spend(&self, cost: u64) {
+        self.0.shared.cost.fetch_add(cost, Ordering::Relaxed);
+    }
+}
+
 /// A unit of work that runs.
 #[derive(Debug, Clone)]
 pub struct WorkInfo {
@@ -103,16 +132,46 @@ impl WorkTable {
             kind,
             shared: shared.clone(),
         };
-        let mut units = self.units();
-        let number = units.next;
-        units.next += 1;
-        units.running.insert(number, info);
+        let number = self.units().insert(info);
         RunningUnit {
             table: self.clone(),
             number,
             shared,
             _permit: permit,
         }
+    }
+
+    /// Enters a unit of work that is not blocking; `None` where there are too many of this kind.
+    pub(super) fn count(
+        &self,
+        user: &UserName,
+        session: &str,
+        kind: &'static str,
+        limits: WorkLimits,
+    ) -> Option<CountedUnit> {
+        let mut units = self.units();
+        let same = units.running.values().filter(|unit| unit.kind == kind);
+        let (mut all, mut own) = (0, 0);
+        for unit in same {
+            all += 1;
+            own += usize::from(unit.user == *user);
+        }
+        if own >= limits.user || all >= limits.all {
+            return None;
+        }
+        let shared = Arc::new(UnitState::default());
+        let number = units.insert(WorkInfo {
+            user: user.clone(),
+            session: session.to_owned(),
+            kind,
+            shared: shared.clone(),
+        });
+        Some(CountedUnit(RunningUnit {
+            table: self.clone(),
+            number,
+            shared,
+            _permit: None,
+        }))
     }
 
     fn units(&self) -> MutexGuard<'_, Units> {
@@ -264,6 +323,25 @@ mod tests {
         drop((units, last));
         assert!(table.running().is_empty());
         assert!(table.units().permits.is_empty());
+    }
+
+    #[test]
+    fn counted_units_are_limited_by_kind() {
+        let table = WorkTable::default();
+        let (alice, bob) = (alice(), "bob".parse().unwrap());
+        let limits = WorkLimits { user: 2, all: 3 };
+        let count = |user: &UserName, kind| table.count(user, "1", kind, limits);
+        let own = [count(&alice, "a"), count(&alice, "a")];
+        assert!(own.iter().all(Option::is_some));
+        assert!(count(&alice, "a").is_none(), "the user's limit");
+        let other = count(&bob, "a");
+        assert!(
+            other.is_some() && count(&bob, "a").is_none(),
+            "the limit of all"
+        );
+        assert!(count(&alice, "b").is_some());
+        drop(own);
+        assert!(count(&alice, "a").is_some());
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
 //! `landline run`: runs a command at a server.
 
+mod background;
+mod forwards;
 mod lines;
 mod many_hosts;
 mod ssh_options;
@@ -7,6 +9,7 @@ mod ssh_options;
 use std::{
     ffi::OsString,
     io::{self, Read},
+    ops::ControlFlow,
     os::unix::ffi::{OsStrExt, OsStringExt},
     sync::Arc,
     time::Duration,
@@ -14,11 +17,11 @@ use std::{
 
 use clap::Args;
 use landline::{
-    client,
     exec::{
         Command, CommandControl, CommandExit, CommandForm, CommandInput, RunningCommand,
         TerminalSize,
     },
+    login::{Credential, KnownServer},
     net::Target,
     paths::local,
     proto::DEFAULT_PORT,
@@ -27,6 +30,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use self::{
+    forwards::ForwardOptions,
     many_hosts::ManyHosts,
     ssh_options::{SshOptions, SshSettings, WantedTerminal},
 };
@@ -112,15 +116,33 @@ pub(crate) struct RunCommand {
     #[command(flatten)]
     access: Access,
     #[command(flatten)]
+    forwards: ForwardOptions,
+    #[command(flatten)]
     many: ManyHosts,
     #[command(flatten)]
     ssh: SshOptions,
 }
 
 impl Run for RunCommand {
-    async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+    fn prepare(self, _: &Context) -> ControlFlow<Result<ExitStatus, Failure>, Self> {
+        if !self.forwards.background {
+            return ControlFlow::Continue(self);
+        }
+        match background::split() {
+            Ok(None) => ControlFlow::Continue(self),
+            Ok(Some(status)) => ControlFlow::Break(Ok(status)),
+            Err(failure) => ControlFlow::Break(Err(failure)),
+        }
+    }
+
+    async fn run(mut self, context: &Context) -> Result<ExitStatus, Failure> {
         let settings = self.ssh.settings(context)?;
         if self.many.is_used()? {
+            if self.forwards.is_used() || self.forwards.background {
+                return Err(Failure::usage(
+                    "connections are forwarded by one host, not by many",
+                ));
+            }
             return many_hosts::run(self, context, settings).await;
         }
         let (host, words) = self.split_words()?;
@@ -128,6 +150,15 @@ impl Run for RunCommand {
         if self.ssh.print_settings {
             print_settings(context, &target);
             return Ok(ExitStatus::SUCCESS);
+        }
+        if self.forwards.is_alone() {
+            if !words.is_empty() {
+                return Err(Failure::usage("-N and -W run no command"));
+            }
+            let server = self.find_server(context, &target, &settings).await;
+            let server = server.map_err(|failure| failure.with_status(NOT_CONNECTED))?;
+            let done = self.forwards.run_alone(context, server).await;
+            return done.map_err(with_status_of_forward);
         }
         let command = self.command(&settings, words)?;
         let input = self
@@ -218,7 +249,7 @@ impl RunCommand {
         let failed =
             |name: &str, error: &io::Error| Failure::from(landline::Error::io(name, error));
         match &self.stdin {
-            _ if self.no_input => Ok(None),
+            _ if self.no_input || self.forwards.background => Ok(None),
             Some(name) if name == "none" => Ok(None),
             Some(name) => {
                 let shown = name.display().to_string();
@@ -234,6 +265,22 @@ impl RunCommand {
         }
     }
 
+    /// The server, and the credential to log in there.
+    async fn find_server(
+        &mut self,
+        context: &Context,
+        target: &Target,
+        settings: &SshSettings,
+    ) -> Result<(KnownServer, Credential), Failure> {
+        let mut asking = context.clone();
+        if settings.batch {
+            asking.prompter = Arc::new(NoPrompter);
+        }
+        settings.change_access(&mut self.access);
+        let client = context.client()?;
+        connect::find_server(&asking, &client, target, &self.access).await
+    }
+
     async fn run_at_server(
         mut self,
         context: &Context,
@@ -242,14 +289,7 @@ impl RunCommand {
         mut command: Command,
         input: Option<Box<dyn Read + Send>>,
     ) -> Result<(CommandExit, String), Failure> {
-        let mut asking = context.clone();
-        if settings.batch {
-            asking.prompter = Arc::new(NoPrompter);
-        }
-        settings.change_access(&mut self.access);
-        let client = context.client()?;
-        let (server, credential) =
-            connect::find_server(&asking, &client, target, &self.access).await?;
+        let server = self.find_server(context, target, settings).await?;
         let has_terminal = match settings.terminal {
             _ if self.pty => true,
             Some(WantedTerminal::Yes) => true,
@@ -266,11 +306,13 @@ impl RunCommand {
         let (control, mut control_orders) = mpsc::channel(16);
         signals::forward(control.clone(), has_terminal)?;
         let start = async {
-            let mut connected = client::connect(&server, &credential, Some(&first)).await?;
+            let link = self.forwards.start(context, server).await?;
+            let mut connected = link.open_channel(&first).await?;
             let running = RunningCommand::receive(&mut connected.login.channel).await?;
-            Ok::<_, Failure>((connected, running))
+            background::detach()?;
+            Ok::<_, Failure>((link, connected, running))
         };
-        let (mut connected, running) = tokio::select! {
+        let (link, mut connected, running) = tokio::select! {
             started = start => started?,
             () = first_signal(&mut control_orders) => return Err(Failure::stopped(false)),
         };
@@ -297,6 +339,7 @@ impl RunCommand {
         drop(raw);
         let exit = exit?;
         connected.login.channel.finish().await;
+        link.finish().await;
         Ok((exit, job))
     }
 }
@@ -391,6 +434,14 @@ fn check_outputs(exit: &CommandExit) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// The failure of a forward, with the status that ssh has for it.
+fn with_status_of_forward(failure: Failure) -> Failure {
+    match failure.code.as_str() {
+        "interrupted" | "usage" => failure,
+        _ => failure.with_status(NOT_CONNECTED),
+    }
 }
 
 /// The failure with the status that ssh and shells have for it, and with advice for commands.

@@ -13,7 +13,7 @@ use crate::{arguments::Access, context::Context, failure::Failure};
 const HEADING: &str = "Options of ssh, for programs that call it";
 
 /// Keywords of `-o` that change nothing here.
-const WITHOUT_EFFECT: [&str; 18] = [
+const WITHOUT_EFFECT: [&str; 19] = [
     "addkeystoagent",
     "clearallforwardings",
     "compression",
@@ -23,6 +23,7 @@ const WITHOUT_EFFECT: [&str; 18] = [
     "controlpath",
     "controlpersist",
     "escapechar",
+    "exitonforwardfailure",
     "globalknownhostsfile",
     "loglevel",
     "preferredauthentications",
