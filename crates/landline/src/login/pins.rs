@@ -6,6 +6,8 @@ use super::{ClientFolder, KnownServer, MachineName};
 use crate::{Error, crypto::Fingerprint, keys::UserKey, net::Target};
 
 const FILE: &str = "servers.json";
+/// A copy that shows whether the file can be written.
+const COPY: &str = "servers.json.check";
 const LOCK: &str = "servers.lock";
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -257,7 +259,7 @@ impl<'a> Pins<'a> {
         })
     }
 
-    /// Checks that the file can be written, by writing it as it is.
+    /// Checks that the file can be written, by writing a copy of it.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -265,7 +267,10 @@ impl<'a> Pins<'a> {
     /// # Blocking
     /// Reads and writes a file.
     pub(crate) fn check_writable(&self) -> Result<(), Error> {
-        self.update(|_| Ok(()))
+        let folder = self.folder.create()?;
+        let _lock = folder.lock(LOCK)?;
+        folder.write(COPY, &self.encode(&self.read()?)?)?;
+        Ok(folder.remove(COPY)?)
     }
 
     /// Updates the entry of a server, unless another server is pinned there by now.
@@ -293,10 +298,12 @@ impl<'a> Pins<'a> {
         let _lock = folder.lock(LOCK)?;
         let mut file = self.read()?;
         let result = change(&mut file.servers)?;
-        let json =
-            serde_json::to_vec_pretty(&file).map_err(|error| Error::state(self.path(), error))?;
-        folder.write(FILE, &json)?;
+        folder.write(FILE, &self.encode(&file)?)?;
         Ok(result)
+    }
+
+    fn encode(&self, file: &File) -> Result<Vec<u8>, Error> {
+        serde_json::to_vec_pretty(file).map_err(|error| Error::state(self.path(), error))
     }
 
     fn read(&self) -> Result<File, Error> {
