@@ -94,6 +94,11 @@ fn closed_output_is_a_failure() {
             assert!(!message.contains("os error"), "{message}");
             redirected(&stage, arguments, ">/dev/full").fails(24, "no-space");
         }
+        let many = ["--json", "run", "-H", "127.0.0.1", "--", "echo", "hi"];
+        let outcome = redirected(&stage, &many, redirection);
+        assert_eq!(outcome.status, Some(255));
+        let event: Value = serde_json::from_str(&outcome.stderr).unwrap();
+        assert_eq!(event["host"], "127.0.0.1");
         // Without an error stream the status still tells.
         let outcome = redirected(&stage, &["ping", "127.0.0.1:1"], "2>&-");
         assert_eq!(outcome.status, Some(11));

@@ -226,8 +226,8 @@ async fn run_all(
 enum Outcome {
     /// It ended with this status, or did not start.
     Ended(u8),
-    /// The host was not reached.
-    NotReached,
+    /// The host was not reached, or the output was lost.
+    WithoutStatus,
     /// A signal stopped this process first.
     Stopped,
 }
@@ -256,7 +256,7 @@ impl Work {
                 // A stream that cannot be written to cannot tell of it either.
                 let _ = self.report(name, &failure);
                 match failure.status {
-                    NOT_CONNECTED => Outcome::NotReached,
+                    NOT_CONNECTED => Outcome::WithoutStatus,
                     status => Outcome::Ended(status),
                 }
             }
@@ -265,8 +265,11 @@ impl Work {
 
     fn report(&self, name: &str, failure: &Failure) -> Result<(), Failure> {
         if self.context.json {
-            let event = with(failure.to_json(), "event", "failed");
-            return self.print_json(&with(event, "host", name));
+            let event = with(with(failure.to_json(), "event", "failed"), "host", name);
+            // Events go to standard output, which may be what has failed.
+            return self
+                .print_json(&event)
+                .inspect_err(|_| self.context.err.print_json(&event));
         }
         let printed = self.printer.print_message(name, &failure.what);
         printed.map_err(|error| landline::Error::io("standard error", &error).into())
@@ -379,7 +382,7 @@ struct Summary {
     hosts: usize,
     /// The hosts of each status but 0.
     failed: BTreeMap<u8, Vec<String>>,
-    not_reached: Vec<String>,
+    without_status: Vec<String>,
     succeeded: usize,
     is_stopped: bool,
 }
@@ -389,7 +392,7 @@ impl Summary {
         Self {
             hosts,
             failed: BTreeMap::new(),
-            not_reached: Vec::new(),
+            without_status: Vec::new(),
             succeeded: 0,
             is_stopped: false,
         }
@@ -399,7 +402,7 @@ impl Summary {
         match outcome {
             Outcome::Ended(0) => self.succeeded += 1,
             Outcome::Ended(status) => self.failed.entry(status).or_default().push(name),
-            Outcome::NotReached => self.not_reached.push(name),
+            Outcome::WithoutStatus => self.without_status.push(name),
             Outcome::Stopped => {}
         }
     }
@@ -410,11 +413,11 @@ impl Summary {
         for (status, names) in &self.failed {
             parts.push(format!("status {status}: {}", names.join(", ")));
         }
-        if !self.not_reached.is_empty() {
-            parts.push(format!("not reached: {}", self.not_reached.join(", ")));
+        if !self.without_status.is_empty() {
+            parts.push(format!("failed: {}", self.without_status.join(", ")));
         }
         let failed: usize = self.failed.values().map(Vec::len).sum();
-        let rest = self.hosts - self.succeeded - failed - self.not_reached.len();
+        let rest = self.hosts - self.succeeded - failed - self.without_status.len();
         if rest > 0 {
             parts.push(format!("{rest} stopped"));
         }
@@ -425,7 +428,7 @@ impl Summary {
     /// The highest status; that of a signal if one stopped this process.
     fn status(&self) -> ExitStatus {
         let highest = self.failed.keys().last().copied().unwrap_or(0);
-        match (self.is_stopped, self.not_reached.is_empty()) {
+        match (self.is_stopped, self.without_status.is_empty()) {
             (true, _) => ExitStatus(Failure::interrupted().status),
             (false, false) => ExitStatus(NOT_CONNECTED),
             (false, true) => ExitStatus(highest),
