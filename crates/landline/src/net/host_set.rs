@@ -31,10 +31,14 @@ impl HostSet {
     /// IPv6 address are part of the address.
     ///
     /// # Errors
-    /// [`Error::Address`] if the text is malformed, a group does not exist, or there would be more
-    /// than 10,000 servers.
+    /// [`Error::Address`] if the text is malformed, a group does not exist, there is no server yet,
+    /// or there would be more than 10,000 servers.
     pub fn add(&mut self, text: &str, groups: &HostGroups) -> Result<(), Error> {
-        self.add_nested(text, groups, 0)
+        self.add_nested(text, groups, 0)?;
+        if self.hosts.is_empty() {
+            return Err(bad(text, "its groups hold no host"));
+        }
+        Ok(())
     }
 
     /// The servers, with their names as written.
@@ -243,6 +247,8 @@ mod tests {
             ("web".to_owned(), texts(&["web[1-3]"])),
             ("all".to_owned(), texts(&["@web,nas", "@all", "web2"])),
             ("broken".to_owned(), texts(&["@none"])),
+            ("empty".to_owned(), texts(&[])),
+            ("own".to_owned(), texts(&["@own"])),
         ])
     }
 
@@ -304,6 +310,8 @@ mod tests {
             "@none",
             "@",
             "@broken",
+            "@empty",
+            "@own",
             "a b",
             "nas/",
             "landline://nas",
