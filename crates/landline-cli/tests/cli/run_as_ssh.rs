@@ -89,6 +89,10 @@ fn git_clones_and_pushes() {
 #[test]
 fn rsync_copies_any_name_both_ways() {
     use std::os::unix::ffi::OsStrExt;
+    if Command::new("rsync").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: rsync is needed");
+        return;
+    }
     let stage = stage();
     let server = stage.joined();
     set_rights(
