@@ -78,6 +78,8 @@ pub(crate) fn run(root: &Path, name: &str, amount: Amount) -> Result<(), String>
 }
 
 /// Adds to the committed corpora what earlier runs found, as far as it reaches new code.
+///
+/// No run may go on meanwhile: it replaces the files that it found.
 pub(crate) fn grow(root: &Path) -> Result<(), String> {
     let fuzzer = Fuzzer::build(root)?;
     for target in fuzzer.targets("all")? {
@@ -85,7 +87,12 @@ pub(crate) fn grow(root: &Path) -> Result<(), String> {
         if !found.is_dir() {
             continue;
         }
-        let options = ["-merge=1".to_owned(), max_len(KEPT_BYTES_MAX)];
+        let options = [
+            // The fewest inputs that reach all the code, however often they pass it.
+            "-set_cover_merge=1".to_owned(),
+            "-use_counters=0".to_owned(),
+            max_len(KEPT_BYTES_MAX),
+        ];
         fuzzer.start(&target, &options, &[&committed, &found])?;
         println!("xtask: {target} has {} inputs", count(&committed)?);
     }
@@ -200,7 +207,9 @@ impl Fuzzer {
             .env("LANDLINE_FUZZ_TARGET", target)
             .stdout(output.try_clone().map_err(failed)?)
             .stderr(output);
-        let status = command.status().map_err(failed)?;
+        let status = command
+            .status()
+            .map_err(|why| format!("{program}: {why}"))?;
         if status.success() {
             Ok(())
         } else {
