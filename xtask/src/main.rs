@@ -37,6 +37,7 @@ cargo xtask bench resume [ARGS...]   likewise bench/resume_bench.py: how soon a 
 cargo xtask bench wan [ARGS...]      likewise bench/wan_bench.py: a copy over a long line that loses packets
 cargo xtask bench echo [ARGS...]     likewise bench/echo_bench.py: landline-socketserver, C and Python
 cargo xtask bench run [ARGS...]      likewise bench/run_bench.py: commands by landline and by ssh
+cargo xtask bench forward [ARGS...]  likewise bench/forward_bench.py: -L of landline and of ssh
 cargo xtask bench garbage [ARGS...]  likewise bench/garbage_bench.py: a million garbage connections
 cargo xtask dist                     build the binary of profile dist, its manual pages, completions
                                      and units, in target/dist
@@ -82,7 +83,7 @@ fn dispatch(words: &[&str]) -> Result<(), String> {
         ["public"] => tidy::print_public(&repository()?),
         [
             "bench",
-            name @ ("copy" | "resume" | "wan" | "echo" | "run" | "garbage"),
+            name @ ("copy" | "resume" | "wan" | "echo" | "run" | "forward" | "garbage"),
             arguments @ ..,
         ] => bench::run(&repository()?, name, arguments),
         ["dist"] => package::build(&repository()?),
