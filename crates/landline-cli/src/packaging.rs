@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     io,
     path::{Path, PathBuf},
+    process,
 };
 
 use clap::{Arg, Command, CommandFactory, builder::ValueParser, value_parser};
@@ -41,6 +42,7 @@ pub(crate) fn write_files(
 
 fn write_all(folder: &Path) -> Result<ExitStatus, Failure> {
     let pages = manual_pages().map_err(|error| Failure::local(error.to_string()))?;
+    let paths: Vec<PathBuf> = pages.iter().map(|(name, _)| folder.join(name)).collect();
     let files = pages.into_iter().chain(completions()).chain(
         service::package_units()?
             .map(|(name, text)| (Path::new("systemd").join(name), text.into_bytes())),
@@ -50,7 +52,21 @@ fn write_all(folder: &Path) -> Result<ExitStatus, Failure> {
         local::write(&path, &text)
             .map_err(|error| Failure::local(format!("{}: {error}", path.display())))?;
     }
+    compress(&paths)?;
     Ok(ExitStatus::SUCCESS)
+}
+
+/// Compresses the manual pages, as the policy of Debian requires, without names and times.
+fn compress(paths: &[PathBuf]) -> Result<(), Failure> {
+    let status = process::Command::new("gzip")
+        .arg("-9nf")
+        .args(paths)
+        .status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Failure::local(format!("gzip ended with {status}"))),
+        Err(error) => Err(Failure::local(format!("gzip: {error}"))),
+    }
 }
 
 type File = (PathBuf, Vec<u8>);

@@ -62,8 +62,14 @@ fn every_command_has_a_manual_page() {
 }
 
 fn check_pages(folder: &Path) {
-    let expected = commands().iter().map(|name| format!("{name}.1")).collect();
+    let expected = commands()
+        .iter()
+        .map(|name| format!("{name}.1.gz"))
+        .collect();
     assert_eq!(names(folder), expected);
+    let page = fs::read(folder.join("landline.1.gz")).unwrap();
+    // Compressed as well as possible, without a name and a time: `gzip -9n`.
+    assert_eq!(page[..9], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2]);
 }
 
 #[test]
