@@ -28,8 +28,8 @@ const COPIES: u64 = 3;
 
 /// Run a self-contained demo on this machine
 ///
-/// Starts a server and a client in a temporary folder, copies random data in both directions, and
-/// removes everything.
+/// Starts a server and a client in a temporary folder, copies random data in both directions, runs
+/// a command at the server, and removes everything.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  landline demo --size 64")]
 pub(crate) struct Demo {
@@ -87,6 +87,7 @@ impl Stage {
                 "the digests differ: {up} and {down}"
             )));
         }
+        stage.run_command().await?;
         stage.refuse_wrong_fingerprint().await?;
         stage.tear_down().await?;
         let rows = std::mem::take(&mut stage.rows);
@@ -208,6 +209,25 @@ impl Stage {
         ]);
         let line = String::from_utf8_lossy(&copied.stdout).into_owned();
         Ok(line.split(' ').next().unwrap_or_default().to_owned())
+    }
+
+    /// Runs a command in the home of the user at the server, which has the copy.
+    async fn run_command(&mut self) -> Result<(), Failure> {
+        let start = Instant::now();
+        let host = format!("landline://{}", self.address);
+        let ran = self
+            .run_client("client", &["run", &host, "--", "ls", "copy"], "")
+            .await?;
+        expect_status(&ran, 0)?;
+        if ran.stdout != b"copy\n" {
+            return Err(Failure::local("the command has another output"));
+        }
+        self.rows.push([
+            "a command there (ls)".into(),
+            String::from_utf8_lossy(&ran.stdout).trim_end().to_owned(),
+            format_seconds(start.elapsed()),
+        ]);
+        Ok(())
     }
 
     /// Joins with an invite that expects another certificate at this address.
