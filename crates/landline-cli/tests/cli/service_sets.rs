@@ -58,10 +58,26 @@ fn key_uses_only_named_services() {
             "landline-services=\"admin,ping\"",
             [true, false, false, true],
         ),
-        ("landline-services=\"of-a-later-release\"", [false; 4]),
     ] {
         set_options(&stage, options);
         assert_eq!(allowed_services(&stage, &server), expected, "{options}");
+    }
+}
+
+/// So a typing error does not make a key or secret that can do nothing.
+#[test]
+fn unknown_service_is_refused_with_known_names() {
+    let stage = stage();
+    let _server = stage.joined();
+    let key = client_key(&stage).public().line();
+    for name in ["chat", "files.gett", "file", "ping,of-a-later-release"] {
+        let line = format!("landline-services=\"{name}\" {key}\n");
+        let add = ["--json", "user", "keys", "add", "alice", "-"];
+        let refused = stage.run_with_input_at_server(&add, line.as_bytes());
+        assert!(refused.fails(14, "unknown-service").contains("files.get"));
+        let add = ["--json", "secret", "add", "alice", "--services", name];
+        let refused = stage.run_at_server(&add);
+        assert!(refused.fails(14, "unknown-service").contains("files.get"));
     }
 }
 

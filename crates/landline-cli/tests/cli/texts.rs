@@ -116,6 +116,7 @@ const COMMANDS: &[(Place, &str)] = &[
     (Server, "user invites revoke 00000000"),
     (Server, "secret add ghost"),
     (Server, "secret add alice --services files,"),
+    (Server, "secret add alice --services files,chat"),
     (Server, "secret add alice --out file"),
     (Server, "secret remove 0000000000000000"),
     (Server, "check alice fly"),

@@ -309,7 +309,9 @@ impl Administration {
             ),
             Request::EnableUser(request) => store.enable(&request.user),
             Request::RemoveUser(request) => self.remove_user(store, request),
-            Request::AddKeys(request) => store.add_keys(&request.user, &key_lines(&request.keys)?),
+            Request::AddKeys(request) => {
+                store.add_keys(&request.user, &self.key_lines(&request.keys)?)
+            }
             Request::RemoveKey(request) => {
                 store.remove_key(&request.user, &request.key, self.admin_filter()?)
             }
@@ -442,7 +444,7 @@ impl Administration {
             return Err(Error::here(ErrorCode::Exists, problem));
         }
         parse_given(&initial, user)?;
-        store.add_account_with(user, &key_lines(keys)?, password.as_ref())?;
+        store.add_account_with(user, &self.key_lines(keys)?, password.as_ref())?;
         if !has_rights {
             return Ok(());
         }
@@ -519,19 +521,26 @@ impl Administration {
             purpose: purpose.as_str().to_owned(),
         })
     }
-}
-
-fn key_lines(lines: &[String]) -> Result<Vec<KeyLine>, Error> {
-    let refused = |error| {
-        Error::here(
-            ErrorCode::KeyRefused,
-            format!("the key is refused: {error}"),
-        )
-    };
-    lines
-        .iter()
-        .map(|line| KeyLine::parse(line).map_err(refused))
-        .collect()
+    /// The keys of these lines. Their options may name services and features of this server only.
+    fn key_lines(&self, lines: &[String]) -> Result<Vec<KeyLine>, Error> {
+        let refused = |error| {
+            Error::here(
+                ErrorCode::KeyRefused,
+                format!("the key is refused: {error}"),
+            )
+        };
+        let keys: Vec<KeyLine> = lines
+            .iter()
+            .map(|line| KeyLine::parse(line).map_err(refused))
+            .collect::<Result<_, _>>()?;
+        let known = self.rights.words().services();
+        for key in &keys {
+            if let Some(services) = key.options.limits().services {
+                services.check_known(known)?;
+            }
+        }
+        Ok(keys)
+    }
 }
 
 fn key_row(key: KeyRecord) -> KeyRow {

@@ -115,6 +115,9 @@ impl Administration {
         let services = services
             .transpose()
             .map_err(|error| Error::here(ErrorCode::BadHeader, error.to_string()))?;
+        if let Some(services) = &services {
+            services.check_known(self.rights.words().services())?;
+        }
         if request.label.chars().count() > LABEL_CHARACTERS_MAX {
             let problem = format!("a label has at most {LABEL_CHARACTERS_MAX} characters");
             return Err(Error::here(ErrorCode::NameRefused, problem));

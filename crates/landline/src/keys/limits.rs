@@ -24,6 +24,23 @@ impl ServiceSet {
         Self(BTreeSet::from(["ping".to_owned()]))
     }
 
+    /// Checks that each name is among these names of services and features.
+    ///
+    /// # Errors
+    /// `unknown-service`, which lists them.
+    pub(crate) fn check_known(&self, known: &[&'static str]) -> Result<(), Error> {
+        match self.0.iter().find(|name| !known.contains(&name.as_str())) {
+            Some(name) => Err(Error::here(
+                ErrorCode::UnknownService,
+                format!(
+                    "there is no service or feature {name:?} here; there are {}",
+                    known.join(", ")
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Whether a channel may be opened for this service.
     pub(crate) fn opens(&self, service: &str) -> bool {
         self.0.iter().any(|name| {

@@ -141,6 +141,11 @@ impl RightsFile {
         Ok(file)
     }
 
+    /// The words that the file may hold.
+    pub(crate) fn words(&self) -> &RightWords {
+        &self.words
+    }
+
     fn new(folder: Arc<PrivateFolder>, words: RightWords, audit: Option<Audit>) -> Self {
         let (rules, _) = watch::channel(Arc::default());
         Self {

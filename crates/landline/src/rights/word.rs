@@ -66,9 +66,12 @@ impl<'a> WordItem<'a> {
     }
 }
 
-/// The words that a file may hold.
+/// The words that a file may hold, and the names of the services that have them.
 #[derive(Debug, Clone, Default)]
-pub struct RightWords(Arc<[&'static RightWord]>);
+pub struct RightWords {
+    words: Arc<[&'static RightWord]>,
+    services: Arc<[&'static str]>,
+}
 
 impl RightWords {
     /// Gathers the words of all services.
@@ -85,7 +88,23 @@ impl RightWords {
             }
             all.push(word);
         }
-        Ok(Self(all.into()))
+        Ok(Self {
+            words: all.into(),
+            services: Arc::default(),
+        })
+    }
+
+    /// Adds the names of the services and of their features.
+    pub(crate) fn with_services(self, names: Vec<&'static str>) -> Self {
+        Self {
+            services: names.into(),
+            ..self
+        }
+    }
+
+    /// The names of the services and of their features.
+    pub(crate) fn services(&self) -> &[&'static str] {
+        &self.services
     }
 
     /// The word of this name.
@@ -95,7 +114,7 @@ impl RightWords {
 
     /// All words, in the order of their services.
     pub fn iter(&self) -> impl Iterator<Item = &'static RightWord> {
-        self.0.iter().copied()
+        self.words.iter().copied()
     }
 }
 

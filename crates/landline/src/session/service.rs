@@ -1,6 +1,12 @@
 //! What a service is, and the registry of those that a server has.
 
-use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    iter,
+    pin::Pin,
+    sync::Arc,
+};
 
 use landline_proto::{ErrorCode, MessageType, ProtocolState, state};
 
@@ -137,11 +143,19 @@ pub(crate) enum RegistryError {
 pub(crate) fn right_words(
     definitions: impl IntoIterator<Item = &'static ServiceDefinition>,
 ) -> Result<RightWords, RegistryError> {
+    let definitions: Vec<&ServiceDefinition> = definitions.into_iter().collect();
     let declared = definitions
-        .into_iter()
+        .iter()
         .flat_map(|definition| definition.words.iter().copied());
-    RightWords::new(WORDS_WITHOUT_SERVICE.into_iter().chain(declared))
-        .map_err(RegistryError::DuplicateWord)
+    let words = RightWords::new(WORDS_WITHOUT_SERVICE.into_iter().chain(declared))
+        .map_err(RegistryError::DuplicateWord)?;
+    // A service without features of its own has one of the same name.
+    let names: BTreeSet<&'static str> = definitions
+        .iter()
+        .flat_map(|definition| iter::once(&definition.name).chain(definition.features))
+        .copied()
+        .collect();
+    Ok(words.with_services(names.into_iter().collect()))
 }
 
 /// The services of a server, and the table of state, message and right that they make up.
