@@ -79,3 +79,19 @@ fn work_to_compare_folders_grows_with_their_number() {
     // Ten times as many folders; with a square it would be a hundred times the work.
     assert!(many < 20 * few, "{few} allocations became {many}");
 }
+
+/// Counts the work to parse a file with `count` folders.
+fn work_to_parse(count: usize) -> usize {
+    let list: Vec<String> = (0..count).map(|n| format!("\"r:/f{n}\",\n")).collect();
+    let text = format!("[users.a]\nfiles = [{}]\n", list.concat());
+    let before = ALLOCATIONS.get();
+    Rights::parse(&text, &RightWords::default()).unwrap();
+    ALLOCATIONS.get() - before
+}
+
+#[test]
+fn work_to_parse_folders_grows_with_their_number() {
+    let (few, many) = (work_to_parse(4_000), work_to_parse(40_000));
+    // Ten times as many folders; with a square it would be a hundred times the work.
+    assert!(many < 20 * few, "{few} allocations became {many}");
+}

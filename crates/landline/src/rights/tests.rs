@@ -374,24 +374,15 @@ chat = true
     assert_eq!(places("given_below"), ["~/given"]);
 }
 
-/// However many folders and users there are, each is looked at once.
+/// `tests/rights_work.rs` counts the work.
 #[test]
-fn parsing_takes_linear_time() {
-    let time = |folders: usize| {
-        let list: Vec<String> = (0..folders).map(|n| format!("\"r:/f{n}\",\n")).collect();
-        let text = format!("[users.a]\nfiles = [{}]\n", list.concat());
-        let start = std::time::Instant::now();
-        let rights = parse(&text).unwrap();
-        assert_eq!(rights.files(&user("a")).len(), folders);
-        assert_eq!(rights.files(&user("a"))[folders - 1].line, folders + 1);
-        start.elapsed()
-    };
-    time(4_000);
-    let (few, many) = (time(4_000), time(64_000));
-    assert!(
-        many < few * 16 * 4,
-        "{few:?} for 4,000, {many:?} for 64,000"
-    );
+fn many_folders_parse_with_their_lines() {
+    let folders = 64_000;
+    let list: Vec<String> = (0..folders).map(|n| format!("\"r:/f{n}\",\n")).collect();
+    let rights = parse(&format!("[users.a]\nfiles = [{}]\n", list.concat())).unwrap();
+    let found = rights.files(&user("a"));
+    assert_eq!(found.len(), folders);
+    assert_eq!(found[folders - 1].line, folders + 1);
 }
 
 proptest! {
