@@ -57,6 +57,22 @@ fn lifecycle(has_kernel_states: bool) -> Lifecycle {
 }
 
 #[test]
+fn missing_time_wait_is_explained() {
+    let full = Lifecycle {
+        time_wait: None,
+        ..lifecycle(true)
+    };
+    for (language, advice) in [
+        (Language::English, "Run this again in a minute."),
+        (Language::Chinese, "请过一分钟再运行一次。"),
+    ] {
+        let is_advised = |measured: &Lifecycle| measured.report(language).text().contains(advice);
+        assert!(is_advised(&full));
+        assert!(!is_advised(&lifecycle(true)) && !is_advised(&lifecycle(false)));
+    }
+}
+
+#[test]
 fn missing_connection_states_are_noted() {
     let report = lifecycle(false).report(Language::English);
     assert!(

@@ -404,6 +404,16 @@ fn summarize_states(lifecycle: &Lifecycle, language: Language) -> Vec<String> {
             format!("The side that closes first stays in TIME_WAIT, here for {lasts}. Nothing is left of the other side."),
             format!("先关闭的一方停留在 TIME_WAIT（这里是 {lasts}），另一方什么都不留下。"),
         ));
+    } else if lifecycle.has_kernel_states {
+        // `tcp_max_tw_buckets` of Linux. The experiment `models` closes many connections.
+        sentences.push(
+            language
+                .pick(
+                    "The kernel kept no TIME_WAIT, because too many connections have just closed. Run this again in a minute.",
+                    "内核没有保留 TIME_WAIT，因为刚关闭的连接太多。请过一分钟再运行一次。",
+                )
+                .to_owned(),
+        );
     }
     sentences
 }
