@@ -33,10 +33,10 @@ pub(crate) struct Access {
     pub(crate) accept_new: bool,
     /// Connect through ssh jump hosts (HOST[,HOST...] or none)
     ///
-    /// For a server of which only sshd can be reached. The last jump host resolves the server's
-    /// name; `localhost` means that host. With `none`, landline connects directly. The default is
-    /// what was given when the server was joined or first trusted, else ProxyJump in
-    /// ~/.ssh/config.
+    /// Use it if only sshd can be reached on the server's machine. The last jump host resolves the
+    /// server's name; `localhost` means that host. With `none`, landline connects directly.
+    /// The default is what was given when the server was joined or first trusted, else
+    /// ProxyJump in ~/.ssh/config.
     #[arg(long, value_name = VIA)]
     pub(crate) via_ssh: Option<ProxyJump>,
     #[command(flatten)]

@@ -38,7 +38,7 @@ pub(crate) struct Check {
     on: On,
     /// User name
     user: UserName,
-    /// read, write, role, or the right of a service: exec, chat
+    /// read, write, role, exec or shell
     right: String,
     /// PATH, ROLE, or -- COMMAND... for exec
     ///

@@ -67,10 +67,10 @@ enum SecretAction {
 struct SecretAdd {
     /// Account that the machine logs in as
     user: UserName,
-    /// What a login is bound to
+    /// What the proof of a login is valid for
     ///
-    /// `exporter` binds it to the connection. `server-end-point` binds it to this server, for
-    /// clients whose TLS library has no exporter, such as Python's.
+    /// With `exporter` a proof is valid for one connection. With `server-end-point` it is valid
+    /// for this server, for clients whose TLS library has no exporter, such as Python's.
     #[arg(long, value_name = "BINDING", default_value = "exporter")]
     binding: Binding,
     /// Allow only these services and features [default: all]
@@ -85,7 +85,7 @@ struct SecretAdd {
     /// Write the secret to the new file FILE, with mode 600
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Address of this server for the machine [default: as when the server last ran]
+    /// Address of this server for the machine [default: its addresses when it last ran]
     #[arg(long, value_name = "HOST[:PORT]")]
     public_name: Option<Target>,
 }

@@ -24,7 +24,7 @@ pub(crate) struct Bootstrap {
     /// Name of the machine on this client, as with join
     #[arg(long, value_name = "NAME")]
     pub(super) name: Option<MachineName>,
-    /// Port of the server [default: as now, else as its settings say, else 5263]
+    /// Port of the server [default: that of its settings, else 5263]
     ///
     /// A server that already runs in the background keeps its port.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]

@@ -63,7 +63,7 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 /// line, as with ssh: blanks separate words and quotes hold them together, but no shell reads
 /// them. A line that needs a shell, such as one with `|` or `*`, needs the right to a shell.
 ///
-/// Standard input, standard output and standard error are carried apart and unchanged. The exit
+/// Standard input, standard output and standard error stay separate and unchanged. The exit
 /// status is that of the command.
 #[derive(Debug, Args)]
 #[command(
@@ -86,7 +86,7 @@ pub(crate) struct RunCommand {
     /// HOST is a machine name or `[user@]host[:port]`. Everything after it belongs to the command.
     #[arg(value_name = "HOST", required_unless_present_any = ["hosts", "hosts_file"], num_args = 1.., trailing_var_arg = true)]
     words: Vec<OsString>,
-    /// Let the login shell at the server read the line
+    /// Pass the command line to the login shell at the server
     #[arg(long)]
     shell: bool,
     /// Run the command in this folder
@@ -110,7 +110,7 @@ pub(crate) struct RunCommand {
     timeout: Option<Duration>,
     /// Give the command a terminal
     ///
-    /// Its output and its errors are one stream then.
+    /// Its standard output and standard error become one stream.
     #[arg(long)]
     pty: bool,
     #[command(flatten)]

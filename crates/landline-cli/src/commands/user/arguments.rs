@@ -91,7 +91,7 @@ pub(super) enum UserCommand {
     },
     /// Give an existing account rights
     ///
-    /// What it has besides stays. A folder that it has already gets the new right. An admin can
+    /// Other rights of the account stay. A new right to a folder replaces the old one. An admin can
     /// give only what the admin has.
     #[command(
         after_help = "Example:\n  landline user grant alice --files rw:~/alice --quota bytes=10GiB"
@@ -126,7 +126,7 @@ pub(super) enum UserCommand {
     },
     /// Print an invite
     ///
-    /// It is for a further key of NAME, or for a new account if there is no such account.
+    /// It registers a key of NAME. If there is no such account, it creates one.
     Invite {
         /// User name [default: a new account, named by who redeems the invite]
         name: Option<UserName>,
@@ -264,15 +264,15 @@ impl RightsToGive {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 pub(super) struct RightsToTake {
-    /// Remove this folder
+    /// Remove the right to this folder
     ///
-    /// FOLDER removes the folder with either right, r:FOLDER or rw:FOLDER only with this one.
+    /// FOLDER removes any right to it. r:FOLDER and rw:FOLDER remove only that right.
     #[arg(long, value_name = "FOLDER")]
     pub(super) files: Vec<String>,
     /// Remove the home folder
     #[arg(long)]
     pub(super) home: bool,
-    /// Remove the role; the account is that of a user then
+    /// Remove the role, which makes it an ordinary user
     #[arg(long)]
     pub(super) role: bool,
     /// Remove a limit: bytes, files, sessions or rate
@@ -285,7 +285,7 @@ pub(super) struct InviteTerms {
     /// Lifetime of the invite, at most 30d
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_lifetime)]
     pub(super) ttl: Duration,
-    /// Address of this server in the invite [default: as at its last start]
+    /// Address of this server in the invite [default: its addresses when it last started]
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(super) public_name: Option<Target>,
 }

@@ -305,7 +305,7 @@ impl Accounts<'_> {
             return self.check_invite_printed();
         }
         let what = if purpose == "key" {
-            "a further key"
+            "a key"
         } else {
             "a new account"
         };
