@@ -10,7 +10,7 @@ use std::{
 use testkit::Census;
 
 use super::{MODELS, Server, client, run_client};
-use crate::stage;
+use crate::{passwords::file as private_file, stage};
 
 fn framed(json: &str) -> Vec<u8> {
     [
@@ -189,8 +189,7 @@ fn aborted_upload_leaves_nothing() {
 #[test]
 fn trickled_header_ends_at_deadline() {
     let stage = stage();
-    let secret = stage.write("home/secret", b"s3cret\n");
-    fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    private_file(&stage, "home/secret", "s3cret");
     let header =
         framed(&serde_json::json!({"file_name": "f".repeat(200), "file_size": 1}).to_string());
     let servers = [
@@ -352,12 +351,7 @@ fn commands_need_a_proof_on_loopback_too() {
 #[test]
 fn request_of_web_page_is_not_taken_for_text() {
     let stage = stage();
-    let accounts = stage.write("home/accounts", b"zd:1\n");
-    fs::set_permissions(
-        &accounts,
-        std::os::unix::fs::PermissionsExt::from_mode(0o600),
-    )
-    .unwrap();
+    private_file(&stage, "home/accounts", "zd:1");
     for (dialect, options) in [
         ("command", &["--open"][..]),
         ("command-raw", &["--open"]),
@@ -547,12 +541,7 @@ fn datagram_server_does_not_amplify() {
 #[test]
 fn third_wrong_password_closes_connection() {
     let stage = stage();
-    let accounts = stage.write("home/accounts", b"zd:1\n");
-    fs::set_permissions(
-        &accounts,
-        std::os::unix::fs::PermissionsExt::from_mode(0o600),
-    )
-    .unwrap();
+    private_file(&stage, "home/accounts", "zd:1");
     let server = Server::start(&stage, "login", &["--accounts", "accounts"]);
     let said = exchange(&server, b"zd\n0\nzd\n2\nzd\n3\nzd\n1\n");
     let said = String::from_utf8(said).unwrap();

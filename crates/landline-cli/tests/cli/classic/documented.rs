@@ -1,9 +1,9 @@
 //! Every program in `docs/classic.md` works against the server that is shown above it.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use super::{Server, output_of};
-use crate::stage;
+use crate::{passwords::file as private_file, stage};
 
 /// Each server of the document and the client below it.
 fn examples() -> Vec<(Vec<String>, String)> {
@@ -60,10 +60,8 @@ fn documented_programs_work() {
     let stage = stage();
     let examples = examples();
     assert_eq!(examples.len(), 15, "a dialect is missing");
-    for (name, content) in [("accounts", &b"zd:1\n"[..]), ("secret", b"s3cret\n")] {
-        let file = stage.write(&format!("home/{name}"), content);
-        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
-    }
+    private_file(&stage, "home/accounts", "zd:1");
+    private_file(&stage, "home/secret", "s3cret");
     for (words, client) in examples {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let (dialect, arguments) = words.split_first().unwrap();

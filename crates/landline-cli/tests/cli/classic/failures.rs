@@ -8,15 +8,11 @@ use std::{
 };
 
 use super::{Server, dial, output_of};
-use crate::stage;
+use crate::{passwords::file as private_file, stage};
 
 /// Two files with different secrets.
 fn secrets(stage: &testkit::Stage) -> [String; 2] {
-    ["right", "wrong"].map(|name| {
-        let file = stage.write(&format!("home/{name}"), name.as_bytes());
-        output_of(Command::new("chmod").arg("600").arg(&file));
-        file.to_str().unwrap().to_owned()
-    })
+    ["right", "wrong"].map(|name| private_file(stage, &format!("home/{name}"), name))
 }
 
 /// A server that accepts one connection and hands it to `serve`.
