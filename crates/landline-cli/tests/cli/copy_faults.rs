@@ -169,16 +169,26 @@ fn destination_is_checked_before_a_command_is_run() {
     assert!(!stage.path("user/ran").exists());
 }
 
-/// `[::]` takes IPv4 too, whatever the system's default is.
+/// `[::]` takes IPv4 too, whatever the system's default is: of the server and of forwarded ports.
 /// Proves `system-default` in docs/faults.md.
 #[test]
 fn all_addresses_include_ipv4() {
     const SCRIPT: &str = r#"
         ip link set lo up && sysctl -qw net.ipv6.bindv6only=1 || exit 77
         "$1" --state "$2/server" serve --home "$2/home" --listen '[::]:5263' --allow-root --json >"$2/out" &
-        trap "kill $!" EXIT
+        server=$!
+        trap "kill $server" EXIT
         for _ in $(seq 300); do [ -s "$2/out" ] && break; sleep 0.1; done
-        "$1" --state "$2/client" join - --as alice <"$2/server/server/invite"
+        "$1" --state "$2/client" join - --as alice <"$2/server/server/invite" || exit 1
+        "$1" --state "$2/client" run -N -L '*:5300:127.0.0.1:5263' -R '[::]:5301:127.0.0.1:5263' 127.0.0.1 &
+        trap "kill $server $!" EXIT
+        for port in 5300 5301; do
+            for _ in $(seq 100); do
+                "$1" --state "$2/client" ping --accept-new 127.0.0.1:$port && continue 2
+                sleep 0.1
+            done
+            exit 1
+        done
     "#;
     let stage = stage();
     let mut inside = Command::new("unshare");

@@ -9,6 +9,7 @@ use std::{
 };
 
 use landline_proto::ErrorCode;
+use landline_socketserver::Bind;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{connect::unreachable, messages::Listen};
@@ -90,7 +91,12 @@ impl Listeners {
             })
             .await?;
         let failed = |error: io::Error| unreachable(&address.to_string(), &error);
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        // With tokio's own call, the system decides whether `[::]` takes IPv4 too.
+        let bound = Bind::new().tcp(address).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        });
+        let listener = bound.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         self.open
             .insert(request.listener, OpenPort { listener, target });

@@ -222,7 +222,7 @@ impl ForwardOptions {
             if bind.port == 0 {
                 return Err(Failure::usage("the port to listen on is not 0 here"));
             }
-            for listener in bind.listen().await? {
+            for listener in bind.listen()? {
                 let target = target.cloned();
                 bound.push(Bound { listener, target });
             }
@@ -233,35 +233,42 @@ impl ForwardOptions {
 
 impl Bind {
     /// Listens; on loopback with both families, if there are both.
-    async fn listen(&self) -> Result<Vec<TcpListener>, Failure> {
+    fn listen(&self) -> Result<Vec<TcpListener>, Failure> {
         let (first, second): (IpAddr, Option<IpAddr>) = match self.address {
             None => (Ipv4Addr::LOCALHOST.into(), Some(Ipv6Addr::LOCALHOST.into())),
-            // On most systems this takes connections by IPv4, too.
+            // This takes connections by IPv4, too.
             Some(BindAddress::All) => (Ipv6Addr::UNSPECIFIED.into(), None),
             Some(BindAddress::One(address)) => (address, None),
         };
         let bind = |address: IpAddr| {
             let address = SocketAddr::new(address, self.port);
-            async move {
-                let bound = TcpListener::bind(address).await;
-                bound.map_err(|error| (address, error))
-            }
+            let bound = landline_socketserver::Bind::new().tcp(address);
+            bound
+                .and_then(|listener| {
+                    listener.set_nonblocking(true)?;
+                    TcpListener::from_std(listener)
+                })
+                .map_err(|error| (address, error))
         };
         let failed = |(address, source): (SocketAddr, io::Error)| {
             let address = address.to_string();
-            Failure::from(Error::Listen { address, source })
-                .with_advice("choose another port, or stop the program that uses this one")
+            let advice = match source.kind() {
+                io::ErrorKind::AddrNotAvailable => "this machine has no such address",
+                io::ErrorKind::PermissionDenied => {
+                    "ports below 1024 are for root; choose another port"
+                }
+                _ => "choose another port, or stop the program that uses this one",
+            };
+            Failure::from(Error::Listen { address, source }).with_advice(advice)
         };
-        let first = match bind(first).await {
-            Err(_) if self.address == Some(BindAddress::All) => {
-                bind(Ipv4Addr::UNSPECIFIED.into()).await
-            }
+        let first = match bind(first) {
+            Err(_) if self.address == Some(BindAddress::All) => bind(Ipv4Addr::UNSPECIFIED.into()),
             first => first,
         };
         let first = first.map_err(failed)?;
         let mut listeners = vec![first];
         if let Some(second) = second {
-            match bind(second).await {
+            match bind(second) {
                 Ok(second) => listeners.push(second),
                 // This machine has no IPv6.
                 Err((_, error)) if error.kind() != io::ErrorKind::AddrInUse => {}
