@@ -19,7 +19,8 @@ pub(crate) struct Output {
     stream: OutputStream,
     /// `None` once it has ended, or is not wanted any more.
     descriptor: Option<OwnedFd>,
-    window: u64,
+    /// How many bytes may be read.
+    limit: u64,
     /// How many bytes were read and reported.
     read: u64,
     /// How many of them the server has taken.
@@ -33,7 +34,7 @@ impl Output {
         Self {
             stream,
             descriptor: Some(descriptor),
-            window: window.max(1).into(),
+            limit: window.max(1).into(),
             read: 0,
             acknowledged: 0,
             last_read: Instant::now(),
@@ -42,6 +43,10 @@ impl Output {
 
     pub(crate) fn stream(&self) -> OutputStream {
         self.stream
+    }
+
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.read
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -53,11 +58,12 @@ impl Output {
         (self.credit() > 0).then_some(self.last_read)
     }
 
-    /// Notes what the server has taken; `false` if it was not sent.
-    pub(crate) fn acknowledge(&mut self, offset: u64) -> bool {
-        let is_valid = (self.acknowledged..=self.read).contains(&offset);
+    /// Notes what the server has taken, and its limit; `false` if it broke the protocol.
+    pub(crate) fn acknowledge(&mut self, offset: u64, limit: u64) -> bool {
+        let is_valid = (self.acknowledged..=self.read).contains(&offset) && limit >= self.limit;
         if is_valid {
             self.acknowledged = offset;
+            self.limit = limit;
         }
         is_valid
     }
@@ -106,6 +112,6 @@ impl Output {
     }
 
     fn credit(&self) -> u64 {
-        self.window.saturating_sub(self.read - self.acknowledged)
+        self.limit.saturating_sub(self.read)
     }
 }

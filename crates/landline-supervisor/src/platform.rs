@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use crate::protocol::{Exit, Status};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+
+use crate::protocol::Status;
 
 /// The highest signal number that is put back to its default.
 const SIGNAL_MAX: libc::c_int = 64;
@@ -153,6 +155,47 @@ pub(crate) fn harden() {
     }
 }
 
+/// A new Unix stream socket that closes when a program is executed.
+///
+/// # Errors
+/// The system has no descriptor to give.
+pub(crate) fn socket() -> io::Result<OwnedFd> {
+    #[cfg(target_os = "linux")]
+    let flags = SocketFlags::CLOEXEC;
+    #[cfg(not(target_os = "linux"))]
+    let flags = SocketFlags::empty();
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    #[cfg(not(target_os = "linux"))]
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(socket)
+}
+
+/// Whether the other end of a Unix socket is of the same user, or of root.
+///
+/// # Errors
+/// The system does not say.
+pub(crate) fn is_peer_trusted(socket: &OwnedFd) -> io::Result<bool> {
+    #[cfg(target_os = "linux")]
+    let peer = rustix::net::sockopt::socket_peercred(socket)?.uid.as_raw();
+    #[cfg(not(target_os = "linux"))]
+    let peer = {
+        let (mut user, mut group) = (0, 0);
+        // SAFETY: both pointers are valid during the call, and the descriptor is open.
+        if unsafe {
+            libc::getpeereid(
+                std::os::fd::AsRawFd::as_raw_fd(socket),
+                &raw mut user,
+                &raw mut group,
+            )
+        } == -1
+        {
+            return Err(io::Error::last_os_error());
+        }
+        user
+    };
+    Ok(peer == 0 || peer == rustix::process::geteuid().as_raw())
+}
+
 /// Reports signals to this process through a descriptor, instead of acting on them.
 #[derive(Debug)]
 pub(crate) struct Signals {
@@ -234,8 +277,18 @@ impl Signals {
     }
 }
 
-/// Collects a child that has ended: its process id, how it ended and what it used.
-pub(crate) fn reap() -> Option<(u32, Exit)> {
+/// A child that has ended: how, and what it used.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended {
+    pub(crate) pid: u32,
+    pub(crate) status: Status,
+    pub(crate) user_time: Duration,
+    pub(crate) system_time: Duration,
+    pub(crate) memory_bytes_max: u64,
+}
+
+/// Collects a child that has ended.
+pub(crate) fn reap() -> Option<Ended> {
     let mut status = 0;
     // SAFETY: zero is a valid value of every field; both pointers are valid during the call.
     let (pid, usage) = unsafe {
@@ -258,15 +311,13 @@ pub(crate) fn reap() -> Option<(u32, Exit)> {
     } else {
         1024
     };
-    Some((
+    Some(Ended {
         pid,
-        Exit {
-            status,
-            user_time: duration(usage.ru_utime),
-            system_time: duration(usage.ru_stime),
-            memory_bytes_max: u64::try_from(usage.ru_maxrss).unwrap_or(0) * unit,
-        },
-    ))
+        status,
+        user_time: duration(usage.ru_utime),
+        system_time: duration(usage.ru_stime),
+        memory_bytes_max: u64::try_from(usage.ru_maxrss).unwrap_or(0) * unit,
+    })
 }
 
 fn duration(time: libc::timeval) -> Duration {

@@ -3,7 +3,7 @@
 use std::{
     io::{self, ErrorKind},
     os::fd::OwnedFd,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use rustix::{
@@ -16,7 +16,7 @@ use crate::{
     output::Output,
     platform::{self, Signals},
     process::{self, Process, Terminal},
-    protocol::{Exit, FrameBuffer, FrameError, Order, Report, Start, Step},
+    protocol::{Exit, FrameBuffer, FrameError, Order, OutputStream, Report, Start, Step},
     tree,
 };
 
@@ -77,6 +77,8 @@ struct Server {
 /// The program that was started.
 struct Program {
     pid: u32,
+    /// In milliseconds since the Unix epoch.
+    started: u64,
     input: Input,
     outputs: Vec<Output>,
     terminal: Option<Terminal>,
@@ -185,11 +187,22 @@ impl Supervisor {
 
     /// Collects children that have ended: the program, and what it has left to this process.
     fn reap(&mut self) {
-        while let Some((pid, exit)) = platform::reap() {
+        while let Some(ended) = platform::reap() {
             if let Some(program) = &mut self.program
-                && program.pid == pid
+                && program.pid == ended.pid
             {
                 program.input.close();
+                let exit = Exit {
+                    status: ended.status,
+                    user_time: ended.user_time,
+                    system_time: ended.system_time,
+                    memory_bytes_max: ended.memory_bytes_max,
+                    timed_out: false,
+                    stdout: 0,
+                    stderr: 0,
+                    started: program.started,
+                    ended: milliseconds_since_epoch(),
+                };
                 program.exit = Some((exit, Instant::now()));
                 if let Some(terminal) = &mut program.terminal {
                     terminal.program_side = None;
@@ -238,13 +251,17 @@ impl Supervisor {
             };
         };
         match order {
-            Order::Start(_) => return false,
+            Order::Start(_) | Order::Adopt | Order::Store | Order::Leave => return false,
             Order::Input { offset, bytes } => return program.input.push(offset, &bytes),
             Order::InputEnd { offset } => return program.input.finish(offset),
-            Order::OutputAck { stream, offset } => {
+            Order::OutputAck {
+                stream,
+                offset,
+                limit,
+            } => {
                 let mut outputs = program.outputs.iter_mut();
                 let output = outputs.find(|output| output.stream() == stream);
-                return output.is_none_or(|output| output.acknowledge(offset));
+                return output.is_none_or(|output| output.acknowledge(offset, limit));
             }
             Order::OutputStop { stream } => {
                 for output in &mut program.outputs {
@@ -341,6 +358,7 @@ impl Program {
         let outputs = process.outputs.into_iter();
         Self {
             pid: process.pid,
+            started: milliseconds_since_epoch(),
             input: Input::new(process.input, process.terminal.is_some()),
             outputs: outputs
                 .map(|(stream, descriptor)| Output::new(stream, descriptor, window))
@@ -382,7 +400,16 @@ impl Program {
             && !self.outputs.iter().any(Output::is_open)
         {
             self.is_exit_reported = true;
-            reports.push(Report::Exited(exit));
+            let bytes_of = |stream| {
+                let mut outputs = self.outputs.iter();
+                let output = outputs.find(|output| output.stream() == stream);
+                output.map_or(0, Output::bytes_read)
+            };
+            reports.push(Report::Exited(Exit {
+                stdout: bytes_of(OutputStream::Stdout),
+                stderr: bytes_of(OutputStream::Stderr),
+                ..exit
+            }));
         }
     }
 }
@@ -434,6 +461,13 @@ fn is_temporary(errno: rustix::io::Errno) -> bool {
         io::Error::from(errno).kind(),
         ErrorKind::WouldBlock | ErrorKind::Interrupted
     )
+}
+
+fn milliseconds_since_epoch() -> u64 {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH);
+    time.map_or(0, |time| {
+        u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+    })
 }
 
 fn failed(step: Step, error: &io::Error) -> Report {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Exit, FRAME_BYTES_MAX, FrameError, Order, OutputStream, Report, Size, Start, Status, Step,
-    VERSION,
+    Adopted, Exit, FRAME_BYTES_MAX, FrameError, InputState, Order, OutputState, OutputStream,
+    Report, Size, Start, Status, Step, Store, VERSION,
 };
 
 impl Order {
@@ -17,7 +17,6 @@ impl Order {
                 put_list(out, &start.arguments);
                 put_list(out, &start.environment);
                 put_string(out, &start.folder);
-                out.extend(start.window.to_le_bytes());
                 out.push(u8::from(start.terminal.is_some()));
                 put_size(
                     out,
@@ -26,15 +25,27 @@ impl Order {
                         columns: 0,
                     }),
                 );
+                out.push(u8::from(start.has_input));
+                put_string(out, &start.job_folder);
+                out.push(start.store as u8);
+                out.extend(start.window.to_le_bytes());
+                out.extend(start.bytes_max.to_le_bytes());
+                put_milliseconds(out, start.timeout.unwrap_or_default());
+                put_milliseconds(out, start.on_lost);
             }),
             Self::Input { offset, bytes } => frame(out, 2, |out| {
                 out.extend(offset.to_le_bytes());
                 out.extend(bytes);
             }),
             Self::InputEnd { offset } => frame(out, 3, |out| out.extend(offset.to_le_bytes())),
-            Self::OutputAck { stream, offset } => frame(out, 4, |out| {
+            Self::OutputAck {
+                stream,
+                offset,
+                limit,
+            } => frame(out, 4, |out| {
                 out.push(*stream as u8);
                 out.extend(offset.to_le_bytes());
+                out.extend(limit.to_le_bytes());
             }),
             Self::OutputStop { stream } => frame(out, 5, |out| out.push(*stream as u8)),
             Self::Signal { signal } => frame(out, 6, |out| out.push(*signal)),
@@ -43,6 +54,9 @@ impl Order {
                 let milliseconds = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
                 out.extend(milliseconds.to_le_bytes());
             }),
+            Self::Adopt => frame(out, 9, |out| out.extend(VERSION.to_le_bytes())),
+            Self::Store => frame(out, 10, |_| {}),
+            Self::Leave => frame(out, 11, |_| {}),
         }
     }
 
@@ -54,23 +68,8 @@ impl Order {
         let (kind, mut fields) = Fields::open(frame)?;
         let order = match kind {
             1 => {
-                let version = fields.u16()?;
-                if version != VERSION {
-                    return Err(FrameError::Version(version));
-                }
-                let (program, arguments) = (fields.string()?, fields.list()?);
-                let (environment, folder) = (fields.list()?, fields.string()?);
-                let window = fields.u32()?;
-                let has_terminal = fields.flag()?;
-                let size = fields.size()?;
-                Self::Start(Box::new(Start {
-                    program,
-                    arguments,
-                    environment,
-                    folder,
-                    window,
-                    terminal: has_terminal.then_some(size),
-                }))
+                fields.version()?;
+                Self::Start(Box::new(fields.start()?))
             }
             2 => Self::Input {
                 offset: fields.u64()?,
@@ -82,6 +81,7 @@ impl Order {
             4 => Self::OutputAck {
                 stream: fields.stream()?,
                 offset: fields.u64()?,
+                limit: fields.u64()?,
             },
             5 => Self::OutputStop {
                 stream: fields.stream()?,
@@ -93,6 +93,12 @@ impl Order {
             8 => Self::End {
                 grace: Duration::from_millis(fields.u32()?.into()),
             },
+            9 => {
+                fields.version()?;
+                Self::Adopt
+            }
+            10 => Self::Store,
+            11 => Self::Leave,
             _ => return Err(FrameError::Type(kind)),
         };
         fields.end()?;
@@ -135,6 +141,30 @@ impl Report {
                     out.extend(microseconds.to_le_bytes());
                 }
                 out.extend(exit.memory_bytes_max.to_le_bytes());
+                out.push(u8::from(exit.timed_out));
+                for number in [exit.stdout, exit.stderr, exit.started, exit.ended] {
+                    out.extend(number.to_le_bytes());
+                }
+            }),
+            Self::Stored { stream, offset } => frame(out, 8, |out| {
+                out.push(*stream as u8);
+                out.extend(offset.to_le_bytes());
+            }),
+            Self::Adopted(adopted) => frame(out, 9, |out| {
+                out.extend(VERSION.to_le_bytes());
+                out.extend(adopted.pid.to_le_bytes());
+                out.push(adopted.store as u8);
+                for output in [adopted.stdout, adopted.stderr] {
+                    out.extend(output.acknowledged.to_le_bytes());
+                    out.extend(output.read.to_le_bytes());
+                    out.push(u8::from(output.has_ended));
+                }
+                let input = adopted.input;
+                out.push(u8::from(input.has_input));
+                out.extend(input.received.to_le_bytes());
+                out.extend(input.taken.to_le_bytes());
+                out.push(u8::from(input.has_end));
+                out.push(u8::from(input.has_stopped));
             }),
         }
     }
@@ -169,7 +199,26 @@ impl Report {
                 user_time: Duration::from_micros(fields.u64()?),
                 system_time: Duration::from_micros(fields.u64()?),
                 memory_bytes_max: fields.u64()?,
+                timed_out: fields.flag()?,
+                stdout: fields.u64()?,
+                stderr: fields.u64()?,
+                started: fields.u64()?,
+                ended: fields.u64()?,
             }),
+            8 => Self::Stored {
+                stream: fields.stream()?,
+                offset: fields.u64()?,
+            },
+            9 => {
+                fields.version()?;
+                Self::Adopted(Adopted {
+                    pid: fields.u32()?,
+                    store: fields.store()?,
+                    stdout: fields.output_state()?,
+                    stderr: fields.output_state()?,
+                    input: fields.input_state()?,
+                })
+            }
             _ => return Err(FrameError::Type(kind)),
         };
         fields.end()?;
@@ -247,6 +296,12 @@ fn put_size(out: &mut Vec<u8>, size: Size) {
     out.extend(size.columns.to_le_bytes());
 }
 
+/// Appends a time; the longest one stands for every longer one.
+fn put_milliseconds(out: &mut Vec<u8>, time: Duration) {
+    let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    out.extend(milliseconds.to_le_bytes());
+}
+
 /// Reads the content of a frame.
 struct Fields<'a> {
     kind: u8,
@@ -293,6 +348,20 @@ impl<'a> Fields<'a> {
         }
     }
 
+    fn version(&mut self) -> Result<(), FrameError> {
+        match self.u16()? {
+            VERSION => Ok(()),
+            version => Err(FrameError::Version(version)),
+        }
+    }
+
+    fn milliseconds(&mut self) -> Result<Duration, FrameError> {
+        Ok(match self.u64()? {
+            u64::MAX => Duration::MAX,
+            milliseconds => Duration::from_millis(milliseconds),
+        })
+    }
+
     fn string(&mut self) -> Result<Vec<u8>, FrameError> {
         let length = self.u32()? as usize;
         let (string, rest) = self.rest.split_at_checked(length).ok_or(self.invalid())?;
@@ -325,6 +394,7 @@ impl<'a> Fields<'a> {
             0 => Ok(Step::Program),
             1 => Ok(Step::Folder),
             2 => Ok(Step::Resources),
+            3 => Ok(Step::Store),
             _ => Err(self.invalid()),
         }
     }
@@ -339,6 +409,53 @@ impl<'a> Fields<'a> {
             }),
             _ => Err(self.invalid()),
         }
+    }
+
+    fn store(&mut self) -> Result<Store, FrameError> {
+        Ok(if self.flag()? {
+            Store::Disk
+        } else {
+            Store::Memory
+        })
+    }
+
+    fn start(&mut self) -> Result<Start, FrameError> {
+        let (program, arguments) = (self.string()?, self.list()?);
+        let (environment, folder) = (self.list()?, self.string()?);
+        let has_terminal = self.flag()?;
+        let size = self.size()?;
+        Ok(Start {
+            program,
+            arguments,
+            environment,
+            folder,
+            terminal: has_terminal.then_some(size),
+            has_input: self.flag()?,
+            job_folder: self.string()?,
+            store: self.store()?,
+            window: self.u32()?,
+            bytes_max: self.u64()?,
+            timeout: Some(self.milliseconds()?).filter(|timeout| !timeout.is_zero()),
+            on_lost: self.milliseconds()?,
+        })
+    }
+
+    fn output_state(&mut self) -> Result<OutputState, FrameError> {
+        Ok(OutputState {
+            acknowledged: self.u64()?,
+            read: self.u64()?,
+            has_ended: self.flag()?,
+        })
+    }
+
+    fn input_state(&mut self) -> Result<InputState, FrameError> {
+        Ok(InputState {
+            has_input: self.flag()?,
+            received: self.u64()?,
+            taken: self.u64()?,
+            has_end: self.flag()?,
+            has_stopped: self.flag()?,
+        })
     }
 
     fn rest(&mut self) -> Vec<u8> {
@@ -366,11 +483,17 @@ mod tests {
             arguments: vec![b"sh".to_vec(), b"\xff\n".to_vec(), Vec::new()],
             environment: vec![b"A=b".to_vec()],
             folder: b"/".to_vec(),
-            window: 65536,
             terminal: Some(Size {
                 rows: 24,
                 columns: 80,
             }),
+            has_input: true,
+            job_folder: b"/jobs/1".to_vec(),
+            store: Store::Disk,
+            window: 65536,
+            bytes_max: 1 << 26,
+            timeout: Some(Duration::from_millis(1500)),
+            on_lost: Duration::MAX,
         }))
     }
 
@@ -384,7 +507,11 @@ mod tests {
                 bytes: vec![0, 255],
             },
             Order::InputEnd { offset: 7 },
-            Order::OutputAck { stream, offset: 9 },
+            Order::OutputAck {
+                stream,
+                offset: 9,
+                limit: 10,
+            },
             Order::OutputStop { stream },
             Order::Signal { signal: 15 },
             Order::Resize(Size {
@@ -394,6 +521,9 @@ mod tests {
             Order::End {
                 grace: Duration::from_millis(1500),
             },
+            Order::Adopt,
+            Order::Store,
+            Order::Leave,
         ]
     }
 
@@ -405,6 +535,11 @@ mod tests {
                 user_time: Duration::from_micros(5),
                 system_time: Duration::from_secs(6),
                 memory_bytes_max: 1 << 33,
+                timed_out: true,
+                stdout: 1 << 41,
+                stderr: 2,
+                started: 3,
+                ended: 4,
             })
         };
         let signal = |has_core| Status::Signal {
@@ -428,6 +563,28 @@ mod tests {
             exit(Status::Code(255)),
             exit(signal(false)),
             exit(signal(true)),
+            Report::Stored { stream, offset: 12 },
+            Report::Adopted(Adopted {
+                pid: 4711,
+                store: Store::Disk,
+                stdout: OutputState {
+                    acknowledged: 5,
+                    read: 6,
+                    has_ended: false,
+                },
+                stderr: OutputState {
+                    acknowledged: 7,
+                    read: 8,
+                    has_ended: true,
+                },
+                input: InputState {
+                    has_input: true,
+                    received: 9,
+                    taken: 10,
+                    has_end: true,
+                    has_stopped: false,
+                },
+            }),
         ]
     }
 

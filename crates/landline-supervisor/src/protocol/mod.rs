@@ -3,19 +3,25 @@
 //! It runs over a stream socket. A frame is a length (`u32`), a type (`u8`) and a content; the
 //! length counts type and content. Integers are little-endian. A string is its length (`u32`) and
 //! its bytes; a list is the number of its strings (`u32`) and the strings. Strings hold any bytes.
+//! Times are milliseconds (`u64`); a point in time counts from the Unix epoch.
 //!
-//! The server sends [`Order`]s, first a [`Start`]. The supervisor answers with [`Report`]s.
+//! The server sends [`Order`]s and the supervisor answers with [`Report`]s. The first order is
+//! [`Start`] on the socket that the supervisor was started with, and `adopt` on a connection to the
+//! socket in the job folder.
 //!
 //! | order | type | content |
 //! | --- | --- | --- |
-//! | start | 1 | version `u16`, program, arguments (list), environment (list), folder, window `u32`, has a terminal `u8`, rows `u16`, columns `u16` |
+//! | start | 1 | version `u16`, program, arguments (list), environment (list), folder, has a terminal `u8`, rows `u16`, columns `u16`, has input `u8`, job folder (empty for none), store `u8` (0 memory, 1 disk), window `u32`, most bytes on disk `u64`, timeout `u64` (0 for none), time without a server `u64` (`u64::MAX` for ever) |
 //! | input | 2 | offset `u64`, the bytes |
 //! | input-end | 3 | offset `u64` |
-//! | output-ack | 4 | stream `u8`, offset `u64` |
+//! | output-ack | 4 | stream `u8`, offset `u64`, limit `u64` |
 //! | output-stop | 5 | stream `u8` |
 //! | signal | 6 | signal `u8` |
 //! | resize | 7 | rows `u16`, columns `u16` |
 //! | end | 8 | grace in milliseconds `u32` |
+//! | adopt | 9 | version `u16` |
+//! | store | 10 | |
+//! | leave | 11 | |
 //!
 //! | report | type | content |
 //! | --- | --- | --- |
@@ -25,15 +31,50 @@
 //! | output-end | 4 | stream `u8`, offset `u64` |
 //! | input-ack | 5 | offset `u64` |
 //! | input-stop | 6 | |
-//! | exited | 7 | kind `u8` (0 code, 1 signal, 2 signal with a core dump), code or signal `u8`, user and system time in microseconds `u64` each, most memory in bytes `u64` |
+//! | exited | 7 | kind `u8` (0 code, 1 signal, 2 signal with a core dump), code or signal `u8`, user and system time in microseconds `u64` each, most memory in bytes `u64`, has timed out `u8`, bytes of standard output and of standard error `u64` each, start and end `u64` each |
+//! | stored | 8 | stream `u8`, offset `u64` |
+//! | adopted | 9 | version `u16`, process id `u32`, store `u8`; of standard output, then of standard error: acknowledged `u64`, read `u64`, has ended `u8`; of the input: has input `u8`, received `u64`, taken `u64`, has an end `u8`, has stopped `u8` |
+//!
+//! # Stores
+//! The supervisor keeps output in memory or on disk.
+//!
+//! - **memory**: the supervisor sends output to the server, and keeps each byte until the server
+//!   acknowledges it. It reads the program's output only up to the limit of the server, so a server
+//!   that takes nothing stops the program.
+//! - **disk**: the supervisor appends output to files in the job folder, which [`crate::store`]
+//!   describes. It reports with `stored` up to where the files go. It never waits for a server.
+//!
+//! The order `store` changes from memory to disk. Output that was not acknowledged goes to disk.
 //!
 //! # Flow control
-//! The server sends at most [`INPUT_WINDOW`] bytes of input beyond the last `input-ack`. The
-//! supervisor sends at most `window` bytes of each output beyond the last `output-ack`.
+//! The server sends at most [`INPUT_WINDOW`] bytes of input beyond the last `input-ack`.
+//!
+//! With the memory store, the supervisor sends output up to the limit of the last `output-ack`. The
+//! first limit is `window`. The supervisor keeps at most [`OUTPUT_BYTES_MAX`] bytes of each output,
+//! so a higher limit changes nothing. Neither offset nor limit may go back. With the disk store,
+//! `output-ack` is ignored.
+//!
+//! # Adoption
+//! A new server connects to the socket in the job folder and sends `adopt`. The supervisor closes
+//! its connection to the older server and answers `adopted`. The new server sends input from
+//! `received` on.
+//!
+//! With the memory store, the supervisor then sends output from `acknowledged` on, up to
+//! `acknowledged` + `window` at first. With the disk store, it sends `stored` of both outputs. Then
+//! it repeats `output-end` and `exited` if they are due.
 //!
 //! # Order
-//! `output-end` of both streams comes before `exited`, and `exited` is the last report. The
-//! supervisor ends when the server closes the socket.
+//! `output-end` of both outputs comes before `exited`, and `exited` is the last report. This also
+//! holds for a program with a terminal, whose standard error ends at 0.
+//!
+//! # End
+//! - With the disk store, the supervisor ends when the program has ended and its status is stored.
+//! - With the memory store and a job folder, it ends when the program has ended and the server has
+//!   sent `leave`, or no server has adopted it for the time without a server.
+//! - Without a job folder, it ends when the server closes the socket.
+//!
+//! A server that breaks the protocol is handled like one that closes the socket. If the program
+//! still runs, the supervisor ends it once the time without a server is over.
 
 mod codec;
 
@@ -46,6 +87,9 @@ pub const VERSION: u16 = 1;
 
 /// The most bytes of input beyond the last acknowledgement.
 pub const INPUT_WINDOW: usize = 256 * 1024;
+
+/// The most bytes of each output that a supervisor keeps in memory.
+pub const OUTPUT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// The longest frame that is accepted, its length not counted.
 pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -67,12 +111,14 @@ pub enum Order {
         /// How many bytes it has.
         offset: u64,
     },
-    /// The output up to here was taken.
+    /// The output up to `offset` was taken, and may be forgotten.
     OutputAck {
         /// The stream.
         stream: OutputStream,
         /// How many bytes were taken in all.
         offset: u64,
+        /// How many bytes may be sent in all.
+        limit: u64,
     },
     /// No more of this output is wanted. The next write of the program fails.
     OutputStop {
@@ -92,6 +138,14 @@ pub enum Order {
         /// How long the program may take to end by itself.
         grace: Duration,
     },
+    /// Serve this connection from now on. The first order, and only on a connection to the socket
+    /// in the job folder.
+    Adopt,
+    /// Keep output on disk from now on. It needs a job folder.
+    Store,
+    /// The server has everything. With the memory store, remove the job folder and end once the
+    /// program has ended.
+    Leave,
 }
 
 /// Which program to start, and how.
@@ -105,10 +159,34 @@ pub struct Start {
     pub environment: Vec<Vec<u8>>,
     /// The working folder.
     pub folder: Vec<u8>,
-    /// The most bytes of each output beyond the last acknowledgement.
-    pub window: u32,
     /// The size of the terminal; `None` gives the program pipes.
     pub terminal: Option<Size>,
+    /// Whether the server sends input. If not, the program's input is `/dev/null`. A program with
+    /// a terminal always has input.
+    pub has_input: bool,
+    /// The absolute path of the job folder; empty for none.
+    pub job_folder: Vec<u8>,
+    /// Where output is kept at first.
+    pub store: Store,
+    /// The first limit of each output with the memory store.
+    pub window: u32,
+    /// The most bytes of both outputs together on disk.
+    pub bytes_max: u64,
+    /// How long the program may run.
+    pub timeout: Option<Duration>,
+    /// How long the program may run without a server; [`Duration::MAX`] for ever. More than zero
+    /// needs a job folder.
+    pub on_lost: Duration,
+}
+
+/// Where a supervisor keeps output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Store {
+    /// In memory, until the server acknowledges it.
+    #[default]
+    Memory = 0,
+    /// In files in the job folder.
+    Disk = 1,
 }
 
 /// The size of a terminal in characters.
@@ -174,6 +252,15 @@ pub enum Report {
     InputStop,
     /// The program has ended.
     Exited(Exit),
+    /// The output up to here is on disk, as far as it was not dropped.
+    Stored {
+        /// The stream.
+        stream: OutputStream,
+        /// How many bytes came before.
+        offset: u64,
+    },
+    /// The supervisor serves this connection from now on.
+    Adopted(Adopted),
 }
 
 /// What failed when a program was started.
@@ -185,6 +272,8 @@ pub enum Step {
     Folder = 1,
     /// There was no process, pipe or terminal to be had.
     Resources = 2,
+    /// The job folder could not be used.
+    Store = 3,
 }
 
 /// How a program ended, and what it used.
@@ -198,6 +287,57 @@ pub struct Exit {
     pub system_time: Duration,
     /// The most memory that it had at a time, in bytes.
     pub memory_bytes_max: u64,
+    /// Whether it was ended because its timeout was over.
+    pub timed_out: bool,
+    /// How many bytes its standard output had.
+    pub stdout: u64,
+    /// How many bytes its standard error had.
+    pub stderr: u64,
+    /// When it was started, in milliseconds since the Unix epoch.
+    pub started: u64,
+    /// When it ended, in milliseconds since the Unix epoch.
+    pub ended: u64,
+}
+
+/// What a supervisor that was adopted has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Adopted {
+    /// The process id of the program, for people.
+    pub pid: u32,
+    /// Where output is kept.
+    pub store: Store,
+    /// Standard output.
+    pub stdout: OutputState,
+    /// Standard error.
+    pub stderr: OutputState,
+    /// The input.
+    pub input: InputState,
+}
+
+/// How far an output has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OutputState {
+    /// How many bytes were acknowledged. With the disk store, equal to `read`.
+    pub acknowledged: u64,
+    /// How many bytes were read from the program.
+    pub read: u64,
+    /// Whether it has no more than these bytes.
+    pub has_ended: bool,
+}
+
+/// How far the input has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct InputState {
+    /// Whether the program has input; see [`Start::has_input`].
+    pub has_input: bool,
+    /// How many bytes the supervisor has received.
+    pub received: u64,
+    /// How many bytes were acknowledged.
+    pub taken: u64,
+    /// Whether the supervisor has received the end.
+    pub has_end: bool,
+    /// Whether the program reads no more.
+    pub has_stopped: bool,
 }
 
 /// How a program ended.

@@ -12,6 +12,8 @@ use landline_supervisor::protocol::{
     Exit, FrameBuffer, INPUT_WINDOW, Order, OutputStream, Report, Start, Status, Step,
 };
 
+/// The window of each output.
+pub(crate) const WINDOW: u32 = 65536;
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -149,7 +151,12 @@ impl Server {
                 output.extend(bytes);
                 let offset = output.len() as u64;
                 if self.acknowledges {
-                    self.order(&Order::OutputAck { stream, offset });
+                    let limit = offset + u64::from(WINDOW);
+                    self.order(&Order::OutputAck {
+                        stream,
+                        offset,
+                        limit,
+                    });
                 }
             }
             Report::OutputEnd { stream, offset } => {
@@ -198,8 +205,10 @@ pub(crate) fn script_start(script: &str) -> Start {
             .to_vec(),
         environment: vec![b"PATH=/usr/bin:/bin".to_vec()],
         folder: b"/".to_vec(),
-        window: 65536,
         terminal: None,
+        has_input: true,
+        window: WINDOW,
+        ..Start::default()
     }
 }
 

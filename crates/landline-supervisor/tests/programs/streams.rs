@@ -62,7 +62,7 @@ fn program_gets_arguments_and_environment() {
         environment: vec![b"A=1=2".to_vec(), b"PATH=/bin:/usr/bin".to_vec()],
         folder: b"/usr".to_vec(),
         window: 1000,
-        terminal: None,
+        ..script_start("")
     })));
     server.wait_for_start().unwrap();
     assert_eq!(server.wait_for_status(), Status::Code(0));
@@ -111,6 +111,7 @@ fn unread_output_stops_at_window() {
     server.order(&Order::OutputAck {
         stream,
         offset: 65536,
+        limit: 65536 * 2,
     });
     assert_eq!(server.wait_for_status(), Status::Code(0));
     assert_eq!(server.outputs[&1].len(), 300_000);
@@ -211,6 +212,7 @@ fn broken_protocol_ends_program() {
         Order::OutputAck {
             stream: OutputStream::Stdout,
             offset: 1,
+            limit: 1 << 20,
         },
         Order::Start(Box::new(script_start("true"))),
     ] {

@@ -180,7 +180,10 @@ impl Job {
                 channel.streams.stop(STDIN);
                 self.pump(channel);
             }
-            Report::Started { .. } | Report::Failed { .. } => {}
+            Report::Started { .. }
+            | Report::Failed { .. }
+            | Report::Stored { .. }
+            | Report::Adopted(_) => {}
         }
         self.send_exit(channel)
     }
@@ -239,9 +242,11 @@ impl Job {
                         self.supervisor.order(&Order::OutputStop { stream });
                     }
                 }
+                let offset = output.received - output.pending.len() as u64;
                 self.supervisor.order(&Order::OutputAck {
                     stream: output.stream,
-                    offset: output.received - output.pending.len() as u64,
+                    offset,
+                    limit: offset + u64::from(OUTPUT_WINDOW),
                 });
             }
             if output.has_ended && output.pending.is_empty() && !output.is_finished {

@@ -304,11 +304,13 @@ fn prepare(
         arguments,
         environment,
         folder,
-        window: OUTPUT_WINDOW,
         terminal: run.terminal.map(|size| Size {
             rows: size.rows,
             columns: size.columns,
         }),
+        has_input: true,
+        window: OUTPUT_WINDOW,
+        ..Start::default()
     })
 }
 
@@ -457,6 +459,10 @@ fn not_started(step: Step, errno: u32, program: &str, folder: &str) -> Error {
         Step::Resources => (
             ErrorCode::Io,
             format!("no process, pipe or terminal for {program}: {error}"),
+        ),
+        Step::Store => (
+            ErrorCode::Io,
+            format!("the folder of the command cannot be used: {error}"),
         ),
     };
     Error::here(code, message)
