@@ -8,7 +8,7 @@ use std::{
 
 use rustix::event::PollFlags;
 
-use crate::protocol::{INPUT_WINDOW, Report};
+use crate::protocol::{INPUT_WINDOW, InputState};
 
 /// What ends the input of a program at a terminal, unless the program has changed it.
 const END_OF_TERMINAL_INPUT: u8 = 4;
@@ -18,6 +18,7 @@ const END_OF_TERMINAL_INPUT: u8 = 4;
 pub(crate) struct Input {
     /// `None` once the program reads no more, or all of it was written.
     descriptor: Option<OwnedFd>,
+    has_input: bool,
     is_terminal: bool,
     queue: VecDeque<u8>,
     /// How many bytes the server has sent.
@@ -25,17 +26,31 @@ pub(crate) struct Input {
     /// How many bytes the program's pipe has taken.
     written: u64,
     has_end: bool,
+    has_stopped: bool,
 }
 
 impl Input {
-    pub(crate) fn new(descriptor: OwnedFd, is_terminal: bool) -> Self {
+    /// The input of a program; `None` for one that has none.
+    pub(crate) fn new(descriptor: Option<OwnedFd>, is_terminal: bool) -> Self {
         Self {
-            descriptor: Some(descriptor),
+            has_input: descriptor.is_some(),
+            descriptor,
             is_terminal,
             queue: VecDeque::new(),
             received: 0,
             written: 0,
             has_end: false,
+            has_stopped: false,
+        }
+    }
+
+    pub(crate) fn state(&self) -> InputState {
+        InputState {
+            has_input: self.has_input,
+            received: self.received,
+            taken: self.written,
+            has_end: self.has_end,
+            has_stopped: self.has_stopped,
         }
     }
 
@@ -79,13 +94,12 @@ impl Input {
         Some((descriptor, PollFlags::OUT))
     }
 
-    /// Writes what the program takes, and adds reports of it. `events` is what poll has returned.
-    pub(crate) fn write(&mut self, events: PollFlags, reports: &mut Vec<Report>) {
+    /// Writes what the program takes. `events` is what poll has returned.
+    pub(crate) fn write(&mut self, events: PollFlags) {
         if events.contains(PollFlags::ERR) && !self.is_terminal {
-            self.stop(reports);
+            self.stop();
             return;
         }
-        let before = self.written;
         while let Some(descriptor) = &self.descriptor {
             let (part, _) = self.queue.as_slices();
             if part.is_empty() {
@@ -100,15 +114,11 @@ impl Input {
                     ErrorKind::WouldBlock => break,
                     ErrorKind::Interrupted => {}
                     _ => {
-                        self.stop(reports);
+                        self.stop();
                         return;
                     }
                 },
             }
-        }
-        if self.written > before {
-            let offset = self.written;
-            reports.push(Report::InputAck { offset });
         }
         self.close_at_end();
     }
@@ -119,10 +129,10 @@ impl Input {
         self.queue.clear();
     }
 
-    fn stop(&mut self, reports: &mut Vec<Report>) {
+    fn stop(&mut self) {
         self.close();
         self.written = self.received;
-        reports.push(Report::InputStop);
+        self.has_stopped = true;
     }
 
     fn close_at_end(&mut self) {

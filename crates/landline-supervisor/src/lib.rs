@@ -18,10 +18,14 @@
 )]
 
 mod input;
+mod job;
 mod output;
 mod platform;
 mod process;
+mod program;
 pub mod protocol;
+mod ring;
+mod server;
 pub mod signals;
 pub mod store;
 mod supervisor;

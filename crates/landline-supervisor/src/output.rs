@@ -1,4 +1,4 @@
-//! An output of the program: from a pipe or terminal into reports.
+//! An output of the program: from a pipe or terminal into memory.
 
 use std::{
     io::{self, ErrorKind},
@@ -8,10 +8,10 @@ use std::{
 
 use rustix::event::PollFlags;
 
-use crate::protocol::{OutputStream, Report};
-
-/// The most bytes in one report.
-const REPORT_BYTES_MAX: usize = 64 * 1024;
+use crate::{
+    protocol::{OUTPUT_BYTES_MAX, OutputState, OutputStream},
+    ring::Ring,
+};
 
 /// One output of one program.
 #[derive(Debug)]
@@ -19,24 +19,21 @@ pub(crate) struct Output {
     stream: OutputStream,
     /// `None` once it has ended, or is not wanted any more.
     descriptor: Option<OwnedFd>,
-    /// How many bytes may be read.
+    /// What was read and not acknowledged.
+    ring: Ring,
+    /// How many bytes may be read and sent.
     limit: u64,
-    /// How many bytes were read and reported.
-    read: u64,
-    /// How many of them the server has taken.
-    acknowledged: u64,
-    /// When the last bytes came.
     last_read: Instant,
 }
 
 impl Output {
-    pub(crate) fn new(stream: OutputStream, descriptor: OwnedFd, window: u32) -> Self {
+    /// An output with this first limit; `None` for one that has ended.
+    pub(crate) fn new(stream: OutputStream, descriptor: Option<OwnedFd>, limit: u64) -> Self {
         Self {
             stream,
-            descriptor: Some(descriptor),
-            limit: window.max(1).into(),
-            read: 0,
-            acknowledged: 0,
+            descriptor,
+            ring: Ring::default(),
+            limit,
             last_read: Instant::now(),
         }
     }
@@ -45,73 +42,109 @@ impl Output {
         self.stream
     }
 
-    pub(crate) fn bytes_read(&self) -> u64 {
-        self.read
-    }
-
     pub(crate) fn is_open(&self) -> bool {
         self.descriptor.is_some()
     }
 
-    /// When the last bytes came; `None` while the server does not take what is there.
-    pub(crate) fn quiet_since(&self) -> Option<Instant> {
-        (self.credit() > 0).then_some(self.last_read)
+    /// How many bytes were read.
+    pub(crate) fn end(&self) -> u64 {
+        self.ring.end()
     }
 
-    /// Notes what the server has taken, and its limit; `false` if it broke the protocol.
-    pub(crate) fn acknowledge(&mut self, offset: u64, limit: u64) -> bool {
-        let is_valid = (self.acknowledged..=self.read).contains(&offset) && limit >= self.limit;
+    /// How many bytes were read and may be sent.
+    pub(crate) fn sendable(&self) -> u64 {
+        self.ring.end().min(self.limit)
+    }
+
+    /// The bytes at `offset` that lie together.
+    pub(crate) fn bytes_at(&self, offset: u64) -> &[u8] {
+        self.ring.bytes_at(offset)
+    }
+
+    pub(crate) fn state(&self) -> OutputState {
+        OutputState {
+            acknowledged: self.ring.start(),
+            read: self.ring.end(),
+            has_ended: !self.is_open(),
+        }
+    }
+
+    /// When the last bytes came; `None` while the server does not take what is there.
+    pub(crate) fn quiet_since(&self) -> Option<Instant> {
+        (self.room() > 0).then_some(self.last_read)
+    }
+
+    /// Forgets the bytes before `offset`, and sets the limit; `false` if the server, to which
+    /// `sent` bytes were sent, broke the protocol.
+    pub(crate) fn acknowledge(&mut self, offset: u64, limit: u64, sent: u64) -> bool {
+        let is_valid = (self.ring.start()..=sent).contains(&offset) && limit >= self.limit;
         if is_valid {
-            self.acknowledged = offset;
+            self.ring.forget(offset);
             self.limit = limit;
         }
         is_valid
     }
 
+    /// Begins with a new server. Its first limit is `window` beyond what was acknowledged.
+    pub(crate) fn rewind(&mut self, window: u32) {
+        self.limit = self.ring.start() + u64::from(window);
+    }
+
+    /// Gives all bytes to `store` and forgets them. There is no limit from now on.
+    pub(crate) fn drain(&mut self, mut store: impl FnMut(u64, &[u8])) {
+        self.limit = u64::MAX;
+        while self.ring.start() < self.ring.end() {
+            let offset = self.ring.start();
+            let bytes = self.ring.bytes_at(offset);
+            let end = offset + bytes.len() as u64;
+            store(offset, bytes);
+            self.ring.forget(end);
+        }
+    }
+
     /// What to wait for.
     pub(crate) fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
         let descriptor = self.descriptor.as_ref()?;
-        (self.credit() > 0).then_some((descriptor.as_fd(), PollFlags::IN))
+        (self.room() > 0).then_some((descriptor.as_fd(), PollFlags::IN))
     }
 
-    /// Reads once, and adds a report of it.
-    pub(crate) fn read(&mut self, reports: &mut Vec<Report>) {
-        let Some(descriptor) = &self.descriptor else {
-            return;
+    /// Reads once. Returns whether there was something.
+    pub(crate) fn read(&mut self) -> bool {
+        let room = self.room();
+        let Some(descriptor) = self.descriptor.as_ref().filter(|_| room > 0) else {
+            return false;
         };
-        let length = usize::try_from(self.credit()).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; length.min(REPORT_BYTES_MAX)];
-        match rustix::io::read(descriptor, &mut bytes) {
-            Ok(0) => self.close(reports),
-            Ok(count) => {
-                bytes.truncate(count);
-                reports.push(Report::Output {
-                    stream: self.stream,
-                    offset: self.read,
-                    bytes,
-                });
-                self.read += count as u64;
+        match self.ring.read(descriptor.as_fd(), room) {
+            Ok(0) => self.descriptor = None,
+            Ok(_) => {
                 self.last_read = Instant::now();
+                return true;
             }
             Err(errno) => match io::Error::from(errno).kind() {
                 ErrorKind::WouldBlock | ErrorKind::Interrupted => {}
                 // A terminal says EIO when nothing has it open any more.
-                _ => self.close(reports),
+                _ => self.descriptor = None,
             },
         }
+        false
     }
 
     /// Ends the output where it is. A program that writes more gets SIGPIPE.
-    pub(crate) fn close(&mut self, reports: &mut Vec<Report>) {
+    pub(crate) fn close(&mut self) {
+        self.descriptor = None;
+    }
+
+    /// Ends the output after `sent` bytes: the server wants no more.
+    pub(crate) fn stop(&mut self, sent: u64) {
         if self.descriptor.take().is_some() {
-            reports.push(Report::OutputEnd {
-                stream: self.stream,
-                offset: self.read,
-            });
+            self.ring.truncate(sent);
         }
     }
 
-    fn credit(&self) -> u64 {
-        self.limit.saturating_sub(self.read)
+    /// How many bytes may be read now.
+    fn room(&self) -> usize {
+        let most = self.ring.start().saturating_add(OUTPUT_BYTES_MAX as u64);
+        let room = self.limit.min(most).saturating_sub(self.ring.end());
+        usize::try_from(room).unwrap_or(usize::MAX)
     }
 }

@@ -170,6 +170,21 @@ pub(crate) fn socket() -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Accepts a connection. It does not block, and closes when a program is executed.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn accept(listener: &OwnedFd) -> rustix::io::Result<OwnedFd> {
+    #[cfg(target_os = "linux")]
+    let socket = rustix::net::accept_with(listener, SocketFlags::CLOEXEC)?;
+    #[cfg(not(target_os = "linux"))]
+    let socket = rustix::net::accept(listener)?;
+    #[cfg(not(target_os = "linux"))]
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    Ok(socket)
+}
+
 /// Whether the other end of a Unix socket is of the same user, or of root.
 ///
 /// # Errors

@@ -19,17 +19,18 @@ use rustix::{
 
 use crate::{
     platform,
-    protocol::{OutputStream, Size, Start, Step},
+    protocol::{Size, Start, Step},
 };
 
 /// The program that runs, and this side of its streams. None of them blocks.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
-    /// Where its input is written.
-    pub(crate) input: OwnedFd,
-    /// Where each output is read; a program with a terminal has no standard error.
-    pub(crate) outputs: Vec<(OutputStream, OwnedFd)>,
+    /// Where its input is written, if it has input.
+    pub(crate) input: Option<OwnedFd>,
+    pub(crate) stdout: OwnedFd,
+    /// A program with a terminal has no standard error.
+    pub(crate) stderr: Option<OwnedFd>,
     pub(crate) terminal: Option<Terminal>,
 }
 
@@ -61,23 +62,26 @@ pub(crate) fn start(start: &Start) -> Result<Process, (Step, io::Error)> {
 
 fn start_with_pipes(start: &Start) -> Result<Process, (Step, io::Error)> {
     let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(resources);
-    let ((stdin, input), (stdout_read, stdout), (stderr_read, stderr)) =
-        (pipe()?, pipe()?, pipe()?);
-    for own in [&input, &stdout_read, &stderr_read] {
+    let ((stdout_read, stdout), (stderr_read, stderr)) = (pipe()?, pipe()?);
+    let (stdin, input) = if start.has_input {
+        let (stdin, input) = pipe()?;
+        (Stdio::from(stdin), Some(input))
+    } else {
+        (Stdio::null(), None)
+    };
+    for own in [&stdout_read, &stderr_read].into_iter().chain(&input) {
         set_nonblocking(own)?;
     }
     let mut command = command(start);
     command
-        .stdin(Stdio::from(stdin))
+        .stdin(stdin)
         .stdout(Stdio::from(stdout))
         .stderr(Stdio::from(stderr));
     Ok(Process {
         pid: spawn(&mut command, false)?,
         input,
-        outputs: vec![
-            (OutputStream::Stdout, stdout_read),
-            (OutputStream::Stderr, stderr_read),
-        ],
+        stdout: stdout_read,
+        stderr: Some(stderr_read),
         terminal: None,
     })
 }
@@ -111,8 +115,9 @@ fn start_with_terminal(start: &Start, size: Size) -> Result<Process, (Step, io::
     };
     Ok(Process {
         pid,
-        input: copy()?,
-        outputs: vec![(OutputStream::Stdout, copy()?)],
+        input: Some(copy()?),
+        stdout: copy()?,
+        stderr: None,
         terminal: Some(Terminal {
             descriptor: terminal,
             program_side: Some(program_side),

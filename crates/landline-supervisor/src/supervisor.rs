@@ -1,37 +1,37 @@
 //! The loop of a supervisor.
 
 use std::{
-    io::{self, ErrorKind},
-    os::fd::OwnedFd,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    io,
+    time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::Mode,
+    io::Errno,
 };
 
 use crate::{
-    input::Input,
-    output::Output,
+    job::{Job, WAITING_MAX},
     platform::{self, Signals},
-    process::{self, Process, Terminal},
-    protocol::{Exit, FrameBuffer, FrameError, Order, OutputStream, Report, Start, Step},
+    process,
+    program::Program,
+    protocol::{Order, Report, Start, Step, Store},
+    server::{Connection, Server},
     tree,
 };
 
-/// How long the outputs of a program that has ended may be quiet until they end too. Processes
-/// that it left behind may have them open.
-const QUIET: Duration = Duration::from_millis(500);
 /// How long a program may take to end when the server is gone, or the system shuts down.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long it may take when its timeout is over.
+const TIMEOUT_GRACE: Duration = Duration::from_secs(2);
 /// How often the processes of a tree that is being ended are looked at.
 const TREE_PAUSE: Duration = Duration::from_millis(50);
-/// The most bytes that are read from the server at a time.
-const READ_BYTES_MAX: usize = 64 * 1024;
+/// How long a server may take to read the last reports, when everything is on disk.
+const LAST_REPORTS_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Runs a supervisor in this process, whose standard input is a socket to the server. It returns
-/// when the program has ended and the server has closed the socket.
+/// when neither the program nor the server needs it; see [`crate::protocol`].
 ///
 /// Call it first of all in a process that has one thread and has opened nothing.
 ///
@@ -47,44 +47,39 @@ pub fn main() -> io::Result<()> {
     platform::harden();
     let signals = Signals::block()?;
     Supervisor {
-        server: Some(Server::new(socket)),
+        server: Some(Server::new(Connection::new(socket))),
         signals,
+        job: None,
         program: None,
+        on_lost: Duration::ZERO,
+        lost_until: None,
+        leave_by: None,
+        has_left: false,
         ending: None,
+        buffer: Vec::new(),
     }
     .run()
 }
 
 struct Supervisor {
-    /// `None` once the server has closed the socket or broken the protocol.
+    /// `None` once the server has closed the socket or broken the protocol, until another adopts
+    /// this supervisor.
     server: Option<Server>,
     signals: Signals,
+    job: Option<Job>,
     program: Option<Program>,
+    /// How long the program goes on without a server.
+    on_lost: Duration,
+    /// Set while there is no server, and the time for one to come is limited.
+    lost_until: Option<Instant>,
+    /// Set once everything is on disk: when the server has had the time to read the last reports.
+    leave_by: Option<Instant>,
+    /// Whether the server has sent `leave`.
+    has_left: bool,
     /// Set once the process tree is to end.
     ending: Option<Ending>,
-}
-
-/// The connection to the server.
-struct Server {
-    socket: OwnedFd,
-    frames: FrameBuffer,
-    /// Encoded reports.
-    out: Vec<u8>,
-    /// How many bytes of `out` were written.
-    written: usize,
-}
-
-/// The program that was started.
-struct Program {
-    pid: u32,
-    /// In milliseconds since the Unix epoch.
-    started: u64,
-    input: Input,
-    outputs: Vec<Output>,
-    terminal: Option<Terminal>,
-    /// How it ended, and when that was noticed.
-    exit: Option<(Exit, Instant)>,
-    is_exit_reported: bool,
+    /// For bytes from servers.
+    buffer: Vec<u8>,
 }
 
 struct Ending {
@@ -94,95 +89,185 @@ struct Ending {
 }
 
 /// What poll has found.
-struct Ready {
+#[derive(Debug)]
+pub(crate) struct Ready {
     signals: bool,
     server: bool,
-    input: PollFlags,
-    outputs: Vec<bool>,
+    pub(crate) input: PollFlags,
+    pub(crate) outputs: [bool; 2],
+    listener: bool,
 }
+
+/// What a descriptor in the poll set belongs to.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Signals,
+    Server,
+    Input,
+    Output(usize),
+    Listener,
+    Waiting,
+}
+
+/// The most descriptors in the poll set.
+const SOURCES_MAX: usize = 6 + WAITING_MAX;
 
 impl Supervisor {
     fn run(mut self) -> io::Result<()> {
         while self.is_needed() {
             let ready = self.wait()?;
-            if (ready.signals || Signals::PAUSE.is_some()) && self.signals.take_termination() {
-                self.end(GRACE);
+            if ready.signals || Signals::PAUSE.is_some() {
+                if self.signals.take_termination() {
+                    self.terminate();
+                }
+                self.reap();
             }
-            self.reap();
-            let mut reports = Vec::new();
+            if let Some(job) = &mut self.job
+                && let Some(connection) = job.serve(ready.listener, &mut self.buffer)
+            {
+                self.adopt(connection);
+            }
             if ready.server {
-                self.receive(&mut reports);
+                self.receive();
             }
             if let Some(program) = &mut self.program {
-                program.carry(&ready, &mut reports);
-                program.finish(&mut reports);
+                program.carry(&ready);
             }
+            self.check_times();
             self.continue_ending();
-            self.send(&reports);
+            self.send();
+        }
+        if let Some(job) = &self.job {
+            match self.store() {
+                Store::Memory => job.remove(),
+                Store::Disk => job.remove_socket(),
+            }
         }
         Ok(())
     }
 
+    fn store(&self) -> Store {
+        self.program.as_ref().map_or(Store::Memory, Program::store)
+    }
+
     /// Whether the program or the server needs this process.
     fn is_needed(&self) -> bool {
+        let Some(program) = &self.program else {
+            return self.server.is_some();
+        };
         let is_ending = self.ending.as_ref().is_some_and(|ending| !ending.is_done);
-        let runs = self
-            .program
-            .as_ref()
-            .is_some_and(|program| program.exit.is_none());
-        self.server.is_some() || is_ending || runs
+        if is_ending || program.is_running() {
+            return true;
+        }
+        match program.store() {
+            Store::Memory => !self.has_left && (self.server.is_some() || self.lost_until.is_some()),
+            Store::Disk => {
+                let server = self.server.as_ref();
+                let is_told = server.is_none_or(Server::is_done)
+                    || self.leave_by.is_some_and(|at| at <= Instant::now());
+                !program.is_recorded() || !is_told
+            }
+        }
     }
 
     /// Waits until something can be done.
     fn wait(&self) -> io::Result<Ready> {
-        let mut fds = Vec::new();
-        let signals = self.signals.descriptor();
-        fds.extend(signals.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        let mut sources = Vec::with_capacity(SOURCES_MAX);
+        let mut fds = Vec::with_capacity(SOURCES_MAX);
+        let mut watch = |source, fd, events| {
+            sources.push(source);
+            fds.push(PollFd::from_borrowed_fd(fd, events));
+        };
+        if let Some(fd) = self.signals.descriptor() {
+            watch(Source::Signals, fd, PollFlags::IN);
+        }
         if let Some(server) = &self.server {
             let mut events = PollFlags::IN;
-            events.set(PollFlags::OUT, server.written < server.out.len());
-            fds.push(PollFd::new(&server.socket, events));
+            events.set(PollFlags::OUT, server.is_blocked);
+            watch(Source::Server, server.connection.socket(), events);
         }
-        let input = self
-            .program
-            .as_ref()
-            .and_then(|program| program.input.interest());
-        fds.extend(input.map(|(fd, events)| PollFd::from_borrowed_fd(fd, events)));
-        let outputs = self.program.iter().flat_map(|program| &program.outputs);
-        let interests: Vec<_> = outputs.map(Output::interest).collect();
-        let wanted = interests.iter().flatten();
-        fds.extend(wanted.map(|(fd, events)| PollFd::from_borrowed_fd(*fd, *events)));
+        if let Some(program) = &self.program {
+            if let Some((fd, events)) = program.input.interest() {
+                watch(Source::Input, fd, events);
+            }
+            for (number, output) in program.outputs.iter().enumerate() {
+                if let Some((fd, events)) = output.interest() {
+                    watch(Source::Output(number), fd, events);
+                }
+            }
+        }
+        if let Some(job) = &self.job {
+            if let Some(fd) = job.listener() {
+                watch(Source::Listener, fd, PollFlags::IN);
+            }
+            for fd in job.waiting() {
+                watch(Source::Waiting, fd, PollFlags::IN);
+            }
+        }
         let timeout = self.timeout().map(|timeout| Timespec {
             tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
         });
         match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let mut found = fds.iter().map(PollFd::revents);
-        let mut next = |is_asked: bool| {
-            let events = if is_asked { found.next() } else { None };
-            events.unwrap_or(PollFlags::empty())
+        let mut ready = Ready {
+            signals: false,
+            server: false,
+            input: PollFlags::empty(),
+            outputs: [false; 2],
+            listener: false,
         };
-        Ok(Ready {
-            signals: !next(signals.is_some()).is_empty(),
-            server: !next(self.server.is_some()).is_empty(),
-            input: next(input.is_some()),
-            outputs: interests
-                .iter()
-                .map(|interest| !next(interest.is_some()).is_empty())
-                .collect(),
-        })
+        for (source, fd) in sources.iter().zip(&fds) {
+            let events = fd.revents();
+            let is_ready = !events.is_empty();
+            match source {
+                Source::Signals => ready.signals = is_ready,
+                Source::Server => ready.server = is_ready,
+                Source::Input => ready.input = events,
+                Source::Output(number) => {
+                    if let Some(output) = ready.outputs.get_mut(*number) {
+                        *output = is_ready;
+                    }
+                }
+                Source::Listener => ready.listener = is_ready,
+                Source::Waiting => {}
+            }
+        }
+        Ok(ready)
     }
 
     /// How long to wait at most.
     fn timeout(&self) -> Option<Duration> {
         let ending = self.ending.as_ref().filter(|ending| !ending.is_done);
-        let quiet = self.program.as_ref().and_then(Program::quiet_at);
-        let quiet = quiet.map(|at| at.saturating_duration_since(Instant::now()));
-        let pauses = [ending.map(|_| TREE_PAUSE), quiet, Signals::PAUSE];
+        let now = Instant::now();
+        let times = [
+            self.program.as_ref().and_then(Program::wake_at),
+            self.job.as_ref().and_then(Job::wake_at),
+            self.lost_until,
+            // The tree may take longer to end.
+            self.leave_by.filter(|at| *at > now),
+        ];
+        let time = times.into_iter().flatten().min();
+        let time = time.map(|time| time.saturating_duration_since(now));
+        let pauses = [ending.map(|_| TREE_PAUSE), time, Signals::PAUSE];
         pauses.into_iter().flatten().min()
+    }
+
+    /// Does what is due now.
+    fn check_times(&mut self) {
+        let now = Instant::now();
+        if self.program.as_mut().is_some_and(Program::take_timeout) {
+            self.end(TIMEOUT_GRACE);
+        }
+        if self.lost_until.is_some_and(|until| until <= now) {
+            self.give_up();
+        }
+        let program = self.program.as_ref();
+        if self.leave_by.is_none() && program.is_some_and(Program::is_recorded) {
+            self.leave_by = Some(now + LAST_REPORTS_TIME_MAX);
+        }
     }
 
     /// Collects children that have ended: the program, and what it has left to this process.
@@ -191,59 +276,88 @@ impl Supervisor {
             if let Some(program) = &mut self.program
                 && program.pid == ended.pid
             {
-                program.input.close();
-                let exit = Exit {
-                    status: ended.status,
-                    user_time: ended.user_time,
-                    system_time: ended.system_time,
-                    memory_bytes_max: ended.memory_bytes_max,
-                    timed_out: false,
-                    stdout: 0,
-                    stderr: 0,
-                    started: program.started,
-                    ended: milliseconds_since_epoch(),
-                };
-                program.exit = Some((exit, Instant::now()));
-                if let Some(terminal) = &mut program.terminal {
-                    terminal.program_side = None;
-                }
+                program.set_ended(ended);
             }
         }
     }
 
-    /// Takes what the server has sent. A server that is gone or breaks the protocol ends the
-    /// program.
-    fn receive(&mut self, reports: &mut Vec<Report>) {
+    /// Takes what the server has sent.
+    fn receive(&mut self) {
         let Some(mut server) = self.server.take() else {
             return;
         };
-        let is_connected = server.read();
-        while let Some(order) = server.next_order().transpose() {
-            if !order.is_ok_and(|order| self.obey(order, reports)) {
-                self.lose_server();
-                return;
-            }
-        }
-        if is_connected {
-            self.server = Some(server);
-        } else {
+        let is_connected = server.connection.read(&mut self.buffer);
+        let is_valid = self.obey_all(&mut server);
+        self.server = Some(server);
+        if !is_connected || !is_valid {
             self.lose_server();
         }
     }
 
+    /// Serves a connection instead of the one before.
+    fn adopt(&mut self, connection: Connection) {
+        let Some(program) = &mut self.program else {
+            return;
+        };
+        program.rewind();
+        let mut server = Server::adopt(connection, program);
+        self.lost_until = None;
+        let is_valid = self.obey_all(&mut server);
+        self.server = Some(server);
+        if !is_valid {
+            self.lose_server();
+        }
+    }
+
+    /// Does what the server has ordered; `false` if it broke the protocol.
+    fn obey_all(&mut self, server: &mut Server) -> bool {
+        while let Some(order) = server.connection.next_order().transpose() {
+            if !order.is_ok_and(|order| self.obey(order, server)) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// There is no server any more. The program ends, or goes on without one.
     fn lose_server(&mut self) {
-        let program = self.program.as_ref();
-        if program.is_some_and(|program| !program.is_exit_reported) {
+        self.server = None;
+        if self.on_lost == Duration::MAX {
+            self.store_on_disk();
+        } else if self.on_lost.is_zero() {
+            self.give_up();
+        } else {
+            self.lost_until = Instant::now().checked_add(self.on_lost);
+        }
+    }
+
+    /// No server will come.
+    fn give_up(&mut self) {
+        self.lost_until = None;
+        if self
+            .program
+            .as_ref()
+            .is_some_and(|it| it.finished.is_none())
+        {
             self.end(GRACE);
         }
     }
 
+    /// The system shuts down.
+    fn terminate(&mut self) {
+        self.end(GRACE);
+        self.lost_until = None;
+        if self.on_lost != Duration::MAX {
+            self.on_lost = Duration::ZERO;
+        }
+    }
+
     /// Does what the server orders; `false` if it broke the protocol.
-    fn obey(&mut self, order: Order, reports: &mut Vec<Report>) -> bool {
+    fn obey(&mut self, order: Order, server: &mut Server) -> bool {
         let Some(program) = &mut self.program else {
             return match order {
                 Order::Start(start) => {
-                    reports.push(self.start(&start));
+                    server.report(&self.start(&start));
                     true
                 }
                 // A program that could not be started takes nothing.
@@ -251,7 +365,7 @@ impl Supervisor {
             };
         };
         match order {
-            Order::Start(_) | Order::Adopt | Order::Store | Order::Leave => return false,
+            Order::Start(_) | Order::Adopt => return false,
             Order::Input { offset, bytes } => return program.input.push(offset, &bytes),
             Order::InputEnd { offset } => return program.input.finish(offset),
             Order::OutputAck {
@@ -259,19 +373,16 @@ impl Supervisor {
                 offset,
                 limit,
             } => {
-                let mut outputs = program.outputs.iter_mut();
-                let output = outputs.find(|output| output.stream() == stream);
-                return output.is_none_or(|output| output.acknowledge(offset, limit));
+                let sent = server.sent(stream);
+                return program.store() == Store::Disk
+                    || program.output(stream).acknowledge(offset, limit, sent);
             }
-            Order::OutputStop { stream } => {
-                for output in &mut program.outputs {
-                    if output.stream() == stream {
-                        output.close(reports);
-                    }
-                }
-            }
+            Order::OutputStop { stream } => match program.store() {
+                Store::Memory => program.output(stream).stop(server.sent(stream)),
+                Store::Disk => program.output(stream).close(),
+            },
             Order::Signal { signal } => {
-                if program.exit.is_none() {
+                if program.is_running() {
                     platform::kill(program.pid, signal, true);
                 }
             }
@@ -281,19 +392,51 @@ impl Supervisor {
                 }
             }
             Order::End { grace } => self.end(grace),
+            Order::Store => return self.store_on_disk(),
+            Order::Leave => self.has_left = true,
         }
         true
     }
 
+    /// Keeps output on disk from now on; `false` if there is no job folder.
+    fn store_on_disk(&mut self) -> bool {
+        if let (Some(job), Some(program)) = (&self.job, &mut self.program) {
+            program.store_on_disk(job);
+        }
+        self.job.is_some()
+    }
+
     fn start(&mut self, start: &Start) -> Report {
-        match process::start(start) {
-            Ok(process) => {
-                let pid = process.pid;
-                self.program = Some(Program::new(process, start.window));
-                Report::Started { pid }
-            }
+        match self.try_start(start) {
+            Ok(pid) => Report::Started { pid },
             Err((step, error)) => failed(step, &error),
         }
+    }
+
+    fn try_start(&mut self, start: &Start) -> Result<u32, (Step, io::Error)> {
+        let store = |error| (Step::Store, error);
+        let needs_folder = start.store == Store::Disk || !start.on_lost.is_zero();
+        let job = if needs_folder || !start.job_folder.is_empty() {
+            Some(Job::open(&start.job_folder).map_err(store)?)
+        } else {
+            None
+        };
+        let process = process::start(start).inspect_err(|_| {
+            if let Some(job) = &job {
+                job.remove_files();
+            }
+        })?;
+        let pid = process.pid;
+        let mut program = Program::new(process, start);
+        if let Some(job) = &job
+            && start.store == Store::Disk
+        {
+            program.store_on_disk(job);
+        }
+        self.on_lost = start.on_lost;
+        self.program = Some(program);
+        self.job = job;
+        Ok(pid)
     }
 
     /// Begins to end the process tree, once.
@@ -305,7 +448,7 @@ impl Supervisor {
         }
         if let Some(program) = &self.program {
             // While it is not collected, the number is that of no other process group.
-            if program.exit.is_none() {
+            if program.is_running() {
                 for signal in [libc::SIGTERM, libc::SIGCONT] {
                     platform::kill(program.pid, tree::signal(signal), true);
                 }
@@ -325,10 +468,7 @@ impl Supervisor {
         if ending.is_done {
             return;
         }
-        let runs = self
-            .program
-            .as_ref()
-            .is_some_and(|program| program.exit.is_none());
+        let runs = self.program.as_ref().is_some_and(Program::is_running);
         if Instant::now() < ending.kill_at {
             ending.is_done = !runs && !tree::has_descendants();
             return;
@@ -339,135 +479,13 @@ impl Supervisor {
         ending.is_done = !tree::kill_descendants() && !runs;
     }
 
-    fn send(&mut self, reports: &[Report]) {
-        let Some(server) = &mut self.server else {
-            return;
-        };
-        for report in reports {
-            report.encode(&mut server.out);
-        }
-        if !server.flush() {
-            self.server = None;
+    fn send(&mut self) {
+        if let Some(server) = &mut self.server
+            && !server.flush(self.program.as_ref())
+        {
             self.lose_server();
         }
     }
-}
-
-impl Program {
-    fn new(process: Process, window: u32) -> Self {
-        let outputs = process.outputs.into_iter();
-        Self {
-            pid: process.pid,
-            started: milliseconds_since_epoch(),
-            input: Input::new(process.input, process.terminal.is_some()),
-            outputs: outputs
-                .map(|(stream, descriptor)| Output::new(stream, descriptor, window))
-                .collect(),
-            terminal: process.terminal,
-            exit: None,
-            is_exit_reported: false,
-        }
-    }
-
-    /// Moves input and output.
-    fn carry(&mut self, ready: &Ready, reports: &mut Vec<Report>) {
-        self.input.write(ready.input, reports);
-        for (output, is_ready) in self.outputs.iter_mut().zip(&ready.outputs) {
-            if *is_ready {
-                output.read(reports);
-            }
-        }
-    }
-
-    /// When the outputs of a program that has ended have been quiet for long enough.
-    fn quiet_at(&self) -> Option<Instant> {
-        let (_, exited_at) = self.exit?;
-        let open = self.outputs.iter().filter(|output| output.is_open());
-        let quiet_since: Option<Vec<Instant>> = open.map(Output::quiet_since).collect();
-        let last = quiet_since?.into_iter().max()?;
-        Some(last.max(exited_at) + QUIET)
-    }
-
-    /// Reports the end once the program and its outputs have ended.
-    fn finish(&mut self, reports: &mut Vec<Report>) {
-        if self.quiet_at().is_some_and(|at| at <= Instant::now()) {
-            for output in &mut self.outputs {
-                output.close(reports);
-            }
-        }
-        if let Some((exit, _)) = self.exit
-            && !self.is_exit_reported
-            && !self.outputs.iter().any(Output::is_open)
-        {
-            self.is_exit_reported = true;
-            let bytes_of = |stream| {
-                let mut outputs = self.outputs.iter();
-                let output = outputs.find(|output| output.stream() == stream);
-                output.map_or(0, Output::bytes_read)
-            };
-            reports.push(Report::Exited(Exit {
-                stdout: bytes_of(OutputStream::Stdout),
-                stderr: bytes_of(OutputStream::Stderr),
-                ..exit
-            }));
-        }
-    }
-}
-
-impl Server {
-    fn new(socket: OwnedFd) -> Self {
-        Self {
-            socket,
-            frames: FrameBuffer::default(),
-            out: Vec::new(),
-            written: 0,
-        }
-    }
-
-    /// Reads what is there; `false` once the server has closed the socket.
-    fn read(&mut self) -> bool {
-        let mut bytes = vec![0; READ_BYTES_MAX];
-        match rustix::io::read(&self.socket, &mut bytes) {
-            Ok(0) => false,
-            Ok(count) => {
-                self.frames.extend(bytes.get(..count).unwrap_or_default());
-                true
-            }
-            Err(errno) => is_temporary(errno),
-        }
-    }
-
-    fn next_order(&mut self) -> Result<Option<Order>, FrameError> {
-        self.frames.next_frame()?.map(Order::decode).transpose()
-    }
-
-    /// Writes what the socket takes; `false` if the server is gone.
-    fn flush(&mut self) -> bool {
-        while let Some(rest) = self.out.get(self.written..).filter(|rest| !rest.is_empty()) {
-            match rustix::io::write(&self.socket, rest) {
-                Ok(count) => self.written += count,
-                Err(errno) if is_temporary(errno) => return true,
-                Err(_) => return false,
-            }
-        }
-        self.out.clear();
-        self.written = 0;
-        true
-    }
-}
-
-fn is_temporary(errno: rustix::io::Errno) -> bool {
-    matches!(
-        io::Error::from(errno).kind(),
-        ErrorKind::WouldBlock | ErrorKind::Interrupted
-    )
-}
-
-fn milliseconds_since_epoch() -> u64 {
-    let time = SystemTime::now().duration_since(UNIX_EPOCH);
-    time.map_or(0, |time| {
-        u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-    })
 }
 
 fn failed(step: Step, error: &io::Error) -> Report {

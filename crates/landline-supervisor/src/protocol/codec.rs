@@ -7,6 +7,9 @@ use super::{
     Report, Size, Start, Status, Step, Store, VERSION,
 };
 
+/// How long an empty [`FrameBuffer`] may be.
+const BUFFER_BYTES_KEPT: usize = 256 * 1024;
+
 impl Order {
     /// Appends the frame.
     pub fn encode(&self, out: &mut Vec<u8>) {
@@ -119,11 +122,10 @@ impl Report {
                 stream,
                 offset,
                 bytes,
-            } => frame(out, 3, |out| {
-                out.push(*stream as u8);
-                out.extend(offset.to_le_bytes());
+            } => {
+                out.extend(output_head(*stream, *offset, bytes.len()));
                 out.extend(bytes);
-            }),
+            }
             Self::OutputEnd { stream, offset } => frame(out, 4, |out| {
                 out.push(*stream as u8);
                 out.extend(offset.to_le_bytes());
@@ -239,6 +241,10 @@ impl FrameBuffer {
     pub fn extend(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.read);
         self.read = 0;
+        // A long frame leaves no long buffer behind.
+        if self.bytes.is_empty() && self.bytes.capacity() > BUFFER_BYTES_KEPT {
+            self.bytes = Vec::new();
+        }
         self.bytes.extend_from_slice(bytes);
     }
 
@@ -261,6 +267,18 @@ impl FrameBuffer {
         }
         Ok(frame)
     }
+}
+
+/// What a frame of output has before its bytes.
+pub(crate) fn output_head(stream: OutputStream, offset: u64, length: usize) -> [u8; 14] {
+    let mut head = [0; 14];
+    let length = u32::try_from(length + 10).unwrap_or(u32::MAX);
+    let fields = length.to_le_bytes().into_iter();
+    let fields = fields.chain([3, stream as u8]).chain(offset.to_le_bytes());
+    for (byte, field) in head.iter_mut().zip(fields) {
+        *byte = field;
+    }
+    head
 }
 
 /// Appends a frame of this type with what `content` appends.

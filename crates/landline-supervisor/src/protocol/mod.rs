@@ -81,6 +81,7 @@ mod codec;
 use std::time::Duration;
 
 pub use codec::FrameBuffer;
+pub(crate) use codec::output_head;
 
 /// The version that [`Start`] carries.
 pub const VERSION: u16 = 1;

@@ -10,7 +10,8 @@
 //! | `index` | Records of 24 bytes. |
 //! | `status` | The frame of the `exited` report, with its length. |
 //!
-//! With the memory store there are only `lock` and `socket`.
+//! With the memory store there are only `lock` and `socket`. The supervisor removes them and the
+//! folder when it ends, and a file `record` of the server.
 //!
 //! # Segments
 //! A segment holds at most [`SEGMENT_BYTES_MAX`] bytes and is only appended to. Bytes between two
@@ -37,8 +38,12 @@
 //! `status`. A free lock and no status mean that the supervisor was killed.
 
 mod reader;
+#[cfg(test)]
+mod tests;
+mod writer;
 
 pub use reader::{IndexRecord, JobFolder, Piece};
+pub(crate) use writer::Writer;
 
 use crate::protocol::OutputStream;
 
@@ -52,10 +57,13 @@ pub const INDEX_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// The length of a record of the index.
 const RECORD_BYTES: usize = 24;
 
-const LOCK: &str = "lock";
-const SOCKET: &str = "socket";
+pub(crate) const LOCK: &str = "lock";
+pub(crate) const SOCKET: &str = "socket";
+/// A file of the server.
+pub(crate) const RECORD: &str = "record";
 const INDEX: &str = "index";
 const STATUS: &str = "status";
+const STATUS_NEW: &str = "status.new";
 
 /// The name of the segment of a stream that begins at `base`.
 fn segment_name(stream: OutputStream, base: u64) -> String {

@@ -197,11 +197,7 @@ impl JobFolder {
         let length = records_max.saturating_mul(RECORD_BYTES).min(READ_BYTES_MAX);
         let mut bytes = vec![0; length - length % RECORD_BYTES];
         let offset = from.saturating_mul(RECORD_BYTES as u64);
-        // An offset beyond what the system takes is beyond every file.
-        let length = match read_at(&file, &mut bytes, offset) {
-            Err(error) if error.kind() == ErrorKind::InvalidInput => 0,
-            read => read?,
-        };
+        let length = read_at(&file, &mut bytes, offset)?;
         let (records, _) = bytes.get(..length).unwrap_or_default().as_chunks();
         Ok(records.iter().map(IndexRecord::from_bytes).collect())
     }
@@ -265,6 +261,18 @@ impl IndexRecord {
             stderr: number(2),
         }
     }
+
+    pub(super) fn to_bytes(self) -> [u8; RECORD_BYTES] {
+        let mut bytes = [0; RECORD_BYTES];
+        let (numbers, _) = bytes.as_chunks_mut();
+        for (bytes, number) in numbers
+            .iter_mut()
+            .zip([self.time, self.stdout, self.stderr])
+        {
+            *bytes = number.to_le_bytes();
+        }
+        bytes
+    }
 }
 
 /// Reads until `bytes` is full or the file ends.
@@ -275,6 +283,8 @@ fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
             Ok(0) => break,
             Ok(count) => length += count,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // No file is as long as an offset that the system does not take.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => break,
             Err(error) => return Err(error),
         }
     }

@@ -11,9 +11,13 @@
     reason = "a test"
 )]
 
+mod adoption;
+mod disk;
 mod ending;
+mod folder;
 mod server;
 mod streams;
+mod throughput;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -21,9 +25,18 @@ fn main() {
         landline_supervisor::main().unwrap();
         return;
     }
+    if words.first().is_some_and(|word| word == "full-disk") {
+        disk::full_disk(std::path::Path::new(&words[1]));
+        return;
+    }
+    if words.first().is_some_and(|word| word == "throughput") {
+        throughput::measure();
+        return;
+    }
     // A test harness takes a filter; so does this.
     let filter = words.iter().find(|word| !word.starts_with('-'));
-    for (name, test) in streams::TESTS.iter().chain(&ending::TESTS) {
+    let tests = streams::TESTS.iter().chain(&ending::TESTS);
+    for (name, test) in tests.chain(&adoption::TESTS).chain(&disk::TESTS) {
         if filter.is_none_or(|filter| name.contains(filter.as_str())) {
             test();
             println!("test {name} ... ok");

@@ -9,8 +9,10 @@ use std::{
 };
 
 use landline_supervisor::protocol::{
-    Exit, FrameBuffer, INPUT_WINDOW, Order, OutputStream, Report, Start, Status, Step,
+    Adopted, Exit, FrameBuffer, INPUT_WINDOW, Order, OutputStream, Report, Start, Status, Step,
 };
+
+use crate::folder::Folder;
 
 /// The window of each output.
 pub(crate) const WINDOW: u32 = 65536;
@@ -29,6 +31,8 @@ pub(crate) struct Server {
     /// Which outputs have ended.
     pub(crate) ended: Vec<OutputStream>,
     pub(crate) input_stopped: bool,
+    /// How far each output is stored.
+    pub(crate) stored: BTreeMap<u8, u64>,
     pub(crate) pid: u32,
     /// Whether output is acknowledged as it comes.
     pub(crate) acknowledges: bool,
@@ -54,6 +58,7 @@ impl Server {
             outputs: BTreeMap::from([(1, Vec::new()), (2, Vec::new())]),
             ended: Vec::new(),
             input_stopped: false,
+            stored: BTreeMap::new(),
             pid: 0,
             acknowledges: true,
         }
@@ -65,6 +70,41 @@ impl Server {
         server.order(&Order::Start(Box::new(script_start(script))));
         server.wait_for_start().unwrap();
         server
+    }
+
+    /// Starts a program.
+    pub(crate) fn with_start(start: Start) -> Self {
+        let mut server = Self::new();
+        server.order(&Order::Start(Box::new(start)));
+        server.wait_for_start().unwrap();
+        server
+    }
+
+    /// Takes over from this server as another one, which has only what was acknowledged. Returns
+    /// what the supervisor says, and the older connection.
+    pub(crate) fn adopt(&mut self, folder: &Folder) -> (Adopted, UnixStream) {
+        let socket = folder.job().connect().unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let older = std::mem::replace(&mut self.socket, socket);
+        self.frames = FrameBuffer::default();
+        self.ended.clear();
+        self.stored.clear();
+        self.order(&Order::Adopt);
+        let Some(Report::Adopted(adopted)) = self.next() else {
+            panic!("not adopted");
+        };
+        for (stream, state) in [(1, adopted.stdout), (2, adopted.stderr)] {
+            let output = self.outputs.get_mut(&stream).unwrap();
+            output.truncate(usize::try_from(state.acknowledged).unwrap());
+        }
+        self.sent = adopted.input.received;
+        self.taken = adopted.input.taken;
+        (adopted, older)
+    }
+
+    /// Ends the connection.
+    pub(crate) fn disconnect(&self) {
+        self.socket.shutdown(std::net::Shutdown::Both).unwrap();
     }
 
     pub(crate) fn order(&mut self, order: &Order) {
@@ -101,6 +141,13 @@ impl Server {
             });
             self.sent += length as u64;
             bytes = later;
+        }
+    }
+
+    /// Waits until the program has taken what was sent.
+    pub(crate) fn wait_until_input_is_taken(&mut self) {
+        while self.taken < self.sent {
+            assert_eq!(self.take_one(), None, "the program has not ended");
         }
     }
 
@@ -160,12 +207,17 @@ impl Server {
                 }
             }
             Report::OutputEnd { stream, offset } => {
-                assert_eq!(offset, self.outputs[&(stream as u8)].len() as u64);
+                let stored = self.stored.get(&(stream as u8)).copied();
+                let received = self.outputs[&(stream as u8)].len() as u64;
+                assert_eq!(offset, stored.unwrap_or(received));
                 self.ended.push(stream);
             }
             Report::InputAck { offset } => self.taken = offset,
             Report::InputStop => self.input_stopped = true,
             Report::Exited(exit) => return Some(exit),
+            Report::Stored { stream, offset } => {
+                self.stored.insert(stream as u8, offset);
+            }
             other => panic!("{other:?}"),
         }
         None
@@ -185,7 +237,19 @@ impl Server {
         }
     }
 
-    /// Waits for more reports for a moment only; what comes is taken.
+    /// The process id of the supervisor, while the program runs.
+    pub(crate) fn supervisor(&self) -> u32 {
+        stat(self.pid)[1].parse().unwrap()
+    }
+
+    /// The processor time of the supervisor.
+    pub(crate) fn supervisor_ticks(&self) -> u64 {
+        let stat = stat(self.supervisor());
+        let ticks = |at: usize| stat[at].parse::<u64>().unwrap();
+        ticks(11) + ticks(12)
+    }
+
+    /// Waits until there is no report for a moment; what comes is taken.
     pub(crate) fn take_for(&mut self, moment: Duration) {
         self.socket.set_read_timeout(Some(moment)).unwrap();
         let mut bytes = [0; 65536];
@@ -212,15 +276,26 @@ pub(crate) fn script_start(script: &str) -> Start {
     }
 }
 
+/// What /proc says of a process, from its state on.
+fn stat(pid: u32) -> Vec<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    fields.split_whitespace().map(str::to_owned).collect()
+}
+
 /// Waits until the process is gone.
 pub(crate) fn assert_gone(pid: u32) {
-    let end = Instant::now() + PATIENCE;
-    let is_there = || {
+    wait_until(&format!("process {pid} is gone"), || {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-        stat.is_ok_and(|stat| !stat.contains(") Z "))
-    };
-    while is_there() {
-        assert!(Instant::now() < end, "process {pid} is still there");
+        stat.map_or(true, |stat| stat.contains(") Z "))
+    });
+}
+
+/// Waits until this is so.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "not so in time: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use landline_supervisor::{
-    protocol::{Order, OutputStream, Size, Start, Status, Step},
+    protocol::{OUTPUT_BYTES_MAX, Order, OutputStream, Size, Start, Status, Step},
     signals,
 };
 
-use crate::server::{Server, script_start};
+use crate::server::{Server, assert_gone, script_start};
 
-pub(crate) const TESTS: [(&str, fn()); 11] = [
+pub(crate) const TESTS: [(&str, fn()); 16] = [
     (
         "program_gets_arguments_and_environment",
         program_gets_arguments_and_environment,
@@ -42,6 +42,26 @@ pub(crate) const TESTS: [(&str, fn()); 11] = [
         terminal_has_size_and_resizes,
     ),
     ("broken_protocol_ends_program", broken_protocol_ends_program),
+    (
+        "output_that_waits_for_server_is_whole",
+        output_that_waits_for_server_is_whole,
+    ),
+    (
+        "reader_that_stops_bounds_memory",
+        reader_that_stops_bounds_memory,
+    ),
+    (
+        "both_outputs_carry_10_mib_at_once",
+        both_outputs_carry_10_mib_at_once,
+    ),
+    (
+        "program_without_input_reads_its_end",
+        program_without_input_reads_its_end,
+    ),
+    (
+        "idle_supervisor_uses_no_processor",
+        idle_supervisor_uses_no_processor,
+    ),
 ];
 
 fn program_gets_arguments_and_environment() {
@@ -219,6 +239,96 @@ fn broken_protocol_ends_program() {
         let mut server = Server::with_script("sleep 1000");
         server.order(&order);
         while server.next().is_some() {}
-        crate::server::assert_gone(server.pid);
+        assert_gone(server.pid);
+    }
+}
+
+/// The rest of the output is in the pipe of a program that has ended, for longer than outputs may
+/// be quiet.
+fn output_that_waits_for_server_is_whole() {
+    let mut server = Server::with_script("head -c 100000 /dev/zero");
+    server.acknowledges = false;
+    while server.outputs[&1].len() < 65536 {
+        server.take_one();
+    }
+    assert_gone(server.pid);
+    server.take_for(Duration::from_millis(900));
+    server.acknowledges = true;
+    server.order(&Order::OutputAck {
+        stream: OutputStream::Stdout,
+        offset: 65536,
+        limit: 65536 * 2,
+    });
+    assert_eq!(server.wait_for_status(), Status::Code(0));
+    assert_eq!(server.outputs[&1].len(), 100_000);
+}
+
+fn reader_that_stops_bounds_memory() {
+    let mut server = Server::with_script("exec yes");
+    server.acknowledges = false;
+    server.order(&Order::OutputAck {
+        stream: OutputStream::Stdout,
+        offset: 0,
+        limit: u64::MAX,
+    });
+    while server.outputs[&1].len() < OUTPUT_BYTES_MAX {
+        server.take_one();
+    }
+    server.take_for(Duration::from_millis(300));
+    assert_eq!(server.outputs[&1].len(), OUTPUT_BYTES_MAX);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.supervisor()));
+    let status = status.unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS"));
+    let kib: usize = line
+        .unwrap()
+        .split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(kib < 8 * 1024 + OUTPUT_BYTES_MAX / 1024, "{kib} KiB");
+}
+
+fn both_outputs_carry_10_mib_at_once() {
+    let mut server = Server::with_script(
+        "head -c 10485760 /dev/zero & head -c 10485760 /dev/zero >&2; wait; exit 5",
+    );
+    let exit = server.wait_for_exit();
+    assert_eq!(exit.status, Status::Code(5));
+    assert_eq!((exit.stdout, exit.stderr), (10 << 20, 10 << 20));
+    assert_eq!(server.outputs[&1].len(), 10 << 20);
+    assert_eq!(server.outputs[&2].len(), 10 << 20);
+    assert!(exit.started <= exit.ended && exit.started > 1_600_000_000_000);
+}
+
+fn program_without_input_reads_its_end() {
+    let mut server = Server::with_start(Start {
+        has_input: false,
+        ..script_start("cat; readlink /proc/self/fd/0")
+    });
+    assert_eq!(server.wait_for_status(), Status::Code(0));
+    assert_eq!(server.stdout(), "/dev/null\n");
+}
+
+fn idle_supervisor_uses_no_processor() {
+    let terminal = Some(Size {
+        rows: 24,
+        columns: 80,
+    });
+    for (script, terminal) in [
+        ("sleep 1000", None),
+        ("exec >&- 2>&- <&-; sleep 1000", None),
+        ("exec >&- 2>&- <&-; sleep 1000", terminal),
+        ("exec yes", None),
+    ] {
+        let mut server = Server::with_start(Start {
+            terminal,
+            ..script_start(script)
+        });
+        server.take_for(Duration::from_millis(500));
+        let before = server.supervisor_ticks();
+        server.take_for(Duration::from_secs(1));
+        let ticks = server.supervisor_ticks() - before;
+        assert!(ticks <= 1, "{script}: {ticks} ticks of 10 ms");
     }
 }
