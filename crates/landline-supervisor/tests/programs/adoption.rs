@@ -12,7 +12,7 @@ use crate::{
     server::{Server, assert_gone, script_start, wait_until},
 };
 
-pub(crate) const TESTS: [(&str, fn()); 15] = [
+pub(crate) const TESTS: [(&str, fn()); 16] = [
     (
         "adoption_neither_loses_nor_doubles_bytes",
         adoption_neither_loses_nor_doubles_bytes,
@@ -53,6 +53,10 @@ pub(crate) const TESTS: [(&str, fn()); 15] = [
     (
         "job_folder_that_cannot_be_used_is_reported",
         job_folder_that_cannot_be_used_is_reported,
+    ),
+    (
+        "supervisor_without_server_is_idle",
+        supervisor_without_server_is_idle,
     ),
     (
         "program_that_cannot_start_leaves_no_files",
@@ -345,6 +349,31 @@ fn job_folder_that_cannot_be_used_is_reported() {
             ..good.clone()
         })));
         assert_eq!(server.wait_for_start(), Err((Step::Store, errno)), "{path}");
+    }
+}
+
+fn supervisor_without_server_is_idle() {
+    for (script, store) in [
+        ("exec yes", Store::Memory),
+        ("exec >&- 2>&- <&-; sleep 1000", Store::Memory),
+        ("sleep 1000", Store::Disk),
+    ] {
+        let folder = Folder::new();
+        let mut server = Server::with_start(folder.start(script, store));
+        server.disconnect();
+        let connect = |_| folder.job().connect().unwrap();
+        let silent: Vec<_> = (0..5).map(connect).collect();
+        std::thread::sleep(Duration::from_millis(500));
+        let before = server.supervisor_ticks();
+        std::thread::sleep(Duration::from_secs(1));
+        let ticks = server.supervisor_ticks() - before;
+        assert!(ticks <= 1, "{script}: {ticks} ticks of 10 ms");
+        drop(silent);
+        server.adopt(&folder);
+        server.order(&Order::End {
+            grace: Duration::from_millis(100),
+        });
+        server.wait_for_exit();
     }
 }
 

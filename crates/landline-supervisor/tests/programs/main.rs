@@ -15,28 +15,25 @@ mod adoption;
 mod disk;
 mod ending;
 mod folder;
+mod frozen;
 mod server;
 mod streams;
 mod throughput;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if words.first().is_some_and(|word| word == "supervisor") {
-        landline_supervisor::main().unwrap();
-        return;
-    }
-    if words.first().is_some_and(|word| word == "full-disk") {
-        disk::full_disk(std::path::Path::new(&words[1]));
-        return;
-    }
-    if words.first().is_some_and(|word| word == "throughput") {
-        throughput::measure();
-        return;
+    match words.first().map(String::as_str) {
+        Some("supervisor") => return landline_supervisor::main().unwrap(),
+        Some(frozen::WORD) => return supervisor_v1::main().unwrap(),
+        Some("full-disk") => return disk::full_disk(std::path::Path::new(&words[1])),
+        Some("throughput") => return throughput::measure(),
+        _ => {}
     }
     // A test harness takes a filter; so does this.
     let filter = words.iter().find(|word| !word.starts_with('-'));
     let tests = streams::TESTS.iter().chain(&ending::TESTS);
-    for (name, test) in tests.chain(&adoption::TESTS).chain(&disk::TESTS) {
+    let tests = tests.chain(&adoption::TESTS).chain(&disk::TESTS);
+    for (name, test) in tests.chain(&frozen::TESTS) {
         if filter.is_none_or(|filter| name.contains(filter.as_str())) {
             test();
             println!("test {name} ... ok");

@@ -41,10 +41,15 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a supervisor.
     pub(crate) fn new() -> Self {
+        Self::launch("supervisor")
+    }
+
+    /// Starts the supervisor for which this program takes `word`.
+    pub(crate) fn launch(word: &str) -> Self {
         let (own, theirs) = UnixStream::pair().unwrap();
         own.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut launcher = Command::new(std::env::current_exe().unwrap())
-            .arg("supervisor")
+            .arg(word)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .spawn()
