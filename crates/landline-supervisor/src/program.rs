@@ -16,7 +16,7 @@ use crate::{
 /// How long the outputs of a program that has ended may be quiet until they end too. Processes
 /// that it left behind may have them open.
 const QUIET: Duration = Duration::from_millis(500);
-/// How long writing the status is tried.
+/// How long the supervisor retries to write the status.
 const STATUS_TIME_MAX: Duration = Duration::from_secs(60);
 /// The pause between two attempts.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ pub(crate) struct Program {
     pub(crate) input: Input,
     pub(crate) outputs: [Output; 2],
     pub(crate) terminal: Option<Terminal>,
-    /// What the server is told: the program and its outputs have ended.
+    /// The exit to report, once the program and its outputs have ended.
     pub(crate) finished: Option<Exit>,
     /// `None` keeps output in memory.
     writer: Option<Writer>,

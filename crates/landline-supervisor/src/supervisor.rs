@@ -68,7 +68,7 @@ struct Supervisor {
     signals: Signals,
     job: Option<Job>,
     program: Option<Program>,
-    /// How long the program goes on without a server.
+    /// How long the program may run without a server.
     on_lost: Duration,
     /// Set while there is no server, and the time for one to come is limited.
     lost_until: Option<Instant>,
@@ -319,7 +319,7 @@ impl Supervisor {
         true
     }
 
-    /// There is no server any more. The program ends, or goes on without one.
+    /// There is no server any more. The program ends, or runs without one.
     fn lose_server(&mut self) {
         self.server = None;
         if self.on_lost == Duration::MAX {

@@ -36,7 +36,7 @@ use rustix::{
     fs::{FlockOperation, Mode, flock},
 };
 
-/// Set for the process that goes on alone.
+/// Set for the process that the launcher does not wait for.
 const DETACHED: &str = "SUPERVISOR_V1_DETACHED";
 const NEVER: u64 = u64::MAX;
 

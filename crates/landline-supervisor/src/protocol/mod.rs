@@ -77,6 +77,8 @@
 //! still runs, the supervisor ends it once the time without a server is over.
 
 mod codec;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
