@@ -42,6 +42,7 @@ BINDING = Kind("string", "tls-server-end-point", "", "tls-unique", {"tls-exporte
 ALGORITHM = Kind("string", "sha256", "", "md5", "SHA256", {"sha256": None})
 ROLE = Kind("string", "helper", "", "root", "Owner", {"admin": None})
 FORM = Kind("string", "subsystem", "", "words", "Line", {"argv": None})
+STATE = Kind("string", "running", "", "gone", "Ended", {"lost": None})
 PORT = Kind("integer", 7, 0, -1, 1.5, 2**16, "7")
 IP = Kind("string", "192.0.2.1", "192.0.2.1:80", "x", "")
 ADDRESS = Kind("string", "192.0.2.1:5263", "192.0.2.1", "x")
@@ -97,6 +98,10 @@ SECRET_ROW = {"id": ID, "user": USER, "binding": BINDING, "services?": STRING, "
 QUOTA = {"bytes?": INTEGER, "files?": INTEGER, "sessions?": INTEGER, "rate?": INTEGER}
 VIOLATION = {"file": STRING, "line": INTEGER, "seq": INTEGER, "problem": STRING}
 SIZE = {"rows": TINY, "columns": TINY}
+EXIT = {
+    "code?": BYTE, "signal?": STRING, "number?": BYTE, "timed_out?": BOOLEAN, "stdout": INTEGER, "stderr": INTEGER,
+    "user_time": INTEGER, "system_time": INTEGER, "memory": INTEGER,
+}
 ENTRY = {"stream": INTEGER, "offset?": INTEGER, "window?": INTEGER, "from?": INTEGER}
 
 
@@ -177,15 +182,27 @@ TYPES = [
     ("admin", "changed", {}, {}),
     ("exec", "run", {"size": 3}, {
         "form?": FORM, "arguments": SMALL, "environment?": SMALL, "folder?": BOOLEAN, "terminal?": an_object(SIZE), "timeout?": SMALL,
+        "detach?": BOOLEAN, "name?": STRING, "input?": BOOLEAN, "on_lost?": SMALL,
     }),
-    ("exec", "started", {}, {"job": STRING}),
+    ("exec", "started", {}, {"job": STRING, "existing?": BOOLEAN}),
+    ("exec", "continue", {}, {"job": STRING}),
+    ("exec", "continued", {}, {}),
     ("exec", "signal", {}, {"signal": STRING}),
     ("exec", "resize", {}, SIZE),
-    ("exec", "exit", {}, {
-        "code?": BYTE, "signal?": STRING, "number?": BYTE, "timed_out?": BOOLEAN, "stdout": INTEGER, "stderr": INTEGER,
-        "user_time": INTEGER, "system_time": INTEGER, "memory": INTEGER,
-    }),
+    ("exec", "exit", {}, EXIT),
     ("exec", "done", {}, {}),
+    ("exec", "jobs", {}, {}),
+    ("exec", "job", {}, {
+        "job": STRING, "name?": STRING, "state": STATE, "command": NAME, "folder": NAME, "terminal?": BOOLEAN, "started": INTEGER,
+        "ended?": INTEGER, "stdout": INTEGER, "stderr": INTEGER, "exit?": an_object(EXIT), "reason?": STRING,
+    }),
+    ("exec", "logs", {}, {"job": STRING, "stdout?": INTEGER, "stderr?": INTEGER, "since?": INTEGER, "follow?": BOOLEAN}),
+    ("exec", "log", {"size": 3}, {"stream": INTEGER, "offset": INTEGER, "time": INTEGER, "dropped?": INTEGER}),
+    ("exec", "wait", {}, {"job": STRING}),
+    ("exec", "kill", {}, {"job": STRING, "signal": STRING, "tree?": BOOLEAN}),
+    ("exec", "attach", {}, {"job": STRING, "stdout?": INTEGER, "stderr?": INTEGER, "terminal?": an_object(SIZE)}),
+    ("exec", "attached", {}, {"job": STRING, "terminal": BOOLEAN, "input": BOOLEAN, "stdin": INTEGER, "stdout": INTEGER, "stderr": INTEGER}),
+    ("exec", "forget", {}, {"job": STRING}),
     ("forward", "connect", {}, {"stream": INTEGER, "host": STRING, "port": PORT}),
     ("forward", "connected", {}, {"stream": INTEGER, "address": ADDRESS}),
     ("forward", "reset", {}, {"stream": INTEGER, "code?": STRING, "message?": STRING}),

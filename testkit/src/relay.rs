@@ -50,13 +50,13 @@ impl Relay {
                 };
                 let _ = near.set_nodelay(true);
                 let _ = far.set_nodelay(true);
-                for (from, to) in [(&near, &far), (&far, &near)] {
+                for (from, to, is_client) in [(&near, &far, true), (&far, &near, false)] {
                     let (from, to) = (
                         from.try_clone().expect("a handle"),
                         to.try_clone().expect("a handle"),
                     );
                     let faults = shared.clone();
-                    std::thread::spawn(move || faults.carry(from, to));
+                    std::thread::spawn(move || faults.carry(from, to, is_client));
                 }
             }
         });
@@ -71,8 +71,8 @@ impl Relay {
         );
     }
 
-    /// Resets the client's side after this many more bytes, and leaves the server's side open and
-    /// silent.
+    /// Resets the client's side at its first bytes after this many more, and leaves the server's
+    /// side open and silent.
     pub fn half_open_after(&self, bytes: u64) {
         self.faults.half_open_at.store(
             self.faults.passed.load(Ordering::SeqCst) + bytes,
@@ -101,7 +101,7 @@ impl Relay {
 }
 
 impl Faults {
-    fn carry(&self, mut from: TcpStream, mut to: TcpStream) {
+    fn carry(&self, mut from: TcpStream, mut to: TcpStream, is_client: bool) {
         let mut buffer = vec![0; PIECE];
         let start = Instant::now();
         let mut carried = 0u64;
@@ -111,7 +111,7 @@ impl Faults {
             if due(&self.flip_at, passed) {
                 piece[length / 2] ^= 1;
             }
-            if due(&self.half_open_at, passed) {
+            if is_client && due(&self.half_open_at, passed) {
                 // A handle that is never closed keeps the server's side open.
                 std::mem::forget(to.try_clone());
                 reset(&from);

@@ -109,7 +109,7 @@ const STATUSES: &[(u8, &[&str])] = &[
     (35, &["ended"]),
     (36, &["audit", "audit-quota"]),
     (37, &["audit-changed"]),
-    (38, &["too-many-sessions"]),
+    (38, &["too-many-sessions", "too-many-jobs"]),
     (40, &["control"]),
     (130, &["interrupted"]),
 ];

@@ -15,7 +15,7 @@ use landline::{
     net::Target,
     password::Password,
     paths::user_name,
-    proto::login::UserName,
+    proto::{ErrorCode, login::UserName},
     ssh_config::{self, ConfigFile, HostConfig, IdentityAgent, ProxyJump, Query},
 };
 use log::debug;
@@ -456,5 +456,20 @@ impl Prompter for Asker {
         } else if self.server.provisional || !self.server.password {
             let _ = self.client.pins().remember_password(&self.server);
         }
+    }
+}
+
+/// Whether a new connection may succeed.
+pub(crate) fn is_transient(error: &Error) -> bool {
+    match error {
+        Error::Lost(_) | Error::Connect { .. } | Error::Ssh { .. } => true,
+        // The server may still hold the session of the lost connection.
+        Error::Failed { code, .. } => {
+            matches!(
+                code,
+                ErrorCode::Draining | ErrorCode::TooManySessions | ErrorCode::OpenTimeout
+            )
+        }
+        _ => false,
     }
 }

@@ -1,6 +1,7 @@
 //! The `landline` command: arguments, output, prompts. Only this crate prints, asks the user, reads
 //! the environment or ends the process.
 
+mod activity_text;
 mod addresses;
 mod admin_client;
 mod advice;

@@ -9,6 +9,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicPtr, Ordering},
     },
+    time::Duration,
 };
 
 use landline::exec::CommandControl;
@@ -33,6 +34,9 @@ pub(crate) fn stop() -> Result<impl Future<Output = ()>, Failure> {
         SignalKind::hangup(),
     ])
 }
+
+/// How long a command may take to leave when it was told twice.
+const LEAVING_TIME: Duration = Duration::from_secs(1);
 
 /// The terminal and its modes before a hidden prompt.
 struct Before {
@@ -192,15 +196,19 @@ fn first_of<const N: usize>(kinds: [SignalKind; N]) -> Result<impl Future<Output
 }
 
 /// Passes signals on to a command that runs elsewhere, and with `has_terminal` the size of the
-/// terminal. The second signal that ends a process ends this one at once.
+/// terminal.
+///
+/// The second signal that ends a process notifies the caller, who has a moment to leave. Then this
+/// process is ended.
 ///
 /// # Errors
 /// As [`stop`].
 pub(crate) fn forward(
     control: mpsc::Sender<CommandControl>,
     has_terminal: bool,
-) -> Result<(), Failure> {
+) -> Result<Arc<Notify>, Failure> {
     let is_ending = Arc::new(AtomicBool::new(false));
+    let leaving = Arc::new(Notify::new());
     for (kind, name) in [
         (SignalKind::interrupt(), "INT"),
         (SignalKind::terminate(), "TERM"),
@@ -211,10 +219,12 @@ pub(crate) fn forward(
             continue;
         };
         let control = control.clone();
-        let is_ending = is_ending.clone();
+        let (is_ending, leaving) = (is_ending.clone(), leaving.clone());
         tokio::spawn(async move {
             while received.recv().await.is_some() {
                 if is_ending.swap(true, Ordering::Relaxed) {
+                    leaving.notify_one();
+                    tokio::time::sleep(LEAVING_TIME).await;
                     end_now();
                 }
                 let _ = control.send(CommandControl::Signal(name.to_owned())).await;
@@ -230,7 +240,7 @@ pub(crate) fn forward(
             }
         });
     }
-    Ok(())
+    Ok(leaving)
 }
 
 /// Ends this process for a second signal.

@@ -258,6 +258,14 @@ impl Folder {
         self.dir.remove_file(name)
     }
 
+    /// Removes an empty folder.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub(crate) fn remove_folder(&self, name: &OsStr) -> io::Result<()> {
+        self.dir.remove_dir(name)
+    }
+
     /// Makes renames and removals in this folder durable, as far as the file system can.
     ///
     /// # Errors

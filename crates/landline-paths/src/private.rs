@@ -277,6 +277,26 @@ impl PrivateFolder {
         }
     }
 
+    /// Removes a folder in this one, with the files in it, if it exists. Folders in it are not
+    /// removed, so that it stays then.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn remove_subfolder(&self, name: &str) -> Result<(), Error> {
+        let Some(subfolder) = Self::open_existing(&self.path.join(name))? else {
+            return Ok(());
+        };
+        for file in subfolder.names()? {
+            subfolder.remove(&file)?;
+        }
+        match self.folder.remove_folder(OsStr::new(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.state_error(name, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Opens a file to read and write, and locks it. Creates it if needed.
     ///
     /// Returns `None` if another process holds the lock, or the file was removed meanwhile.

@@ -83,6 +83,8 @@ codes! {
     Ended = "ended", Peer;
     /// A limit of sessions or connections is reached.
     TooManySessions = "too-many-sessions", Peer;
+    /// As many jobs of the user run as may.
+    TooManyJobs = "too-many-jobs", Peer;
     /// The path or name breaks the rules for names.
     NameRefused = "name-refused", Peer;
     /// The user may not do this there.

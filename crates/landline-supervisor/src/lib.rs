@@ -24,6 +24,7 @@ mod platform;
 mod process;
 mod program;
 pub mod protocol;
+mod remains;
 mod ring;
 mod server;
 pub mod signals;
@@ -31,4 +32,5 @@ pub mod store;
 mod supervisor;
 mod tree;
 
+pub use remains::kill_remains;
 pub use supervisor::main;

@@ -139,6 +139,9 @@ pub enum Activity {
         /// Whether a shell reads it.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         shell: bool,
+        /// Whether it runs on without a client.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        detached: bool,
         /// The working folder.
         folder: Name,
         /// The names of the variables that the client sets, with blanks between them.
@@ -153,14 +156,28 @@ pub enum Activity {
         session: String,
         /// The id of the job.
         job: String,
-        /// What it returned, or the signal that ended it; absent if the server ended it with the
-        /// session.
+        /// What it returned, or the signal that ended it; `lost` for a detached job whose
+        /// supervisor is gone; absent if the server ended it with the session.
         #[serde(skip_serializing_if = "Option::is_none")]
         status: Option<String>,
         /// Bytes of standard output.
         stdout: u64,
         /// Bytes of standard error.
         stderr: u64,
+    },
+    /// A signal is about to be sent to a detached job. Recorded durably before that.
+    JobSignal {
+        /// The user.
+        user: UserName,
+        /// The id of the session.
+        session: String,
+        /// The id of the job.
+        job: String,
+        /// The signal's name without `SIG`.
+        signal: String,
+        /// Whether everything that the job has started is ended.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        tree: bool,
     },
     /// The server is about to connect to a host for a user, or has accepted a connection for one.
     /// Recorded durably before it connects.
@@ -312,6 +329,7 @@ impl Activity {
             Self::Transfer { .. } => "transfer",
             Self::RunStart { .. } => "run-start",
             Self::RunEnd { .. } => "run-end",
+            Self::JobSignal { .. } => "job-signal",
             Self::ForwardStart { .. } => "forward-start",
             Self::ForwardEnd { .. } => "forward-end",
             Self::ForwardListen { .. } => "forward-listen",
@@ -336,6 +354,7 @@ impl Activity {
             | Self::Transfer { user, .. }
             | Self::RunStart { user, .. }
             | Self::RunEnd { user, .. }
+            | Self::JobSignal { user, .. }
             | Self::ForwardStart { user, .. }
             | Self::ForwardEnd { user, .. }
             | Self::ForwardListen { user, .. }

@@ -1,5 +1,6 @@
 //! One module for each command, and the table that registers them.
 
+mod attach;
 mod audit;
 mod bootstrap;
 mod check;
@@ -8,9 +9,12 @@ mod config;
 mod cp;
 mod demo;
 mod hosts;
+mod jobs;
 mod join;
 mod kick;
+mod kill;
 pub(crate) mod lab;
+mod logs;
 mod passwd;
 mod ping;
 mod run;
@@ -19,6 +23,7 @@ mod serve;
 pub(crate) mod service;
 mod trust;
 mod user;
+mod wait;
 mod who;
 
 use std::ops::ControlFlow::{self, Break, Continue};
@@ -75,7 +80,7 @@ macro_rules! register {
 
 register! {
     "Copy files": cp::Cp;
-    "Run commands": run::RunCommand;
+    "Run commands": run::RunCommand, jobs::Jobs, logs::Logs, attach::Attach, wait::Wait, kill::Kill;
     "Use a server": join::Join, hosts::Hosts, trust::Trust, ping::Ping, who::Who, kick::Kick, passwd::Passwd;
     "Set up a server": bootstrap::Bootstrap, serve::Serve, service::Service, config::Config;
     "Manage accounts and rights": user::User, secret::Secret, check::Check, audit::Audit;

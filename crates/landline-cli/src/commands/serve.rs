@@ -26,6 +26,7 @@ use tokio::{
 };
 
 use crate::{
+    activity_text::describe,
     addresses,
     context::{Context, ExitStatus, Run},
     failure::Failure,
@@ -37,8 +38,6 @@ use crate::{
     terminal::{moment, shown_line},
 };
 
-/// The most characters of a command that are printed.
-const COMMAND_CHARACTERS_MAX: usize = 1000;
 /// The default limit of connections, if the system allows enough descriptors.
 const CONNECTIONS_MAX: u64 = 1024;
 /// The most descriptors that a connection takes: itself, a staging file, its folder, a manifest,
@@ -402,177 +401,6 @@ impl ActivityLog {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let seconds = now.map_or(0, |now| now.as_secs());
         self.append(&moment(i64::try_from(seconds).unwrap_or_default()), what);
-    }
-}
-
-/// Describes an activity for people.
-fn describe(activity: &Activity) -> String {
-    match activity {
-        Activity::Started { release } => format!("{release} started"),
-        Activity::Stopped {} => "stopped".to_owned(),
-        Activity::Draining { connections } => {
-            format!("draining; {connections} connections are open")
-        }
-        Activity::Gap { problem } => format!("audit log verification failed: {problem}"),
-        Activity::Cut { through, bytes, .. } => {
-            format!("audit log: removed the lines up to {through} ({bytes} bytes)")
-        }
-        Activity::Login {
-            user,
-            key,
-            peer,
-            session,
-            invited,
-            ..
-        } => {
-            let how = if *invited { "joined" } else { "logged in" };
-            format!("{session} {user} {how} from {peer} with {key}")
-        }
-        Activity::Attached {
-            user,
-            peer,
-            session,
-        } => format!("{session} {user} attached from {peer}"),
-        Activity::Disconnected { user, session } => format!("{session} {user} lost its connection"),
-        Activity::Logout { user, session } => format!("{session} {user} logged out"),
-        Activity::Refused {
-            peer,
-            code,
-            message,
-            ..
-        } => format!("refused {peer}: {message} ({code})"),
-        Activity::TransferStart { .. }
-        | Activity::Transfer { .. }
-        | Activity::RunStart { .. }
-        | Activity::RunEnd { .. } => describe_work(activity),
-        Activity::ForwardStart { .. }
-        | Activity::ForwardEnd { .. }
-        | Activity::ForwardListen { .. } => describe_forward(activity),
-        Activity::Failed {
-            user,
-            session,
-            code,
-            message,
-        } => format!("{session} {user} failed: {message} ({code})"),
-        Activity::Admin {
-            user,
-            session,
-            action,
-            subject,
-            ..
-        } => {
-            let who = user.as_ref().map_or("this machine", |user| user.as_str());
-            let session = session.as_deref().unwrap_or("-");
-            format!("{session} {who} {action} {subject}")
-        }
-        Activity::RightsChange { users, .. } => format!("rights change: {users} users"),
-        Activity::RightsLoaded { users, .. } => format!("rights loaded: {users} users"),
-        Activity::RightsRefused { message } => {
-            format!("rights not loaded, the earlier ones still apply: {message}")
-        }
-        Activity::RevocationFailed { message } => {
-            format!("cannot check which sessions are still valid: {message}")
-        }
-        Activity::Suppressed {
-            source,
-            of,
-            code,
-            count,
-            since,
-        } => format!("{count} more {of} {code} from {source} since {since}"),
-        other => format!("{other:?}"),
-    }
-}
-
-/// Describes a copy or a command for people.
-fn describe_work(activity: &Activity) -> String {
-    match activity {
-        Activity::TransferStart {
-            user,
-            session,
-            direction,
-            path,
-            ..
-        } => {
-            let path = String::from_utf8_lossy(&path.0);
-            format!("{session} {user} starts {} {path}", direction.as_str())
-        }
-        Activity::Transfer {
-            user,
-            session,
-            direction,
-            path,
-            length,
-            digest,
-        } => {
-            let (direction, path) = (direction.as_str(), String::from_utf8_lossy(&path.0));
-            format!("{session} {user} {direction} {path}: {length} bytes, {digest}")
-        }
-        Activity::RunStart {
-            user,
-            session,
-            job,
-            command,
-            ..
-        } => {
-            let line = String::from_utf8_lossy(&command.0);
-            let mut command: String = line.chars().take(COMMAND_CHARACTERS_MAX).collect();
-            if command.len() < line.len() {
-                command.push('…');
-            }
-            format!("{session} {user} runs {job}: {command}")
-        }
-        Activity::RunEnd {
-            user,
-            session,
-            job,
-            status,
-            ..
-        } => {
-            let status = status.as_deref().unwrap_or("with its session");
-            format!("{session} {user} {job} ended: {status}")
-        }
-        other => format!("{other:?}"),
-    }
-}
-
-/// Describes a forwarded connection for people.
-fn describe_forward(activity: &Activity) -> String {
-    match activity {
-        Activity::ForwardStart {
-            user,
-            session,
-            connection,
-            target,
-            address,
-            incoming,
-        } => {
-            let (from, to) = if *incoming {
-                (format!(" from {address}"), format!(" at {target}"))
-            } else {
-                (String::new(), format!(" to {target} ({address})"))
-            };
-            format!("{session} {user} connection {connection}{from}{to}")
-        }
-        Activity::ForwardEnd {
-            user,
-            session,
-            connection,
-            sent,
-            received,
-            reset,
-        } => {
-            let how = if *reset { "reset" } else { "ended" };
-            format!(
-                "{session} {user} connection {connection} {how}: {sent} bytes sent, {received} received"
-            )
-        }
-        Activity::ForwardListen {
-            user,
-            session,
-            address,
-        } => format!("{session} {user} listens on {address}"),
-        other => format!("{other:?}"),
     }
 }
 

@@ -33,6 +33,7 @@ mod hostile_server;
 mod hosts;
 mod identity;
 mod inherited;
+mod jobs;
 mod keys;
 mod kill;
 mod lab;

@@ -112,17 +112,38 @@ pub(crate) fn into(state: &str, server: &ServerProcess, key: &UserKey) -> RawCli
             json!({"type": "open", "service": "exec"}),
             json!({"type": "run", "arguments": 2, "size": 9}),
         ],
+        "exec-server-busy" => {
+            let job = busy_job();
+            client
+                .send_json(&json!({"type": "open", "service": "exec"}))
+                .unwrap();
+            let run =
+                json!({"type": "run", "arguments": 2, "size": 9, "detach": true, "name": job});
+            client.send_json(&run).unwrap();
+            client.send(&frame(SLEEP)).unwrap();
+            client
+                .send_json(&json!({"type": "wait", "job": job}))
+                .unwrap();
+            &[]
+        }
         other => panic!("the test does not know the state {other:?}"),
     };
     for header in before {
         client.send_json(header).unwrap();
     }
     if state == "exec-server-running" {
-        client
-            .send(&[&9_i32.to_le_bytes()[..], b"sleep\x0030\0"].concat())
-            .unwrap();
+        client.send(&frame(SLEEP)).unwrap();
     }
     client
+}
+
+/// The command of a job that is waited for.
+const SLEEP: &[u8] = b"sleep\x0060\0";
+
+/// The name of a job that runs for a while longer, and of few at a time.
+fn busy_job() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    format!("busy-{}", now.unwrap().as_secs() / 20)
 }
 
 /// Every message that a server accepts, with its state and the right that it needs.

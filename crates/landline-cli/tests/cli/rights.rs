@@ -452,7 +452,9 @@ fn every_message_is_denied_without_its_right() {
                 "files-receiver-data" | "files-receiver-finish" => has(Right::Write),
                 "files-sender" => has(Right::Read),
                 // Commands run as the user of the server, so only owners may run them.
-                "exec-server-running" => rules.contains("exec") && rules.contains("owner"),
+                "exec-server-running" | "exec-server-busy" => {
+                    rules.contains("exec") && rules.contains("owner")
+                }
                 _ => true,
             };
             for kind in &types {

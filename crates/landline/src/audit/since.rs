@@ -40,6 +40,11 @@ impl Since {
             .map(Self)
     }
 
+    /// That time in milliseconds since 1970; 0 for an earlier one.
+    pub fn unix_milliseconds(&self) -> u64 {
+        u64::try_from(self.0.unix_timestamp_nanos() / 1_000_000).unwrap_or(0)
+    }
+
     /// Whether a line was written at that time or later.
     pub fn includes(&self, line: &LogLine) -> bool {
         line.written().is_some_and(|time| time >= self.0)

@@ -6,14 +6,19 @@ use std::{
     time::Duration,
 };
 
-use landline_proto::streams::{Read, Side, StreamEvent, StreamOptions, Streams};
+use landline_proto::{
+    ErrorCode, Message,
+    streams::{Read, Side, StreamEvent, StreamOptions, Streams},
+};
 use tokio::sync::mpsc;
 
 use super::{
     Command, TerminalSize,
+    client_input::ClientInput,
     messages::{
-        CLIENT_RUNNING, Exit, Finished, Resize, SERVICE, STARTED, STDERR, STDIN, STDOUT, Signal,
-        Started,
+        ATTACHED, AttachToJob, Attached, CLIENT_RUNNING, CONTINUED, Continue, Continued, Exit,
+        Finished, Resize, SERVICE, STARTED, STDERR, STDIN, STDOUT, Signal, Started,
+        TRANSIT_TIME_MAX,
     },
 };
 use crate::{
@@ -72,10 +77,26 @@ pub struct CommandExit {
 pub struct RunningCommand {
     /// The job's id.
     pub job: String,
+    /// Whether it has a terminal. Known of a job that was attached to.
+    pub has_terminal: bool,
+    /// Whether it takes input.
+    pub has_input: bool,
+    /// Where the streams begin: input, standard output and standard error.
+    begin: [u64; 3],
+}
+
+/// A detached job that was started.
+#[derive(Debug)]
+pub struct DetachedJob {
+    /// Its id.
+    pub job: String,
+    /// Whether there was a job of its name already, so that nothing was started.
+    pub existing: bool,
 }
 
 impl Command {
-    /// The request to send with the login.
+    /// The request to send with the login. `on_lost` is how many seconds the command runs on when
+    /// the connection is lost, and `timeout` how many it may run.
     ///
     /// # Errors
     /// `name-refused` if a string holds a NUL, [`landline_proto::ProtocolError::BodySize`] if the
@@ -84,53 +105,156 @@ impl Command {
         &self,
         terminal: Option<TerminalSize>,
         timeout: Option<u32>,
+        on_lost: u32,
     ) -> Result<FirstRequest, Error> {
         let (mut run, body) = self.encode()?;
         run.terminal = terminal;
         run.timeout = timeout;
+        run.on_lost = on_lost;
+        FirstRequest::with_body(SERVICE, &run, &body)
+    }
+
+    /// The request to send with the login, to run the command as a detached job. A job of this name
+    /// is not started twice. With `has_input`, clients that attach give it input.
+    ///
+    /// # Errors
+    /// As [`first_request`](Self::first_request).
+    pub fn first_detached_request(
+        &self,
+        terminal: Option<TerminalSize>,
+        timeout: Option<u32>,
+        name: Option<&str>,
+        has_input: bool,
+    ) -> Result<FirstRequest, Error> {
+        let (mut run, body) = self.encode()?;
+        run.terminal = terminal;
+        run.timeout = timeout;
+        run.detach = true;
+        run.name = name.map(str::to_owned);
+        run.input = has_input;
         FirstRequest::with_body(SERVICE, &run, &body)
     }
 }
 
+impl DetachedJob {
+    /// Waits for the answer to a [first request](Command::first_detached_request).
+    ///
+    /// # Errors
+    /// Why the command was not started, [`Error::Lost`], [`Error::Protocol`].
+    pub async fn receive(channel: &mut Channel) -> Result<Self, Error> {
+        let started: Started = channel.receive(&STARTED).await?.read()?;
+        Ok(Self {
+            job: started.job,
+            existing: started.existing,
+        })
+    }
+}
+
 impl RunningCommand {
+    /// Waits for the answer to [`AttachToJob`].
+    ///
+    /// # Errors
+    /// `not-found`, [`Error::Lost`], [`Error::Protocol`].
+    pub async fn receive_attached(channel: &mut Channel) -> Result<Self, Error> {
+        let attached: Attached = channel.receive(&ATTACHED).await?.read()?;
+        Ok(Self {
+            job: attached.job,
+            has_terminal: attached.terminal,
+            has_input: attached.input,
+            begin: [attached.stdin, attached.stdout, attached.stderr],
+        })
+    }
+
     /// Waits for the answer to a [first request](Command::first_request).
     ///
     /// # Errors
     /// Why the command was not started, [`Error::Lost`], [`Error::Protocol`].
     pub async fn receive(channel: &mut Channel) -> Result<Self, Error> {
         let started: Started = channel.receive(&STARTED).await?.read()?;
-        Ok(Self { job: started.job })
+        Ok(Self {
+            job: started.job,
+            has_terminal: false,
+            has_input: true,
+            begin: [0; 3],
+        })
     }
 
-    /// Carries input and output until the program has ended and all of its output was written.
+    /// What carries the command's input and output over one or several channels.
     ///
     /// Input is taken from its channel only as fast as the program takes it. Each output has a
     /// thread that writes it, so that one that blocks does not delay the other. An output that
     /// cannot be written is not read any more: the next write of the program fails. The errors of
     /// both are in [`CommandExit`].
-    ///
-    /// # Errors
-    /// What the server says, [`Error::Lost`], [`Error::Protocol`]. WrittenOutput that arrived
-    /// before may have been written.
-    pub async fn carry(
-        self,
-        channel: &mut Channel,
-        mut input: mpsc::Receiver<CommandInput>,
-        mut control: mpsc::Receiver<CommandControl>,
+    pub fn carrier(
+        &self,
+        input: mpsc::Receiver<CommandInput>,
+        control: mpsc::Receiver<CommandControl>,
         stdout: Box<dyn Write + Send>,
         stderr: Box<dyn Write + Send>,
-    ) -> Result<CommandExit, Error> {
-        let mut streams = Streams::new(Side::Client, STREAM_POOL_BYTES);
-        streams.add(STDIN, &StreamOptions::SEND);
-        streams.add(STDOUT, &StreamOptions::RECEIVE);
-        streams.add(STDERR, &StreamOptions::RECEIVE);
+    ) -> CommandCarrier {
+        let [stdin_begin, stdout_begin, stderr_begin] = self.begin;
+        CommandCarrier {
+            streams: streams_from(self.begin),
+            stdin: ClientInput::new(stdin_begin),
+            stdout: WrittenOutput::new(STDOUT, stdout, stdout_begin),
+            stderr: WrittenOutput::new(STDERR, stderr, stderr_begin),
+            exit: None,
+            input,
+            control,
+        }
+    }
+}
+
+/// The client's side of a command while it runs.
+pub struct CommandCarrier {
+    /// Those of the channel that was lost last.
+    streams: Streams,
+    stdin: ClientInput,
+    stdout: WrittenOutput,
+    stderr: WrittenOutput,
+    exit: Option<Exit>,
+    input: mpsc::Receiver<CommandInput>,
+    control: mpsc::Receiver<CommandControl>,
+}
+
+impl CommandCarrier {
+    /// Carries input and output until the program has ended and all of its output was written.
+    ///
+    /// After [`Error::Lost`], [`continue_on`](Self::continue_on) another channel may be possible.
+    ///
+    /// # Errors
+    /// What the server says, [`Error::Lost`], [`Error::Protocol`]. Output that arrived before may
+    /// have been written.
+    ///
+    /// # Cancel safety
+    /// None.
+    pub async fn carry(&mut self, channel: &mut Channel) -> Result<CommandExit, Error> {
+        channel.limit_transit_time(TRANSIT_TIME_MAX);
+        let streams = std::mem::replace(&mut self.streams, Streams::new(Side::Client, 0));
         let mut channel = StreamChannel::new(channel, streams);
-        let (mut stdout, mut stderr) = (
-            WrittenOutput::new(STDOUT, stdout),
-            WrittenOutput::new(STDERR, stderr),
-        );
-        let mut stdin = Stdin::default();
-        let mut exit: Option<Exit> = None;
+        match self.carry_on(&mut channel).await {
+            Ok(exit) => {
+                channel.finish().await?;
+                let errors = [self.stdout.error.take(), self.stderr.error.take()];
+                Ok(CommandExit::new(&exit, errors))
+            }
+            Err(error) => {
+                self.streams = channel.into_streams();
+                Err(error)
+            }
+        }
+    }
+
+    async fn carry_on(&mut self, channel: &mut StreamChannel<'_>) -> Result<Exit, Error> {
+        let Self {
+            stdin,
+            stdout,
+            stderr,
+            exit,
+            input,
+            control,
+            ..
+        } = self;
         loop {
             stdout.pump(&mut channel.streams);
             stderr.pump(&mut channel.streams);
@@ -141,16 +265,14 @@ impl RunningCommand {
                 // Messages about streams would come too late behind it.
                 channel.flush().await?;
                 channel.send(&Finished {})?;
-                channel.finish().await?;
-                let errors = [stdout.error, stderr.error];
-                return Ok(CommandExit::new(exit, errors));
+                return Ok(exit.clone());
             }
             tokio::select! {
                 biased;
                 result = stdout.written.recv(), if stdout.is_busy => stdout.settle(result, &mut channel.streams),
                 result = stderr.written.recv(), if stderr.is_busy => stderr.settle(result, &mut channel.streams),
                 arrived = channel.next(&CLIENT_RUNNING) => match arrived? {
-                    StreamInput::Message(header) => exit = Some(header.read()?),
+                    StreamInput::Message(header) => *exit = Some(header.read()?),
                     StreamInput::Event(StreamEvent::Writable { stream: STDIN }) => {
                         stdin.write(&mut channel.streams);
                     }
@@ -176,47 +298,118 @@ impl RunningCommand {
             }
         }
     }
+
+    /// Whether the program has ended, as far as this side knows.
+    pub fn has_exit(&self) -> bool {
+        self.exit.is_some()
+    }
+
+    /// Waits for the answer to [`continue_request`] on a new channel, on which
+    /// [`carry`](Self::carry) then continues at the exact byte.
+    ///
+    /// # Errors
+    /// `not-found` if the command is over; [`Error::Lost`], [`Error::Protocol`].
+    pub async fn continue_on(&mut self, channel: &mut Channel) -> Result<(), Error> {
+        let _: Continued = channel.receive(&CONTINUED).await?.read()?;
+        self.streams.reconnect();
+        Ok(())
+    }
+
+    /// The request to attach to a job again on a new channel, after what was written here.
+    ///
+    /// # Errors
+    /// [`landline_proto::ProtocolError::FrameSize`] if the job's name is too long.
+    pub async fn attach_request(
+        &mut self,
+        job: &str,
+        terminal: Option<TerminalSize>,
+    ) -> Result<FirstRequest, Error> {
+        // What a thread is writing counts once it was written.
+        self.stdout.settle_now().await;
+        self.stderr.settle_now().await;
+        let request = AttachToJob {
+            job: job.to_owned(),
+            stdout: self.stdout.total,
+            stderr: self.stderr.total,
+            terminal,
+        };
+        request.first_request()
+    }
+
+    /// Waits for the answer to it. [`carry`](Self::carry) then continues at the exact byte.
+    ///
+    /// # Errors
+    /// `not-found` if there is no such job; `io` if output was dropped meanwhile;
+    /// [`Error::Lost`], [`Error::Protocol`].
+    pub async fn attach_again(&mut self, channel: &mut Channel) -> Result<(), Error> {
+        let attached: Attached = channel.receive(&ATTACHED).await?.read()?;
+        let have = [self.stdout.total, self.stderr.total];
+        if have != [attached.stdout, attached.stderr] || !self.stdin.go_back(attached.stdin) {
+            let message = "the job runs on, and its streams do not fit to what is here";
+            return Err(Error::here(ErrorCode::Io, message));
+        }
+        let [stdout, stderr] = have;
+        self.streams = streams_from([attached.stdin, stdout, stderr]);
+        for output in [&self.stdout, &self.stderr] {
+            if output.parts.is_none() {
+                self.streams.stop(output.stream);
+            }
+        }
+        self.stdin.write(&mut self.streams);
+        Ok(())
+    }
+
+    /// Waits until the server has nothing more to say about a command that was carried to its end.
+    /// The channel can carry a further request then.
+    ///
+    /// # Errors
+    /// What the server says, [`Error::Lost`], [`Error::Protocol`].
+    pub async fn release(channel: &mut Channel) -> Result<(), Error> {
+        while channel.receive(&CLIENT_RUNNING).await?.kind() != Finished::TYPE {}
+        Ok(())
+    }
+
+    /// Waits for a signal to the command while there is no channel.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost but signals and sizes.
+    pub async fn signaled(&mut self) {
+        while let Some(control) = self.control.recv().await {
+            if matches!(control, CommandControl::Signal(_)) {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
 }
 
-/// The program's input on its way to the server.
-#[derive(Default)]
-struct Stdin {
-    /// What there is no credit for yet.
-    waiting: Vec<u8>,
-    has_ended: bool,
-    /// Whether nothing is given any more.
-    is_closed: bool,
+/// The client's streams of a command, from these offsets on.
+fn streams_from([stdin, stdout, stderr]: [u64; 3]) -> Streams {
+    let mut streams = Streams::new(Side::Client, STREAM_POOL_BYTES);
+    let options = StreamOptions {
+        send_from: Some(stdin),
+        ..StreamOptions::SEND
+    };
+    streams.add(STDIN, &options);
+    for (stream, begin) in [(STDOUT, stdout), (STDERR, stderr)] {
+        let options = StreamOptions {
+            receive_from: Some(begin),
+            ..StreamOptions::RECEIVE
+        };
+        streams.add(stream, &options);
+    }
+    streams
 }
 
-impl Stdin {
-    fn takes_more(&self) -> bool {
-        self.waiting.is_empty() && !self.is_closed
-    }
-
-    fn push(&mut self, bytes: Vec<u8>, streams: &mut Streams) {
-        if !self.has_ended {
-            self.waiting = bytes;
-            self.write(streams);
-        }
-    }
-
-    fn write(&mut self, streams: &mut Streams) {
-        match streams.write(STDIN, &self.waiting) {
-            Some(written) => drop(self.waiting.drain(..written)),
-            None => self.waiting.clear(),
-        }
-    }
-
-    fn finish(&mut self, streams: &mut Streams) {
-        self.has_ended = true;
-        streams.finish(STDIN);
-    }
-
-    /// The program reads no more: what comes is dropped.
-    fn stop(&mut self, streams: &mut Streams) {
-        self.waiting.clear();
-        self.finish(streams);
-    }
+/// The request to continue a command on a new channel.
+///
+/// # Errors
+/// None in practice, because the message always fits.
+pub fn continue_request(job: &str) -> Result<FirstRequest, Error> {
+    let request = Continue {
+        job: job.to_owned(),
+    };
+    FirstRequest::new(SERVICE, &request)
 }
 
 /// An output of the program on its way to where it is written.
@@ -227,12 +420,13 @@ struct WrittenOutput {
     /// From that thread: how many bytes were written.
     written: mpsc::Receiver<io::Result<usize>>,
     is_busy: bool,
+    /// How far the stream was written.
     total: u64,
     error: Option<io::Error>,
 }
 
 impl WrittenOutput {
-    fn new(stream: u64, mut writer: Box<dyn Write + Send>) -> Self {
+    fn new(stream: u64, mut writer: Box<dyn Write + Send>, begin: u64) -> Self {
         let (parts, to_write) = std_mpsc::sync_channel::<Vec<u8>>(1);
         let (done, written) = mpsc::channel(1);
         // It ends with this value, or with the process while it is blocked.
@@ -249,7 +443,7 @@ impl WrittenOutput {
             parts: Some(parts),
             written,
             is_busy: false,
-            total: 0,
+            total: begin,
             error: None,
         }
     }
@@ -284,7 +478,23 @@ impl WrittenOutput {
         }
     }
 
-    /// Whether so many bytes were written, or no more can be.
+    /// Waits until the thread has written what it was given.
+    async fn settle_now(&mut self) {
+        if self.is_busy {
+            let result = self.written.recv().await;
+            self.is_busy = false;
+            match result {
+                Some(Ok(length)) => self.total += length as u64,
+                Some(Err(error)) => {
+                    self.parts = None;
+                    self.error = Some(error);
+                }
+                None => self.parts = None,
+            }
+        }
+    }
+
+    /// Whether the stream was written up to here, or no more can be.
     fn has_written(&self, bytes: u64) -> bool {
         self.parts.is_none() || self.total >= bytes
     }

@@ -61,8 +61,7 @@ impl Command {
             arguments: count(&self.arguments),
             environment: count(&self.environment),
             folder: self.folder.is_some(),
-            terminal: None,
-            timeout: None,
+            ..Run::default()
         };
         let body = strings().flat_map(|string| [string.as_slice(), &[0]].concat());
         Ok((run, body.collect()))

@@ -1,20 +1,33 @@
 //! The messages of the service `exec`, in the order in which they are sent.
 
+use std::time::Duration;
+
 use landline_proto::{
-    Message, MessageRule, MessageType, ProtocolState,
+    Message, MessageRule, MessageType, Name, ProtocolState,
     messages::ErrorMessage,
-    streams::{Ack, Bytes, End, Stop},
+    streams::{Ack, Bytes, End, Resume, Stop},
+};
+use landline_supervisor::{
+    protocol::{self, Status},
+    signals,
 };
 use serde::{Deserialize, Serialize};
 
 /// The service's name.
 pub const SERVICE: &str = "exec";
 
+/// How long bytes may be on their way on a channel of the service. A command that is lost can be
+/// continued, so this is short.
+pub(super) const TRANSIT_TIME_MAX: Duration = Duration::from_secs(4);
+
 /// The longest body of `run`, in bytes.
 pub(super) const COMMAND_BYTES_MAX: u64 = 2 * 1024 * 1024;
 
 /// The most strings in it.
 pub(super) const COMMAND_STRINGS_MAX: u64 = 65_536;
+
+/// The longest body of `log`, in bytes.
+pub(super) const LOG_PART_BYTES_MAX: u64 = 256 * 1024;
 
 /// The stream that carries the program's input.
 pub(super) const STDIN: u64 = 0;
@@ -35,10 +48,21 @@ macro_rules! message {
 pub(super) const TYPES: &[MessageType] = &[
     MessageType::of::<Run>(),
     MessageType::of::<Started>(),
+    MessageType::of::<Continue>(),
+    MessageType::of::<Continued>(),
     MessageType::of::<Signal>(),
     MessageType::of::<Resize>(),
     MessageType::of::<Exit>(),
     MessageType::of::<Finished>(),
+    MessageType::of::<ListJobs>(),
+    MessageType::of::<JobInfo>(),
+    MessageType::of::<ReadLog>(),
+    MessageType::of::<LogPart>(),
+    MessageType::of::<WaitForJob>(),
+    MessageType::of::<KillJob>(),
+    MessageType::of::<AttachToJob>(),
+    MessageType::of::<Attached>(),
+    MessageType::of::<ForgetJob>(),
 ];
 
 const ERROR: MessageRule = MessageRule::new(ErrorMessage::TYPE);
@@ -46,11 +70,42 @@ const ERROR: MessageRule = MessageRule::new(ErrorMessage::TYPE);
 /// Server: waits for a request.
 pub(super) static REQUESTS: ProtocolState = ProtocolState::new(
     "exec-requests",
-    &[MessageRule::sized("run", COMMAND_BYTES_MAX)],
+    &[
+        MessageRule::sized("run", COMMAND_BYTES_MAX),
+        MessageRule::new("continue"),
+        MessageRule::new("jobs"),
+        MessageRule::new("logs"),
+        MessageRule::new("wait"),
+        MessageRule::new("kill"),
+        MessageRule::new("attach"),
+        MessageRule::new("forget"),
+    ],
 );
+/// Server: works on a request that has no further messages of the client.
+pub(super) static SERVER_BUSY: ProtocolState = ProtocolState::new("exec-server-busy", &[ERROR]);
+/// Client: has sent `jobs`, `wait`, `kill` or `forget`.
+pub(super) static JOBS_ASKED: ProtocolState = ProtocolState::new(
+    "exec-jobs-asked",
+    &[MessageRule::new("job"), MessageRule::new("done"), ERROR],
+);
+/// Client: has sent `logs`.
+pub(super) static LOG_ASKED: ProtocolState = ProtocolState::new(
+    "exec-log-asked",
+    &[
+        MessageRule::sized("log", LOG_PART_BYTES_MAX),
+        MessageRule::new("job"),
+        ERROR,
+    ],
+);
+/// Client: has sent `attach`.
+pub(super) static ATTACHED: ProtocolState =
+    ProtocolState::new("exec-attached", &[MessageRule::new("attached"), ERROR]);
 /// Client: has sent `run`.
 pub(super) static STARTED: ProtocolState =
     ProtocolState::new("exec-started", &[MessageRule::new("started"), ERROR]);
+/// Client: has sent `continue`.
+pub(super) static CONTINUED: ProtocolState =
+    ProtocolState::new("exec-continued", &[MessageRule::new("continued"), ERROR]);
 /// Server: the program runs.
 pub(super) static SERVER_RUNNING: ProtocolState = ProtocolState::new(
     "exec-server-running",
@@ -62,6 +117,7 @@ pub(super) static SERVER_RUNNING: ProtocolState = ProtocolState::new(
         Ack::RULE,
         End::RULE,
         Stop::RULE,
+        Resume::RULE,
         ERROR,
     ],
 );
@@ -75,6 +131,7 @@ pub(super) static CLIENT_RUNNING: ProtocolState = ProtocolState::new(
         Ack::RULE,
         End::RULE,
         Stop::RULE,
+        Resume::RULE,
         ERROR,
     ],
 );
@@ -101,6 +158,20 @@ pub(super) struct Run {
     /// After how many seconds the server ends the program; absent for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u32>,
+    /// Whether the program runs on without a client, and its output is kept.
+    #[serde(default)]
+    pub detach: bool,
+    /// The name of a detached job. A job of this name that the user has already is not started
+    /// again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether a detached job without a terminal has input, which clients that attach give it.
+    #[serde(default)]
+    pub input: bool,
+    /// How many seconds a program runs on when its client is lost. Meanwhile the client may
+    /// continue it with [`Continue`].
+    #[serde(default)]
+    pub on_lost: u32,
 }
 message!(Run = "run");
 
@@ -133,8 +204,24 @@ pub struct TerminalSize {
 pub(super) struct Started {
     /// The job's id.
     pub job: String,
+    /// Whether there was a job of this name already, so that nothing was started now.
+    #[serde(default)]
+    pub existing: bool,
 }
 message!(Started = "started");
+
+/// Client: continues a command after a lost connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Continue {
+    /// The job's id.
+    pub job: String,
+}
+message!(Continue = "continue");
+
+/// Server: the streams of the command go on, beginning with `resume`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Continued {}
+message!(Continued = "continued");
 
 /// Client: sends a signal to the program's process group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,7 +243,7 @@ message!(Resize = "resize");
 
 /// Server: the program has ended. One of `code` and `signal` is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Exit {
+pub struct Exit {
     /// What it returned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<u8>,
@@ -182,7 +269,188 @@ pub(super) struct Exit {
 }
 message!(Exit = "exit");
 
+impl From<protocol::Exit> for Exit {
+    fn from(exit: protocol::Exit) -> Self {
+        let microseconds = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let (code, number) = match exit.status {
+            Status::Code(code) => (Some(code), None),
+            Status::Signal { signal, .. } => (None, Some(signal)),
+        };
+        Self {
+            code,
+            signal: number.map(signals::name),
+            number,
+            timed_out: exit.timed_out,
+            stdout: exit.stdout,
+            stderr: exit.stderr,
+            user_time: microseconds(exit.user_time),
+            system_time: microseconds(exit.system_time),
+            memory: exit.memory_bytes_max,
+        }
+    }
+}
+
 /// Client: has taken all output. Server: has taken that; a further request may follow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Finished {}
 message!(Finished = "done");
+
+/// Client: asks for the user's jobs. Server: a [`JobInfo`] for each, the oldest first, then
+/// [`Finished`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ListJobs {}
+message!(ListJobs = "jobs");
+
+/// Server: what is known of a detached job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobInfo {
+    /// Its id.
+    pub job: String,
+    /// Its name, if it was given one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its state.
+    pub state: JobState,
+    /// The beginning of its command: the program and its arguments, quoted for a shell; or the
+    /// line for the shell.
+    pub command: Name,
+    /// Its working folder.
+    pub folder: Name,
+    /// Whether it has a terminal.
+    #[serde(default)]
+    pub terminal: bool,
+    /// When it was started, in milliseconds since 1970.
+    pub started: u64,
+    /// When it ended, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<u64>,
+    /// How many bytes it has written to standard output, or to its terminal.
+    pub stdout: u64,
+    /// How many bytes it has written to standard error.
+    pub stderr: u64,
+    /// How it ended, if it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+    /// Why it is lost, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+message!(JobInfo = "job");
+
+/// The state of a detached job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobState {
+    /// It is being started.
+    Starting,
+    /// Its program runs.
+    Running,
+    /// Its supervisor lives and does not answer.
+    Silent,
+    /// Its program has ended.
+    Ended,
+    /// Its supervisor is gone, so it is not known how it ended.
+    Lost,
+}
+
+/// Client: asks for the output of a detached job, in the order in which the job wrote it.
+///
+/// The server answers with [`LogPart`]s and then with [`JobInfo`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadLog {
+    /// The id or name of the job.
+    pub job: String,
+    /// How many bytes of standard output to leave out.
+    #[serde(default)]
+    pub stdout: u64,
+    /// How many bytes of standard error to leave out.
+    #[serde(default)]
+    pub stderr: u64,
+    /// Leave out what was written before this time, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+    /// Whether to go on until the job has ended.
+    #[serde(default)]
+    pub follow: bool,
+}
+message!(ReadLog = "logs");
+
+/// Server: a part of the output of a job, with its bytes as the body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LogPart {
+    /// 1 for standard output, 2 for standard error.
+    pub stream: u64,
+    /// How many bytes of this stream came before.
+    pub offset: u64,
+    /// When it was written or later, in milliseconds since 1970.
+    pub time: u64,
+    /// How many bytes are not kept any more, where the body is empty.
+    #[serde(default)]
+    pub dropped: u64,
+}
+message!(LogPart = "log");
+
+/// Client: waits until a detached job has ended. Server: [`JobInfo`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct WaitForJob {
+    /// The id or name of the job.
+    pub job: String,
+}
+message!(WaitForJob = "wait");
+
+/// Client: sends a signal to a detached job. Server: [`Finished`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct KillJob {
+    /// The id or name of the job.
+    pub job: String,
+    /// The signal's name without `SIG`.
+    pub signal: String,
+    /// Whether everything that the job has started is ended, too: what is left after a short time
+    /// gets SIGKILL.
+    #[serde(default)]
+    pub tree: bool,
+}
+message!(KillJob = "kill");
+
+/// Client: follows a detached job on the streams of a command. Server: [`Attached`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachToJob {
+    /// The id or name of the job.
+    pub job: String,
+    /// How many bytes of standard output the client has.
+    #[serde(default)]
+    pub stdout: u64,
+    /// How many bytes of standard error the client has.
+    #[serde(default)]
+    pub stderr: u64,
+    /// The size of the client's terminal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<TerminalSize>,
+}
+message!(AttachToJob = "attach");
+
+/// Server: the streams of the job follow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Attached {
+    /// The id of the job.
+    pub job: String,
+    /// Whether it has a terminal.
+    pub terminal: bool,
+    /// Whether it takes input.
+    pub input: bool,
+    /// How many bytes of input it was given by all clients.
+    pub stdin: u64,
+    /// Where standard output begins: what came before is not kept any more.
+    pub stdout: u64,
+    /// Where standard error begins.
+    pub stderr: u64,
+}
+message!(Attached = "attached");
+
+/// Client: removes a detached job that has ended, with its output. Server: [`Finished`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ForgetJob {
+    /// The id or name of the job.
+    pub job: String,
+}
+message!(ForgetJob = "forget");

@@ -4,15 +4,26 @@
 //! carries the streams between the supervisor and the client.
 
 mod client;
+mod client_input;
 mod command;
-mod job;
+mod foreground;
+pub(crate) mod jobs;
+mod jobs_client;
 mod launcher;
+pub(crate) mod lost_runs;
 mod messages;
 pub(crate) mod server;
+mod start;
 mod supervisor;
 
-pub use client::{CommandControl, CommandExit, CommandInput, RunningCommand};
+pub use client::{
+    CommandCarrier, CommandControl, CommandExit, CommandInput, DetachedJob, RunningCommand,
+    continue_request,
+};
 pub use command::{Command, is_client_variable};
+pub use jobs_client::{JobRequest, LogChunk, LogItem};
 pub use launcher::{Launcher, LocalLauncher};
-pub use messages::{CommandForm, SERVICE, TerminalSize};
+pub use messages::{
+    AttachToJob, CommandForm, Exit, JobInfo, JobState, ReadLog, SERVICE, TerminalSize,
+};
 pub use server::ExecOptions;

@@ -1,52 +1,61 @@
 //! The server's half of the service.
 
-use std::{
-    ffi::OsStr,
-    fmt,
-    os::unix::ffi::{OsStrExt, OsStringExt},
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, os::unix::ffi::OsStringExt, path::PathBuf, sync::Arc, time::Duration};
 
-use data_encoding::HEXLOWER;
-use landline_proto::{BodySize, ErrorCode, Header, Name};
+use landline_proto::{BodySize, ErrorCode, Header, Message};
 use landline_supervisor::{
-    protocol::{Order, Report, Size, Start, Status, Step},
+    protocol::{Order, Report, Start, Status, Store},
     signals,
 };
 
 use super::{
     Launcher,
-    command::{Command, Lookup, SFTP_SERVER, Words, look_up},
-    job::{Job, OUTPUT_WINDOW},
-    messages::{REQUESTS, Run, SERVER_RUNNING, SERVICE, Started, TYPES},
+    command::{Command, Words},
+    foreground::{Foreground, Served},
+    jobs::{Begun, JobTable, OUTPUT_BYTES_MAX, check_name, serve_attach, serve_request},
+    lost_runs::{Claims, LostRuns, WAITING_TIME_MAX},
+    messages::{
+        AttachToJob, Continue, Continued, REQUESTS, Run, SERVER_BUSY, SERVER_RUNNING, SERVICE,
+        Started, TRANSIT_TIME_MAX, TYPES,
+    },
+    start::{action, denied, not_started, prepare, record_start, shown},
     supervisor::Supervisor,
 };
 use crate::{
     Error,
     activity::Activity,
-    crypto::random,
     keys::Facility,
     net::{Channel, Received},
-    rights::{Action, EXEC, Right, Rights, Role, SHELL},
+    rights::{EXEC, Right, Rights, SHELL},
     session::{Service, ServiceContext, ServiceDefinition, ServiceFuture},
 };
 
 /// How long a supervisor may take to start a program.
 const START_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// The feature that starts detached jobs.
+const DETACH_FEATURE: &str = "exec.detach";
+/// The feature of requests about detached jobs.
+const JOBS_FEATURE: &str = "exec.jobs";
+
 /// A line for a shell needs the word `shell`, too.
 const RIGHT: Right = Right::Word("exec");
 
 pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
     name: SERVICE,
-    features: &["exec.run"],
+    features: &["exec.run", DETACH_FEATURE, JOBS_FEATURE],
     types: TYPES,
     requests: &REQUESTS,
-    other_states: &[&SERVER_RUNNING],
+    other_states: &[&SERVER_RUNNING, &SERVER_BUSY],
     rights: &[
         ("run", RIGHT),
+        ("continue", RIGHT),
+        ("jobs", RIGHT),
+        ("logs", RIGHT),
+        ("wait", RIGHT),
+        ("kill", RIGHT),
+        ("attach", RIGHT),
+        ("forget", RIGHT),
         ("signal", RIGHT),
         ("resize", RIGHT),
         ("done", RIGHT),
@@ -54,10 +63,20 @@ pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
         ("ack", RIGHT),
         ("end", RIGHT),
         ("stop", RIGHT),
+        ("resume", RIGHT),
         ("error", RIGHT),
     ],
     words: &[&EXEC, &SHELL],
-    request_features: &[("run", "exec.run")],
+    request_features: &[
+        ("run", "exec.run"),
+        ("continue", "exec.run"),
+        ("jobs", JOBS_FEATURE),
+        ("logs", JOBS_FEATURE),
+        ("wait", JOBS_FEATURE),
+        ("kill", JOBS_FEATURE),
+        ("attach", JOBS_FEATURE),
+        ("forget", JOBS_FEATURE),
+    ],
     kept_by: RIGHT,
 };
 
@@ -97,6 +116,8 @@ impl fmt::Debug for ExecOptions {
 /// The server's half of the service. Without options it refuses every command.
 pub(crate) struct ExecService {
     pub(crate) options: Option<ExecOptions>,
+    pub(crate) jobs: JobTable,
+    pub(crate) lost: LostRuns,
 }
 
 impl Service for ExecService {
@@ -110,6 +131,7 @@ impl Service for ExecService {
         context: &'a ServiceContext,
     ) -> ServiceFuture<'a> {
         Box::pin(async move {
+            channel.limit_transit_time(TRANSIT_TIME_MAX);
             let mut has_run = false;
             loop {
                 let header = match context.next_request(channel).await {
@@ -119,37 +141,167 @@ impl Service for ExecService {
                     Err(Error::Lost(_)) if has_run => return Ok(()),
                     Err(error) => return Err(error),
                 };
-                let run: Run = header.read()?;
-                let body = receive_body(channel, &header).await?;
-                match self.start(context, &run, &body).await {
-                    Ok(started) => {
-                        has_run = serve_job(channel, context, &run, started).await?;
-                        if !has_run {
-                            return Ok(());
+                has_run = match header.kind() {
+                    Run::TYPE => self.serve_run(channel, context, &header).await?,
+                    AttachToJob::TYPE => {
+                        let request: AttachToJob = header.read()?;
+                        match self.jobs.find(context.user(), &request.job) {
+                            Ok(job) => serve_attach(channel, context, &job, &request).await?,
+                            Err(error) => {
+                                context.answer_failure(channel, error).await?;
+                                true
+                            }
                         }
                     }
-                    Err(error) => context.answer_failure(channel, error).await?,
+                    Continue::TYPE => {
+                        let request: Continue = header.read()?;
+                        self.continue_run(channel, context, &request).await?
+                    }
+                    _ => {
+                        let served = serve_request(channel, context, &self.jobs, &header).await;
+                        if let Err(error) = served {
+                            context.answer_failure(channel, error).await?;
+                        }
+                        true
+                    }
+                };
+                if !has_run {
+                    return Ok(());
                 }
             }
         })
     }
 }
 
-/// A program that runs.
-struct StartedJob {
-    id: String,
-    job: Job,
-    words: Words,
+/// A program that runs for a client.
+pub(super) struct StartedJob {
+    pub(super) id: String,
+    pub(super) job: Foreground,
+    pub(super) words: Words,
+    /// How long it runs on when its client is lost.
+    pub(super) on_lost: Duration,
+    pub(super) claims: Claims,
+}
+
+impl StartedJob {
+    /// Records the end of the program, or that it is being ended.
+    pub(super) fn note_end(self, context: &ServiceContext) {
+        let [stdout, stderr] = self.job.output_bytes();
+        context.note(|user, session| Activity::RunEnd {
+            user,
+            session,
+            job: self.id,
+            status: self.job.exit().map(|exit| describe(exit.status)),
+            stdout,
+            stderr,
+        });
+    }
 }
 
 impl ExecService {
-    /// Checks a request, records it and starts the program.
-    async fn start(
+    /// Serves `run`. Returns whether the channel can carry a further request.
+    async fn serve_run(
+        &self,
+        channel: &mut Channel,
+        context: &ServiceContext,
+        header: &Header,
+    ) -> Result<bool, Error> {
+        let run: Run = header.read()?;
+        let body = receive_body(channel, header).await?;
+        if !run.detach {
+            return match self.start(context, &run, &body).await {
+                Ok(started) => {
+                    channel.send(&Started {
+                        job: started.id.clone(),
+                        existing: false,
+                    })?;
+                    channel.flush().await?;
+                    self.serve_job(channel, context, started).await
+                }
+                Err(error) => context.answer_failure(channel, error).await.map(|()| true),
+            };
+        }
+        match self.detach(context, &run, &body).await {
+            Ok(started) => {
+                channel.send(&started)?;
+                channel.flush().await?;
+            }
+            Err(error) => context.answer_failure(channel, error).await?,
+        }
+        Ok(true)
+    }
+
+    /// Serves a program that runs until the client has taken everything. Returns whether the
+    /// channel can carry a further request.
+    async fn serve_job(
+        &self,
+        channel: &mut Channel,
+        context: &ServiceContext,
+        mut started: StartedJob,
+    ) -> Result<bool, Error> {
+        context.set_activity(&format!("running {}", shown(&started.words)));
+        let mut rules = context.rights().watch();
+        let (user, words) = (context.user().clone(), started.words.clone());
+        let root = context.root().clone();
+        let still = move |rules: &Rights| rules.check(&user, &action(&words), &root).allowed;
+        let served = {
+            let StartedJob { job, claims, .. } = &mut started;
+            let revoked = context.terminate_on_revocation(&mut rules, "run this command", still);
+            job.serve(channel, context, revoked, claims).await
+        };
+        context.set_activity(SERVICE);
+        match served {
+            Ok(Served::Done { continues }) => {
+                started.note_end(context);
+                Ok(continues)
+            }
+            Ok(Served::Claimed(claim)) => {
+                claim.hand_over(started, context);
+                let message = "another connection continues the command";
+                Err(Error::here(ErrorCode::Superseded, message))
+            }
+            Err(error @ Error::Lost(_)) if started.job.outlives_channel() => {
+                self.lost.keep(started, self.jobs.clone(), context.clone());
+                Err(error)
+            }
+            Err(error) => {
+                started.note_end(context);
+                Err(error)
+            }
+        }
+    }
+
+    /// Continues a program on this connection. Returns whether the channel can carry a further
+    /// request.
+    async fn continue_run(
+        &self,
+        channel: &mut Channel,
+        context: &ServiceContext,
+        request: &Continue,
+    ) -> Result<bool, Error> {
+        let mut started = match self.lost.claim(&request.job, context).await {
+            Ok(started) => started,
+            Err(error) => {
+                context.answer_failure(channel, error).await?;
+                return Ok(true);
+            }
+        };
+        channel.send(&Continued {})?;
+        if let Err(error) = channel.flush().await {
+            self.lost.keep(started, self.jobs.clone(), context.clone());
+            return Err(error);
+        }
+        started.job.reconnect();
+        self.serve_job(channel, context, started).await
+    }
+
+    /// Checks a request without looking at rights.
+    fn command(
         &self,
         context: &ServiceContext,
         run: &Run,
         body: &[u8],
-    ) -> Result<StartedJob, Error> {
+    ) -> Result<(ExecOptions, Command, Words), Error> {
         let options = self
             .options
             .as_ref()
@@ -166,260 +318,129 @@ impl ExecService {
             return Err(Error::here(ErrorCode::CredentialLimited, message));
         }
         let words = command.words()?;
-        let id = new_id();
-        let start = {
-            let (context, options) = (context.clone(), options.clone());
-            let (words, run, id) = (words.clone(), run.clone(), id.clone());
-            let work_context = context.clone();
+        Ok((options.clone(), command, words))
+    }
+
+    /// Checks a request, records it and starts the program.
+    async fn start(
+        &self,
+        context: &ServiceContext,
+        run: &Run,
+        body: &[u8],
+    ) -> Result<StartedJob, Error> {
+        let (options, command, words) = self.command(context, run, body)?;
+        let launcher = options.launcher.clone();
+        let prepared = {
+            let (work_context, words, run) = (context.clone(), words.clone(), run.clone());
             context
                 .blocking("exec run", move |_| {
-                    prepare(&work_context, &options, &command, &words, &run, &id)
+                    let prepared = prepare(&work_context, &options, &command, &words, &run)?;
+                    record_start(&work_context, &command, &words, &prepared, false)?;
+                    Ok(prepared)
                 })
                 .await?
         };
+        let supervisor = launch(launcher, prepared.start).await?;
+        let on_lost = Duration::from_secs(run.on_lost.into()).min(WAITING_TIME_MAX);
+        Ok(StartedJob {
+            claims: self.lost.register(&prepared.id, context),
+            id: prepared.id,
+            job: Foreground::new(supervisor, !on_lost.is_zero()),
+            words,
+            on_lost,
+        })
+    }
+
+    /// Checks a request, records it and starts the program as a detached job. Once it has begun,
+    /// it is done to its end, even if the client is lost.
+    async fn detach(
+        &self,
+        context: &ServiceContext,
+        run: &Run,
+        body: &[u8],
+    ) -> Result<Started, Error> {
+        let (options, command, words) = self.command(context, run, body)?;
+        let limits = &context.session().limits;
+        limits.check_request(SERVICE, Some(DETACH_FEATURE))?;
+        if let Some(name) = &run.name {
+            check_name(name)?;
+        }
         let launcher = options.launcher.clone();
-        let launched = tokio::task::spawn_blocking(move || launcher.launch()).await;
-        let launched = launched.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
-        let socket = launched.map_err(|error| Error::io("the supervisor", &error))?;
-        let mut supervisor = Supervisor::new(socket)?;
-        let program = String::from_utf8_lossy(&start.program).into_owned();
-        let folder = String::from_utf8_lossy(&start.folder).into_owned();
-        supervisor.order(&Order::Start(Box::new(start)));
-        let report = tokio::time::timeout(START_TIME_MAX, supervisor.next()).await;
-        let report =
-            report.map_err(|_| Error::here(ErrorCode::Io, "the supervisor does not answer"))?;
-        match report? {
-            Report::Started { .. } => Ok(StartedJob {
-                id,
-                job: Job::new(supervisor),
-                words,
-            }),
-            Report::Failed { step, errno } => Err(not_started(step, errno, &program, &folder)),
-            _ => Err(Error::here(
-                ErrorCode::Io,
-                "the supervisor broke its protocol",
-            )),
-        }
+        let request = hash_request(run, body)?;
+        let (jobs, run, work_context) = (self.jobs.clone(), run.clone(), context.clone());
+        let beginning = context.blocking("exec detach", move |_| {
+            let mut prepared = prepare(&work_context, &options, &command, &words, &run)?;
+            prepared.start.has_input = run.input || run.terminal.is_some();
+            let session = work_context.session();
+            let name = run.name.as_deref();
+            let begun = jobs.begin(session, name, &request, &words, &prepared)?;
+            if let Begun::New(_) = &begun {
+                record_start(&work_context, &command, &words, &prepared, true)?;
+            }
+            Ok((begun, prepared.start))
+        });
+        let (new, mut start) = match beginning.await? {
+            (Begun::New(new), start) => (new, start),
+            (Begun::Existing(job), _) => {
+                return Ok(Started {
+                    job: job.id().to_owned(),
+                    existing: true,
+                });
+            }
+        };
+        start.job_folder = new.folder().into_os_string().into_vec();
+        start.store = Store::Disk;
+        start.bytes_max = OUTPUT_BYTES_MAX;
+        start.on_lost = Duration::MAX;
+        let starting = tokio::spawn(async move {
+            let supervisor = launch(launcher, start).await?;
+            Ok::<_, Error>(new.started(supervisor))
+        });
+        let job = starting
+            .await
+            .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))??;
+        Ok(Started {
+            job: job.id().to_owned(),
+            existing: false,
+        })
     }
 }
 
-/// Serves a program that runs until the client has taken everything. Returns whether the channel
-/// can carry a further request.
-async fn serve_job(
-    channel: &mut Channel,
-    context: &ServiceContext,
-    run: &Run,
-    mut started: StartedJob,
-) -> Result<bool, Error> {
-    channel.send(&Started {
-        job: started.id.clone(),
-    })?;
-    channel.flush().await?;
-    context.set_activity(&format!("running {}", shown(&started.words)));
-    let timeout = run
-        .timeout
-        .map(|seconds| Duration::from_secs(seconds.into()));
-    let mut rules = context.rights().watch();
-    let (user, words) = (context.user().clone(), started.words.clone());
-    let root = context.root().clone();
-    let still = move |rules: &Rights| rules.check(&user, &action(&words), &root).allowed;
-    let revoked = context.terminate_on_revocation(&mut rules, "run this command", still);
-    let served = started.job.serve(channel, context, timeout, revoked).await;
-    let (exit, stdout, stderr) = match started.job.exit() {
-        Some((exit, stdout, stderr)) => (Some(exit), stdout, stderr),
-        None => (None, 0, 0),
+/// Starts a supervisor and has it start the program.
+async fn launch(launcher: Arc<dyn Launcher>, start: Start) -> Result<Supervisor, Error> {
+    let launched = tokio::task::spawn_blocking(move || launcher.launch()).await;
+    let launched = launched.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
+    let socket = launched.map_err(|error| Error::io("the supervisor", &error))?;
+    let mut supervisor = Supervisor::new(socket)?;
+    let program = String::from_utf8_lossy(&start.program).into_owned();
+    let folder = String::from_utf8_lossy(&start.folder).into_owned();
+    supervisor.order(&Order::Start(Box::new(start)));
+    let report = tokio::time::timeout(START_TIME_MAX, supervisor.next()).await;
+    let report =
+        report.map_err(|_| Error::here(ErrorCode::Io, "the supervisor does not answer"))?;
+    match report? {
+        Report::Started { .. } => Ok(supervisor),
+        Report::Failed { step, errno } => Err(not_started(step, errno, &program, &folder)),
+        _ => Err(Error::here(
+            ErrorCode::Io,
+            "the supervisor broke its protocol",
+        )),
+    }
+}
+
+/// A hash of a request. The name is no part of it.
+fn hash_request(run: &Run, body: &[u8]) -> Result<String, Error> {
+    let run = Run {
+        name: None,
+        ..run.clone()
     };
-    context.note(|user, session| Activity::RunEnd {
-        user,
-        session,
-        job: started.id,
-        status: exit.map(|exit| describe(exit.status)),
-        stdout,
-        stderr,
-    });
-    context.set_activity(SERVICE);
-    served
-}
-
-/// What is started, after all checks. The start is recorded durably. Blocking.
-fn prepare(
-    context: &ServiceContext,
-    options: &ExecOptions,
-    command: &Command,
-    words: &Words,
-    run: &Run,
-    id: &str,
-) -> Result<Start, Error> {
-    let (user, rules) = (context.user(), context.rights().rules());
-    if !options.share_uid && rules.role(user) < Role::Owner {
-        return Err(denied(
-            "commands run as the user of the server, so only owners may run them here",
-        ));
-    }
-    let verdict = rules.check(user, &action(words), context.root());
-    if !verdict.allowed {
-        return Err(denied(&format!(
-            "you may not run {}: {}",
-            shown(words),
-            verdict.reason
-        )));
-    }
-    let folder = folder(context, &rules, command)?;
-    let (program, arguments) = match words {
-        Words::Argv(words) => {
-            let name = words.first().cloned().unwrap_or_default();
-            let from = Path::new(OsStr::from_bytes(&folder));
-            (find(&name, from, &options.path)?, words.clone())
-        }
-        Words::Sftp => {
-            let program = options.sftp_server.as_ref().ok_or_else(|| {
-                let message = "this server has no program for sftp: see its setting sftp_server";
-                Error::here(ErrorCode::NoProgram, message)
-            })?;
-            let program = program.as_os_str().as_bytes().to_vec();
-            (program, vec![SFTP_SERVER.to_vec()])
-        }
-        Words::Shell(line) => {
-            let shell = options.shell.as_os_str().as_bytes().to_vec();
-            let name = options
-                .shell
-                .file_name()
-                .map(|name| name.as_bytes().to_vec());
-            let arguments = vec![name.unwrap_or_default(), b"-c".to_vec(), line.clone()];
-            (shell, arguments)
-        }
-    };
-    let environment = environment(options, context.root().home_path(), id, command);
-    context.record_blocking(|user, session| Activity::RunStart {
-        user,
-        session,
-        job: id.to_owned(),
-        command: Name(words.to_line()),
-        shell: matches!(words, Words::Shell(_)),
-        folder: Name(folder.clone()),
-        environment: command.variable_names(),
-    })?;
-    Ok(Start {
-        program,
-        arguments,
-        environment,
-        folder,
-        terminal: run.terminal.map(|size| Size {
-            rows: size.rows,
-            columns: size.columns,
-        }),
-        has_input: true,
-        window: OUTPUT_WINDOW,
-        ..Start::default()
-    })
-}
-
-/// The right that a command needs.
-fn action(words: &Words) -> Action {
-    match words {
-        Words::Argv(words) => Action::Word {
-            name: EXEC.name.to_owned(),
-            arguments: words.clone(),
-        },
-        Words::Sftp => Action::Word {
-            name: EXEC.name.to_owned(),
-            arguments: vec![SFTP_SERVER.to_vec()],
-        },
-        Words::Shell(_) => Action::Word {
-            name: SHELL.name.to_owned(),
-            arguments: Vec::new(),
-        },
-    }
-}
-
-/// The working folder: what the client names, as the user writes paths, or the home. A user
-/// without the right to a shell may only name a folder of `files`.
-fn folder(context: &ServiceContext, rules: &Rights, command: &Command) -> Result<Vec<u8>, Error> {
-    let user = context.user();
-    let Some(named) = &command.folder else {
-        return home(context, rules);
-    };
-    if !rules.has(user, Right::Word(SHELL.name)) {
-        let verdict = rules.check(user, &Action::Read(named.clone()), context.root());
-        if !verdict.allowed {
-            return Err(denied(&format!(
-                "you may not run commands in {}: {}",
-                String::from_utf8_lossy(named),
-                verdict.reason
-            )));
-        }
-    }
-    Ok(absolute(context, &rules.locate(user, named)?))
-}
-
-/// The user's home.
-fn home(context: &ServiceContext, rules: &Rights) -> Result<Vec<u8>, Error> {
-    let mut home = absolute(context, &rules.locate(context.user(), b"~/")?);
-    while home.len() > 1 && home.ends_with(b"/") {
-        home.pop();
-    }
-    Ok(home)
-}
-
-/// The absolute form of a path of this server.
-fn absolute(context: &ServiceContext, path: &[u8]) -> Vec<u8> {
-    if path.starts_with(b"/") {
-        return path.to_vec();
-    }
-    let below = path.strip_prefix(b"~").unwrap_or(path);
-    let below = below.strip_prefix(b"/").unwrap_or(below);
-    let home = context.root().home_path();
-    home.join(OsStr::from_bytes(below))
-        .into_os_string()
-        .into_vec()
-}
-
-/// The program of this name.
-///
-/// # Errors
-/// `no-program`, `not-executable`.
-fn find(name: &[u8], folder: &Path, path: &str) -> Result<Vec<u8>, Error> {
-    let shown = String::from_utf8_lossy(name);
-    match look_up(name, folder, path) {
-        Lookup::Program(program) => Ok(program.into_os_string().into_vec()),
-        Lookup::NotExecutable => {
-            let message = format!("{shown} is not executable");
-            Err(Error::here(ErrorCode::NotExecutable, message))
-        }
-        Lookup::Missing => {
-            let message = format!("there is no program {shown}");
-            Err(Error::here(ErrorCode::NoProgram, message))
-        }
-    }
-}
-
-/// Everything that the program finds in its environment.
-///
-/// `HOME` is that of the account that serves, as `USER` is: a program obeys the configuration that
-/// it finds there, so it must not be a folder that a user with few commands can write to.
-fn environment(options: &ExecOptions, home: &Path, job: &str, command: &Command) -> Vec<Vec<u8>> {
-    let entry = |name: &str, value: &[u8]| [name.as_bytes(), b"=", value].concat();
-    let mut environment = options.environment.clone();
-    if !options.user.is_empty() {
-        environment.extend(["USER", "LOGNAME"].map(|name| entry(name, options.user.as_bytes())));
-    }
-    environment.extend([
-        entry("HOME", home.as_os_str().as_bytes()),
-        entry("SHELL", options.shell.as_os_str().as_bytes()),
-        entry("PATH", options.path.as_bytes()),
-        entry("LANDLINE_JOB", job.as_bytes()),
-    ]);
-    // Most programs take the first entry of a name, so there must be one only.
-    for entry in &command.environment {
-        environment.retain(|other| name_of(other) != name_of(entry));
-        environment.push(entry.clone());
-    }
-    environment
-}
-
-/// The name of a variable in `NAME=VALUE`.
-fn name_of(entry: &[u8]) -> &[u8] {
-    entry.split(|byte| *byte == b'=').next().unwrap_or(entry)
+    let header = serde_json::to_vec(&run)
+        .map_err(|error| Error::here(ErrorCode::BadHeader, error.to_string()))?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&header);
+    hasher.update(&[0]);
+    hasher.update(body);
+    Ok(hasher.finalize().to_hex().to_string())
 }
 
 /// Receives the body of a request.
@@ -438,54 +459,9 @@ async fn receive_body(channel: &mut Channel, header: &Header) -> Result<Vec<u8>,
     }
 }
 
-/// Why a supervisor could not start the program.
-fn not_started(step: Step, errno: u32, program: &str, folder: &str) -> Error {
-    let error = std::io::Error::from_raw_os_error(i32::try_from(errno).unwrap_or(0));
-    let kind = error.kind();
-    let (code, message) = match step {
-        Step::Folder => (
-            ErrorCode::NotFound,
-            format!("the working folder {folder} cannot be entered: {error}"),
-        ),
-        Step::Program if kind == std::io::ErrorKind::NotFound => (
-            // The file is there: its interpreter is not.
-            ErrorCode::NotExecutable,
-            format!("{program} cannot be executed: its interpreter is missing"),
-        ),
-        Step::Program => (
-            ErrorCode::NotExecutable,
-            format!("{program} cannot be executed: {error}"),
-        ),
-        Step::Resources => (
-            ErrorCode::Io,
-            format!("no process, pipe or terminal for {program}: {error}"),
-        ),
-        Step::Store => (
-            ErrorCode::Io,
-            format!("the folder of the command cannot be used: {error}"),
-        ),
-    };
-    Error::here(code, message)
-}
-
-/// The command in a few characters.
-fn shown(words: &Words) -> String {
-    let line = words.to_line();
-    String::from_utf8_lossy(&line).chars().take(100).collect()
-}
-
-fn describe(status: Status) -> String {
+pub(super) fn describe(status: Status) -> String {
     match status {
         Status::Code(code) => format!("{code}"),
         Status::Signal { signal, .. } => format!("SIG{}", signals::name(signal)),
     }
-}
-
-/// An id for a job: 16 hexadecimal digits.
-fn new_id() -> String {
-    HEXLOWER.encode(&random::<8>())
-}
-
-fn denied(message: &str) -> Error {
-    Error::here(ErrorCode::Denied, message)
 }

@@ -1,8 +1,8 @@
 //! Which credential a login proved.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
-use landline_proto::login::{PasswordId, SecretId};
+use landline_proto::login::{HexIdError, PasswordId, SecretId};
 use serde::{Serialize, Serializer};
 
 /// The credential that a login proved.
@@ -26,6 +26,20 @@ impl fmt::Display for CredentialId {
             Self::Secret(id) => write!(f, "secret:{id}"),
             Self::Password(id) => write!(f, "password:{id}"),
         }
+    }
+}
+
+impl FromStr for CredentialId {
+    type Err = HexIdError;
+
+    fn from_str(text: &str) -> Result<Self, HexIdError> {
+        if let Some(id) = text.strip_prefix("secret:") {
+            return id.parse().map(Self::Secret);
+        }
+        if let Some(id) = text.strip_prefix("password:") {
+            return id.parse().map(Self::Password);
+        }
+        Ok(Self::Key(text.to_owned()))
     }
 }
 
@@ -53,6 +67,7 @@ mod tests {
             ),
         ] {
             assert_eq!(id.to_string(), text);
+            assert_eq!(text.parse(), Ok(id));
         }
     }
 }

@@ -12,6 +12,8 @@ mod ssh;
 pub mod tcp;
 pub mod tls;
 
+use std::time::Duration;
+
 pub(crate) use address::is_host;
 pub use address::{HostPort, Location, Target};
 pub(crate) use buffers::{Buffer, BufferPool, Buffers};
@@ -28,9 +30,24 @@ pub use plain::memory_pair;
 pub(crate) use rate_limit::{RateLimiter, RateLimiters};
 pub(crate) use secure::SecureStream;
 pub use ssh::ssh_command;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, DuplexStream},
+    net::{TcpStream, UnixStream},
+};
 
 /// The byte stream under TLS: a TCP connection, an ssh process, or memory in tests.
-pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Limits how long bytes that were sent may wait until the peer's system has them. Then the
+    /// connection is lost. Where the transport cannot do that, nothing changes.
+    fn limit_transit_time(&self, _time: Duration) {}
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
+impl Transport for TcpStream {
+    fn limit_transit_time(&self, time: Duration) {
+        tcp::limit_transit_time(self, time);
+    }
+}
+
+impl Transport for UnixStream {}
+
+impl Transport for DuplexStream {}

@@ -4,6 +4,7 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::{
@@ -63,6 +64,10 @@ impl<T: Transport + 'static> SecureStream for PlainStream<T> {
 
     fn transport(&self) -> &'static str {
         self.transport
+    }
+
+    fn limit_transit_time(&self, time: Duration) {
+        self.stream.get_ref().limit_transit_time(time);
     }
 
     fn into_transport(self: Box<Self>) -> Box<dyn Transport> {

@@ -1,5 +1,7 @@
 //! Secure streams: the interface between the protocol and TLS.
 
+use std::time::Duration;
+
 use tokio::io::{AsyncBufRead, AsyncWrite};
 
 use super::Transport;
@@ -21,6 +23,9 @@ pub trait SecureStream: AsyncBufRead + AsyncWrite + Send + Unpin {
 
     /// The name of the transport in the login transcript.
     fn transport(&self) -> &'static str;
+
+    /// As [`Transport::limit_transit_time`].
+    fn limit_transit_time(&self, time: Duration);
 
     /// Takes the transport below, to discard input without decrypting it.
     fn into_transport(self: Box<Self>) -> Box<dyn Transport>;

@@ -24,7 +24,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{FirstByteTime, HostPort};
+use super::{FirstByteTime, HostPort, Transport};
 use crate::{
     Error,
     paths::local,
@@ -208,6 +208,8 @@ impl SshStream {
         }
     }
 }
+
+impl Transport for SshStream {}
 
 impl AsyncRead for SshStream {
     fn poll_read(

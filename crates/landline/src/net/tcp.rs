@@ -129,6 +129,15 @@ pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
+/// As [`Transport::limit_transit_time`](super::Transport::limit_transit_time).
+pub(super) fn limit_transit_time(stream: &TcpStream, time: Duration) {
+    // What cannot be set stays as it is.
+    #[cfg(target_os = "linux")]
+    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(time));
+    #[cfg(not(target_os = "linux"))]
+    let _ = (stream, time);
+}
+
 /// Selects BBR if the kernel has it.
 ///
 /// BBR stays fast when packets are lost, where cubic takes the loss for congestion. On the loopback

@@ -3,7 +3,10 @@
 //! There is one provider, and there are no tickets and no early data. Certificates are pinned, and
 //! the signature of the handshake is checked.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use landline_proto::ALPN;
 use rustls::{
@@ -91,6 +94,14 @@ impl SecureStream for TlsStream<Box<dyn Transport>> {
 
     fn transport(&self) -> &'static str {
         "tcp"
+    }
+
+    fn limit_transit_time(&self, time: Duration) {
+        let transport = match self {
+            Self::Client(stream) => &stream.get_ref().0,
+            Self::Server(stream) => &stream.get_ref().0,
+        };
+        transport.limit_transit_time(time);
     }
 
     fn into_transport(self: Box<Self>) -> Box<dyn Transport> {

@@ -40,7 +40,10 @@ use crate::{
     admission::{Admission, Signing},
     audit::{Audit, AuditOptions, Priority},
     crypto::Fingerprint,
-    exec::ExecOptions,
+    exec::{
+        ExecOptions,
+        jobs::{JobTable, JobTableParts},
+    },
     files::ManifestStore,
     forward::OwnListener,
     login::{INVITE_TIME, Identity, Invite},
@@ -101,6 +104,7 @@ pub struct Server {
     drain_time: Duration,
     audit_problem: Option<String>,
     manifests: ManifestStore,
+    jobs: JobTable,
     admin: Arc<AdminService>,
     control: ControlSocket,
     own_listener: OwnListener,
@@ -167,12 +171,23 @@ impl Server {
             sessions: sessions.clone(),
             threads: threads.clone(),
         });
+        let jobs = JobTable::open(
+            &folder,
+            JobTableParts {
+                store: store.clone(),
+                rights: rights.clone(),
+                root: root.clone(),
+                audit: audit.clone(),
+                share_uid: options.exec.as_ref().is_some_and(|exec| exec.share_uid),
+            },
+        )?;
         let own_listener = OwnListener::default();
         let parts = ServiceParts {
             own_listener: own_listener.clone(),
             admin: admin.clone(),
             manifests: manifests.clone(),
             exec: options.exec.clone(),
+            jobs: jobs.clone(),
         };
         let services = registry(&parts, further)?;
         Ok(Self {
@@ -199,6 +214,7 @@ impl Server {
             }),
             audit_problem,
             manifests,
+            jobs,
             admin,
             control,
             own_listener,
@@ -334,6 +350,8 @@ impl Server {
             self.state.audit.clone(),
         ));
         maintenance.spawn(expire(self.manifests.clone()));
+        self.jobs.adopt().await;
+        maintenance.spawn(self.jobs.clone().watch());
         let stop = CancellationToken::new();
         let mut control = JoinSet::new();
         control.spawn(self.control.serve(self.admin.clone(), stop.clone()));

@@ -7,7 +7,7 @@ use landline_proto::{ErrorCode, MessageType, messages, streams};
 use crate::{
     Error,
     admin::{self, control, server::AdminService},
-    exec::{self, ExecOptions, server::ExecService},
+    exec::{self, ExecOptions, jobs::JobTable, lost_runs::LostRuns, server::ExecService},
     files::{self, ManifestStore, server::FilesService},
     forward::{self, OwnListener, server::ForwardService},
     ping::{self, PingService},
@@ -20,6 +20,7 @@ pub(super) struct ServiceParts {
     pub(super) admin: Arc<AdminService>,
     pub(super) manifests: ManifestStore,
     pub(super) exec: Option<ExecOptions>,
+    pub(super) jobs: JobTable,
     pub(super) own_listener: OwnListener,
 }
 
@@ -40,6 +41,8 @@ static SERVICES: [Registration; 5] = [
     (&exec::server::DEFINITION, |parts| {
         Arc::new(ExecService {
             options: parts.exec.clone(),
+            jobs: parts.jobs.clone(),
+            lost: LostRuns::default(),
         })
     }),
     (&forward::server::DEFINITION, |parts| {

@@ -25,6 +25,7 @@ use serde_json::json;
 
 use crate::{
     arguments::{Access, TypedLocation, location_parser, parse_seconds},
+    connect::is_transient,
     context::{Context, ExitStatus, Run},
     failure::Failure,
     signals,
@@ -325,19 +326,4 @@ fn has_other_beginning(error: &Error, progress: &Progress) -> bool {
         }
     );
     is_damaged && progress.resumed_at() > 0
-}
-
-/// Whether a new connection may succeed.
-fn is_transient(error: &Error) -> bool {
-    match error {
-        Error::Lost(_) | Error::Connect { .. } | Error::Ssh { .. } => true,
-        // The server may still hold the session of the lost connection.
-        Error::Failed { code, .. } => {
-            matches!(
-                code,
-                ErrorCode::Draining | ErrorCode::TooManySessions | ErrorCode::OpenTimeout
-            )
-        }
-        _ => false,
-    }
 }

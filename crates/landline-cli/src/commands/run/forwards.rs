@@ -11,9 +11,9 @@ use std::{
 
 use clap::Args;
 use landline::{
-    ClientSession, Connected, Error, Forwarder, Side, client,
+    ClientSession, Error, Forwarder, Side,
     forward::{LocalEnd, socks::SocksRequest},
-    login::{Credential, FirstRequest, KnownServer},
+    login::{Credential, KnownServer},
     net::{HostPort, tcp::raise_descriptor_limit},
 };
 use serde_json::json;
@@ -96,32 +96,23 @@ struct Bound {
     target: Option<HostPort>,
 }
 
-/// The connection to a server, with what is forwarded over it.
-pub(super) enum Link {
-    /// Nothing is forwarded: a session of one channel.
-    Plain(Box<(KnownServer, Credential)>),
-    Forwarding {
-        session: Arc<ClientSession>,
-        forwarder: Forwarder,
-    },
+/// The session with a server, and what is forwarded over it.
+pub(super) struct Link {
+    session: Arc<ClientSession>,
+    /// `None` if nothing is forwarded.
+    forwarder: Option<Forwarder>,
 }
 
 impl Link {
-    /// Opens the channel of a command.
-    ///
-    /// # Errors
-    /// Those of [`client::connect`].
-    pub(super) async fn open_channel(&self, first: &FirstRequest) -> Result<Connected, Error> {
-        match self {
-            Self::Plain(server) => client::connect(&server.0, &server.1, Some(first)).await,
-            Self::Forwarding { session, .. } => session.open_channel(first).await,
-        }
+    /// The session, for the channel of a command.
+    pub(super) fn session(&self) -> &ClientSession {
+        &self.session
     }
 
     /// Waits until no connection is open, as ssh does when the command has ended, and ends the
     /// session.
     pub(super) async fn finish(&self) {
-        if let Self::Forwarding { forwarder, .. } = self {
+        if let Some(forwarder) = &self.forwarder {
             tokio::select! {
                 () = forwarder.idle() => {}
                 _ = forwarder.failed() => {}
@@ -146,18 +137,21 @@ impl ForwardOptions {
     /// Connects, and starts to forward.
     ///
     /// # Errors
-    /// A port is in use or may not be forwarded; those of [`client::connect`].
+    /// A port is in use or may not be forwarded; those of [`ClientSession::open_channel`].
     pub(super) async fn start(
         &self,
         context: &Context,
         (server, credential): (KnownServer, Credential),
     ) -> Result<Link, Failure> {
+        let session = Arc::new(ClientSession::new(server, credential));
         if !self.is_used() {
-            return Ok(Link::Plain(Box::new((server, credential))));
+            return Ok(Link {
+                session,
+                forwarder: None,
+            });
         }
         raise_descriptor_limit();
         let bound = self.bind().await?;
-        let session = Arc::new(ClientSession::new(server, credential));
         let forwarder = Forwarder::open(session.clone()).await?;
         for Forward { bind, target } in &self.remote {
             let address = match bind.address {
@@ -174,7 +168,10 @@ impl ForwardOptions {
             let (context, forwarder) = (context.clone(), forwarder.clone());
             tokio::spawn(async move { accept(&context, &forwarder, listener, target).await });
         }
-        Ok(Link::Forwarding { session, forwarder })
+        Ok(Link {
+            session,
+            forwarder: Some(forwarder),
+        })
     }
 
     /// Forwards without a command, until a signal or a failure ends it.
@@ -192,7 +189,7 @@ impl ForwardOptions {
             link = self.start(context, server) => link?,
             () = &mut stopped => return Err(Failure::stopped(false)),
         };
-        let Link::Forwarding { forwarder, .. } = link else {
+        let Some(forwarder) = link.forwarder else {
             return Ok(ExitStatus::SUCCESS);
         };
         let forward = async {

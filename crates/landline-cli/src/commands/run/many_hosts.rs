@@ -18,8 +18,8 @@ use tokio::{
 
 use super::{
     NOT_CONNECTED, RunCommand, check_outputs, describe_exit,
+    input::read_input,
     lines::{HostOutput, Printer, Stream, with},
-    read_input,
     ssh_options::SshSettings,
     status, with_status_of_ssh,
 };
@@ -141,7 +141,7 @@ pub(super) async fn run(
     let seconds = command.timeout_seconds();
     let first = command
         .command(&settings, &words)?
-        .first_request(None, seconds)?;
+        .first_request(None, seconds, 0)?;
     settings.change_access(&mut command.access);
     let stdin = command.stdin.take().filter(|name| name != "none");
     let jobs = command.many.jobs.unwrap_or(JOBS);
@@ -291,8 +291,7 @@ impl Work {
             Some(path) => {
                 let file = local::open(path)
                     .map_err(|error| landline::Error::io(path.display(), &error))?;
-                let (input, _) = read_input(Some(Box::new(file)));
-                input
+                read_input(Some(Box::new(file)), None).bytes
             }
         };
         let start = async {
@@ -319,7 +318,8 @@ impl Work {
             .map(|stream| HostOutput::new(self.printer.clone(), name, stream));
         let [stdout, stderr] = self.outputs(name, &lines)?;
         let channel = &mut connected.login.channel;
-        let exit = running.carry(channel, input, control, stdout, stderr).await;
+        let mut carrier = running.carrier(input, control, stdout, stderr);
+        let exit = carrier.carry(channel).await;
         for lines in &lines {
             let printed = lines.finish();
             printed.map_err(|error| landline::Error::io("standard output", &error))?;

@@ -1,14 +1,18 @@
 //! `landline run`: runs a command at a server.
 
 mod background;
+mod detached;
 mod forwards;
+pub(super) mod input;
 mod lines;
 mod many_hosts;
+mod on_lost;
+pub(super) mod reconnect;
 mod ssh_options;
 
 use std::{
     ffi::OsString,
-    io::{self, Read},
+    io::{self, Read, Write},
     ops::ControlFlow,
     os::unix::ffi::{OsStrExt, OsStringExt},
     sync::Arc,
@@ -18,8 +22,8 @@ use std::{
 use clap::Args;
 use landline::{
     exec::{
-        Command, CommandControl, CommandExit, CommandForm, CommandInput, RunningCommand,
-        TerminalSize,
+        AttachToJob, Command, CommandCarrier, CommandControl, CommandExit, CommandForm,
+        DetachedJob, JobRequest, RunningCommand, TerminalSize,
     },
     login::{Credential, KnownServer},
     net::Target,
@@ -27,11 +31,14 @@ use landline::{
     proto::DEFAULT_PORT,
 };
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use self::{
     forwards::ForwardOptions,
+    input::{ESCAPES, Interruption, read_input},
     many_hosts::ManyHosts,
+    on_lost::OnLost,
+    reconnect::{Continuation, carry, teller},
     ssh_options::{SshOptions, SshSettings, WantedTerminal},
 };
 use crate::{
@@ -45,18 +52,17 @@ use crate::{
 };
 
 /// The status when the connection, the login or the protocol fails, as ssh has it.
-const NOT_CONNECTED: u8 = 255;
+pub(super) const NOT_CONNECTED: u8 = 255;
+/// The status when the user has had enough, as shells have it for Ctrl-C.
+const INTERRUPTED: u8 = 130;
 /// The status when the server has ended the command because its time was over, as timeout(1).
-const TIMED_OUT: u8 = 124;
+pub(super) const TIMED_OUT: u8 = 124;
 /// The status of a program that may not be executed, as shells have it.
 const NOT_EXECUTABLE: u8 = 126;
 /// The status when there is no such program, as shells have it.
 const NO_PROGRAM: u8 = 127;
 /// What is added to the number of a signal, as shells do.
-const SIGNAL_BASE: u8 = 128;
-/// The most bytes of input that are read at a time.
-const READ_BYTES_MAX: usize = 64 * 1024;
-
+pub(super) const SIGNAL_BASE: u8 = 128;
 /// Run a command at a server
 ///
 /// After `--` the words are the program and its arguments, exactly. Without `--` they are one
@@ -113,6 +119,25 @@ pub(crate) struct RunCommand {
     /// Its standard output and standard error become one stream.
     #[arg(long)]
     pty: bool,
+    /// When the connection is lost: keep the command, or end:TIME
+    ///
+    /// With end:TIME, this command connects again for that time, and continues at the exact byte.
+    /// When the time is over, the command at the server is ended with all that it has started.
+    /// With keep, the command is a job: it runs on, and `landline attach` follows it. The default
+    /// is keep with a terminal, and else end:30s.
+    #[arg(long, value_name = "ACTION", conflicts_with_all = ["detach", "hosts", "hosts_file"])]
+    on_lost: Option<OnLost>,
+    /// Start a job that runs by itself, and print its id
+    ///
+    /// Its output is kept, and it has no input. See `landline logs`, `attach`, `wait` and `kill`.
+    #[arg(long, conflicts_with_all = ["stdin", "hosts", "hosts_file"])]
+    detach: bool,
+    /// Name the job, and never start it twice
+    ///
+    /// If you have a job of this name with the same command, its id is printed and nothing is
+    /// started. So the command line can be run again after a lost connection.
+    #[arg(long, value_name = "NAME", requires = "detach")]
+    id: Option<String>,
     #[command(flatten)]
     access: Access,
     #[command(flatten)]
@@ -161,6 +186,12 @@ impl Run for RunCommand {
             return done.map_err(with_status_of_forward);
         }
         let command = self.command(&settings, words)?;
+        if self.detach {
+            let detached = self
+                .detach_at_server(context, &target, &settings, command)
+                .await;
+            return detached.map_err(with_status_of_ssh);
+        }
         let input = self
             .open_input(context)
             .map_err(|failure| failure.with_status(NOT_CONNECTED))?;
@@ -168,11 +199,7 @@ impl Run for RunCommand {
             .run_at_server(context, &target, &settings, command, input)
             .await
             .map_err(with_status_of_ssh)?;
-        if context.json {
-            context.err.print_json(&describe_exit(&exit, &job));
-        }
-        check_outputs(&exit).map_err(with_status_of_ssh)?;
-        Ok(status(&exit))
+        finish(context, &exit, &job).map_err(with_status_of_ssh)
     }
 }
 
@@ -281,6 +308,28 @@ impl RunCommand {
         connect::find_server(&asking, &client, target, &self.access).await
     }
 
+    /// The size of the terminal that the command gets, whose kind is added to its variables;
+    /// `None` for no terminal.
+    fn terminal(
+        &self,
+        context: &Context,
+        settings: &SshSettings,
+        command: &mut Command,
+    ) -> Option<TerminalSize> {
+        let has_terminal = match settings.terminal {
+            _ if self.pty => true,
+            Some(WantedTerminal::Yes) => true,
+            Some(WantedTerminal::IfThereIsOne) => context.input.is_terminal(),
+            Some(WantedTerminal::No) | None => false,
+        };
+        if has_terminal && let Some(term) = context.environment.variable("TERM") {
+            command
+                .environment
+                .insert(0, format!("TERM={term}").into_bytes());
+        }
+        has_terminal.then(|| terminal_size().unwrap_or(DEFAULT_SIZE))
+    }
+
     async fn run_at_server(
         mut self,
         context: &Context,
@@ -290,25 +339,37 @@ impl RunCommand {
         input: Option<Box<dyn Read + Send>>,
     ) -> Result<(CommandExit, String), Failure> {
         let server = self.find_server(context, target, settings).await?;
-        let has_terminal = match settings.terminal {
-            _ if self.pty => true,
-            Some(WantedTerminal::Yes) => true,
-            Some(WantedTerminal::IfThereIsOne) => context.input.is_terminal(),
-            Some(WantedTerminal::No) | None => false,
+        let size = self.terminal(context, settings, &mut command);
+        let has_terminal = size.is_some();
+        let timeout = self.timeout_seconds();
+        let on_lost = self
+            .on_lost
+            .unwrap_or_else(|| OnLost::default_for(has_terminal));
+        let first = match on_lost {
+            OnLost::End(time) => {
+                let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+                command.first_request(size, timeout, seconds)?
+            }
+            OnLost::Keep => command.first_detached_request(size, timeout, None, true)?,
         };
-        let size = has_terminal.then(|| terminal_size().unwrap_or(DEFAULT_SIZE));
-        if has_terminal && let Some(term) = context.environment.variable("TERM") {
-            command
-                .environment
-                .insert(0, format!("TERM={term}").into_bytes());
-        }
-        let first = command.first_request(size, self.timeout_seconds())?;
         let (control, mut control_orders) = mpsc::channel(16);
-        signals::forward(control.clone(), has_terminal)?;
+        let leaving = signals::forward(control.clone(), has_terminal)?;
         let start = async {
             let link = self.forwards.start(context, server).await?;
-            let mut connected = link.open_channel(&first).await?;
-            let running = RunningCommand::receive(&mut connected.login.channel).await?;
+            let mut connected = link.session().open_channel(&first).await?;
+            let channel = &mut connected.login.channel;
+            let running = match on_lost {
+                OnLost::End(_) => RunningCommand::receive(channel).await?,
+                OnLost::Keep => {
+                    let request = AttachToJob {
+                        job: DetachedJob::receive(channel).await?.job,
+                        terminal: size,
+                        ..AttachToJob::default()
+                    };
+                    request.send(channel).await?;
+                    RunningCommand::receive_attached(channel).await?
+                }
+            };
             background::detach()?;
             Ok::<_, Failure>((link, connected, running))
         };
@@ -316,36 +377,90 @@ impl RunCommand {
             started = start => started?,
             () = first_signal(&mut control_orders) => return Err(Failure::stopped(false)),
         };
-        let channel = &mut connected.login.channel;
         let job = running.job.clone();
+        let continuation = match on_lost {
+            OnLost::End(time) => Continuation::Run {
+                id: job.clone(),
+                time,
+            },
+            OnLost::Keep => Continuation::Job { id: job.clone() },
+        };
         let raw = if has_terminal {
             RawMode::enter()?
         } else {
             None
         };
-        let (input_bytes, failed) = read_input(input);
+        let help = raw.as_ref().map(|_| escape_help(context));
+        let input = read_input(input, help);
         let (stdout, stderr) = (context.out.raw(), context.err.raw());
-        let carried = running.carry(
-            channel,
-            input_bytes,
+        let mut carrier = running.carrier(
+            input.bytes,
             control_orders,
             Box::new(stdout),
             Box::new(stderr),
         );
-        let exit = tokio::select! {
-            exit = carried => exit,
-            Ok(error) = failed => Err(landline::Error::io("standard input", &error)),
+        let exit = {
+            let tell = teller(context, raw.is_some());
+            let carried = carry(
+                &tell,
+                link.session(),
+                &mut connected,
+                &mut carrier,
+                &continuation,
+            );
+            tokio::select! {
+                exit = carried => exit,
+                Ok(interruption) = input.interruption => Err(match interruption {
+                    Interruption::Failed(error) => {
+                        landline::Error::io("standard input", &error).into()
+                    }
+                    Interruption::Escaped(_) => left(&continuation),
+                }),
+                () = leaving.notified() => Err(left(&continuation)),
+            }
         };
         drop(raw);
-        let exit = exit?;
+        let channel = &mut connected.login.channel;
+        if on_lost == OnLost::Keep {
+            // Its output was written here. If the job stays, it is removed in time.
+            let forget = JobRequest::Forget { job: job.clone() };
+            if exit.is_ok()
+                && CommandCarrier::release(channel).await.is_ok()
+                && forget.send(channel).await.is_ok()
+            {
+                let _ = forget.receive(channel).await;
+            }
+        }
+        // The server ends a command that is not kept at the end of its channel.
         connected.login.channel.finish().await;
+        let exit = exit?;
         link.finish().await;
         Ok((exit, job))
     }
 }
 
+/// Prints the escape sequences on a terminal that passes every key on.
+pub(super) fn escape_help(context: &Context) -> Box<dyn Fn() + Send> {
+    let err = context.err.clone();
+    Box::new(move || {
+        let mut raw = err.raw();
+        let text = format!("\n{ESCAPES}\n").replace('\n', "\r\n");
+        let _ = raw.write_all(text.as_bytes());
+    })
+}
+
+/// The user leaves a command.
+pub(super) fn left(continuation: &Continuation) -> Failure {
+    match continuation {
+        Continuation::Run { .. } => Failure::stopped(false),
+        Continuation::Job { id } => Failure::new("interrupted", format!("the job {id} runs on"))
+            .with_advice("follow it with landline attach, or end it with landline kill")
+            .with_status(INTERRUPTED),
+    }
+}
+
 /// Waits for a signal before there is a command that could get it.
-async fn first_signal(control: &mut mpsc::Receiver<CommandControl>) {
+pub(super) async fn first_signal(control: &mut mpsc::Receiver<CommandControl>) {
     while let Some(CommandControl::Resize(_)) = control.recv().await {}
 }
 
@@ -365,40 +480,20 @@ const DEFAULT_SIZE: TerminalSize = TerminalSize {
     columns: 80,
 };
 
-/// Reads the command's input on a thread of its own, which ends with the process. An error is not
-/// the end, so that no program takes half of its input for all of it.
-fn read_input(
-    input: Option<Box<dyn Read + Send>>,
-) -> (mpsc::Receiver<CommandInput>, oneshot::Receiver<io::Error>) {
-    let (sender, receiver) = mpsc::channel(2);
-    let (failed, failure) = oneshot::channel();
-    std::thread::spawn(move || {
-        let mut buffer = vec![0; READ_BYTES_MAX];
-        let Some(mut input) = input else {
-            let _ = sender.blocking_send(CommandInput::End);
-            return;
-        };
-        loop {
-            match input.read(&mut buffer) {
-                Ok(0) => {
-                    let _ = sender.blocking_send(CommandInput::End);
-                    return;
-                }
-                Ok(count) => {
-                    let bytes = buffer.get(..count).unwrap_or_default().to_vec();
-                    if sender.blocking_send(CommandInput::Bytes(bytes)).is_err() {
-                        return;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    let _ = failed.send(error);
-                    return;
-                }
-            }
-        }
-    });
-    (receiver, failure)
+/// The exit status of this process after a command, which is described if wanted.
+///
+/// # Errors
+/// Output was lost.
+pub(super) fn finish(
+    context: &Context,
+    exit: &CommandExit,
+    job: &str,
+) -> Result<ExitStatus, Failure> {
+    if context.json {
+        context.err.print_json(&describe_exit(exit, job));
+    }
+    check_outputs(exit)?;
+    Ok(status(exit))
 }
 
 /// How a command ended, for programs.
@@ -445,7 +540,7 @@ fn with_status_of_forward(failure: Failure) -> Failure {
 }
 
 /// The failure with the status that ssh and shells have for it, and with advice for commands.
-fn with_status_of_ssh(failure: Failure) -> Failure {
+pub(super) fn with_status_of_ssh(failure: Failure) -> Failure {
     let status = match failure.code.as_str() {
         "interrupted" | "usage" => return failure,
         "no-program" => NO_PROGRAM,

@@ -4,7 +4,7 @@ use std::{
     future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use landline_proto::{
@@ -97,6 +97,12 @@ impl Channel {
     /// As [`ChannelWriter::set_shutdown`].
     pub(crate) fn set_shutdown(&mut self, ending: watch::Receiver<Option<String>>) {
         self.writer.set_shutdown(ending);
+    }
+
+    /// Limits how long bytes that were sent may wait until the peer's system has them. Then the
+    /// connection is lost. Where the transport cannot do that, nothing changes.
+    pub fn limit_transit_time(&self, time: Duration) {
+        self.reader.stream.lock().limit_transit_time(time);
     }
 
     /// As [`ChannelWriter::send`].

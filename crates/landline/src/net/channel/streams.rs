@@ -61,6 +61,11 @@ impl<'a> StreamChannel<'a> {
         }
     }
 
+    /// The streams, to continue them on another channel.
+    pub fn into_streams(self) -> Streams {
+        self.streams
+    }
+
     /// Queues a message of the service, ahead of all stream messages.
     ///
     /// # Errors

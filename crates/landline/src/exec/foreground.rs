@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use landline_proto::streams::{Read, Side, StreamEvent, StreamOptions, Streams};
 use landline_supervisor::{
-    protocol::{self, INPUT_WINDOW, Order, OutputStream, Report, Size, Status},
+    protocol::{self, INPUT_WINDOW, Order, OutputStream, Report, Size},
     signals,
 };
 
 use super::{
+    lost_runs::{Claim, Claims},
     messages::{Exit, Finished, Resize, SERVER_RUNNING, STDERR, STDIN, STDOUT, Signal},
     supervisor::Supervisor,
 };
@@ -21,16 +22,14 @@ use crate::{
 /// The most bytes of each output between supervisor and client that this server holds.
 pub(super) const OUTPUT_WINDOW: u32 = 256 * 1024;
 /// What the windows of a command's streams share beyond their initial sizes, in each direction.
-const STREAM_POOL_BYTES: u64 = 16 * 1024 * 1024;
-/// How long a program may take to end by itself when its time is over.
-const TIMEOUT_GRACE: Duration = Duration::from_secs(2);
+pub(super) const STREAM_POOL_BYTES: u64 = 16 * 1024 * 1024;
 /// How long it may take when its session has ended.
 const REVOCATION_GRACE: Duration = Duration::from_millis(500);
 /// The most bytes of input in one order.
-const INPUT_BYTES_MAX: usize = 64 * 1024;
+pub(super) const INPUT_BYTES_MAX: usize = 64 * 1024;
 
-/// A command that runs.
-pub(super) struct Job {
+/// A command that runs for a client.
+pub(super) struct Foreground {
     supervisor: Supervisor,
     outputs: [JobOutput; 2],
     /// How many bytes of input went to the supervisor.
@@ -40,7 +39,27 @@ pub(super) struct Job {
     has_input_end: bool,
     exit: Option<protocol::Exit>,
     is_exit_sent: bool,
-    has_timed_out: bool,
+    /// The streams to the client, unless a channel has them.
+    streams: Streams,
+    /// Whether a client that was lost may come back.
+    outlives_channel: bool,
+}
+
+/// How [`Foreground::serve`] ended.
+pub(super) enum Served {
+    /// The client has taken everything.
+    Done {
+        /// Whether the channel can carry a further request.
+        continues: bool,
+    },
+    /// Another connection continues.
+    Claimed(Claim),
+}
+
+enum CarryEnd {
+    Done,
+    Left,
+    Claimed(Claim),
 }
 
 /// One output on its way to the client.
@@ -55,8 +74,14 @@ struct JobOutput {
     is_finished: bool,
 }
 
-impl Job {
-    pub(super) fn new(supervisor: Supervisor) -> Self {
+impl Foreground {
+    /// A program that was just started. `outlives_channel` says whether it runs on for a while
+    /// when its client is lost.
+    pub(super) fn new(supervisor: Supervisor, outlives_channel: bool) -> Self {
+        let mut streams = Streams::new(Side::Server, STREAM_POOL_BYTES);
+        streams.add(STDIN, &StreamOptions::RECEIVE);
+        streams.add(STDOUT, &StreamOptions::SEND);
+        streams.add(STDERR, &StreamOptions::SEND);
         let output = |stream, number| JobOutput {
             stream,
             number,
@@ -76,20 +101,32 @@ impl Job {
             has_input_end: false,
             exit: None,
             is_exit_sent: false,
-            has_timed_out: false,
+            streams,
+            outlives_channel,
         }
     }
 
-    /// How it ended, and how many bytes each output has had.
-    pub(super) fn exit(&self) -> Option<(protocol::Exit, u64, u64)> {
-        let [stdout, stderr] = &self.outputs;
-        Some((self.exit?, stdout.received, stderr.received))
+    /// Whether it runs on for a while when its client is lost.
+    pub(super) fn outlives_channel(&self) -> bool {
+        self.outlives_channel
     }
 
-    /// Carries the streams until the client has taken everything. Returns whether the channel can
-    /// carry a further request.
+    /// How it ended.
+    pub(super) fn exit(&self) -> Option<protocol::Exit> {
+        self.exit
+    }
+
+    /// How many bytes each output has had.
+    pub(super) fn output_bytes(&self) -> [u64; 2] {
+        let [stdout, stderr] = &self.outputs;
+        [stdout.received, stderr.received]
+    }
+
+    /// Carries the streams until the client has taken everything, or another connection of the
+    /// client continues.
     ///
-    /// When this returns an error, or is dropped, the program and all that it started are ended.
+    /// After an error, or when this is dropped, the caller ends the program or keeps this to
+    /// [continue](Self::reconnect).
     ///
     /// # Errors
     /// `ended` where the session is being ended; what the client says; [`Error::Protocol`],
@@ -98,21 +135,36 @@ impl Job {
         &mut self,
         channel: &mut Channel,
         context: &ServiceContext,
-        timeout: Option<Duration>,
         revoked: impl Future<Output = std::convert::Infallible>,
-    ) -> Result<bool, Error> {
-        let mut streams = Streams::new(Side::Server, STREAM_POOL_BYTES);
-        streams.add(STDIN, &StreamOptions::RECEIVE);
-        streams.add(STDOUT, &StreamOptions::SEND);
-        streams.add(STDERR, &StreamOptions::SEND);
+        claims: &mut Claims,
+    ) -> Result<Served, Error> {
+        let streams = std::mem::replace(&mut self.streams, Streams::new(Side::Server, 0));
         let mut channel = StreamChannel::new(channel, streams);
-        let deadline = async move {
-            match timeout {
-                Some(timeout) => tokio::time::sleep(timeout).await,
-                None => std::future::pending().await,
+        let served = self.carry(&mut channel, context, revoked, claims).await;
+        match served {
+            Ok(CarryEnd::Done) => match channel.finish().await {
+                Err(Error::Lost(_)) => Ok(Served::Done { continues: false }),
+                finished => finished.map(|()| Served::Done { continues: true }),
+            },
+            Ok(CarryEnd::Left) => Ok(Served::Done { continues: false }),
+            Ok(CarryEnd::Claimed(claim)) => {
+                self.streams = channel.into_streams();
+                Ok(Served::Claimed(claim))
             }
-        };
-        tokio::pin!(deadline);
+            Err(error) => {
+                self.streams = channel.into_streams();
+                Err(error)
+            }
+        }
+    }
+
+    async fn carry(
+        &mut self,
+        channel: &mut StreamChannel<'_>,
+        context: &ServiceContext,
+        revoked: impl Future<Output = std::convert::Infallible>,
+        claims: &mut Claims,
+    ) -> Result<CarryEnd, Error> {
         tokio::pin!(revoked);
         loop {
             let is_running = self.exit.is_none();
@@ -123,29 +175,65 @@ impl Job {
                     return Err(error);
                 }
                 never = &mut revoked => match never {},
-                () = &mut deadline, if is_running && !self.has_timed_out => {
-                    self.has_timed_out = true;
-                    self.end(TIMEOUT_GRACE);
-                }
+                Some(claim) = claims.next() => return Ok(CarryEnd::Claimed(claim)),
                 report = self.supervisor.next(), if is_running => {
-                    self.take(report?, &mut channel)?;
+                    self.take(report?, &mut channel.streams)?;
                 }
                 input = channel.next(&SERVER_RUNNING) => {
                     let is_done = match input {
-                        Ok(input) => self.take_input(input, &mut channel)?,
+                        Ok(input) => self.take_input(input, &mut channel.streams)?,
                         // A client that has the exit may be gone before it reads the rest.
-                        Err(Error::Lost(_)) if self.is_exit_sent => return Ok(false),
+                        Err(Error::Lost(_)) if self.is_exit_sent && !self.outlives_channel => {
+                            return Ok(CarryEnd::Left);
+                        }
                         Err(error) => return Err(error),
                     };
                     if is_done {
-                        return match channel.finish().await {
-                            Err(Error::Lost(_)) => Ok(false),
-                            finished => finished.map(|()| true),
-                        };
+                        return Ok(CarryEnd::Done);
                     }
                 }
             }
         }
+    }
+
+    /// Takes what the program does while there is no channel. Never returns, unless the supervisor
+    /// fails.
+    ///
+    /// # Errors
+    /// `io`.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(super) async fn drive(&mut self) -> Error {
+        loop {
+            if self.exit.is_some() {
+                return std::future::pending().await;
+            }
+            let taken = match self.supervisor.next().await {
+                Ok(report) => {
+                    let mut streams =
+                        std::mem::replace(&mut self.streams, Streams::new(Side::Server, 0));
+                    let taken = self.take(report, &mut streams);
+                    self.streams = streams;
+                    taken
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = taken {
+                return error;
+            }
+        }
+    }
+
+    /// Continues on a new channel, once the service's messages have said so.
+    pub(super) fn reconnect(&mut self) {
+        self.streams.reconnect();
+        self.is_exit_sent = false;
+    }
+
+    /// Ends the program and all that it started.
+    pub(super) fn end_at_once(&mut self) {
+        self.end(REVOCATION_GRACE);
     }
 
     fn end(&mut self, grace: Duration) {
@@ -154,53 +242,49 @@ impl Job {
     }
 
     /// Takes a report of the supervisor.
-    fn take(&mut self, report: Report, channel: &mut StreamChannel<'_>) -> Result<(), Error> {
+    fn take(&mut self, report: Report, streams: &mut Streams) -> Result<(), Error> {
         match report {
             Report::Output { stream, bytes, .. } => {
                 let output = self.output(stream);
                 output.received += bytes.len() as u64;
                 output.pending.extend(bytes);
-                self.pump(channel);
+                self.pump(streams);
             }
             Report::OutputEnd { stream, .. } => {
                 self.output(stream).has_ended = true;
-                self.pump(channel);
+                self.pump(streams);
             }
             Report::InputAck { offset } => {
                 self.input_taken = offset;
-                self.forward_input(channel);
+                self.forward_input(streams);
             }
-            Report::InputStop => channel.streams.stop(STDIN),
+            Report::InputStop => streams.stop(STDIN),
             Report::Exited(exit) => {
                 self.exit = Some(exit);
                 // A program with a terminal has no standard error.
                 for output in &mut self.outputs {
                     output.has_ended = true;
                 }
-                channel.streams.stop(STDIN);
-                self.pump(channel);
+                streams.stop(STDIN);
+                self.pump(streams);
             }
             Report::Started { .. }
             | Report::Failed { .. }
             | Report::Stored { .. }
             | Report::Adopted(_) => {}
         }
-        self.send_exit(channel)
+        self.send_exit(streams)
     }
 
     /// Takes what the client has sent; whether it is done.
-    fn take_input(
-        &mut self,
-        input: StreamInput,
-        channel: &mut StreamChannel<'_>,
-    ) -> Result<bool, Error> {
+    fn take_input(&mut self, input: StreamInput, streams: &mut Streams) -> Result<bool, Error> {
         match input {
             StreamInput::Event(StreamEvent::Readable { stream: STDIN }) => {
-                self.forward_input(channel);
+                self.forward_input(streams);
             }
             StreamInput::Event(StreamEvent::Writable { .. } | StreamEvent::Stopped { .. }) => {
-                self.pump(channel);
-                self.send_exit(channel)?;
+                self.pump(streams);
+                self.send_exit(streams)?;
             }
             StreamInput::Event(_) => {}
             StreamInput::Message(header) => match header.kind() {
@@ -219,21 +303,25 @@ impl Job {
                     if !self.is_exit_sent {
                         return Err(lost("the client was done before the command"));
                     }
-                    channel.send(&Finished {})?;
+                    streams.send_control(&Finished {})?;
                     return Ok(true);
                 }
             },
             StreamInput::End if self.is_exit_sent => return Ok(true),
-            StreamInput::End => return Err(lost("the client ended while the command ran")),
+            // It leaves, so that nothing is to be continued.
+            StreamInput::End => {
+                self.outlives_channel = false;
+                return Err(lost("the client ended while the command ran"));
+            }
         }
         Ok(false)
     }
 
     /// Passes output on as far as the client has room.
-    fn pump(&mut self, channel: &mut StreamChannel<'_>) {
+    fn pump(&mut self, streams: &mut Streams) {
         for output in &mut self.outputs {
             if !output.pending.is_empty() {
-                match channel.streams.write(output.number, &output.pending) {
+                match streams.write(output.number, &output.pending) {
                     Some(0) => continue,
                     Some(written) => drop(output.pending.drain(..written)),
                     None => {
@@ -251,17 +339,17 @@ impl Job {
             }
             if output.has_ended && output.pending.is_empty() && !output.is_finished {
                 output.is_finished = true;
-                channel.streams.finish(output.number);
+                streams.finish(output.number);
             }
         }
     }
 
     /// Passes input on as far as the program takes it.
-    fn forward_input(&mut self, channel: &mut StreamChannel<'_>) {
+    fn forward_input(&mut self, streams: &mut Streams) {
         loop {
             let room = INPUT_WINDOW as u64 - (self.input_sent - self.input_taken);
             let room = usize::try_from(room).unwrap_or(0).min(INPUT_BYTES_MAX);
-            let part = match channel.streams.read(STDIN) {
+            let part = match streams.read(STDIN) {
                 Read::Bytes(bytes) if room > 0 => bytes.get(..room.min(bytes.len())),
                 Read::End if !self.has_input_end && self.exit.is_none() => {
                     self.has_input_end = true;
@@ -276,35 +364,20 @@ impl Job {
             let offset = self.input_sent;
             self.supervisor.order(&Order::Input { offset, bytes });
             self.input_sent += length as u64;
-            channel.streams.consume(STDIN, length);
+            streams.consume(STDIN, length);
         }
     }
 
     /// Tells the client how the program ended, once all output is on its way.
-    fn send_exit(&mut self, channel: &mut StreamChannel<'_>) -> Result<(), Error> {
-        let Some((exit, stdout, stderr)) = self.exit() else {
+    fn send_exit(&mut self, streams: &mut Streams) -> Result<(), Error> {
+        let Some(exit) = self.exit else {
             return Ok(());
         };
         if self.is_exit_sent || !self.outputs.iter().all(|output| output.is_finished) {
             return Ok(());
         }
         self.is_exit_sent = true;
-        let microseconds = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let (code, number) = match exit.status {
-            Status::Code(code) => (Some(code), None),
-            Status::Signal { signal, .. } => (None, Some(signal)),
-        };
-        channel.send(&Exit {
-            code,
-            signal: number.map(signals::name),
-            number,
-            timed_out: self.has_timed_out,
-            stdout,
-            stderr,
-            user_time: microseconds(exit.user_time),
-            system_time: microseconds(exit.system_time),
-            memory: exit.memory_bytes_max,
-        })
+        Ok(streams.send_control(&Exit::from(exit))?)
     }
 
     fn output(&mut self, stream: OutputStream) -> &mut JobOutput {

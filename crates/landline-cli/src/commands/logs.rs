@@ -1,0 +1,107 @@
+//! `landline logs`: prints the output of a detached job.
+
+use std::io::Write;
+
+use clap::Args;
+use landline::{
+    audit::Since,
+    exec::{LogChunk, LogItem, ReadLog},
+    net::Target,
+};
+use serde_json::json;
+
+use super::jobs::{connect_with, to_json};
+use crate::{
+    arguments::Access,
+    context::{Context, ExitStatus, Run},
+    failure::Failure,
+    signals,
+};
+
+/// Print the output of a job
+///
+/// What the job wrote to standard output goes to standard output, and the rest to standard error,
+/// in the order in which the job wrote it. Of a job that has written more than 32 MiB, the first
+/// MiB of each and the newest output are kept.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  landline logs nas build\n  landline logs nas build -f --since 10m"
+)]
+pub(crate) struct Logs {
+    /// Server: a machine name or `[user@]host[:port]`
+    host: Target,
+    /// Id or name of the job
+    #[arg(value_name = "ID|NAME")]
+    job: String,
+    /// Go on until the job has ended
+    #[arg(short, long)]
+    follow: bool,
+    /// Only what it wrote to standard error, on standard output
+    #[arg(long)]
+    stderr: bool,
+    /// Only what it wrote since then, to the second
+    ///
+    /// TIME is an age (90s, 30m, 1h, 2d), a day in UTC (2026-11-20), or a moment
+    /// (2026-11-20T08:00:00Z).
+    #[arg(long, value_name = "TIME")]
+    since: Option<Since>,
+    #[command(flatten)]
+    access: Access,
+}
+
+impl Run for Logs {
+    async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        let request = ReadLog {
+            job: self.job.clone(),
+            stdout: if self.stderr { u64::MAX >> 1 } else { 0 },
+            stderr: 0,
+            since: self.since.map(|since| since.unix_milliseconds()),
+            follow: self.follow,
+        };
+        let stopped = signals::stop()?;
+        let reading = async {
+            let first = request.first_request()?;
+            let mut connected = connect_with(context, &self.host, &self.access, &first).await?;
+            let job = loop {
+                match ReadLog::next(&mut connected.login.channel).await? {
+                    LogItem::Chunk(chunk) => self.print(context, &chunk)?,
+                    LogItem::End(job) => break job,
+                }
+            };
+            connected.login.channel.finish().await;
+            if context.json {
+                context.out.print_json(&to_json(&job));
+            }
+            Ok(ExitStatus::SUCCESS)
+        };
+        tokio::select! {
+            done = reading => done,
+            () = stopped => Err(Failure::stopped(false)),
+        }
+    }
+}
+
+impl Logs {
+    fn print(&self, context: &Context, chunk: &LogChunk) -> Result<(), Failure> {
+        if context.json {
+            let name = if chunk.is_stderr { "stderr" } else { "stdout" };
+            context.out.print_json(&json!({
+                "event": "output", "stream": name, "offset": chunk.offset, "time": chunk.time,
+                "dropped": chunk.dropped, "bytes": landline::proto::Name(chunk.bytes.clone()),
+            }));
+            return Ok(());
+        }
+        if chunk.dropped > 0 {
+            let note = format!("[{} bytes of output are not kept any more]", chunk.dropped);
+            context.err.print(&note);
+        }
+        let stream = if chunk.is_stderr && !self.stderr {
+            &context.err
+        } else {
+            &context.out
+        };
+        let mut raw = stream.raw();
+        let written = raw.write_all(&chunk.bytes).and_then(|()| raw.flush());
+        written.map_err(|error| landline::Error::io("standard output", &error).into())
+    }
+}

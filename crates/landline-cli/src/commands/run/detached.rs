@@ -1,0 +1,46 @@
+//! `landline run --detach`: starts a job that runs by itself.
+
+use landline::{
+    client,
+    exec::{Command, DetachedJob},
+    net::Target,
+};
+use serde_json::json;
+
+use super::{RunCommand, SshSettings};
+use crate::{
+    context::{Context, ExitStatus},
+    failure::Failure,
+};
+
+impl RunCommand {
+    /// Starts the job and prints its id.
+    pub(super) async fn detach_at_server(
+        mut self,
+        context: &Context,
+        target: &Target,
+        settings: &SshSettings,
+        mut command: Command,
+    ) -> Result<ExitStatus, Failure> {
+        let (server, credential) = self.find_server(context, target, settings).await?;
+        let size = self.terminal(context, settings, &mut command);
+        let (timeout, name) = (self.timeout_seconds(), self.id.as_deref());
+        let first = command.first_detached_request(size, timeout, name, false)?;
+        let mut connected = client::connect(&server, &credential, Some(&first)).await?;
+        let started = DetachedJob::receive(&mut connected.login.channel).await?;
+        connected.login.channel.finish().await;
+        if context.json {
+            context.out.print_json(&json!({
+                "event": "started", "job": started.job, "name": self.id,
+                "existing": started.existing,
+            }));
+        } else {
+            context.out.print(&started.job);
+            if started.existing {
+                let note = "a job of this name with this command is there; nothing was started";
+                context.err.print(note);
+            }
+        }
+        Ok(ExitStatus::SUCCESS)
+    }
+}

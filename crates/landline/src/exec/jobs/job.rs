@@ -1,0 +1,432 @@
+//! A detached job: what is known of it, and the task that follows its supervisor.
+
+use std::{sync::Arc, time::Duration};
+
+use landline_proto::{ErrorCode, Name};
+use landline_supervisor::{
+    protocol::{self, Order, OutputStream, Report},
+    store::JobFolder,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    super::{
+        command::Words,
+        messages::{JobInfo, JobState},
+        supervisor::Supervisor,
+    },
+    record::{JobRecord, boot_id, now},
+};
+use crate::{Error, paths::PrivateFolder};
+
+/// The file that says why a job is lost.
+const LOST_FILE: &str = "lost";
+/// The file that says that the end of a job is in the log.
+const LOGGED_FILE: &str = "logged";
+/// The longest reason that is read.
+const LOST_BYTES_MAX: u64 = 4096;
+/// The time between two attempts to find out what became of a job.
+const RETRY_TIME: Duration = Duration::from_secs(1);
+/// How long the supervisor may take to take an order.
+const ORDER_TIME_MAX: Duration = Duration::from_secs(5);
+/// The most characters of a command in a list.
+const SHOWN_CHARS_MAX: usize = 1000;
+
+/// A detached job.
+pub(in super::super) struct Job {
+    pub(super) record: JobRecord,
+    pub(super) folder: PrivateFolder,
+    progress: watch::Sender<JobProgress>,
+    orders: mpsc::UnboundedSender<QueuedOrder>,
+}
+
+/// The other end of the orders to a job.
+pub(super) type Orders = mpsc::UnboundedReceiver<QueuedOrder>;
+
+/// An order to a job, and what learns that it was sent.
+pub(super) struct QueuedOrder {
+    order: Order,
+    sent: Option<oneshot::Sender<()>>,
+}
+
+/// How far a job has come.
+#[derive(Debug, Clone)]
+pub(in super::super) struct JobProgress {
+    /// Its phase.
+    pub(in super::super) phase: Phase,
+    /// How many bytes of each output were stored, in the order of [`OutputStream::ALL`].
+    pub(in super::super) stored: [u64; 2],
+    /// The input of a job that takes any.
+    pub(in super::super) input: InputProgress,
+    /// When its end was noticed, in milliseconds since 1970.
+    pub(super) ended: Option<u64>,
+}
+
+/// How far the input of a job has come.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in super::super) struct InputProgress {
+    /// How many bytes the supervisor was sent by all clients.
+    pub(in super::super) sent: u64,
+    /// How many of them the program has taken.
+    pub(in super::super) taken: u64,
+    /// Whether a client has ended it.
+    pub(in super::super) has_end: bool,
+    /// Whether the program reads no more.
+    pub(in super::super) has_stopped: bool,
+    /// The client that the input belongs to: the one that attached last.
+    pub(in super::super) owner: u64,
+}
+
+/// The phase of a job.
+#[derive(Debug, Clone)]
+pub(in super::super) enum Phase {
+    /// It is being started.
+    Starting,
+    /// Its program runs.
+    Running,
+    /// Its supervisor lives and does not answer.
+    Silent,
+    /// Its program has ended.
+    Ended(protocol::Exit),
+    /// Its supervisor is gone, for this reason as far as it is known.
+    Lost(String),
+}
+
+impl JobProgress {
+    pub(super) fn new(phase: Phase) -> Self {
+        Self {
+            phase,
+            stored: [0; 2],
+            input: InputProgress::default(),
+            ended: None,
+        }
+    }
+
+    /// Whether nothing more happens.
+    pub(in super::super) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Ended(_) | Phase::Lost(_))
+    }
+
+    /// How many bytes of an output were stored.
+    pub(in super::super) fn stored_of(&self, stream: OutputStream) -> u64 {
+        let [stdout, stderr] = self.stored;
+        match stream {
+            OutputStream::Stdout => stdout,
+            OutputStream::Stderr => stderr,
+        }
+    }
+
+    fn store(&mut self, stream: OutputStream, offset: u64) {
+        let [stdout, stderr] = &mut self.stored;
+        match stream {
+            OutputStream::Stdout => *stdout = offset,
+            OutputStream::Stderr => *stderr = offset,
+        }
+    }
+}
+
+/// What became of a job, as its files say.
+pub(super) enum Fate {
+    Ended(protocol::Exit),
+    Alive,
+    Lost(String),
+}
+
+impl Job {
+    pub(super) fn new(record: JobRecord, folder: PrivateFolder, phase: Phase) -> (Self, Orders) {
+        let (orders, inbox) = mpsc::unbounded_channel();
+        let progress = watch::Sender::new(JobProgress::new(phase));
+        let job = Self {
+            record,
+            folder,
+            progress,
+            orders,
+        };
+        (job, inbox)
+    }
+
+    /// The job's id.
+    pub(in super::super) fn id(&self) -> &str {
+        &self.record.id
+    }
+
+    /// Whether it has a terminal.
+    pub(in super::super) fn has_terminal(&self) -> bool {
+        self.record.terminal
+    }
+
+    /// Whether it takes input.
+    pub(in super::super) fn has_input(&self) -> bool {
+        self.record.input
+    }
+
+    /// How far it has come.
+    pub(in super::super) fn progress(&self) -> JobProgress {
+        self.progress.borrow().clone()
+    }
+
+    /// Notifies of every change of the progress.
+    pub(in super::super) fn watch(&self) -> watch::Receiver<JobProgress> {
+        self.progress.subscribe()
+    }
+
+    /// Whether it takes part in the limit of running jobs.
+    pub(super) fn is_over(&self) -> bool {
+        self.progress.borrow().is_over()
+    }
+
+    /// Gives an order to the supervisor. Once the job is over, nothing happens.
+    pub(in super::super) fn order(&self, order: Order) {
+        let _ = self.orders.send(QueuedOrder { order, sent: None });
+    }
+
+    /// Gives an order to the supervisor, and waits until it was sent. What happens to the server
+    /// then does not matter.
+    ///
+    /// # Errors
+    /// `io` if the supervisor does not take it in time, or the job is over.
+    pub(in super::super) async fn order_and_wait(&self, order: Order) -> Result<(), Error> {
+        let (sender, sent) = oneshot::channel();
+        let queued = QueuedOrder {
+            order,
+            sent: Some(sender),
+        };
+        let _ = self.orders.send(queued);
+        match tokio::time::timeout(ORDER_TIME_MAX, sent).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => {
+                let message = "the job did not take it: look at its state";
+                Err(Error::here(ErrorCode::Io, message))
+            }
+        }
+    }
+
+    /// Makes a new client the one that the input belongs to. Returns its number, and how much input
+    /// the job was given before.
+    pub(in super::super) fn own_input(&self) -> (u64, u64) {
+        let mut own = (0, 0);
+        self.progress.send_modify(|progress| {
+            progress.input.owner += 1;
+            own = (progress.input.owner, progress.input.sent);
+        });
+        own
+    }
+
+    /// Sends input on, which the caller keeps within the window. `false` if the input belongs to
+    /// another client by now: then nothing is sent.
+    pub(in super::super) fn send_input(&self, owner: u64, bytes: Vec<u8>) -> bool {
+        let mut is_own = false;
+        // The order is queued in here, so that orders are in the order of their offsets.
+        self.progress.send_modify(|progress| {
+            let input = &mut progress.input;
+            is_own = input.owner == owner;
+            if is_own {
+                let offset = input.sent;
+                input.sent += bytes.len() as u64;
+                self.order(Order::Input { offset, bytes });
+            }
+        });
+        is_own
+    }
+
+    /// Ends the input, once, unless it belongs to another client by now.
+    pub(in super::super) fn end_input(&self, owner: u64) {
+        self.progress.send_if_modified(|progress| {
+            let input = &mut progress.input;
+            let is_end = input.owner == owner && !input.has_end;
+            if is_end {
+                input.has_end = true;
+                let offset = input.sent;
+                self.order(Order::InputEnd { offset });
+            }
+            is_end
+        });
+    }
+
+    /// Opens the files of the job. Blocking.
+    ///
+    /// # Errors
+    /// `io`.
+    pub(in super::super) fn open_files(&self) -> Result<JobFolder, Error> {
+        let opened = JobFolder::open(&self.folder.path_of(""));
+        opened.map_err(|error| Error::io("the folder of the job", &error))
+    }
+
+    /// What is known of it, for its user.
+    pub(in super::super) fn info(&self) -> JobInfo {
+        let progress = self.progress();
+        let [stdout, stderr] = progress.stored;
+        let words = Words::from(&self.record.words);
+        let (state, exit, reason) = match progress.phase {
+            Phase::Starting => (JobState::Starting, None, None),
+            Phase::Running => (JobState::Running, None, None),
+            Phase::Silent => (JobState::Silent, None, None),
+            Phase::Ended(exit) => (JobState::Ended, Some(exit), None),
+            Phase::Lost(reason) => (JobState::Lost, None, Some(reason)),
+        };
+        JobInfo {
+            job: self.record.id.clone(),
+            name: self.record.name.clone(),
+            state,
+            command: shown(&words),
+            folder: self.record.folder.clone(),
+            terminal: self.record.terminal,
+            started: self.record.started,
+            ended: exit.map(|exit| exit.ended).or(progress.ended),
+            stdout,
+            stderr,
+            exit: exit.map(super::super::messages::Exit::from),
+            reason,
+        }
+    }
+
+    pub(super) fn set_phase(&self, phase: Phase) {
+        self.progress.send_modify(|progress| {
+            match &phase {
+                Phase::Ended(exit) => progress.stored = [exit.stdout, exit.stderr],
+                Phase::Lost(_) => progress.ended = Some(now()),
+                _ => {}
+            }
+            progress.phase = phase;
+        });
+    }
+
+    pub(super) fn set_stored(&self, stored: [u64; 2]) {
+        self.progress
+            .send_modify(|progress| progress.stored = stored);
+    }
+
+    /// What the files of the job say. Blocking.
+    pub(super) fn find_out(&self) -> Result<Fate, Error> {
+        let files = self.open_files()?;
+        let failed = |error| Error::io("the folder of the job", &error);
+        // The supervisor records the end while it holds the lock.
+        let is_locked = files.is_locked().map_err(failed)?;
+        if let Some(exit) = files.exit().map_err(failed)? {
+            return Ok(Fate::Ended(exit));
+        }
+        if is_locked {
+            return Ok(Fate::Alive);
+        }
+        if let Some(reason) = self.folder.read(LOST_FILE, LOST_BYTES_MAX)? {
+            return Ok(Fate::Lost(String::from_utf8_lossy(&reason).into_owned()));
+        }
+        let reason = if self.record.boot == boot_id() {
+            "the process that kept it was ended from outside"
+        } else {
+            "the machine was restarted"
+        };
+        Ok(Fate::Lost(reason.to_owned()))
+    }
+
+    /// What a job without a supervisor had stored. Blocking.
+    pub(super) fn find_stored(&self) -> Result<[u64; 2], Error> {
+        let files = self.open_files()?;
+        let failed = |error| Error::io("the output of the job", &error);
+        let [stdout, stderr] = OutputStream::ALL.map(|stream| files.stored(stream));
+        Ok([stdout.map_err(failed)?, stderr.map_err(failed)?])
+    }
+
+    /// Writes down why the job is lost. Blocking.
+    pub(super) fn write_lost(&self, reason: &str) -> Result<(), Error> {
+        Ok(self.folder.write(LOST_FILE, reason.as_bytes())?)
+    }
+
+    /// Whether the end of the job is in the log. Blocking.
+    pub(super) fn is_logged(&self) -> bool {
+        self.folder.identity(LOGGED_FILE).is_some()
+    }
+
+    /// Writes down that it is. Blocking.
+    pub(super) fn set_logged(&self) {
+        let _ = self.folder.create_file(LOGGED_FILE);
+    }
+
+    /// Connects to the supervisor of a job that runs, which answers later.
+    ///
+    /// # Errors
+    /// `io`.
+    pub(super) async fn connect(self: &Arc<Self>) -> Result<Supervisor, Error> {
+        let job = self.clone();
+        let connecting = tokio::task::spawn_blocking(move || {
+            let files = job.open_files()?;
+            let connected = files.connect();
+            connected.map_err(|error| Error::io("the supervisor of the job", &error))
+        });
+        let socket = connecting
+            .await
+            .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))??;
+        let mut supervisor = Supervisor::new(socket)?;
+        supervisor.order(&Order::Adopt);
+        Ok(supervisor)
+    }
+
+    /// Follows the supervisor until the job is over or the supervisor is gone.
+    pub(super) async fn follow(&self, supervisor: &mut Supervisor, orders: &mut Orders) {
+        let mut unsent: Vec<oneshot::Sender<()>> = Vec::new();
+        while !self.is_over() {
+            tokio::select! {
+                report = supervisor.next() => match report {
+                    Ok(report) => self.take(report),
+                    Err(_) => return,
+                },
+                // This job holds the other end.
+                Some(QueuedOrder { order, sent }) = orders.recv() => {
+                    supervisor.order(&order);
+                    supervisor.send_now();
+                    unsent.extend(sent);
+                }
+            }
+            if supervisor.has_sent_all() {
+                for sent in unsent.drain(..) {
+                    let _ = sent.send(());
+                }
+            }
+        }
+    }
+
+    /// Waits until there may be news of a supervisor that is gone.
+    pub(super) async fn pause() {
+        tokio::time::sleep(RETRY_TIME).await;
+    }
+
+    fn take(&self, report: Report) {
+        match report {
+            Report::Stored { stream, offset } => self
+                .progress
+                .send_modify(|progress| progress.store(stream, offset)),
+            Report::InputAck { offset } => self
+                .progress
+                .send_modify(|progress| progress.input.taken = offset),
+            Report::InputStop => self
+                .progress
+                .send_modify(|progress| progress.input.has_stopped = true),
+            Report::Adopted(adopted) => self.progress.send_modify(|progress| {
+                progress.phase = Phase::Running;
+                progress.input.sent = adopted.input.received;
+                progress.input.taken = adopted.input.taken;
+                progress.input.has_end = adopted.input.has_end;
+                progress.input.has_stopped = adopted.input.has_stopped;
+            }),
+            Report::Exited(exit) => self.set_phase(Phase::Ended(exit)),
+            Report::Started { .. }
+            | Report::Failed { .. }
+            | Report::Output { .. }
+            | Report::OutputEnd { .. } => {}
+        }
+    }
+}
+
+/// The beginning of a command, for people.
+fn shown(words: &Words) -> Name {
+    let line = words.to_line();
+    match str::from_utf8(&line) {
+        Ok(line) => Name(
+            line.chars()
+                .take(SHOWN_CHARS_MAX)
+                .collect::<String>()
+                .into(),
+        ),
+        Err(_) => Name(line.into_iter().take(SHOWN_CHARS_MAX).collect()),
+    }
+}

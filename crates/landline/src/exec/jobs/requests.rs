@@ -1,0 +1,140 @@
+//! Requests about detached jobs.
+
+use std::{sync::Arc, time::Duration};
+
+use landline_proto::{ErrorCode, Header, Message};
+use landline_supervisor::{protocol::Order, signals};
+
+use super::{
+    super::messages::{
+        AttachToJob, Finished, ForgetJob, KillJob, ListJobs, ReadLog, SERVER_BUSY, WaitForJob,
+    },
+    JobTable,
+    attach::attach,
+    job::Job,
+    log::send_log,
+};
+use crate::{
+    Error,
+    activity::Activity,
+    net::Channel,
+    rights::{EXEC, Right, Rights},
+    session::ServiceContext,
+};
+
+/// How long a job may take to end by itself when all of it is ended.
+const TREE_GRACE: Duration = Duration::from_secs(5);
+
+/// Serves a request about detached jobs, other than `attach`.
+///
+/// # Errors
+/// Those of the request, after which the channel continues; `ended` where the session is being
+/// ended, [`Error::Lost`], [`Error::Protocol`].
+pub(in super::super) async fn serve_request(
+    channel: &mut Channel,
+    context: &ServiceContext,
+    jobs: &JobTable,
+    header: &Header,
+) -> Result<(), Error> {
+    let user = context.user();
+    match header.kind() {
+        ListJobs::TYPE => {
+            for job in jobs.list(user) {
+                channel.send(&job.info())?;
+                channel.flush().await?;
+            }
+            channel.send(&Finished {})?;
+        }
+        ReadLog::TYPE => {
+            let request: ReadLog = header.read()?;
+            let job = jobs.find(user, &request.job)?;
+            let sent = while_allowed(context, send_log(channel, &job, &request)).await;
+            sent?;
+            channel.send(&job.info())?;
+        }
+        WaitForJob::TYPE => {
+            let request: WaitForJob = header.read()?;
+            let job = jobs.find(user, &request.job)?;
+            let mut progress = job.watch();
+            let waiting = async {
+                tokio::select! {
+                    // The table holds the other end.
+                    _ = progress.wait_for(|progress| progress.is_over()) => Ok(()),
+                    error = channel.reader.interruption(&SERVER_BUSY) => Err(error),
+                }
+            };
+            while_allowed(context, waiting).await?;
+            channel.send(&job.info())?;
+        }
+        KillJob::TYPE => {
+            let request: KillJob = header.read()?;
+            let job = jobs.find(user, &request.job)?;
+            let Some(signal) = signals::number(&request.signal) else {
+                let message = "there is no such signal here";
+                return Err(Error::here(ErrorCode::NotFound, message));
+            };
+            if job.is_over() {
+                let message = "the job has ended already";
+                return Err(Error::here(ErrorCode::NotFound, message));
+            }
+            context
+                .record(|user, session| Activity::JobSignal {
+                    user,
+                    session,
+                    job: job.id().to_owned(),
+                    signal: request.signal.clone(),
+                    tree: request.tree,
+                })
+                .await?;
+            // Once this is answered, the end of the server changes nothing.
+            job.order_and_wait(Order::Signal { signal }).await?;
+            if request.tree {
+                let order = Order::End { grace: TREE_GRACE };
+                match job.order_and_wait(order).await {
+                    Err(error) if !job.is_over() => return Err(error),
+                    _ => {}
+                }
+            }
+            channel.send(&Finished {})?;
+        }
+        _ => {
+            let request: ForgetJob = header.read()?;
+            let (jobs, user) = (jobs.clone(), user.clone());
+            context
+                .blocking("exec forget", move |_| jobs.forget(&user, &request.job))
+                .await?;
+            channel.send(&Finished {})?;
+        }
+    }
+    channel.flush().await
+}
+
+/// Serves a client that attaches to a job. Returns whether the channel can carry a further request.
+///
+/// # Errors
+/// As [`attach`](super::attach::attach), and `ended` where the session is being ended. The channel
+/// has to end then.
+pub(in super::super) async fn serve_attach(
+    channel: &mut Channel,
+    context: &ServiceContext,
+    job: &Arc<Job>,
+    request: &AttachToJob,
+) -> Result<bool, Error> {
+    while_allowed(context, attach(channel, job, request)).await
+}
+
+/// Does something that may take long, as long as the session lives and the user may run commands.
+async fn while_allowed<T>(
+    context: &ServiceContext,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let mut rules = context.rights().watch();
+    let user = context.user().clone();
+    let still = move |rules: &Rights| rules.has(&user, Right::Word(EXEC.name));
+    tokio::select! {
+        biased;
+        error = context.connection().terminated() => Err(error),
+        never = context.terminate_on_revocation(&mut rules, "run commands", still) => match never {},
+        done = work => done,
+    }
+}
