@@ -2,7 +2,7 @@
 """Commands at a server: landline and ssh, in alternation, on loopback.
 
     true         `run -- true` and `ssh HOST true`: a new connection each time, in milliseconds
-    ssh, held    `ssh HOST true` over a connection that ControlMaster holds
+    held         `run -- true` with the session of `landline hold`, `ssh HOST true` with that of ControlMaster
     output       `head -c SIZE /dev/zero` at the server, in MiB/s; ssh with its default cipher and with aes128-gcm
     git clone    a repository of SIZE/4 random bytes, in seconds
 
@@ -130,6 +130,10 @@ def main():
         invite = pathlib.Path(started["invite_file"]).read_text()
         subprocess.run([binary, "join", "-", "--as", "bench"], input=invite, text=True, check=True, env=environment,
                        stdout=subprocess.DEVNULL)
+        # A client of its own, so that the other runs log in.
+        shutil.copytree(work / "client", work / "holding-client")
+        holding = [binary, "--state", work / "holding-client"]
+        subprocess.run([*holding, "hold", "127.0.0.1", "--for", "1h"], check=True, stdout=subprocess.DEVNULL)
         servers.append(start_sshd(work))
         ssh = ["ssh", "-F", work / "ssh_config"]
         held = [*ssh, "-S", work / "master"]
@@ -138,6 +142,7 @@ def main():
         run = [binary, "run", "127.0.0.1"]
         cases = {
             "true, landline": [*run, "--", "true"],
+            "true, landline, held": [*holding, "run", "127.0.0.1", "--", "true"],
             "true, ssh": [*ssh, "bench", "true"],
             "true, ssh, held": [*held, "bench", "true"],
         }
@@ -146,6 +151,7 @@ def main():
         head = ["head", "-c", str(options.size), "/dev/zero"]
         cases = {
             "output, landline": [*run, "--", *head],
+            "output, landline, held": [*holding, "run", "127.0.0.1", "--", *head],
             "output, ssh": [*ssh, "bench", *head],
             "output, ssh, aes-gcm": [*ssh, "-c", "aes128-gcm@openssh.com", "bench", *head],
         }
@@ -169,6 +175,7 @@ def main():
                 shutil.rmtree(work / "clone")
             show(name, times, "s", lambda value: value)
     finally:
+        # The process that holds the session ends with its server.
         for process in [master, *servers]:
             if process:
                 process.kill()

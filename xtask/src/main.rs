@@ -38,6 +38,7 @@ cargo xtask bench wan [ARGS...]      likewise bench/wan_bench.py: a copy over a 
 cargo xtask bench echo [ARGS...]     likewise bench/echo_bench.py: landline-socketserver, C and Python
 cargo xtask bench run [ARGS...]      likewise bench/run_bench.py: commands by landline and by ssh
 cargo xtask bench forward [ARGS...]  likewise bench/forward_bench.py: -L of landline and of ssh
+cargo xtask bench hosts [ARGS...]    likewise bench/hosts_bench.py: a command at 50 servers
 cargo xtask bench garbage [ARGS...]  likewise bench/garbage_bench.py: a million garbage connections
 cargo xtask dist                     build the binary of profile dist, its manual pages, completions
                                      and units, in target/dist

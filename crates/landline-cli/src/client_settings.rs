@@ -1,9 +1,15 @@
 //! The settings of commands that use a server: the file `client.toml`.
 
-use landline::{net::HostGroups, paths::local};
+use std::{collections::BTreeMap, time::Duration};
+
+use landline::{
+    login::KnownServer,
+    net::{HostGroups, Target},
+    paths::local,
+};
 use toml_edit::{Document, Item};
 
-use crate::{environment::Environment, failure::Failure, settings};
+use crate::{arguments::parse_span, environment::Environment, failure::Failure, settings};
 
 /// The file.
 const FILE: &str = "client.toml";
@@ -14,6 +20,10 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub(crate) struct ClientSettings {
     /// Groups of hosts, in the table `[groups]`.
     pub(crate) groups: HostGroups,
+    /// For how long sessions are held while no command uses them.
+    hold: Option<Duration>,
+    /// The same for a host, in the table `[hosts.NAME]`.
+    hosts: BTreeMap<String, Option<Duration>>,
 }
 
 impl ClientSettings {
@@ -32,6 +42,19 @@ impl ClientSettings {
         Self::parse(&text).map_err(failed)
     }
 
+    /// Whether any session is held on demand.
+    pub(crate) fn may_hold(&self) -> bool {
+        self.hold.is_some() || self.hosts.values().any(Option::is_some)
+    }
+
+    /// For how long a session with this server is held on demand.
+    pub(crate) fn hold_time(&self, target: &Target, server: &KnownServer) -> Option<Duration> {
+        let name = server.name.as_ref().map(ToString::to_string);
+        let mut names = name.iter().chain([&target.host, &server.host]);
+        let own = names.find_map(|name| self.hosts.get(&name.to_ascii_lowercase()));
+        own.copied().unwrap_or(self.hold)
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         let document =
             Document::parse(text).map_err(|error| settings::describe_toml(text, &error))?;
@@ -39,11 +62,38 @@ impl ClientSettings {
         for (name, item) in document.iter() {
             match name {
                 "groups" => settings.groups = parse_groups(item)?,
-                _ => return Err(format!("there is no setting {name:?}; there are: groups")),
+                "hold" => settings.hold = parse_hold(item)?,
+                "hosts" => settings.hosts = parse_hosts(item)?,
+                _ => {
+                    let known = "groups, hold and hosts";
+                    return Err(format!("there is no setting {name:?}; there are: {known}"));
+                }
             }
         }
         Ok(settings)
     }
+}
+
+/// A time, or `off`.
+fn parse_hold(item: &Item) -> Result<Option<Duration>, String> {
+    let wanted = || "hold is a time such as \"10m\", or \"off\"".to_owned();
+    match item.as_str().ok_or_else(wanted)? {
+        "off" => Ok(None),
+        time => parse_span(time).map(Some).map_err(|_| wanted()),
+    }
+}
+
+fn parse_hosts(item: &Item) -> Result<BTreeMap<String, Option<Duration>>, String> {
+    let hosts = item.as_table_like().ok_or("[hosts.NAME] is a table")?;
+    let parse_host = |(name, item): (&str, &Item)| {
+        let wanted = || format!("[hosts.{name}] has the one setting hold");
+        let settings = item.as_table_like().ok_or_else(wanted)?;
+        match settings.iter().collect::<Vec<_>>()[..] {
+            [("hold", time)] => Ok((name.to_ascii_lowercase(), parse_hold(time)?)),
+            _ => Err(wanted()),
+        }
+    };
+    hosts.iter().map(parse_host).collect()
 }
 
 fn parse_groups(item: &Item) -> Result<HostGroups, String> {
@@ -65,12 +115,39 @@ mod tests {
     use super::*;
 
     #[test]
+    fn setting_of_host_comes_first() {
+        let text = "hold = \"10m\"\n[hosts.NAS]\nhold = \"1h\"\n[hosts.web]\nhold = \"off\"\n";
+        let settings = ClientSettings::parse(text).unwrap();
+        let time = |host: &str| {
+            let target: Target = host.parse().unwrap();
+            let address = "192.0.2.7:5263".parse().unwrap();
+            let fingerprint = "00".repeat(32).parse().unwrap();
+            let server = KnownServer::new(address, fingerprint, "alice".parse().unwrap());
+            settings
+                .hold_time(&target, &server)
+                .map(|time| time.as_secs())
+        };
+        assert_eq!(time("nas"), Some(3600));
+        assert_eq!(time("web"), None);
+        assert_eq!(time("other"), Some(600));
+        assert!(settings.may_hold() && !ClientSettings::default().may_hold());
+    }
+
+    #[test]
     fn groups_are_lists_of_texts() {
         let settings = ClientSettings::parse("[groups]\nweb = [\"web[1-3]\", \"@db\"]\ndb = []\n");
         let groups = settings.unwrap().groups;
         assert_eq!(groups["web"], ["web[1-3]", "@db"]);
         assert!(groups["db"].is_empty());
-        for text in ["group = 1", "groups = 1", "[groups]\nweb = \"nas\"", "x ="] {
+        for text in [
+            "group = 1",
+            "hold = 5",
+            "hold = \"soon\"",
+            "[hosts.nas]\nhelp = \"5m\"",
+            "groups = 1",
+            "[groups]\nweb = \"nas\"",
+            "x =",
+        ] {
             assert!(ClientSettings::parse(text).is_err(), "{text}");
         }
     }

@@ -44,6 +44,14 @@ pub(crate) struct Access {
 }
 
 impl Access {
+    /// The options of another command line that lead to the same server by the same route.
+    pub(crate) fn route_options(&self) -> Vec<String> {
+        let port = self.port.map(|port| format!("--port={port}"));
+        let route = self.via_ssh.as_ref();
+        let route = route.map(|route| format!("--via-ssh={route}"));
+        port.into_iter().chain(route).collect()
+    }
+
     /// The target with the port of `--port`.
     ///
     /// # Errors

@@ -4,16 +4,17 @@ use clap::Args;
 use landline::{
     client::ClientSession,
     exec::{AttachToJob, CommandControl, RunningCommand},
+    login::FirstRequest,
     net::Target,
 };
 use tokio::sync::mpsc;
 
 use super::run::{
-    escape_help, finish,
+    escape_help,
     input::{Escape, Interruption, read_input},
     left,
+    outcome::{finish, with_status_of_ssh},
     reconnect::{Continuation, carry, teller},
-    with_status_of_ssh,
 };
 use crate::{
     arguments::Access,
@@ -61,8 +62,8 @@ impl Attach {
         let (server, credential) =
             connect::find_server(context, &client, &self.host, &self.access).await?;
         let session = ClientSession::new(server, credential);
-        let mut connected = session.open_channel(&first).await?;
-        let running = RunningCommand::receive_attached(&mut connected.login.channel).await?;
+        let mut channel = session.open_channel(&first).await?.login.channel;
+        let running = RunningCommand::receive_attached(&mut channel).await?;
         let job = running.job.clone();
         let has_terminal = running.has_terminal;
         let (control, mut orders) = mpsc::channel(16);
@@ -100,7 +101,11 @@ impl Attach {
         );
         let continuation = Continuation::Job { id: job.clone() };
         let tell = teller(context, raw.is_some());
-        let carried = carry(&tell, &session, &mut connected, &mut carrier, &continuation);
+        let dial = async |request: &FirstRequest| {
+            let connected = session.open_channel(request).await?;
+            Ok(connected.login.channel)
+        };
+        let carried = carry(&tell, &dial, &mut channel, &mut carrier, &continuation);
         let exit = tokio::select! {
             exit = carried => Some(exit?),
             Ok(interruption) = input.interruption => match interruption {
@@ -113,7 +118,7 @@ impl Attach {
             () = leaving.notified() => None,
         };
         drop(raw);
-        connected.login.channel.finish().await;
+        channel.finish().await;
         match exit {
             Some(exit) => finish(context, &exit, &job),
             // With a status by which no script takes the job for ended.

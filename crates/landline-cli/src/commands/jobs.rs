@@ -2,7 +2,6 @@
 
 use clap::Args;
 use landline::{
-    client::{self, Connected},
     exec::{JobInfo, JobRequest, JobState},
     net::Target,
 };
@@ -84,27 +83,16 @@ pub(super) async fn ask(
     let Some((first, further)) = requests.split_first() else {
         return Ok(Vec::new());
     };
-    let mut connected = connect_with(context, host, access, &first.first_request()?).await?;
-    let channel = &mut connected.login.channel;
-    let mut answers = vec![first.receive(channel).await?];
-    for request in further {
-        request.send(channel).await?;
-        answers.push(request.receive(channel).await?);
-    }
-    connected.login.channel.finish().await;
-    Ok(answers)
-}
-
-/// Logs in with this request.
-pub(super) async fn connect_with(
-    context: &Context,
-    host: &Target,
-    access: &Access,
-    request: &landline::login::FirstRequest,
-) -> Result<Connected, Failure> {
     let client = context.client()?;
-    let (server, credential) = connect::find_server(context, &client, host, access).await?;
-    Ok(client::connect(&server, &credential, Some(request)).await?)
+    let request = first.first_request()?;
+    let mut channel = connect::open_channel(context, &client, host, access, &request).await?;
+    let mut answers = vec![first.receive(&mut channel).await?];
+    for request in further {
+        request.send(&mut channel).await?;
+        answers.push(request.receive(&mut channel).await?);
+    }
+    channel.finish().await;
+    Ok(answers)
 }
 
 /// A job for programs.
@@ -121,8 +109,8 @@ pub(super) fn to_json(job: &JobInfo) -> Value {
 pub(super) fn status(job: &JobInfo) -> Option<u8> {
     let exit = job.exit.as_ref()?;
     Some(match (exit.number, exit.code) {
-        _ if exit.timed_out => super::run::TIMED_OUT,
-        (Some(number), _) => super::run::SIGNAL_BASE.saturating_add(number),
+        _ if exit.timed_out => super::run::outcome::TIMED_OUT,
+        (Some(number), _) => super::run::outcome::SIGNAL_BASE.saturating_add(number),
         (None, code) => code?,
     })
 }

@@ -10,9 +10,10 @@ use landline::{
 };
 use serde_json::json;
 
-use super::jobs::{connect_with, to_json};
+use super::jobs::to_json;
 use crate::{
     arguments::Access,
+    connect,
     context::{Context, ExitStatus, Run},
     failure::Failure,
     signals,
@@ -61,14 +62,16 @@ impl Run for Logs {
         let stopped = signals::stop()?;
         let reading = async {
             let first = request.first_request()?;
-            let mut connected = connect_with(context, &self.host, &self.access, &first).await?;
+            let client = context.client()?;
+            let (host, access) = (&self.host, &self.access);
+            let mut channel = connect::open_channel(context, &client, host, access, &first).await?;
             let job = loop {
-                match ReadLog::next(&mut connected.login.channel).await? {
+                match ReadLog::next(&mut channel).await? {
                     LogItem::Chunk(chunk) => self.print(context, &chunk)?,
                     LogItem::End(job) => break job,
                 }
             };
-            connected.login.channel.finish().await;
+            channel.finish().await;
             if context.json {
                 context.out.print_json(&to_json(&job));
             }

@@ -8,6 +8,7 @@ pub(crate) mod classic;
 mod config;
 mod cp;
 mod demo;
+pub(crate) mod hold;
 mod hosts;
 mod jobs;
 mod join;
@@ -80,7 +81,7 @@ macro_rules! register {
 
 register! {
     "Copy files": cp::Cp;
-    "Run commands": run::RunCommand, jobs::Jobs, logs::Logs, attach::Attach, wait::Wait, kill::Kill;
+    "Run commands": run::RunCommand, jobs::Jobs, logs::Logs, attach::Attach, wait::Wait, kill::Kill, hold::HoldCommand;
     "Use a server": join::Join, hosts::Hosts, trust::Trust, ping::Ping, who::Who, kick::Kick, passwd::Passwd;
     "Set up a server": bootstrap::Bootstrap, serve::Serve, service::Service, config::Config;
     "Manage accounts and rights": user::User, secret::Secret, check::Check, audit::Audit;

@@ -5,7 +5,7 @@ use landline::{exec::JobRequest, net::Target};
 
 use super::{
     jobs::{ask, describe, status, to_json},
-    run::NOT_CONNECTED,
+    run::outcome::NOT_CONNECTED,
 };
 use crate::{
     arguments::Access,

@@ -29,6 +29,7 @@ mod first_login;
 mod flood;
 mod forward;
 mod guessing;
+mod hold;
 mod hostile_server;
 mod hosts;
 mod identity;

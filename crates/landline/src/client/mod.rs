@@ -2,12 +2,14 @@
 
 mod connect;
 mod forwarder;
+mod hold;
 mod session;
 
 use std::{path::PathBuf, sync::Arc};
 
 pub use connect::connect;
 pub use forwarder::Forwarder;
+pub use hold::{Hold, HoldInfo, HoldKey, HoldPlace, ListeningHold};
 use landline_proto::{login::UserName, messages::Ping};
 pub use session::ClientSession;
 

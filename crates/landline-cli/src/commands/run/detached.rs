@@ -1,7 +1,6 @@
 //! `landline run --detach`: starts a job that runs by itself.
 
 use landline::{
-    client,
     exec::{Command, DetachedJob},
     net::Target,
 };
@@ -9,6 +8,7 @@ use serde_json::json;
 
 use super::{RunCommand, SshSettings};
 use crate::{
+    connect,
     context::{Context, ExitStatus},
     failure::Failure,
 };
@@ -22,13 +22,15 @@ impl RunCommand {
         settings: &SshSettings,
         mut command: Command,
     ) -> Result<ExitStatus, Failure> {
-        let (server, credential) = self.find_server(context, target, settings).await?;
+        let asking = self.prepare_login(context, settings);
+        let client = context.client()?;
         let size = self.terminal(context, settings, &mut command);
         let (timeout, name) = (self.timeout_seconds(), self.id.as_deref());
         let first = command.first_detached_request(size, timeout, name, false)?;
-        let mut connected = client::connect(&server, &credential, Some(&first)).await?;
-        let started = DetachedJob::receive(&mut connected.login.channel).await?;
-        connected.login.channel.finish().await;
+        let mut channel =
+            connect::open_channel(&asking, &client, target, &self.access, &first).await?;
+        let started = DetachedJob::receive(&mut channel).await?;
+        channel.finish().await;
         if context.json {
             context.out.print_json(&json!({
                 "event": "started", "job": started.job, "name": self.id,

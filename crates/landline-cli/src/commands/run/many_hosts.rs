@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io::Write, path::PathBuf, sync::Arc, time::Dura
 
 use clap::{Args, value_parser};
 use landline::{
-    Client, client,
+    Client,
     exec::{CommandControl, CommandExit, CommandInput, RunningCommand},
     login::FirstRequest,
     net::{HostSet, Target},
@@ -17,11 +17,11 @@ use tokio::{
 };
 
 use super::{
-    NOT_CONNECTED, RunCommand, check_outputs, describe_exit,
+    RunCommand,
     input::read_input,
     lines::{HostOutput, Printer, Stream, with},
+    outcome::{NOT_CONNECTED, check_outputs, describe_exit, status, with_status_of_ssh},
     ssh_options::SshSettings,
-    status, with_status_of_ssh,
 };
 use crate::{
     arguments::Access,
@@ -296,13 +296,13 @@ impl Work {
         };
         let start = async {
             let target = self.settings.target(target);
-            let (server, credential) =
-                connect::find_server(&self.context, &self.client, &target, &self.access).await?;
-            let mut connected = client::connect(&server, &credential, Some(&self.first)).await?;
-            let running = RunningCommand::receive(&mut connected.login.channel).await?;
-            Ok::<_, Failure>((connected, running))
+            let (context, access) = (&self.context, &self.access);
+            let mut channel =
+                connect::open_channel(context, &self.client, &target, access, &self.first).await?;
+            let running = RunningCommand::receive(&mut channel).await?;
+            Ok::<_, Failure>((channel, running))
         };
-        let (mut connected, running) = tokio::select! {
+        let (mut channel, running) = tokio::select! {
             started = within(self.timeout, start) => started?,
             _ = stopped.wait_for(Option::is_some) => return Err(Failure::interrupted()),
         };
@@ -317,15 +317,14 @@ impl Work {
         let lines = [Stream::Out, Stream::Err]
             .map(|stream| HostOutput::new(self.printer.clone(), name, stream));
         let [stdout, stderr] = self.outputs(name, &lines)?;
-        let channel = &mut connected.login.channel;
         let mut carrier = running.carrier(input, control, stdout, stderr);
-        let exit = carrier.carry(channel).await;
+        let exit = carrier.carry(&mut channel).await;
         for lines in &lines {
             let printed = lines.finish();
             printed.map_err(|error| landline::Error::io("standard output", &error))?;
         }
         let exit = exit?;
-        connected.login.channel.finish().await;
+        channel.finish().await;
         Ok((exit, job))
     }
 

@@ -7,6 +7,7 @@ pub(super) mod input;
 mod lines;
 mod many_hosts;
 mod on_lost;
+pub(super) mod outcome;
 pub(super) mod reconnect;
 mod ssh_options;
 
@@ -21,23 +22,25 @@ use std::{
 
 use clap::Args;
 use landline::{
+    Client,
+    client::ClientSession,
     exec::{
         AttachToJob, Command, CommandCarrier, CommandControl, CommandExit, CommandForm,
         DetachedJob, JobRequest, RunningCommand, TerminalSize,
     },
-    login::{Credential, KnownServer},
-    net::Target,
+    login::{Credential, FirstRequest, KnownServer},
+    net::{Channel, Target},
     paths::local,
     proto::DEFAULT_PORT,
 };
-use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 
 use self::{
-    forwards::ForwardOptions,
+    forwards::{ForwardOptions, Link},
     input::{ESCAPES, Interruption, read_input},
     many_hosts::ManyHosts,
     on_lost::OnLost,
+    outcome::{NOT_CONNECTED, finish, with_status_of_forward, with_status_of_ssh},
     reconnect::{Continuation, carry, teller},
     ssh_options::{SshOptions, SshSettings, WantedTerminal},
 };
@@ -51,18 +54,8 @@ use crate::{
     terminal_mode::{RawMode, terminal_size},
 };
 
-/// The status when the connection, the login or the protocol fails, as ssh has it.
-pub(super) const NOT_CONNECTED: u8 = 255;
 /// The status when the user has had enough, as shells have it for Ctrl-C.
 const INTERRUPTED: u8 = 130;
-/// The status when the server has ended the command because its time was over, as timeout(1).
-pub(super) const TIMED_OUT: u8 = 124;
-/// The status of a program that may not be executed, as shells have it.
-const NOT_EXECUTABLE: u8 = 126;
-/// The status when there is no such program, as shells have it.
-const NO_PROGRAM: u8 = 127;
-/// What is added to the number of a signal, as shells do.
-pub(super) const SIGNAL_BASE: u8 = 128;
 /// Run a command at a server
 ///
 /// After `--` the words are the program and its arguments, exactly. Without `--` they are one
@@ -292,6 +285,16 @@ impl RunCommand {
         }
     }
 
+    /// Adds what the options of ssh say about the login. Returns the context that asks the user.
+    fn prepare_login(&mut self, context: &Context, settings: &SshSettings) -> Context {
+        let mut asking = context.clone();
+        if settings.batch {
+            asking.prompter = Arc::new(NoPrompter);
+        }
+        settings.change_access(&mut self.access);
+        asking
+    }
+
     /// The server, and the credential to log in there.
     async fn find_server(
         &mut self,
@@ -299,11 +302,7 @@ impl RunCommand {
         target: &Target,
         settings: &SshSettings,
     ) -> Result<(KnownServer, Credential), Failure> {
-        let mut asking = context.clone();
-        if settings.batch {
-            asking.prompter = Arc::new(NoPrompter);
-        }
-        settings.change_access(&mut self.access);
+        let asking = self.prepare_login(context, settings);
         let client = context.client()?;
         connect::find_server(&asking, &client, target, &self.access).await
     }
@@ -330,6 +329,58 @@ impl RunCommand {
         has_terminal.then(|| terminal_size().unwrap_or(DEFAULT_SIZE))
     }
 
+    /// Opens a held channel with the first request, or finds out where to log in.
+    async fn open(
+        &self,
+        asking: &Context,
+        client: &Client,
+        target: &Target,
+        first: &FirstRequest,
+    ) -> Result<Opened, Failure> {
+        // What is forwarded needs a session of its own.
+        if !self.forwards.is_used()
+            && let Some(channel) =
+                connect::open_held(asking, client, target, &self.access, first).await?
+        {
+            return Ok(Opened::Held(Box::new(channel)));
+        }
+        let found = connect::find_server(asking, client, target, &self.access).await?;
+        Ok(Opened::Server(Box::new(found)))
+    }
+
+    /// Starts to forward, and has the command started.
+    async fn start(
+        &self,
+        context: &Context,
+        opened: Opened,
+        first: &FirstRequest,
+        on_lost: OnLost,
+        size: Option<TerminalSize>,
+    ) -> Result<(Option<Link>, Channel, RunningCommand), Failure> {
+        let (link, mut channel) = match opened {
+            Opened::Held(channel) => (None, *channel),
+            Opened::Server(server) => {
+                let link = self.forwards.start(context, *server).await?;
+                let connected = link.session().open_channel(first).await?;
+                (Some(link), connected.login.channel)
+            }
+        };
+        let running = match on_lost {
+            OnLost::End(_) => RunningCommand::receive(&mut channel).await?,
+            OnLost::Keep => {
+                let request = AttachToJob {
+                    job: DetachedJob::receive(&mut channel).await?.job,
+                    terminal: size,
+                    ..AttachToJob::default()
+                };
+                request.send(&mut channel).await?;
+                RunningCommand::receive_attached(&mut channel).await?
+            }
+        };
+        background::detach()?;
+        Ok((link, channel, running))
+    }
+
     async fn run_at_server(
         mut self,
         context: &Context,
@@ -338,7 +389,8 @@ impl RunCommand {
         mut command: Command,
         input: Option<Box<dyn Read + Send>>,
     ) -> Result<(CommandExit, String), Failure> {
-        let server = self.find_server(context, target, settings).await?;
+        let asking = self.prepare_login(context, settings);
+        let client = context.client()?;
         let size = self.terminal(context, settings, &mut command);
         let has_terminal = size.is_some();
         let timeout = self.timeout_seconds();
@@ -352,28 +404,12 @@ impl RunCommand {
             }
             OnLost::Keep => command.first_detached_request(size, timeout, None, true)?,
         };
+        // The user is asked before signals are for the command.
+        let opened = self.open(&asking, &client, target, &first).await?;
         let (control, mut control_orders) = mpsc::channel(16);
         let leaving = signals::forward(control.clone(), has_terminal)?;
-        let start = async {
-            let link = self.forwards.start(context, server).await?;
-            let mut connected = link.session().open_channel(&first).await?;
-            let channel = &mut connected.login.channel;
-            let running = match on_lost {
-                OnLost::End(_) => RunningCommand::receive(channel).await?,
-                OnLost::Keep => {
-                    let request = AttachToJob {
-                        job: DetachedJob::receive(channel).await?.job,
-                        terminal: size,
-                        ..AttachToJob::default()
-                    };
-                    request.send(channel).await?;
-                    RunningCommand::receive_attached(channel).await?
-                }
-            };
-            background::detach()?;
-            Ok::<_, Failure>((link, connected, running))
-        };
-        let (link, mut connected, running) = tokio::select! {
+        let start = self.start(context, opened, &first, on_lost, size);
+        let (link, mut channel, running) = tokio::select! {
             started = start => started?,
             () = first_signal(&mut control_orders) => return Err(Failure::stopped(false)),
         };
@@ -399,15 +435,27 @@ impl RunCommand {
             Box::new(stdout),
             Box::new(stderr),
         );
+        // A held channel has no session here, so there is one for when it is lost.
+        let later = OnceCell::new();
+        let dial = async |request: &FirstRequest| {
+            let session = match &link {
+                Some(link) => link.session(),
+                None => {
+                    let login = async {
+                        connect::find_server(&asking, &client, target, &self.access)
+                            .await
+                            .map(|(server, credential)| ClientSession::new(server, credential))
+                            .map_err(|failure| landline::Error::Lost(failure.what))
+                    };
+                    later.get_or_try_init(|| login).await?
+                }
+            };
+            let connected = session.open_channel(request).await?;
+            Ok(connected.login.channel)
+        };
         let exit = {
             let tell = teller(context, raw.is_some());
-            let carried = carry(
-                &tell,
-                link.session(),
-                &mut connected,
-                &mut carrier,
-                &continuation,
-            );
+            let carried = carry(&tell, &dial, &mut channel, &mut carrier, &continuation);
             tokio::select! {
                 exit = carried => exit,
                 Ok(interruption) = input.interruption => Err(match interruption {
@@ -420,22 +468,33 @@ impl RunCommand {
             }
         };
         drop(raw);
-        let channel = &mut connected.login.channel;
-        if on_lost == OnLost::Keep {
-            // Its output was written here. If the job stays, it is removed in time.
-            let forget = JobRequest::Forget { job: job.clone() };
-            if exit.is_ok()
-                && CommandCarrier::release(channel).await.is_ok()
-                && forget.send(channel).await.is_ok()
-            {
-                let _ = forget.receive(channel).await;
-            }
+        if on_lost == OnLost::Keep && exit.is_ok() {
+            forget(&mut channel, &job).await;
         }
         // The server ends a command that is not kept at the end of its channel.
-        connected.login.channel.finish().await;
+        channel.finish().await;
         let exit = exit?;
-        link.finish().await;
+        if let Some(link) = link {
+            link.finish().await;
+        }
         Ok((exit, job))
+    }
+}
+
+/// What a command begins with.
+enum Opened {
+    /// A channel of a held session.
+    Held(Box<Channel>),
+    Server(Box<(KnownServer, Credential)>),
+}
+
+/// Removes a job whose output was written here. If it stays, it is removed in time.
+async fn forget(channel: &mut Channel, job: &str) {
+    let forget = JobRequest::Forget {
+        job: job.to_owned(),
+    };
+    if CommandCarrier::release(channel).await.is_ok() && forget.send(channel).await.is_ok() {
+        let _ = forget.receive(channel).await;
     }
 }
 
@@ -479,82 +538,3 @@ const DEFAULT_SIZE: TerminalSize = TerminalSize {
     rows: 24,
     columns: 80,
 };
-
-/// The exit status of this process after a command, which is described if wanted.
-///
-/// # Errors
-/// Output was lost.
-pub(super) fn finish(
-    context: &Context,
-    exit: &CommandExit,
-    job: &str,
-) -> Result<ExitStatus, Failure> {
-    if context.json {
-        context.err.print_json(&describe_exit(exit, job));
-    }
-    check_outputs(exit)?;
-    Ok(status(exit))
-}
-
-/// How a command ended, for programs.
-fn describe_exit(exit: &CommandExit, job: &str) -> Value {
-    json!({
-        "event": "exit", "job": job, "status": status(exit).0, "code": exit.code,
-        "signal": exit.signal.as_ref().map(|(name, _)| name), "timed_out": exit.timed_out,
-        "user_time": exit.user_time.as_secs_f64(),
-        "system_time": exit.system_time.as_secs_f64(), "memory": exit.memory_bytes,
-    })
-}
-
-/// The exit status of this process for that of the command.
-fn status(exit: &CommandExit) -> ExitStatus {
-    match (&exit.signal, exit.code) {
-        _ if exit.timed_out => ExitStatus(TIMED_OUT),
-        (Some((_, number)), _) => ExitStatus(SIGNAL_BASE.saturating_add(*number)),
-        (None, code) => ExitStatus(code.unwrap_or(NOT_CONNECTED)),
-    }
-}
-
-/// Fails if output was lost, except because nothing reads it any more.
-fn check_outputs(exit: &CommandExit) -> Result<(), Failure> {
-    let outputs = [
-        ("standard output", &exit.stdout_error),
-        ("standard error", &exit.stderr_error),
-    ];
-    for (name, error) in outputs {
-        if let Some(error) = error
-            && error.kind() != io::ErrorKind::BrokenPipe
-        {
-            return Err(landline::Error::io(name, error).into());
-        }
-    }
-    Ok(())
-}
-
-/// The failure of a forward, with the status that ssh has for it.
-fn with_status_of_forward(failure: Failure) -> Failure {
-    match failure.code.as_str() {
-        "interrupted" | "usage" => failure,
-        _ => failure.with_status(NOT_CONNECTED),
-    }
-}
-
-/// The failure with the status that ssh and shells have for it, and with advice for commands.
-pub(super) fn with_status_of_ssh(failure: Failure) -> Failure {
-    let status = match failure.code.as_str() {
-        "interrupted" | "usage" => return failure,
-        "no-program" => NO_PROGRAM,
-        "not-executable" | "denied" | "credential-limited" | "not-found" => NOT_EXECUTABLE,
-        _ => NOT_CONNECTED,
-    };
-    let failure = match failure.code.as_str() {
-        "no-program" => failure.with_advice(
-            "words of a shell, such as cd, need --shell; behind --, give each argument on its own",
-        ),
-        "lost" => failure.with_advice(
-            "the command may have run in part or as a whole; look before you run it again",
-        ),
-        _ => failure,
-    };
-    failure.with_status(status)
-}

@@ -7,8 +7,9 @@ use std::{
 
 use landline::{
     Error,
-    client::{ClientSession, Connected},
     exec::{CommandCarrier, CommandExit, continue_request},
+    login::FirstRequest,
+    net::Channel,
 };
 
 use crate::{
@@ -47,43 +48,43 @@ impl Continuation {
     /// Connects again and continues there.
     async fn attempt(
         &self,
-        session: &ClientSession,
+        dial: &impl AsyncFn(&FirstRequest) -> Result<Channel, Error>,
         carrier: &mut CommandCarrier,
-    ) -> Result<Connected, Error> {
+    ) -> Result<Channel, Error> {
         let request = match self {
             Self::Run { id, .. } => continue_request(id)?,
             Self::Job { id } => carrier.attach_request(id, terminal_size()).await?,
         };
-        let mut connected = session.open_channel(&request).await?;
-        let channel = &mut connected.login.channel;
+        let mut channel = dial(&request).await?;
         match self {
-            Self::Run { .. } => carrier.continue_on(channel).await?,
-            Self::Job { .. } => carrier.attach_again(channel).await?,
+            Self::Run { .. } => carrier.continue_on(&mut channel).await?,
+            Self::Job { .. } => carrier.attach_again(&mut channel).await?,
         }
-        Ok(connected)
+        Ok(channel)
     }
 }
 
 /// Carries a command to its end. After a lost connection it continues at the exact byte, if it can
-/// connect again in time. `tell` is called with what the user may want to know.
+/// connect again in time. `dial` opens a channel on a new connection, and `tell` is called with
+/// what the user may want to know.
 ///
 /// # Errors
 /// As [`CommandCarrier::carry`]; `lost` once the time is over or the user has had enough.
 pub(in crate::commands) async fn carry(
     tell: &(dyn Fn(&str) + Sync),
-    session: &ClientSession,
-    connected: &mut Connected,
+    dial: &impl AsyncFn(&FirstRequest) -> Result<Channel, Error>,
+    channel: &mut Channel,
     carrier: &mut CommandCarrier,
     continuation: &Continuation,
 ) -> Result<CommandExit, Failure> {
     loop {
-        let lost = match carrier.carry(&mut connected.login.channel).await {
+        let lost = match carrier.carry(channel).await {
             Ok(exit) => return Ok(exit),
             Err(error @ Error::Lost(_)) if !continuation.time().is_zero() => error,
             Err(error) => return Err(error.into()),
         };
-        match reconnect(tell, session, carrier, continuation).await? {
-            Some(again) => *connected = again,
+        match reconnect(tell, dial, carrier, continuation).await? {
+            Some(again) => *channel = again,
             None => return Err(lost.into()),
         }
     }
@@ -92,10 +93,10 @@ pub(in crate::commands) async fn carry(
 /// Connects again; `None` if that was not possible in time.
 async fn reconnect(
     tell: &(dyn Fn(&str) + Sync),
-    session: &ClientSession,
+    dial: &impl AsyncFn(&FirstRequest) -> Result<Channel, Error>,
     carrier: &mut CommandCarrier,
     continuation: &Continuation,
-) -> Result<Option<Connected>, Failure> {
+) -> Result<Option<Channel>, Failure> {
     let since = Instant::now();
     let mut is_told = false;
     let [.., last] = PAUSES;
@@ -113,13 +114,13 @@ async fn reconnect(
             is_told = true;
             tell("the connection is lost; trying again");
         }
-        let attempt = continuation.attempt(session, carrier);
+        let attempt = continuation.attempt(dial, carrier);
         match tokio::time::timeout(ATTEMPT_TIME_MAX, attempt).await {
-            Ok(Ok(connected)) => {
+            Ok(Ok(channel)) => {
                 if is_told {
                     tell("connected again");
                 }
-                return Ok(Some(connected));
+                return Ok(Some(channel));
             }
             Ok(Err(error)) if !is_transient(&error) => return Err(error.into()),
             Ok(Err(_)) | Err(_) => {}

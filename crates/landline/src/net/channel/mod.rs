@@ -269,14 +269,20 @@ impl Channel {
         if self.send(error).is_err() {
             return;
         }
-        let Self { reader, writer, .. } = self;
-        let ChannelWriter { stream, out, .. } = writer;
-        drop(stream);
-        // The two halves were the only other handles, so this is the last one.
-        if let Some(stream) = Arc::into_inner(reader.stream.0) {
-            let stream = stream.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let out = std::mem::take(&mut self.writer.out);
+        if let Some(stream) = self.into_stream() {
             linger(stream, &out).await;
         }
+    }
+
+    /// The stream of a channel whose halves have not been given to others. What was queued is
+    /// dropped.
+    pub(crate) fn into_stream(self) -> Option<Box<dyn SecureStream>> {
+        let Self { reader, writer, .. } = self;
+        drop(writer);
+        // The two halves were the only other handles, so this is the last one.
+        let stream = Arc::into_inner(reader.stream.0)?;
+        Some(stream.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Reads the error that the peer sent before it closed, in place of `broken`.
