@@ -126,6 +126,9 @@ fn named_job_is_never_started_twice() {
         "--json", "run", "--detach", "--id", "a/b", HOST, "--", "true",
     ];
     stage.run(&bad).fails(255, "name-refused");
+    let long = "x".repeat(65_536);
+    let long = ["--json", "run", "--detach", HOST, "--", "echo", &long];
+    stage.run(&long).fails(255, "name-refused");
 }
 
 #[test]

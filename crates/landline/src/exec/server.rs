@@ -12,7 +12,10 @@ use super::{
     Launcher,
     command::{Command, Words},
     foreground::{Foreground, Served},
-    jobs::{Begun, JobTable, OUTPUT_BYTES_MAX, check_name, serve_attach, serve_request},
+    jobs::{
+        Begun, JOB_COMMAND_BYTES_MAX, JobTable, OUTPUT_BYTES_MAX, check_name, serve_attach,
+        serve_request,
+    },
     lost_runs::{Claims, LostRuns, WAITING_TIME_MAX},
     messages::{
         AttachToJob, Continue, Continued, REQUESTS, Run, SERVER_BUSY, SERVER_RUNNING, SERVICE,
@@ -364,6 +367,10 @@ impl ExecService {
         limits.check_request(SERVICE, Some(DETACH_FEATURE))?;
         if let Some(name) = &run.name {
             check_name(name)?;
+        }
+        if body.len() as u64 > JOB_COMMAND_BYTES_MAX {
+            let message = format!("the command of a job has at most {JOB_COMMAND_BYTES_MAX} bytes");
+            return Err(Error::here(ErrorCode::NameRefused, message));
         }
         let launcher = options.launcher.clone();
         let request = hash_request(run, body)?;

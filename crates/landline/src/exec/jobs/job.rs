@@ -1,6 +1,9 @@
 //! A detached job: what is known of it, and the task that follows its supervisor.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use landline_proto::{ErrorCode, Name};
 use landline_supervisor::{
@@ -15,7 +18,7 @@ use super::{
         messages::{JobInfo, JobState},
         supervisor::Supervisor,
     },
-    record::{JobRecord, boot_id, now},
+    record::{JobRecord, RecordedWords, boot_id, now},
 };
 use crate::{Error, paths::PrivateFolder};
 
@@ -35,6 +38,10 @@ const SHOWN_CHARS_MAX: usize = 1000;
 /// A detached job.
 pub(in super::super) struct Job {
     pub(super) record: JobRecord,
+    /// The beginning of the command, for people.
+    shown: Name,
+    /// What is executed; `None` once the job is over, since nothing has to be checked any more.
+    words: Mutex<Option<RecordedWords>>,
     pub(super) folder: PrivateFolder,
     progress: watch::Sender<JobProgress>,
     orders: mpsc::UnboundedSender<QueuedOrder>,
@@ -133,11 +140,20 @@ pub(super) enum Fate {
 }
 
 impl Job {
-    pub(super) fn new(record: JobRecord, folder: PrivateFolder, phase: Phase) -> (Self, Orders) {
+    /// A job of this record. Its words are kept apart, until it is over.
+    pub(super) fn new(
+        mut record: JobRecord,
+        folder: PrivateFolder,
+        phase: Phase,
+    ) -> (Self, Orders) {
+        let words = std::mem::replace(&mut record.words, RecordedWords::Sftp);
+        let shown = shown(&Words::from(&words));
         let (orders, inbox) = mpsc::unbounded_channel();
         let progress = watch::Sender::new(JobProgress::new(phase));
         let job = Self {
             record,
+            shown,
+            words: Mutex::new(Some(words)),
             folder,
             progress,
             orders,
@@ -256,7 +272,6 @@ impl Job {
     pub(in super::super) fn info(&self) -> JobInfo {
         let progress = self.progress();
         let [stdout, stderr] = progress.stored;
-        let words = Words::from(&self.record.words);
         let (state, exit, reason) = match progress.phase {
             Phase::Starting => (JobState::Starting, None, None),
             Phase::Running => (JobState::Running, None, None),
@@ -268,7 +283,7 @@ impl Job {
             job: self.record.id.clone(),
             name: self.record.name.clone(),
             state,
-            command: shown(&words),
+            command: self.shown.clone(),
             folder: self.record.folder.clone(),
             terminal: self.record.terminal,
             started: self.record.started,
@@ -280,7 +295,16 @@ impl Job {
         }
     }
 
+    /// What is executed, while it runs.
+    pub(super) fn words(&self) -> Option<Words> {
+        let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        words.as_ref().map(Words::from)
+    }
+
     pub(super) fn set_phase(&self, phase: Phase) {
+        if matches!(phase, Phase::Ended(_) | Phase::Lost(_)) {
+            *self.words.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
         self.progress.send_modify(|progress| {
             match &phase {
                 Phase::Ended(exit) => progress.stored = [exit.stdout, exit.stderr],

@@ -25,7 +25,7 @@ use self::{
     record::{JobRecord, RecordedWords, boot_id, now},
 };
 pub(super) use self::{
-    record::check_name,
+    record::{COMMAND_BYTES_MAX as JOB_COMMAND_BYTES_MAX, check_name},
     requests::{serve_attach, serve_request},
 };
 use super::{
@@ -380,7 +380,7 @@ impl JobTable {
             let entries: Vec<_> = lock(&table.0.jobs).values().cloned().collect();
             let mut is_complete = true;
             for entry in entries.iter().filter(|entry| !entry.job.is_over()) {
-                match table.still_allowed(&entry.job.record) {
+                match table.still_allowed(&entry.job) {
                     Ok(true) => {}
                     Ok(false) => entry.job.order(Order::End {
                         grace: REVOCATION_GRACE,
@@ -419,11 +419,14 @@ impl JobTable {
     }
 
     /// Whether the user could still start the job by the rules and credentials of now. Blocking.
-    fn still_allowed(&self, record: &JobRecord) -> Result<bool, Error> {
-        let Some(credential) = record.credential() else {
+    fn still_allowed(&self, job: &Job) -> Result<bool, Error> {
+        let Some(words) = job.words() else {
+            return Ok(true);
+        };
+        let Some(credential) = job.record.credential() else {
             return Ok(false);
         };
-        self.may_run(&record.user, &credential, &Words::from(&record.words))
+        self.may_run(&job.record.user, &credential, &words)
     }
 
     /// Whether a user may run this with a credential, by the rules of now. A key that has expired

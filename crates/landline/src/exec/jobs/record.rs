@@ -14,8 +14,11 @@ use crate::{
 
 /// The file in the folder of a job.
 const FILE: &str = "record";
-/// Longer than any record: a command has at most 2 MiB, and JSON may need six bytes for one.
-const BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Longer than any record: JSON may need six bytes for one of the command.
+const BYTES_MAX: u64 = 6 * COMMAND_BYTES_MAX + 64 * 1024;
+/// The longest command of a job, in bytes, with its variables and folder. The server keeps it for
+/// as long as the job.
+pub(in super::super) const COMMAND_BYTES_MAX: u64 = 64 * 1024;
 /// The longest name of a job, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
