@@ -355,7 +355,7 @@ pub enum JobState {
 
 /// Client: asks for the output of a detached job, in the order in which the job wrote it.
 ///
-/// The server answers with [`LogPart`]s and then with [`JobInfo`].
+/// The server answers with `log` for each part and then with [`JobInfo`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadLog {
     /// The id or name of the job.
@@ -412,7 +412,7 @@ pub(super) struct KillJob {
 }
 message!(KillJob = "kill");
 
-/// Client: follows a detached job on the streams of a command. Server: [`Attached`].
+/// Client: follows a detached job on the streams of a command. Server: `attached`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachToJob {
     /// The id or name of the job.
