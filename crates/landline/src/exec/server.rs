@@ -244,6 +244,8 @@ impl ExecService {
     ) -> Result<bool, Error> {
         context.set_activity(&format!("running {}", shown(&started.words)));
         let mut rules = context.rights().watch();
+        // They may have changed since they were checked.
+        rules.mark_changed();
         let (user, words) = (context.user().clone(), started.words.clone());
         let root = context.root().clone();
         let still = move |rules: &Rights| rules.check(&user, &action(&words), &root).allowed;
@@ -399,9 +401,12 @@ impl ExecService {
         start.store = Store::Disk;
         start.bytes_max = OUTPUT_BYTES_MAX;
         start.on_lost = Duration::MAX;
+        let table = self.jobs.clone();
         let starting = tokio::spawn(async move {
             let supervisor = launch(launcher, start).await?;
-            Ok::<_, Error>(new.started(supervisor))
+            let job = new.started(supervisor);
+            table.check_started(&job).await;
+            Ok::<_, Error>(job)
         });
         let job = starting
             .await

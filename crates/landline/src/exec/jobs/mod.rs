@@ -324,7 +324,11 @@ impl JobTable {
         let (table, entry) = (self.clone(), entry.clone());
         let finding = tokio::task::spawn_blocking(move || {
             let job = &entry.job;
-            let found = job.find_out()?;
+            let found = match job.progress().phase {
+                // The supervisor said so. On a full disk it may not have recorded it.
+                Phase::Ended(exit) => Fate::Ended(exit),
+                _ => job.find_out()?,
+            };
             match &found {
                 Fate::Ended(exit) => job.set_phase(Phase::Ended(*exit)),
                 Fate::Lost(reason) => {
@@ -380,17 +384,36 @@ impl JobTable {
             let entries: Vec<_> = lock(&table.0.jobs).values().cloned().collect();
             let mut is_complete = true;
             for entry in entries.iter().filter(|entry| !entry.job.is_over()) {
-                match table.still_allowed(&entry.job) {
-                    Ok(true) => {}
-                    Ok(false) => entry.job.order(Order::End {
-                        grace: REVOCATION_GRACE,
-                    }),
-                    Err(_) => is_complete = false,
-                }
+                is_complete &= table.end_if_not_allowed(&entry.job).is_ok();
             }
             is_complete
         });
         checking.await.unwrap_or(false)
+    }
+
+    /// Ends a running job whose account, credential or right is gone. Blocking.
+    fn end_if_not_allowed(&self, job: &Job) -> Result<(), Error> {
+        if !self.still_allowed(job)? {
+            job.order(Order::End {
+                grace: REVOCATION_GRACE,
+            });
+        }
+        Ok(())
+    }
+
+    /// Looks at the rights of a job that was just started: they may have been taken back after they
+    /// were checked, and before the job was in the table.
+    pub(super) async fn check_started(&self, job: &Arc<Job>) {
+        let (table, job) = (self.clone(), job.clone());
+        let checking = tokio::task::spawn_blocking(move || {
+            if table.end_if_not_allowed(&job).is_err() {
+                // What cannot be checked is not kept.
+                job.order(Order::End {
+                    grace: REVOCATION_GRACE,
+                });
+            }
+        });
+        let _ = checking.await;
     }
 
     /// Returns once this user may not run this any more by the rules and credentials in force.
