@@ -74,10 +74,12 @@ pub(super) fn check_outputs(exit: &CommandExit) -> Result<(), Failure> {
 
 /// The failure of a forward, with the status that ssh has for it.
 pub(super) fn with_status_of_forward(failure: Failure) -> Failure {
-    match failure.code.as_str() {
-        "interrupted" | "usage" => failure,
-        _ => failure.with_status(NOT_CONNECTED),
-    }
+    let failure = match failure.code.as_str() {
+        "interrupted" | "usage" => return failure,
+        "lost" => failure.with_advice("connections that were open are lost; run the command again"),
+        _ => failure,
+    };
+    failure.with_status(NOT_CONNECTED)
 }
 
 /// The failure with the status that ssh and shells have for it, and with advice for commands.
