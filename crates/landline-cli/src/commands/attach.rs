@@ -3,7 +3,7 @@
 use clap::Args;
 use landline::{
     client::ClientSession,
-    exec::{AttachToJob, CommandControl, RunningCommand},
+    exec::{AttachToJob, ClosedOutput, CommandControl, RunningCommand},
     login::FirstRequest,
     net::Target,
 };
@@ -98,6 +98,7 @@ impl Attach {
             passed_orders,
             Box::new(stdout),
             Box::new(stderr),
+            ClosedOutput::Leave,
         );
         let continuation = Continuation::Job { id: job.clone() };
         let tell = teller(context, raw.is_some());

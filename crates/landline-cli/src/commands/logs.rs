@@ -1,9 +1,10 @@
 //! `landline logs`: prints the output of a detached job.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use clap::Args;
 use landline::{
+    Error,
     audit::Since,
     exec::{LogChunk, LogItem, ReadLog},
     net::Target,
@@ -67,7 +68,14 @@ impl Run for Logs {
             let mut channel = connect::open_channel(context, &client, host, access, &first).await?;
             let job = loop {
                 match ReadLog::next(&mut channel).await? {
-                    LogItem::Chunk(chunk) => self.print(context, &chunk)?,
+                    LogItem::Chunk(chunk) => match self.print(context, &chunk) {
+                        Ok(()) => {}
+                        // The reader has enough.
+                        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                            return Ok(ExitStatus::SUCCESS);
+                        }
+                        Err(error) => return Err(Error::io("standard output", &error).into()),
+                    },
                     LogItem::End(job) => break job,
                 }
             };
@@ -85,7 +93,7 @@ impl Run for Logs {
 }
 
 impl Logs {
-    fn print(&self, context: &Context, chunk: &LogChunk) -> Result<(), Failure> {
+    fn print(&self, context: &Context, chunk: &LogChunk) -> io::Result<()> {
         if context.json {
             let name = if chunk.is_stderr { "stderr" } else { "stdout" };
             context.out.print_json(&json!({
@@ -104,7 +112,6 @@ impl Logs {
             &context.out
         };
         let mut raw = stream.raw();
-        let written = raw.write_all(&chunk.bytes).and_then(|()| raw.flush());
-        written.map_err(|error| landline::Error::io("standard output", &error).into())
+        raw.write_all(&chunk.bytes).and_then(|()| raw.flush())
     }
 }

@@ -391,3 +391,25 @@ fn command_ends_or_goes_on_without_its_client() {
         wait_for("the command is ended", || has_ended(&file));
     }
 }
+
+/// A reader that ends early ends a command that is kept, and leaves a job that is followed.
+#[test]
+fn closed_output_ends_a_kept_command_and_leaves_a_job() {
+    let stage = stage();
+    let _server = stage.joined();
+    let id = detach(&stage, "while :; do echo y; sleep 0.01; done");
+    for (words, expected) in [
+        (&["run", "--on-lost", "keep", HOST, "--", "yes"][..], 141),
+        (&["logs", "--follow", HOST, &id], 0),
+        (&["attach", HOST, &id], 255),
+    ] {
+        let mut child = stage.command(words).spawn().unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        let mut first = [0; 2];
+        stdout.read_exact(&mut first).unwrap();
+        drop(stdout);
+        assert_eq!(child.wait().unwrap().code(), Some(expected), "{words:?}");
+    }
+    assert_eq!(job(&stage, &id)["state"], "running");
+    stage.run(&["kill", HOST, &id]).ok();
+}

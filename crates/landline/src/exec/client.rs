@@ -182,15 +182,16 @@ impl RunningCommand {
     /// What carries the command's input and output over one or several channels.
     ///
     /// Input is taken from its channel only as fast as the program takes it. Each output has a
-    /// thread that writes it, so that one that blocks does not delay the other. An output that
-    /// cannot be written is not read any more: the next write of the program fails. The errors of
-    /// both are in [`CommandExit`].
+    /// thread that writes it, so that one that blocks does not delay the other. `closed_output`
+    /// says what happens when one cannot be written any more. The errors of both are in
+    /// [`CommandExit`].
     pub fn carrier(
         &self,
         input: mpsc::Receiver<CommandInput>,
         control: mpsc::Receiver<CommandControl>,
         stdout: Box<dyn Write + Send>,
         stderr: Box<dyn Write + Send>,
+        closed_output: ClosedOutput,
     ) -> CommandCarrier {
         let [stdin_begin, stdout_begin, stderr_begin] = self.begin;
         CommandCarrier {
@@ -201,6 +202,7 @@ impl RunningCommand {
             exit: None,
             input,
             control,
+            closed_output,
         }
     }
 }
@@ -215,6 +217,18 @@ pub struct CommandCarrier {
     exit: Option<Exit>,
     input: mpsc::Receiver<CommandInput>,
     control: mpsc::Receiver<CommandControl>,
+    closed_output: ClosedOutput,
+}
+
+/// What happens when an output cannot be written any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClosedOutput {
+    /// It is not read any more, so the next write of the program fails.
+    Stop,
+    /// The program gets SIGPIPE: it is a job, whose output is kept whatever its clients read.
+    Signal,
+    /// The client leaves the job.
+    Leave,
 }
 
 impl CommandCarrier {
@@ -234,7 +248,11 @@ impl CommandCarrier {
         let mut channel = StreamChannel::new(channel, streams);
         match self.carry_on(&mut channel).await {
             Ok(exit) => {
-                channel.finish().await?;
+                match channel.finish().await {
+                    // All of it is here, so the server has nothing more to give.
+                    Ok(()) | Err(Error::Lost(_)) => {}
+                    Err(error) => return Err(error),
+                }
                 let errors = [self.stdout.error.take(), self.stderr.error.take()];
                 Ok(CommandExit::new(&exit, errors))
             }
@@ -253,9 +271,31 @@ impl CommandCarrier {
             exit,
             input,
             control,
+            closed_output,
             ..
         } = self;
         loop {
+            for output in [&mut *stdout, &mut *stderr] {
+                if !output.take_closed() {
+                    continue;
+                }
+                match closed_output {
+                    ClosedOutput::Stop => {}
+                    ClosedOutput::Signal => channel.send(&Signal {
+                        signal: "PIPE".to_owned(),
+                    })?,
+                    ClosedOutput::Leave => {
+                        let error = output.error.take();
+                        let error = error.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
+                        let what = if output.stream == STDOUT {
+                            "standard output"
+                        } else {
+                            "standard error"
+                        };
+                        return Err(Error::io(what, &error));
+                    }
+                }
+            }
             stdout.pump(&mut channel.streams);
             stderr.pump(&mut channel.streams);
             if let Some(exit) = &exit
@@ -297,11 +337,6 @@ impl CommandCarrier {
                 },
             }
         }
-    }
-
-    /// Whether the program has ended, as far as this side knows.
-    pub fn has_exit(&self) -> bool {
-        self.exit.is_some()
     }
 
     /// Waits for the answer to [`continue_request`] on a new channel, on which
@@ -423,6 +458,8 @@ struct WrittenOutput {
     /// How far the stream was written.
     total: u64,
     error: Option<io::Error>,
+    /// Whether nothing was done about the error yet.
+    is_news: bool,
 }
 
 impl WrittenOutput {
@@ -445,6 +482,7 @@ impl WrittenOutput {
             is_busy: false,
             total: begin,
             error: None,
+            is_news: false,
         }
     }
 
@@ -470,8 +508,7 @@ impl WrittenOutput {
                 streams.consume(self.stream, length);
             }
             Some(Err(error)) => {
-                self.parts = None;
-                self.error = Some(error);
+                self.close(error);
                 streams.stop(self.stream);
             }
             None => self.parts = None,
@@ -485,13 +522,21 @@ impl WrittenOutput {
             self.is_busy = false;
             match result {
                 Some(Ok(length)) => self.total += length as u64,
-                Some(Err(error)) => {
-                    self.parts = None;
-                    self.error = Some(error);
-                }
+                Some(Err(error)) => self.close(error),
                 None => self.parts = None,
             }
         }
+    }
+
+    fn close(&mut self, error: io::Error) {
+        self.parts = None;
+        self.error = Some(error);
+        self.is_news = true;
+    }
+
+    /// Whether it was closed since this was asked last.
+    fn take_closed(&mut self) -> bool {
+        std::mem::take(&mut self.is_news)
     }
 
     /// Whether the stream was written up to here, or no more can be.

@@ -18,7 +18,7 @@ pub const SERVICE: &str = "exec";
 
 /// How long bytes may be on their way on a channel of the service. A command that is lost can be
 /// continued, so this is short.
-pub(super) const TRANSIT_TIME_MAX: Duration = Duration::from_secs(4);
+pub(crate) const TRANSIT_TIME_MAX: Duration = Duration::from_secs(4);
 
 /// The longest body of `run`, in bytes.
 pub(super) const COMMAND_BYTES_MAX: u64 = 2 * 1024 * 1024;

@@ -17,12 +17,13 @@ mod start;
 mod supervisor;
 
 pub use client::{
-    CommandCarrier, CommandControl, CommandExit, CommandInput, DetachedJob, RunningCommand,
-    continue_request,
+    ClosedOutput, CommandCarrier, CommandControl, CommandExit, CommandInput, DetachedJob,
+    RunningCommand, continue_request,
 };
 pub use command::{Command, is_client_variable};
 pub use jobs_client::{JobRequest, LogChunk, LogItem};
 pub use launcher::{Launcher, LocalLauncher};
+pub(crate) use messages::TRANSIT_TIME_MAX;
 pub use messages::{
     AttachToJob, CommandForm, Exit, JobInfo, JobState, ReadLog, SERVICE, TerminalSize,
 };

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io::Write, path::PathBuf, sync::Arc, time::Dura
 use clap::{Args, value_parser};
 use landline::{
     Client,
-    exec::{CommandControl, CommandExit, CommandInput, RunningCommand},
+    exec::{ClosedOutput, CommandControl, CommandExit, CommandInput, RunningCommand},
     login::FirstRequest,
     net::{HostSet, Target},
     paths::local,
@@ -317,7 +317,7 @@ impl Work {
         let lines = [Stream::Out, Stream::Err]
             .map(|stream| HostOutput::new(self.printer.clone(), name, stream));
         let [stdout, stderr] = self.outputs(name, &lines)?;
-        let mut carrier = running.carrier(input, control, stdout, stderr);
+        let mut carrier = running.carrier(input, control, stdout, stderr, ClosedOutput::Stop);
         let exit = carrier.carry(&mut channel).await;
         for lines in &lines {
             let printed = lines.finish();

@@ -25,8 +25,8 @@ use landline::{
     Client,
     client::ClientSession,
     exec::{
-        AttachToJob, Command, CommandCarrier, CommandControl, CommandExit, CommandForm,
-        DetachedJob, JobRequest, RunningCommand, TerminalSize,
+        AttachToJob, ClosedOutput, Command, CommandCarrier, CommandControl, CommandExit,
+        CommandForm, DetachedJob, JobRequest, RunningCommand, TerminalSize,
     },
     login::{Credential, FirstRequest, KnownServer},
     net::{Channel, Target},
@@ -434,6 +434,10 @@ impl RunCommand {
             control_orders,
             Box::new(stdout),
             Box::new(stderr),
+            match on_lost {
+                OnLost::End(_) => ClosedOutput::Stop,
+                OnLost::Keep => ClosedOutput::Signal,
+            },
         );
         // A held channel has no session here, so there is one for when it is lost.
         let later = OnceCell::new();

@@ -24,6 +24,7 @@ use super::{ANSWER_TIME_MAX, GRANTED, HoldInfo, HoldPlace, INFO, OPEN, STOP};
 use crate::{
     Error,
     client::connect,
+    exec::TRANSIT_TIME_MAX,
     login::{Credential, FirstRequest, KnownServer},
     net::Channel,
     paths::user_id,
@@ -209,7 +210,10 @@ impl HeldSession {
 
     async fn attach(&self) -> Result<Channel, Error> {
         let connected = connect(&self.server, &self.attachment, None).await?;
-        Ok(connected.login.channel)
+        let channel = connected.login.channel;
+        // Commands use it, and they continue after a lost connection.
+        channel.limit_transit_time(TRANSIT_TIME_MAX);
+        Ok(channel)
     }
 
     /// A connection for a command.
