@@ -156,8 +156,12 @@ service() {
         stop
         as rm -f "$pid_file"
     fi
+    # A systemd before 247 tells only the second, and then a program of the same second counts as newer.
+    set -- --property ExecMainStartTimestamp --value landline.service
+    started=$(systemctl $scope show --timestamp=us+utc "$@" 2>/dev/null) ||
+        started=$(systemctl $scope show "$@" 2>/dev/null)
     if ! systemctl $scope is-active --quiet landline.service >/dev/null 2>&1 ||
-        is_outdated -newermt "$(systemctl $scope show --property ExecMainStartTimestamp --value landline.service 2>/dev/null)"; then
+        is_outdated -newermt "$started"; then
         is_new=yes
     fi
     # Installing restarts the service, so this is skipped if nothing has changed.
