@@ -53,6 +53,8 @@ ORDERS = {
     "adopt": (9, [("version", U16)]),
     "store": (10, []),
     "leave": (11, []),
+    "screen": (12, [("rows", U16), ("columns", U16), ("history", U32)]),
+    "attended": (13, [("is_attended", U8)]),
 }
 
 OUTPUT = ["acknowledged", "read", "has_ended"]
@@ -72,6 +74,7 @@ REPORTS = {
                 + [(f"{stream}_{name}", U64 if name != "has_ended" else U8)
                    for stream in ["stdout", "stderr"] for name in OUTPUT]
                 + [("has_input", U8), ("received", U64), ("taken", U64), ("has_end", U8), ("has_stopped", U8)]),
+    "screen": (10, [("offset", U64), ("is_whole", U8), ("bytes", Rest)]),
 }
 
 
@@ -125,6 +128,10 @@ GOOD_ORDERS = [
     ("adopt", {"version": 1}),
     ("store", {}),
     ("leave", {}),
+    ("screen", {"rows": 40, "columns": 133, "history": 200}),
+    ("screen", {"rows": 0, "columns": 0, "history": 2**32 - 1}),
+    ("attended", {"is_attended": 1}),
+    ("attended", {"is_attended": 0}),
 ]
 GOOD_REPORTS = [
     ("started", {"pid": 4711}),
@@ -142,6 +149,8 @@ GOOD_REPORTS = [
     ("stored", {"stream": 1, "offset": 2**40}),
     ("adopted", ADOPTED),
     ("adopted", ADOPTED | {"store": 1, "has_input": 0, "received": 0, "taken": 0, "has_end": 0, "has_stopped": 1}),
+    ("screen", {"offset": 2**33, "is_whole": 1, "bytes": b"\x1b[2J"}),
+    ("screen", {"offset": 0, "is_whole": 0, "bytes": b""}),
 ]
 
 
@@ -158,7 +167,7 @@ BAD_ORDERS = [
     ("length", struct.pack(U32, 0)),
     ("length", struct.pack(U32, 4 * 1024 * 1024 + 1)),
     ("type", frame({"x": (0, [])}, "x", {})),
-    ("type", frame({"x": (12, [])}, "x", {})),
+    ("type", frame({"x": (14, [])}, "x", {})),
     ("version", bad(ORDERS, "start", START, version=2)),
     ("version", frame(ORDERS, "adopt", {"version": 0})),
     ("content", bad(ORDERS, "start", START, has_terminal=2)),
@@ -171,10 +180,12 @@ BAD_ORDERS = [
     ("content", frame(ORDERS, "output-stop", {"stream": 3})),
     ("content", lengthened(frame(ORDERS, "store", {}), 1)),
     ("content", lengthened(frame(ORDERS, "leave", {}), 1)),
+    ("content", lengthened(frame(ORDERS, "screen", {"rows": 1, "columns": 1, "history": 1}), -1)),
+    ("content", frame(ORDERS, "attended", {"is_attended": 2})),
 ]
 BAD_REPORTS = [
     ("type", frame({"x": (0, [])}, "x", {})),
-    ("type", frame({"x": (10, [])}, "x", {})),
+    ("type", frame({"x": (11, [])}, "x", {})),
     ("version", bad(REPORTS, "adopted", ADOPTED, version=2)),
     ("content", frame(REPORTS, "failed", {"step": 4, "errno": 0})),
     ("content", bad(REPORTS, "exited", EXITED, kind=3)),
@@ -183,6 +194,7 @@ BAD_REPORTS = [
     ("content", bad(REPORTS, "adopted", ADOPTED, stderr_has_ended=2)),
     ("content", lengthened(frame(REPORTS, "exited", EXITED), 1)),
     ("content", lengthened(frame(REPORTS, "adopted", ADOPTED), -1)),
+    ("content", frame(REPORTS, "screen", {"offset": 0, "is_whole": 2, "bytes": b""})),
 ]
 
 # A job folder: what of each stream is read, and the records of the index.

@@ -135,6 +135,11 @@ impl Fields<'_> {
             "adopt" => Order::Adopt,
             "store" => Order::Store,
             "leave" => Order::Leave,
+            "screen" => Order::Screen {
+                size: self.size(),
+                history: self.narrow("history"),
+            },
+            "attended" => Order::Attended(self.flag("is_attended")),
             _ => panic!("the order {name}"),
         }
     }
@@ -196,6 +201,11 @@ impl Fields<'_> {
                     has_stopped: self.flag("has_stopped"),
                 },
             }),
+            "screen" => Report::Screen {
+                offset: self.number("offset"),
+                is_whole: self.flag("is_whole"),
+                bytes: self.bytes("bytes"),
+            },
             _ => panic!("the report {name}"),
         }
     }
@@ -247,14 +257,14 @@ fn messages_have_the_bytes_of_the_vectors() {
     let vectors = vectors();
     check(
         &vectors["orders"],
-        11,
+        13,
         |fields, name| fields.order(name),
         Order::encode,
         Order::decode,
     );
     check(
         &vectors["reports"],
-        9,
+        10,
         |fields, name| fields.report(name),
         Report::encode,
         Report::decode,

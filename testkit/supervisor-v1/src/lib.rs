@@ -8,7 +8,9 @@
 //! - standard output is the line `v1`, then a copy of the input;
 //! - standard error is the line `frozen`;
 //! - it ends with the code 21 when the input has ended, or at once without input;
-//! - the orders `end` and `signal` end it with that signal (15 for `end`).
+//! - the orders `end` and `signal` end it with that signal (15 for `end`);
+//! - with a terminal, the screen of the order `screen` is `ESC c` and the size that the terminal
+//!   has: two numbers with `x` between them.
 //!
 //! With the disk store each output has one segment, and the index has one record.
 #![allow(
@@ -76,6 +78,8 @@ struct Supervisor {
     on_lost: u64,
     lost_at: Option<Instant>,
     outputs: [Output; 2],
+    /// Rows and columns.
+    terminal: Option<[u64; 2]>,
     has_input: bool,
     received: u64,
     has_input_end: bool,
@@ -108,7 +112,7 @@ impl Supervisor {
         }
         fields.string();
         let has_terminal = fields.number(1) == 1;
-        fields.number(4);
+        let size = [fields.number(2), fields.number(2)];
         let has_input = fields.number(1) == 1 || has_terminal;
         let folder = String::from_utf8(fields.string()).map_err(io::Error::other)?;
         let is_disk = fields.number(1) == 1;
@@ -140,6 +144,7 @@ impl Supervisor {
             on_lost,
             lost_at: None,
             outputs: [output("v1\n"), output("frozen\n")],
+            terminal: has_terminal.then_some(size),
             has_input,
             received: 0,
             has_input_end: !has_input,
@@ -294,12 +299,31 @@ impl Supervisor {
             }
             6 if self.status.is_none() => self.status = Some([1, fields.number(1) as u8]),
             8 if self.status.is_none() => self.status = Some([1, 15]),
-            6..=8 => {}
+            7 => self.resize([fields.number(2), fields.number(2)]),
+            6 | 8 => {}
             10 => self.store()?,
             11 => self.has_left = true,
+            12 => {
+                self.resize([fields.number(2), fields.number(2)]);
+                let [rows, columns] = self.terminal.expect("only with a terminal");
+                let mut content = (self.outputs[0].bytes.len() as u64).to_le_bytes().to_vec();
+                content.push(1);
+                content.extend(format!("\x1bc{rows}x{columns}").as_bytes());
+                self.send(10, &content);
+            }
+            13 => assert!(fields.number(1) < 2, "a flag"),
             _ => panic!("the order {kind}"),
         }
         Ok(())
+    }
+
+    /// Changes the size of the terminal, if there is one; 0 is no size.
+    fn resize(&mut self, size: [u64; 2]) {
+        if let Some(terminal) = &mut self.terminal
+            && !size.contains(&0)
+        {
+            *terminal = size;
+        }
     }
 
     /// Tells the server what it does not know.

@@ -60,6 +60,11 @@ impl Order {
             Self::Adopt => frame(out, 9, |out| out.extend(VERSION.to_le_bytes())),
             Self::Store => frame(out, 10, |_| {}),
             Self::Leave => frame(out, 11, |_| {}),
+            Self::Screen { size, history } => frame(out, 12, |out| {
+                put_size(out, *size);
+                out.extend(history.to_le_bytes());
+            }),
+            Self::Attended(is_attended) => frame(out, 13, |out| out.push(u8::from(*is_attended))),
         }
     }
 
@@ -102,6 +107,11 @@ impl Order {
             }
             10 => Self::Store,
             11 => Self::Leave,
+            12 => Self::Screen {
+                size: fields.size()?,
+                history: fields.u32()?,
+            },
+            13 => Self::Attended(fields.flag()?),
             _ => return Err(FrameError::Type(kind)),
         };
         fields.end()?;
@@ -168,6 +178,15 @@ impl Report {
                 out.push(u8::from(input.has_end));
                 out.push(u8::from(input.has_stopped));
             }),
+            Self::Screen {
+                offset,
+                is_whole,
+                bytes,
+            } => frame(out, 10, |out| {
+                out.extend(offset.to_le_bytes());
+                out.push(u8::from(*is_whole));
+                out.extend(bytes);
+            }),
         }
     }
 
@@ -221,6 +240,11 @@ impl Report {
                     input: fields.input_state()?,
                 })
             }
+            10 => Self::Screen {
+                offset: fields.u64()?,
+                is_whole: fields.flag()?,
+                bytes: fields.rest(),
+            },
             _ => return Err(FrameError::Type(kind)),
         };
         fields.end()?;

@@ -22,6 +22,8 @@
 //! | adopt | 9 | version `u16` |
 //! | store | 10 | |
 //! | leave | 11 | |
+//! | screen | 12 | rows `u16`, columns `u16`, lines of history `u32` |
+//! | attended | 13 | is attended `u8` |
 //!
 //! | report | type | content |
 //! | --- | --- | --- |
@@ -34,6 +36,7 @@
 //! | exited | 7 | kind `u8` (0 code, 1 signal, 2 signal with a core dump), code or signal `u8`, user and system time in microseconds `u64` each, most memory in bytes `u64`, has timed out `u8`, bytes of standard output and of standard error `u64` each, start and end `u64` each |
 //! | stored | 8 | stream `u8`, offset `u64` |
 //! | adopted | 9 | version `u16`, process id `u32`, store `u8`; of standard output, then of standard error: acknowledged `u64`, read `u64`, has ended `u8`; of the input: has input `u8`, received `u64`, taken `u64`, has an end `u8`, has stopped `u8` |
+//! | screen | 10 | offset `u64`, is whole `u8`, the bytes |
 //!
 //! # Stores
 //! The supervisor keeps output in memory or on disk.
@@ -53,6 +56,29 @@
 //! first limit is `window`. The supervisor keeps at most [`OUTPUT_BYTES_MAX`] bytes of each output,
 //! so a higher limit changes nothing. Neither offset nor limit may go back. With the disk store,
 //! `output-ack` is ignored.
+//!
+//! # Terminal
+//! A supervisor models the terminal of its program: what a terminal shows that got all output.
+//!
+//! The order `screen` asks for the model, and the report `screen` is the answer. Only a program
+//! with a terminal has one. First the supervisor gives the program's terminal the size in the
+//! order, if it has another; 0 x 0 leaves it. The bytes of the report bring a terminal of that size
+//! from any state to that of the model. They stand for the standard output before `offset`, so a
+//! terminal that takes them continues with the output from there on.
+//!
+//! - The bytes ask the terminal for nothing, ring no bell and do not touch the clipboard.
+//! - Before the screen they bring at most so many lines of its history as the order says, and fewer
+//!   if the frame would be longer than [`FRAME_BYTES_MAX`].
+//! - With 0 x 0 the terminal may have another size. Then there is no history, and a smaller
+//!   terminal shows the upper left part.
+//! - A model that is not whole has lost something. The supervisor then changes the size for an
+//!   instant, so that a program that draws the whole screen does so again.
+//!
+//! Programs ask the terminal what it is and where the cursor is. With `attended` the server says
+//! whether a terminal that answers gets the output. The supervisor answers itself while there is
+//! none: at first, after `attended` with 0, and after the connection to the server ended. A server
+//! that attaches a terminal sends `attended` and then `screen` at once, so that every query has one
+//! answer.
 //!
 //! # Adoption
 //! A new server connects to the socket in the job folder and sends `adopt`. The supervisor closes
@@ -149,6 +175,15 @@ pub enum Order {
     /// The server has everything. With the memory store, remove the job folder and end once the
     /// program has ended.
     Leave,
+    /// Report what the program's terminal shows. Only for a program with a terminal.
+    Screen {
+        /// The size to give to the terminal first; 0 x 0 leaves it.
+        size: Size,
+        /// How many lines of history are wanted at most.
+        history: u32,
+    },
+    /// Whether a terminal that answers queries gets the output.
+    Attended(bool),
 }
 
 /// Which program to start, and how.
@@ -264,6 +299,15 @@ pub enum Report {
     },
     /// The supervisor serves this connection from now on.
     Adopted(Adopted),
+    /// What the program's terminal shows.
+    Screen {
+        /// How many bytes of standard output came before.
+        offset: u64,
+        /// Whether nothing of it was lost.
+        is_whole: bool,
+        /// What brings a terminal to this state.
+        bytes: Vec<u8>,
+    },
 }
 
 /// What failed when a program was started.

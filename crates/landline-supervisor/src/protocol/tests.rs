@@ -51,6 +51,15 @@ fn orders() -> Vec<Order> {
         Order::Adopt,
         Order::Store,
         Order::Leave,
+        Order::Screen {
+            size: Size {
+                rows: 40,
+                columns: 133,
+            },
+            history: 200,
+        },
+        Order::Attended(true),
+        Order::Attended(false),
     ]
 }
 
@@ -112,6 +121,11 @@ fn reports() -> Vec<Report> {
                 has_stopped: false,
             },
         }),
+        Report::Screen {
+            offset: 1 << 33,
+            is_whole: true,
+            bytes: b"\x1b[H".to_vec(),
+        },
     ]
 }
 

@@ -1,16 +1,20 @@
 //! The frozen supervisor of version 1 speaks today's protocol: a server of today can use it.
 
-use landline_supervisor::protocol::{Order, OutputStream, Status, Store};
+use landline_supervisor::protocol::{Order, OutputStream, Report, Size, Start, Status, Store};
 
 use crate::{
     folder::Folder,
     server::{Server, script_start, wait_until},
 };
 
-pub(crate) const TESTS: [(&str, fn()); 3] = [
+pub(crate) const TESTS: [(&str, fn()); 4] = [
     ("frozen_supervisor_runs", frozen_supervisor_runs),
     ("frozen_supervisor_is_adopted", frozen_supervisor_is_adopted),
     ("frozen_supervisor_stores", frozen_supervisor_stores),
+    (
+        "frozen_supervisor_reports_screen",
+        frozen_supervisor_reports_screen,
+    ),
 ];
 
 /// The word for which this program is the frozen supervisor.
@@ -66,4 +70,35 @@ fn frozen_supervisor_stores() {
     assert_eq!(folder.job().index(0, 10).unwrap().len(), 1);
     wait_until("the lock is free", || !folder.job().is_locked().unwrap());
     assert_eq!(folder.job().exit().unwrap(), Some(exit));
+}
+
+fn frozen_supervisor_reports_screen() {
+    let folder = Folder::new();
+    let size = |rows, columns| Size { rows, columns };
+    let mut server = Server::launch(WORD);
+    server.order(&Order::Start(Box::new(Start {
+        terminal: Some(size(24, 80)),
+        ..folder.start("", Store::Disk)
+    })));
+    server.wait_for_start().unwrap();
+    server.order(&Order::Attended(true));
+    for (size, expected) in [
+        (size(0, 0), &b"\x1bc24x80"[..]),
+        (size(40, 133), &b"\x1bc40x133"[..]),
+    ] {
+        let history = 0;
+        server.order(&Order::Screen { size, history });
+        let report = server.wait_for(|report| matches!(report, Report::Screen { .. }));
+        let Report::Screen {
+            offset,
+            is_whole,
+            bytes,
+        } = report
+        else {
+            panic!("{report:?}");
+        };
+        assert_eq!((offset, is_whole, &bytes[..]), (3, true, expected));
+    }
+    server.finish_input();
+    assert_eq!(server.wait_for_status(), Status::Code(21));
 }

@@ -190,9 +190,25 @@ impl Server {
         String::from_utf8_lossy(&self.outputs[&1]).into_owned()
     }
 
+    /// Takes reports until this one, which is not taken.
+    pub(crate) fn wait_for(&mut self, is_awaited: impl Fn(&Report) -> bool) -> Report {
+        loop {
+            let report = self.next().expect("the supervisor is there");
+            if is_awaited(&report) {
+                return report;
+            }
+            assert_eq!(self.take(report), None, "the program has not ended");
+        }
+    }
+
     /// Takes one report.
     pub(crate) fn take_one(&mut self) -> Option<Exit> {
-        match self.next().expect("the supervisor is there") {
+        let report = self.next().expect("the supervisor is there");
+        self.take(report)
+    }
+
+    fn take(&mut self, report: Report) -> Option<Exit> {
+        match report {
             Report::Output {
                 stream,
                 offset,

@@ -271,7 +271,8 @@ impl Foreground {
             Report::Started { .. }
             | Report::Failed { .. }
             | Report::Stored { .. }
-            | Report::Adopted(_) => {}
+            | Report::Adopted(_)
+            | Report::Screen { .. } => {}
         }
         self.send_exit(streams)
     }

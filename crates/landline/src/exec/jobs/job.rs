@@ -436,7 +436,8 @@ impl Job {
             Report::Started { .. }
             | Report::Failed { .. }
             | Report::Output { .. }
-            | Report::OutputEnd { .. } => {}
+            | Report::OutputEnd { .. }
+            | Report::Screen { .. } => {}
         }
     }
 }
