@@ -246,7 +246,7 @@ impl Folder {
         if replace {
             self.dir.rename(from, &self.dir, to)
         } else {
-            platform::rename_no_replace(&self.dir, from, to)
+            platform::rename_no_replace(&self.dir, from, &self.dir, to)
         }
     }
 
@@ -262,7 +262,7 @@ impl Folder {
     ///
     /// # Errors
     /// The system's error.
-    pub(crate) fn remove_folder(&self, name: &OsStr) -> io::Result<()> {
+    pub fn remove_folder(&self, name: &OsStr) -> io::Result<()> {
         self.dir.remove_dir(name)
     }
 

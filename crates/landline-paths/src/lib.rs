@@ -21,6 +21,7 @@
 
 mod atomic_file;
 mod cause;
+mod entries;
 mod error;
 mod folder;
 mod grant;
@@ -45,6 +46,7 @@ pub use std::fs::File;
 
 pub use atomic_file::AtomicFile;
 pub use cause::{cause_named, cause_names, cause_of, replace_system_texts};
+pub use entries::{EntryKind, EntryStat, FileTime, set_file_modified};
 pub use error::{Error, ErrorKind, describe};
 pub use folder::{Destination, Folder};
 pub use grant::Grant;

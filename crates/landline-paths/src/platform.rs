@@ -109,6 +109,20 @@ impl FileId {
             inode: metadata.ino(),
         }
     }
+
+    /// The id in the system's own record.
+    #[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
+    pub(super) fn of_stat(stat: &rustix::fs::Stat) -> Self {
+        Self {
+            device: stat.st_dev as u64,
+            inode: stat.st_ino as u64,
+        }
+    }
+
+    /// Device and inode.
+    pub(super) fn numbers(self) -> [u64; 2] {
+        [self.device, self.inode]
+    }
 }
 
 /// The id of an open folder.
@@ -117,12 +131,7 @@ pub(super) fn dir_id(dir: &Dir) -> io::Result<FileId> {
 }
 
 fn descriptor_id(descriptor: BorrowedFd<'_>) -> io::Result<FileId> {
-    let stat = rustix::fs::fstat(descriptor)?;
-    #[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
-    Ok(FileId {
-        device: stat.st_dev as u64,
-        inode: stat.st_ino as u64,
-    })
+    Ok(FileId::of_stat(&rustix::fs::fstat(descriptor)?))
 }
 
 /// The flags to open a folder that may be entered, but perhaps not read.
@@ -140,8 +149,18 @@ pub(super) fn folder_flags() -> rustix::fs::OFlags {
     clippy::useless_conversion,
     reason = "the field has another type elsewhere"
 )]
-fn mode_bits(stat: &rustix::fs::Stat) -> u32 {
+pub(super) fn mode_bits(stat: &rustix::fs::Stat) -> u32 {
     u32::from(stat.st_mode)
+}
+
+/// Permission bits as the system's type, which has 16 bits on some systems.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::unnecessary_cast,
+    reason = "the type differs between systems, and permission bits fit both"
+)]
+pub(super) fn raw_mode(mode: u32) -> rustix::fs::RawMode {
+    mode as rustix::fs::RawMode
 }
 
 /// Whether another user may have planted a link: anyone can create one in its sticky folder, and
@@ -243,7 +262,8 @@ pub(super) fn sync_folder(dir: &Dir, file: Option<&File>) -> io::Result<()> {
     }
 }
 
-fn sync_file_system(file: &File) -> io::Result<()> {
+/// Makes everything that was written to the file system of an open file durable.
+pub(super) fn sync_file_system(file: &File) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     return Ok(rustix::fs::syncfs(file)?);
     #[cfg(not(target_os = "linux"))]
@@ -407,13 +427,18 @@ fn free_in_quota(file: &File, kind: libc::c_int, id: u32) -> Option<u64> {
     })
 }
 
-/// Renames within a folder; `AlreadyExists` if the new name is taken.
-pub(super) fn rename_no_replace(dir: &Dir, from: &OsStr, to: &OsStr) -> io::Result<()> {
+/// Renames an entry, also into another folder; `AlreadyExists` if the new name is taken.
+pub(super) fn rename_no_replace(
+    dir: &Dir,
+    from: &OsStr,
+    to_dir: &Dir,
+    to: &OsStr,
+) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     match rustix::fs::renameat_with(
         dir.as_fd(),
         from,
-        dir.as_fd(),
+        to_dir.as_fd(),
         to,
         rustix::fs::RenameFlags::NOREPLACE,
     ) {
@@ -421,12 +446,14 @@ pub(super) fn rename_no_replace(dir: &Dir, from: &OsStr, to: &OsStr) -> io::Resu
         Err(error) if is_unsupported(&error.into()) => {}
         done => return Ok(done?),
     }
-    match dir.hard_link(from, dir, to) {
+    match dir.hard_link(from, to_dir, to) {
         Ok(()) => dir.remove_file(from),
         // A file system without links. Between the check and the rename the name may be taken.
         Err(error) if is_unsupported(&error) || error.raw_os_error() == Some(libc::EPERM) => {
-            match dir.symlink_metadata(to) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => dir.rename(from, dir, to),
+            match to_dir.symlink_metadata(to) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    dir.rename(from, to_dir, to)
+                }
                 Ok(_) => Err(io::Error::from_raw_os_error(libc::EEXIST)),
                 Err(error) => Err(error),
             }

@@ -16,7 +16,7 @@ use super::{
 use crate::{Error, ErrorKind, RemotePath, name};
 
 /// The most bytes of a file whose length is not known before it was read. They are in memory.
-const MADE_UP_BYTES_MAX: u64 = 1 << 20;
+pub(super) const MADE_UP_BYTES_MAX: u64 = 1 << 20;
 
 /// The home of all accounts, and the folder that no grant reaches.
 ///
