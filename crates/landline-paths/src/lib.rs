@@ -5,6 +5,8 @@
 //! - [`Root`] and [`Grant`] open what an account may reach. Neither `..` nor a symbolic link leads
 //!   out of a granted folder.
 //! - [`Destination`] and [`StagedFile`] make a file appear whole or not at all.
+//! - [`TreeSource`], [`TreeTarget`] and [`TreeGuard`] are the ends of a copy of a tree. [`Folder`]
+//!   makes, lists and changes the entries of one folder.
 //! - [`PrivateFolder`] is a state folder that no other user can read. [`SocketPath`] is a socket in
 //!   it, and [`FileWatch`] reports changes of a file in it.
 //! - [`local`] opens paths that the user of this process named, with that user's authority.
@@ -39,6 +41,7 @@ mod socket;
 mod source_file;
 mod staged;
 mod temp_dir;
+mod tree;
 mod users;
 mod watch;
 
@@ -61,5 +64,6 @@ pub use socket::SocketPath;
 pub use source_file::{SourceFile, SourceIdentity};
 pub use staged::{StagePlan, StagedFile, sweep};
 pub use temp_dir::{TempDir, anonymous_file};
+pub use tree::{TreeAccess, TreeGuard, TreeOrigin, TreePlace, TreeSource, TreeTarget};
 pub use users::{home_of_user, user_name};
 pub use watch::FileWatch;

@@ -8,7 +8,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Destination, SourceFile, platform, private::read_all, resolve::resolve};
+use super::{
+    Destination, Folder, SourceFile, TreeOrigin, TreePlace, TreeSource, TreeTarget, platform,
+    private::read_all,
+    resolve::{ResolvedTree, resolve, resolve_tree},
+};
 use crate::{Error, ErrorKind};
 
 /// The most bytes of a file whose length is not known before it was read.
@@ -216,6 +220,73 @@ pub fn own_name_of_bytes(path: &[u8]) -> Option<Vec<u8>> {
 pub fn open_destination(path: &Path, own_name: &[u8]) -> Result<Destination, Error> {
     let resolved = resolve(path, platform::os_str(own_name))?;
     Destination::new(resolved.dir, &resolved.name, resolved.path)
+}
+
+/// Finds a folder or another entry to read. A link at `path` is followed.
+///
+/// # Errors
+/// `NotFound`, `Denied`, `NameRefused` or `Io`.
+pub fn open_tree_source(path: &Path) -> Result<TreeSource, Error> {
+    let failed = |error| Error::io(path.display(), error);
+    // `.` and `..` have their names elsewhere.
+    let name = match path.file_name() {
+        Some(name) => name.to_owned(),
+        None => path
+            .canonicalize()
+            .ok()
+            .and_then(|path| path.file_name().map(ToOwned::to_owned))
+            .unwrap_or_default(),
+    };
+    let shown = path.to_owned();
+    let origin = match resolve_tree(path)? {
+        ResolvedTree::Folder { dir, .. } => {
+            let folder = Folder::from_dir(dir);
+            let stat = folder.own_stat().map_err(failed)?;
+            TreeOrigin::Folder(folder, stat)
+        }
+        ResolvedTree::Entry(resolved) => {
+            let folder = Folder::from_dir(resolved.dir);
+            let stat = folder.stat(&resolved.name).map_err(failed)?;
+            let stat = stat.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+            TreeOrigin::Entry(folder, resolved.name, stat)
+        }
+    };
+    Ok(TreeSource {
+        name,
+        shown,
+        origin,
+    })
+}
+
+/// Finds the destination of a tree.
+///
+/// With `exact`, `path` itself becomes the copy. Otherwise the copy goes into `path` if that is a
+/// folder. Does not follow links that another user made in a shared folder, such as `/tmp`.
+///
+/// # Errors
+/// `NotFound` if the folder of the destination does not exist; `Denied`, `NameRefused` or `Io`.
+pub fn open_tree_target(path: &Path, exact: bool) -> Result<TreeTarget, Error> {
+    let (place, shown) = match resolve_tree(path)? {
+        ResolvedTree::Folder { dir, path } => {
+            let folder = Folder::from_dir(dir);
+            let place = if exact {
+                TreePlace::Content(folder)
+            } else {
+                TreePlace::Into(folder)
+            };
+            (place, path)
+        }
+        ResolvedTree::Entry(resolved) => {
+            let folder = Folder::from_dir(resolved.dir);
+            (TreePlace::As(folder, resolved.name), resolved.path)
+        }
+    };
+    let shown = if shown.as_os_str().is_empty() {
+        PathBuf::from(".")
+    } else {
+        shown
+    };
+    Ok(TreeTarget { place, shown })
 }
 
 /// Removes a regular file of this user that has a staging file's name.

@@ -66,6 +66,30 @@ pub(super) fn resolve(path: &Path, own_name: &OsStr) -> Result<Resolved, Error> 
     }
 }
 
+/// Where the path of a tree leads.
+pub(super) enum ResolvedTree {
+    /// To this folder.
+    Folder { dir: Dir, path: PathBuf },
+    /// To a name that is free, or belongs to something else than a folder or a link.
+    Entry(Resolved),
+}
+
+/// Finds the folder or entry at `path`.
+///
+/// # Errors
+/// As [`resolve`].
+pub(super) fn resolve_tree(path: &Path) -> Result<ResolvedTree, Error> {
+    let mut walk = Walk::start(path)?;
+    match walk.next()? {
+        Step::Folder => {
+            let dir = Dir::from_std_file(File::from(walk.dir));
+            let path = walk.path;
+            Ok(ResolvedTree::Folder { dir, path })
+        }
+        Step::Missing(name) | Step::File(name) => walk.finish(name).map(ResolvedTree::Entry),
+    }
+}
+
 /// What the last component of a path is.
 enum Step {
     /// The walk is in it now.

@@ -1,5 +1,7 @@
 //! Paths from a peer, opened below the folders that are granted to the peer's user.
 
+mod tree;
+
 use std::{
     io,
     path::{Path, PathBuf},

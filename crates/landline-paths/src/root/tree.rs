@@ -1,0 +1,132 @@
+//! The ends of a tree's copy, below granted folders.
+
+use std::path::Path;
+
+use super::{Root, parent_and_name};
+use crate::{
+    Error, ErrorKind, Folder, Grant, TreeGuard, TreeOrigin, TreePlace, TreeSource, TreeTarget,
+};
+
+impl Root {
+    /// Finds a folder or another entry to read. A link at `path` is followed.
+    ///
+    /// # Errors
+    /// `NameRefused`, `Denied`, `NotFound` or `Io`.
+    pub fn open_tree_source(
+        &self,
+        grants: &[Grant],
+        path: &[u8],
+    ) -> Result<(TreeSource, TreeGuard), Error> {
+        let resolved = self.resolve(grants, path)?;
+        let shown = resolved.shown.display();
+        let failed = |error: std::io::Error| Error::io(&shown, error);
+        // Links are resolved in this step only, so the check and the open see the same entry.
+        let real = resolved
+            .dir
+            .canonicalize(&resolved.relative)
+            .map_err(failed)?;
+        let real = if real.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            real.as_path()
+        };
+        let name = resolved.shown.file_name().unwrap_or_default().to_owned();
+        let is_folder = resolved.dir.metadata(real).map_err(failed)?.is_dir();
+        let (dir, origin_name) = match parent_and_name(real) {
+            Some((parent, name)) if !is_folder => (parent, Some(name)),
+            _ => (real, None),
+        };
+        let dir = resolved.dir.open_dir(dir).map_err(failed)?;
+        let grant = self.effective_grant_of(grants, &dir, &resolved)?;
+        let folder = Folder::from_dir(dir);
+        let origin = match origin_name {
+            None => {
+                let stat = folder.own_stat().map_err(failed)?;
+                TreeOrigin::Folder(folder, stat)
+            }
+            Some(_) if resolved.is_folder => {
+                return Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("{shown}: no such folder"),
+                ));
+            }
+            Some(name) => {
+                let stat = folder
+                    .stat(name)
+                    .map_err(failed)?
+                    .ok_or_else(|| failed(std::io::Error::from(std::io::ErrorKind::NotFound)))?;
+                TreeOrigin::Entry(folder, name.to_owned(), stat)
+            }
+        };
+        let guard = self.tree_guard(grants, grant.is_writable);
+        let shown = resolved.shown;
+        Ok((
+            TreeSource {
+                name,
+                shown,
+                origin,
+            },
+            guard,
+        ))
+    }
+
+    /// Finds the destination of a tree, where the user may write.
+    ///
+    /// With `exact`, `path` itself becomes the copy. Otherwise the copy goes into `path` if that is
+    /// a folder.
+    ///
+    /// # Errors
+    /// `NotFound` if the folder of the destination does not exist; `NameRefused`, `Denied` or `Io`.
+    pub fn open_tree_target(
+        &self,
+        grants: &[Grant],
+        path: &[u8],
+        exact: bool,
+    ) -> Result<(TreeTarget, TreeGuard), Error> {
+        let resolved = self.resolve_with(grants, path, Grant::open_or_create)?;
+        let failed = |error: std::io::Error| Error::io(resolved.shown.display(), error);
+        let is_folder = match resolved.dir.metadata(&resolved.relative) {
+            Ok(metadata) => metadata.is_dir(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+            Err(error) => return Err(failed(error)),
+        };
+        let (dir, name) = if is_folder {
+            let dir = resolved.dir.open_dir(&resolved.relative).map_err(failed)?;
+            (dir, None)
+        } else {
+            let Some((parent, name)) = parent_and_name(&resolved.relative) else {
+                return Err(failed(std::io::ErrorKind::NotFound.into()));
+            };
+            let dir = resolved.dir.open_dir(parent).map_err(|error| {
+                let folder = resolved.shown.parent().unwrap_or(&resolved.shown);
+                Error::io(folder.display(), error)
+            })?;
+            (dir, Some(name))
+        };
+        let grant = self.effective_grant_of(grants, &dir, &resolved)?;
+        if !grant.is_writable {
+            let message = format!(
+                "{} is in {:?}, where nothing may be written",
+                resolved.shown.display(),
+                grant.text
+            );
+            return Err(Error::new(ErrorKind::Denied, message));
+        }
+        let guard = self.tree_guard(grants, true);
+        let folder = Folder::from_dir(dir);
+        let place = match name {
+            Some(name) => TreePlace::As(folder, name.to_owned()),
+            None if exact => TreePlace::Content(folder),
+            None => TreePlace::Into(folder),
+        };
+        let shown = resolved.shown;
+        Ok((TreeTarget { place, shown }, guard))
+    }
+
+    fn tree_guard(&self, grants: &[Grant], starts_writable: bool) -> TreeGuard {
+        let ids = grants
+            .iter()
+            .filter_map(|grant| Some((grant.id(&self.dir)?, grant.is_writable)));
+        TreeGuard::new(ids, self.hidden, starts_writable)
+    }
+}
