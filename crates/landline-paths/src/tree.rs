@@ -128,7 +128,7 @@ impl TreeGuard {
         })
     }
 
-    /// Whether a folder keeps its name and place: it is granted to somebody, or has the state.
+    /// Whether a folder keeps its name and place: a grant names it, or it has the state.
     pub fn is_protected(&self, stat: &EntryStat) -> bool {
         Some(stat.id) == self.hidden || self.grants.contains_key(&stat.id)
     }

@@ -1,3 +1,10 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a test"
+)]
 //! The ends of a tree's copy: where they lead, and which folders they enter.
 
 use std::{
