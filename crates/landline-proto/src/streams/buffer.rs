@@ -14,17 +14,20 @@ impl Buffer {
         self.0.len() as u64
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.0.extend(bytes);
     }
 
-    /// The first bytes, as many as lie together in memory.
-    pub(super) fn front(&self) -> &[u8] {
-        self.0.as_slices().0
+    /// The bytes from position `from` on, as many as lie together in memory.
+    pub(super) fn part(&self, from: u64) -> &[u8] {
+        let from = to_usize(from);
+        let (first, second) = self.0.as_slices();
+        match first.get(from..) {
+            Some(part) if !part.is_empty() => part,
+            _ => second
+                .get(from.saturating_sub(first.len())..)
+                .unwrap_or_default(),
+        }
     }
 
     /// Appends `length` bytes from position `from` to `out`; fewer where the buffer ends before.
@@ -75,6 +78,9 @@ mod tests {
                 buffer.copy(from, length, &mut out);
                 let end = 3000.min((from + length) as usize);
                 assert_eq!(out, whole[from as usize..end], "round {round}");
+                let part = buffer.part(from);
+                assert!(whole[from as usize..].starts_with(part), "round {round}");
+                assert_eq!(part.is_empty(), from >= 3000, "round {round}");
             }
         }
     }

@@ -248,10 +248,16 @@ impl Streams {
 
     /// What comes next in a stream.
     pub fn read(&self, stream: u64) -> Read<'_> {
+        self.peek(stream, 0)
+    }
+
+    /// What comes in a stream after the next `skip` bytes, which were read and are not consumed
+    /// yet.
+    pub fn peek(&self, stream: u64, skip: u64) -> Read<'_> {
         self.streams
             .get(&stream)
             .and_then(|stream| stream.receive.as_ref())
-            .map_or(Read::End, Receiving::read)
+            .map_or(Read::End, |receive| receive.peek(skip))
     }
 
     /// Says that the reader is done with the next `bytes` of a stream: they are where they belong,
@@ -310,7 +316,7 @@ impl Streams {
             opener,
             send: options
                 .send_from
-                .map(|from| Sending::new(from.min(OFFSET_MAX), window_max)),
+                .map(|from| Sending::new(from.min(OFFSET_MAX), options.send_ahead, window_max)),
             receive: options
                 .receive_from
                 .map(|from| Receiving::new(from.min(OFFSET_MAX), window, window_max)),

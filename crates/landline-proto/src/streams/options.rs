@@ -31,6 +31,11 @@ pub struct StreamOptions {
     /// It is 0 unless [`Streams::reconnect`](super::Streams::reconnect) follows at once: the state
     /// of an earlier process is continued then.
     pub send_from: Option<u64>,
+    /// The offset up to which an earlier process may have sent, if it is higher than `send_from`.
+    ///
+    /// A peer that has more than `send_from` continues there. What this side writes before that
+    /// offset is dropped.
+    pub send_ahead: u64,
     /// The offset of the first byte that this side receives; `None` if it receives none.
     pub receive_from: Option<u64>,
     /// The credit that the peer gets at once, in bytes. A new stream has
@@ -48,6 +53,7 @@ impl StreamOptions {
     /// This side sends.
     pub const SEND: Self = Self {
         send_from: Some(0),
+        send_ahead: 0,
         receive_from: None,
         window_start: STREAM_WINDOW_START,
         window_max: STREAM_WINDOW_MAX,

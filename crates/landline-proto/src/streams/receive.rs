@@ -81,7 +81,11 @@ impl Receiving {
             return Err(StreamViolation::Ended);
         }
         if offset != self.received {
-            return Err(self.wrong_offset(offset, self.received));
+            return Err(StreamViolation::Offset {
+                found: offset,
+                min: self.received,
+                max: self.received,
+            });
         }
         if size == 0 {
             return Err(StreamViolation::Empty);
@@ -109,14 +113,20 @@ impl Receiving {
         if self.end_on_this_channel {
             return Err(StreamViolation::Ended);
         }
-        // Of a stream that was stopped, a lost channel may have swallowed the last bytes.
-        let max = if self.stopped {
-            self.limit
+        // Of a stream that was stopped, a lost channel may have swallowed the last bytes, and a
+        // new process of the sender does not know which ones it had sent.
+        let (min, max) = if self.stopped {
+            (self.consumed, self.limit)
         } else {
-            self.received
+            (self.received, self.received)
         };
-        if !(self.received..=max).contains(&offset) || self.end.is_some_and(|end| end != offset) {
-            return Err(self.wrong_offset(offset, max));
+        let is_other = self.end.is_some_and(|end| end != offset) && !self.stopped;
+        if !(min..=max).contains(&offset) || is_other {
+            return Err(StreamViolation::Offset {
+                found: offset,
+                min,
+                max,
+            });
         }
         self.end = Some(offset);
         self.end_on_this_channel = true;
@@ -124,9 +134,10 @@ impl Receiving {
         Ok(())
     }
 
-    pub(super) fn read(&self) -> Read<'_> {
-        if !self.data.is_empty() {
-            Read::Bytes(self.data.front())
+    pub(super) fn peek(&self, skip: u64) -> Read<'_> {
+        let part = self.data.part(skip);
+        if !part.is_empty() {
+            Read::Bytes(part)
         } else if self.end.is_some() || self.stopped {
             Read::End
         } else {
@@ -219,14 +230,6 @@ impl Receiving {
         self.limit = self.limit.max(limit);
         self.acked = self.consumed;
         self.grant_due = false;
-    }
-
-    fn wrong_offset(&self, found: u64, max: u64) -> StreamViolation {
-        StreamViolation::Offset {
-            found,
-            min: self.received,
-            max,
-        }
     }
 }
 
@@ -350,7 +353,7 @@ mod tests {
         assert!(!receiving.ack_due() && receiving.stop_due());
         let result = receiving.begin(61_000, 10_000, false);
         assert!(matches!(result, Err(StreamViolation::Credit { .. })));
-        assert_eq!(receiving.read(), Read::End);
+        assert_eq!(receiving.peek(0), Read::End);
     }
 
     #[test]
@@ -358,10 +361,10 @@ mod tests {
         let mut receiving = receiving();
         feed(&mut receiving, 5, false);
         receiving.end(5).unwrap();
-        assert_eq!(receiving.read(), Read::Bytes(&[1; 5]));
+        assert_eq!(receiving.peek(0), Read::Bytes(&[1; 5]));
         assert!(!receiving.stop_due());
         receiving.consume(9, 0);
-        assert_eq!(receiving.read(), Read::End);
+        assert_eq!(receiving.peek(0), Read::End);
         assert!(receiving.stop_due() && !receiving.is_closed());
         receiving.set_stop_sent();
         assert!(receiving.is_closed());

@@ -28,6 +28,8 @@ pub(super) struct Sending {
     sent: u64,
     /// The highest `sent` of all channels: the receiver may ask to resume up to here.
     sent_max: u64,
+    /// How far an earlier process may have sent: the receiver may ask to resume up to here, too.
+    ahead_max: u64,
     /// Where the credit ends.
     limit: u64,
     held_bytes_max: u64,
@@ -41,13 +43,14 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    pub(super) fn new(from: u64, held_bytes_max: u64) -> Self {
+    pub(super) fn new(from: u64, ahead_max: u64, held_bytes_max: u64) -> Self {
         Self {
             data: Buffer::default(),
             base: from,
             acked: from,
             sent: from,
             sent_max: from,
+            ahead_max,
             limit: from.saturating_add(STREAM_WINDOW_INITIAL).min(OFFSET_MAX),
             held_bytes_max,
             finished: false,
@@ -143,20 +146,26 @@ impl Sending {
         if self.stopped {
             return Err(StreamViolation::Stopped);
         }
-        check_offset(from, self.base, self.sent_max)?;
+        check_offset(from, self.base, self.sent_max.max(self.ahead_max))?;
         check_offset(offset, 0, from)?;
         self.limit = credit_end(offset, window, from)?;
         self.acked = offset;
         self.release(offset);
+        if from > self.written() {
+            // An earlier process has sent this, so only the receiver still has it.
+            self.data.clear();
+            self.base = from;
+        }
         self.sent = from;
+        self.sent_max = self.sent_max.max(from);
         Ok(())
     }
 
     /// The receiver said on a new channel that it reads no more.
     pub(super) fn resume_stopped(&mut self, offset: u64) -> Result<(), StreamViolation> {
-        check_offset(offset, 0, self.sent_max)?;
+        check_offset(offset, 0, self.sent_max.max(self.ahead_max))?;
         self.acked = offset;
-        self.sent = self.sent_max;
+        self.sent = self.sent_max.max(offset);
         self.drop_rest();
         Ok(())
     }
@@ -259,7 +268,7 @@ mod tests {
     const W: u64 = STREAM_WINDOW_INITIAL;
 
     fn sending() -> Sending {
-        Sending::new(0, 4 * W)
+        Sending::new(0, 0, 4 * W)
     }
 
     fn written(bytes: usize) -> Sending {
@@ -401,7 +410,7 @@ mod tests {
 
     #[test]
     fn resumed_stream_continues_at_requested_byte() {
-        let mut sending = Sending::new(0, 4 * W);
+        let mut sending = Sending::new(0, 0, 4 * W);
         sending.write(b"0123456789", 0);
         sending.finish();
         while sending.next_turn().is_some() {}

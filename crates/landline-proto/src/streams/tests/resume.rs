@@ -138,6 +138,66 @@ fn new_process_resumes_where_service_says() {
     assert_eq!(client.read(1), Read::Bytes(b"ghi"));
 }
 
+/// The sides of a stream from the server, in a new process of the server. It knows that the client
+/// has consumed 10 bytes; the client has consumed 20 of 60.
+fn restarted(content: &[u8]) -> (Streams, Streams) {
+    let mut client = Streams::new(Side::Client, POOL);
+    let options = StreamOptions {
+        receive_from: Some(20),
+        ..StreamOptions::RECEIVE
+    };
+    client.add(1, &options);
+    let receive = client.receiving(1).unwrap();
+    receive.begin(20, 40, false).unwrap();
+    receive.push(&content[20..60]);
+    let mut server = Streams::new(Side::Server, POOL);
+    let options = StreamOptions {
+        send_from: Some(10),
+        send_ahead: 1 << 20,
+        ..StreamOptions::SEND
+    };
+    server.add(1, &options);
+    client.reconnect();
+    server.reconnect();
+    (client, server)
+}
+
+/// The new process has the content again from the last acknowledgement on.
+#[test]
+fn new_process_skips_what_the_peer_has() {
+    let content: Vec<u8> = (0..100).collect();
+    for written_before in [0, 30, 80] {
+        let (mut client, mut server) = restarted(&content);
+        let early = &content[10..10 + written_before];
+        assert_eq!(server.write(1, early), Some(written_before));
+        pump(&mut client, &mut server);
+        pump(&mut server, &mut client);
+        let written = server.offsets(1).unwrap().written;
+        assert_eq!(written, 60.max(10 + written_before as u64));
+        let rest = &content[written as usize..];
+        assert_eq!(server.write(1, rest), Some(rest.len()));
+        server.finish(1);
+        pump(&mut server, &mut client);
+        let mut have = Vec::new();
+        while let Read::Bytes(bytes) = client.peek(1, have.len() as u64) {
+            have.extend_from_slice(bytes);
+        }
+        assert_eq!(have, content[20..], "{written_before}");
+        assert_eq!(client.peek(1, 80), Read::End);
+    }
+}
+
+/// The new process does not know how much was sent of a stream that its peer has stopped.
+#[test]
+fn new_process_ends_a_stopped_stream() {
+    let (mut client, mut server) = restarted(&[1; 60]);
+    client.stop(1);
+    pump(&mut client, &mut server);
+    assert_eq!(server.write(1, b"x"), None);
+    pump(&mut server, &mut client);
+    assert!(!server.is_open(1) && !client.is_open(1));
+}
+
 #[test]
 fn impossible_resume_is_rejected() {
     let entry = |stream, offset, window, from| ResumeEntry {
