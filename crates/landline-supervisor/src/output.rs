@@ -90,13 +90,9 @@ impl Output {
         self.limit = self.ring.start() + u64::from(window);
     }
 
-    /// Sets how many bytes may be read, where they are stored.
-    pub(crate) fn set_limit(&mut self, limit: u64) {
-        self.limit = limit;
-    }
-
-    /// Gives all bytes to `store` and forgets them.
+    /// Gives all bytes to `store` and forgets them. There is no limit from now on.
     pub(crate) fn drain(&mut self, mut store: impl FnMut(u64, &[u8])) {
+        self.limit = u64::MAX;
         while self.ring.start() < self.ring.end() {
             let offset = self.ring.start();
             let bytes = self.ring.bytes_at(offset);

@@ -38,12 +38,12 @@ fn wait(stage: &Stage, id: &str) -> Option<i32> {
 }
 
 /// A server that takes the place of one that has ended, at the same address.
-fn restart(stage: &Stage, server: &ServerProcess) -> ServerProcess {
+pub(crate) fn restart(stage: &Stage, server: &ServerProcess) -> ServerProcess {
     stage.serve_at(&server.address, &[])
 }
 
 /// Whether the process whose number is in this file has ended.
-fn has_ended(file: &PathBuf) -> bool {
+pub(crate) fn has_ended(file: &PathBuf) -> bool {
     let text = fs::read_to_string(file).unwrap();
     match fs::read_to_string(format!("/proc/{}/stat", text.trim())) {
         Ok(stat) => stat.contains(") Z "),
@@ -52,7 +52,7 @@ fn has_ended(file: &PathBuf) -> bool {
 }
 
 /// The process id of the supervisor of the program whose number is in this file.
-fn supervisor_of(file: &PathBuf) -> i32 {
+pub(crate) fn supervisor_of(file: &PathBuf) -> i32 {
     let text = fs::read_to_string(file).unwrap();
     let stat = fs::read_to_string(format!("/proc/{}/stat", text.trim())).unwrap();
     let (_, rest) = stat.rsplit_once(')').unwrap();

@@ -53,6 +53,7 @@ mod roles;
 mod run;
 mod run_as_ssh;
 mod run_many_hosts;
+mod run_restart;
 mod secrets;
 mod serve;
 mod service;

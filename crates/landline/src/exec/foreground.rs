@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use landline_proto::streams::{Read, Side, StreamEvent, StreamOptions, Streams};
 use landline_supervisor::{
-    protocol::{self, INPUT_WINDOW, Order, OutputStream, Report, Size},
+    protocol::{
+        self, Adopted, INPUT_WINDOW, InputState, Order, OutputState, OutputStream, Report, Size,
+    },
     signals,
 };
 
@@ -43,6 +45,7 @@ pub(super) struct Foreground {
     streams: Streams,
     /// Whether a client that was lost may come back.
     outlives_channel: bool,
+    has_lost_supervisor: bool,
 }
 
 /// How [`Foreground::serve`] ended.
@@ -68,8 +71,10 @@ struct JobOutput {
     number: u64,
     /// What the client has no credit for yet.
     pending: Vec<u8>,
-    /// How many bytes the supervisor has sent.
+    /// How many bytes the supervisor has sent, to this server or one before.
     received: u64,
+    /// The offset and the limit that the supervisor was told last.
+    acknowledged: (u64, u64),
     has_ended: bool,
     is_finished: bool,
 }
@@ -78,32 +83,80 @@ impl Foreground {
     /// A program that was just started. `outlives_channel` says whether it runs on for a while
     /// when its client is lost.
     pub(super) fn new(supervisor: Supervisor, outlives_channel: bool) -> Self {
+        let [stdout, stderr] = [OutputState::default(); 2];
+        Self::with_state(
+            supervisor,
+            stdout,
+            stderr,
+            InputState::default(),
+            outlives_channel,
+        )
+    }
+
+    /// A program that an earlier server has started, whose supervisor was adopted. Its client may
+    /// have more of the output than that server has told the supervisor.
+    pub(super) fn adopted(supervisor: Supervisor, adopted: &Adopted) -> Self {
+        let (stdout, stderr) = (adopted.stdout, adopted.stderr);
+        let mut program = Self::with_state(supervisor, stdout, stderr, adopted.input, true);
+        if adopted.input.has_stopped {
+            program.streams.stop(STDIN);
+        }
+        program
+    }
+
+    fn with_state(
+        supervisor: Supervisor,
+        stdout: OutputState,
+        stderr: OutputState,
+        input: InputState,
+        outlives_channel: bool,
+    ) -> Self {
         let mut streams = Streams::new(Side::Server, STREAM_POOL_BYTES);
-        streams.add(STDIN, &StreamOptions::RECEIVE);
-        streams.add(STDOUT, &StreamOptions::SEND);
-        streams.add(STDERR, &StreamOptions::SEND);
-        let output = |stream, number| JobOutput {
-            stream,
-            number,
-            pending: Vec::new(),
-            received: 0,
-            has_ended: false,
-            is_finished: false,
+        let options = StreamOptions {
+            receive_from: Some(input.received),
+            ..StreamOptions::RECEIVE
+        };
+        streams.add(STDIN, &options);
+        let mut output = |stream, number, state: OutputState| {
+            let options = StreamOptions {
+                send_from: Some(state.acknowledged),
+                send_ahead: state.read,
+                ..StreamOptions::SEND
+            };
+            streams.add(number, &options);
+            JobOutput {
+                stream,
+                number,
+                pending: Vec::new(),
+                received: state.acknowledged,
+                acknowledged: (
+                    state.acknowledged,
+                    state.acknowledged + u64::from(OUTPUT_WINDOW),
+                ),
+                has_ended: false,
+                is_finished: false,
+            }
         };
         Self {
             supervisor,
             outputs: [
-                output(OutputStream::Stdout, STDOUT),
-                output(OutputStream::Stderr, STDERR),
+                output(OutputStream::Stdout, STDOUT, stdout),
+                output(OutputStream::Stderr, STDERR, stderr),
             ],
-            input_sent: 0,
-            input_taken: 0,
-            has_input_end: false,
+            input_sent: input.received,
+            input_taken: input.taken,
+            has_input_end: input.has_end,
             exit: None,
             is_exit_sent: false,
             streams,
             outlives_channel,
+            has_lost_supervisor: false,
         }
+    }
+
+    /// Whether its supervisor is gone before the program has ended.
+    pub(super) fn has_lost_supervisor(&self) -> bool {
+        self.has_lost_supervisor
     }
 
     /// Whether it runs on for a while when its client is lost.
@@ -171,12 +224,13 @@ impl Foreground {
             tokio::select! {
                 biased;
                 error = context.connection().terminated() => {
-                    self.end(REVOCATION_GRACE);
+                    self.end_at_once();
                     return Err(error);
                 }
                 never = &mut revoked => match never {},
                 Some(claim) = claims.next() => return Ok(CarryEnd::Claimed(claim)),
                 report = self.supervisor.next(), if is_running => {
+                    self.has_lost_supervisor = report.is_err();
                     self.take(report?, &mut channel.streams)?;
                 }
                 input = channel.next(&SERVER_RUNNING) => {
@@ -217,7 +271,10 @@ impl Foreground {
                     self.streams = streams;
                     taken
                 }
-                Err(error) => Err(error),
+                Err(error) => {
+                    self.has_lost_supervisor = true;
+                    Err(error)
+                }
             };
             if let Err(error) = taken {
                 return error;
@@ -231,13 +288,17 @@ impl Foreground {
         self.is_exit_sent = false;
     }
 
-    /// Ends the program and all that it started.
+    /// Ends the program and all that it started. Nothing of it is kept.
     pub(super) fn end_at_once(&mut self) {
-        self.end(REVOCATION_GRACE);
+        self.supervisor.order(&Order::End {
+            grace: REVOCATION_GRACE,
+        });
+        self.release();
     }
 
-    fn end(&mut self, grace: Duration) {
-        self.supervisor.order(&Order::End { grace });
+    /// Lets the supervisor end once the program has.
+    pub(super) fn release(&mut self) {
+        self.supervisor.order(&Order::Leave);
         self.supervisor.send_now();
     }
 
@@ -280,14 +341,13 @@ impl Foreground {
     /// Takes what the client has sent; whether it is done.
     fn take_input(&mut self, input: StreamInput, streams: &mut Streams) -> Result<bool, Error> {
         match input {
-            StreamInput::Event(StreamEvent::Readable { stream: STDIN }) => {
-                self.forward_input(streams);
-            }
-            StreamInput::Event(StreamEvent::Writable { .. } | StreamEvent::Stopped { .. }) => {
+            StreamInput::Event(
+                StreamEvent::Readable { stream: STDIN } | StreamEvent::Gone { stream: STDIN },
+            ) => self.forward_input(streams),
+            StreamInput::Event(_) => {
                 self.pump(streams);
                 self.send_exit(streams)?;
             }
-            StreamInput::Event(_) => {}
             StreamInput::Message(header) => match header.kind() {
                 "signal" => {
                     let Signal { signal } = header.read()?;
@@ -320,10 +380,11 @@ impl Foreground {
 
     /// Passes output on as far as the client has room.
     fn pump(&mut self, streams: &mut Streams) {
+        let is_running = self.exit.is_none();
         for output in &mut self.outputs {
+            output.skip_what_the_client_has(streams);
             if !output.pending.is_empty() {
                 match streams.write(output.number, &output.pending) {
-                    Some(0) => continue,
                     Some(written) => drop(output.pending.drain(..written)),
                     None => {
                         output.pending.clear();
@@ -331,12 +392,9 @@ impl Foreground {
                         self.supervisor.order(&Order::OutputStop { stream });
                     }
                 }
-                let offset = output.received - output.pending.len() as u64;
-                self.supervisor.order(&Order::OutputAck {
-                    stream: output.stream,
-                    offset,
-                    limit: offset + u64::from(OUTPUT_WINDOW),
-                });
+            }
+            if is_running && let Some(ack) = output.next_ack(streams) {
+                self.supervisor.order(&ack);
             }
             if output.has_ended && output.pending.is_empty() && !output.is_finished {
                 output.is_finished = true;
@@ -345,12 +403,20 @@ impl Foreground {
         }
     }
 
-    /// Passes input on as far as the program takes it.
+    /// Passes input on as far as the program takes it. The client keeps what the program has not
+    /// taken, since this server may end at any time.
     fn forward_input(&mut self, streams: &mut Streams) {
+        if let Some(offsets) = streams.offsets(STDIN) {
+            let taken = self.input_taken.saturating_sub(offsets.consumed);
+            streams.consume(STDIN, usize::try_from(taken).unwrap_or(usize::MAX));
+        }
+        let consumed = streams
+            .offsets(STDIN)
+            .map_or(self.input_sent, |offsets| offsets.consumed);
         loop {
             let room = INPUT_WINDOW as u64 - (self.input_sent - self.input_taken);
             let room = usize::try_from(room).unwrap_or(0).min(INPUT_BYTES_MAX);
-            let part = match streams.read(STDIN) {
+            let part = match streams.peek(STDIN, self.input_sent.saturating_sub(consumed)) {
                 Read::Bytes(bytes) if room > 0 => bytes.get(..room.min(bytes.len())),
                 Read::End if !self.has_input_end && self.exit.is_none() => {
                     self.has_input_end = true;
@@ -365,7 +431,6 @@ impl Foreground {
             let offset = self.input_sent;
             self.supervisor.order(&Order::Input { offset, bytes });
             self.input_sent += length as u64;
-            streams.consume(STDIN, length);
         }
     }
 
@@ -387,6 +452,42 @@ impl Foreground {
             OutputStream::Stdout => stdout,
             OutputStream::Stderr => stderr,
         }
+    }
+}
+
+impl JobOutput {
+    /// The offset of the first pending byte.
+    fn passed_on(&self) -> u64 {
+        self.received - self.pending.len() as u64
+    }
+
+    /// Drops what an earlier server has sent to the client.
+    fn skip_what_the_client_has(&mut self, streams: &Streams) {
+        let written = streams.offsets(self.number).map(|offsets| offsets.written);
+        let skip = written.unwrap_or(0).saturating_sub(self.passed_on());
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        self.pending.drain(..skip.min(self.pending.len()));
+    }
+
+    /// What to tell the supervisor, if that is news. It may forget what the client has consumed,
+    /// but not what only this server has.
+    fn next_ack(&mut self, streams: &Streams) -> Option<Order> {
+        let consumed = streams
+            .offsets(self.number)
+            .map_or(self.received, |offsets| offsets.acknowledged);
+        let (offset, limit) = self.acknowledged;
+        let now = (
+            consumed.min(self.received).max(offset),
+            (self.passed_on() + u64::from(OUTPUT_WINDOW)).max(limit),
+        );
+        (now != self.acknowledged).then(|| {
+            self.acknowledged = now;
+            Order::OutputAck {
+                stream: self.stream,
+                offset: now.0,
+                limit: now.1,
+            }
+        })
     }
 }
 

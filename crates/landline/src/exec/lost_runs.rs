@@ -1,28 +1,73 @@
-//! Runs that can be continued on another connection of their client.
+//! Runs that can be continued on another connection of their client, also at the next server.
+//!
+//! A run that outlives its connection has a folder with a [`RunRecord`]. Its supervisor listens
+//! there, and removes the folder when it ends. A server that starts takes up the runs that it finds
+//! and keeps them for their clients, as it keeps a run whose connection was lost.
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    io::Write,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use landline_proto::{ErrorCode, login::UserName};
-use tokio::sync::{mpsc, oneshot};
+use landline_supervisor::{
+    protocol::{Order, Report, Store},
+    store::JobFolder,
+};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
 
-use super::{jobs::JobTable, server::StartedJob};
-use crate::{Error, keys::CredentialId, session::ServiceContext};
+use super::{
+    command::Words,
+    foreground::Foreground,
+    jobs::{ADOPTION_TIME, JobTable, RecordedWords},
+    messages::COMMAND_BYTES_MAX,
+    server::describe,
+    supervisor::Supervisor,
+};
+use crate::{
+    Error, activity::Activity, keys::CredentialId, paths::PrivateFolder, session::ServiceContext,
+};
 
+/// The folder of all runs in the server's state.
+const FOLDER: &str = "runs";
+/// The file in the folder of a run.
+const FILE: &str = "record";
+/// Longer than any record: JSON may need six bytes for one of the command.
+const RECORD_BYTES_MAX: u64 = 6 * COMMAND_BYTES_MAX + 64 * 1024;
 /// How many runs of one user may wait for their client at a time.
 const WAITING_PER_USER_MAX: usize = 64;
 /// How long the holder of a run may take to hand it over.
 const HAND_OVER_TIME: Duration = Duration::from_secs(5);
 /// The longest time that a run waits for its client.
 pub(super) const WAITING_TIME_MAX: Duration = Duration::from_secs(10 * 60);
+/// The time between two attempts to reach a supervisor.
+const RETRY_TIME: Duration = Duration::from_secs(1);
 
 /// The runs that go on for a while when their client is lost. Cloning gives another handle to the
 /// same.
-#[derive(Clone, Default)]
-pub(crate) struct LostRuns(Arc<Mutex<BTreeMap<String, LostRun>>>);
+#[derive(Clone)]
+pub(crate) struct LostRuns(Arc<Runs>);
+
+struct Runs {
+    folder: PrivateFolder,
+    jobs: JobTable,
+    /// By id.
+    table: Mutex<BTreeMap<String, LostRun>>,
+    /// The ids of those that the adoption takes up.
+    found: Mutex<Vec<String>>,
+    /// Whether the server ends, and leaves its runs to the next one.
+    is_stopping: AtomicBool,
+}
 
 struct LostRun {
     user: UserName,
@@ -31,8 +76,42 @@ struct LostRun {
     claims: mpsc::Sender<Claim>,
 }
 
+/// Whose run it is.
+#[derive(Debug, Clone)]
+pub(super) struct RunOwner {
+    user: UserName,
+    credential: CredentialId,
+    /// The session that started it.
+    session: String,
+}
+
+/// A program that runs for a client. Dropping it ends the program, unless the server ends.
+pub(super) struct StartedRun {
+    pub(super) id: String,
+    pub(super) job: Foreground,
+    pub(super) words: Words,
+    owner: RunOwner,
+    /// How long it runs on when its client is lost.
+    on_lost: Duration,
+    pub(super) claims: Claims,
+    is_settled: bool,
+}
+
+/// What a server writes down about a run that the next server may continue.
+#[derive(Debug, Serialize, Deserialize)]
+struct RunRecord {
+    user: UserName,
+    /// The credential of the session that started it.
+    credential: String,
+    session: String,
+    /// What is executed, and checked again whenever rights change.
+    words: RecordedWords,
+    /// How many seconds it runs on when its client is lost.
+    on_lost: u64,
+}
+
 /// The wish of a new connection to have a run, answered with the run.
-pub(super) struct Claim(oneshot::Sender<StartedJob>);
+pub(super) struct Claim(oneshot::Sender<StartedRun>);
 
 /// The claims on a run. Dropping this removes the run from the table.
 pub(super) struct Claims {
@@ -42,16 +121,117 @@ pub(super) struct Claims {
 }
 
 impl LostRuns {
-    /// Enters a run of this session.
-    pub(super) fn register(&self, id: &str, context: &ServiceContext) -> Claims {
+    /// Finds the runs that an earlier server has left.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    ///
+    /// # Blocking
+    /// Reads the disk.
+    pub(crate) fn open(state: &PrivateFolder, jobs: JobTable) -> Result<Self, Error> {
+        let folder = state.subfolder(FOLDER)?;
+        let found = folder.names()?;
+        Ok(Self(Arc::new(Runs {
+            folder,
+            jobs,
+            table: Mutex::default(),
+            found: Mutex::new(found),
+            is_stopping: AtomicBool::new(false),
+        })))
+    }
+
+    /// Takes up the runs that were found. Those that do not answer in a second are taken up later.
+    pub(crate) async fn adopt(&self) {
+        let found = std::mem::take(&mut *lock(&self.0.found));
+        let mut waiting = JoinSet::new();
+        for id in found {
+            let (taken_up, is_taken_up) = oneshot::channel();
+            tokio::spawn(self.clone().take_up(id, taken_up));
+            waiting.spawn(async move {
+                // It is dropped where there is nothing to take up.
+                let _ = is_taken_up.await;
+            });
+        }
+        let all = async { while waiting.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(ADOPTION_TIME, all).await;
+    }
+
+    /// Leaves all runs to the next server from now on.
+    pub(crate) fn stop(&self) {
+        self.0.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Makes the folder of a run, for its supervisor. A run that ends at once has none.
+    ///
+    /// # Errors
+    /// `io`, [`Error::State`].
+    ///
+    /// # Blocking
+    /// Writes files. They are not durable, as the run is not.
+    pub(super) fn create_folder(
+        &self,
+        id: &str,
+        context: &ServiceContext,
+        words: &Words,
+        on_lost: Duration,
+    ) -> Result<PathBuf, Error> {
+        let owner = RunOwner::of(context);
+        let record = RunRecord {
+            user: owner.user,
+            credential: owner.credential.to_string(),
+            session: owner.session,
+            words: RecordedWords::from(words),
+            on_lost: on_lost.as_secs(),
+        };
+        let bytes = serde_json::to_vec(&record)
+            .map_err(|error| Error::here(ErrorCode::State, error.to_string()))?;
+        let folder = self.0.folder.subfolder(id)?;
+        let written = folder
+            .create_file(FILE)
+            .and_then(|mut file| file.write_all(&bytes));
+        written.map_err(|error| {
+            self.remove_folder(id);
+            Error::io("the folder of the command", &error)
+        })?;
+        Ok(folder.path_of(""))
+    }
+
+    /// Removes the folder of a run without a supervisor. What cannot be removed is found at the
+    /// next start. Blocking.
+    pub(super) fn remove_folder(&self, id: &str) {
+        let _ = self.0.folder.remove_subfolder(id);
+    }
+
+    /// Enters a run that was started in this session.
+    pub(super) fn register(
+        &self,
+        id: &str,
+        context: &ServiceContext,
+        job: Foreground,
+        words: Words,
+        on_lost: Duration,
+    ) -> StartedRun {
+        let owner = RunOwner::of(context);
+        StartedRun {
+            claims: self.enter(id, &owner, false),
+            id: id.to_owned(),
+            job,
+            words,
+            owner,
+            on_lost,
+            is_settled: false,
+        }
+    }
+
+    fn enter(&self, id: &str, owner: &RunOwner, is_waiting: bool) -> Claims {
         let (sender, claims) = mpsc::channel(1);
         let run = LostRun {
-            user: context.user().clone(),
-            credential: context.session().credential.clone(),
-            is_waiting: false,
+            user: owner.user.clone(),
+            credential: owner.credential.clone(),
+            is_waiting,
             claims: sender,
         };
-        self.lock().insert(id.to_owned(), run);
+        lock(&self.0.table).insert(id.to_owned(), run);
         Claims {
             runs: self.clone(),
             id: id.to_owned(),
@@ -67,12 +247,11 @@ impl LostRuns {
         &self,
         id: &str,
         context: &ServiceContext,
-    ) -> Result<StartedJob, Error> {
+    ) -> Result<StartedRun, Error> {
         let is_own = |run: &&LostRun| {
             run.user == *context.user() && run.credential == context.session().credential
         };
-        let claims = self
-            .lock()
+        let claims = lock(&self.0.table)
             .get(id)
             .filter(is_own)
             .map(|run| run.claims.clone());
@@ -87,38 +266,44 @@ impl LostRuns {
     }
 
     /// Keeps a run whose client was lost until it is claimed, its time is over, or the user may not
-    /// run it any more. Then it is ended.
-    pub(super) fn keep(&self, mut run: StartedJob, jobs: JobTable, context: ServiceContext) {
-        if !self.begin_waiting(&run.claims.id) {
-            run.job.end_at_once();
-            run.note_end(&context);
+    /// run it any more. Then it is ended. `context` is that of the lost connection, if there is
+    /// one.
+    pub(super) fn keep(&self, mut run: StartedRun, context: Option<ServiceContext>) {
+        if !self.begin_waiting(&run.id) {
+            run.end();
             return;
         }
+        let jobs = self.0.jobs.clone();
+        let is_forbidden = jobs.clone().wait_until_forbidden(
+            run.owner.user.clone(),
+            run.owner.credential.clone(),
+            run.words.clone(),
+        );
         tokio::spawn(async move {
-            let allowed = jobs.watch_rights(
-                context.user().clone(),
-                context.session().credential.clone(),
-                run.words.clone(),
-            );
-            let StartedJob {
-                job,
-                claims,
-                on_lost,
-                ..
-            } = &mut run;
-            let claim = tokio::select! {
-                biased;
-                claim = claims.next() => claim,
-                () = tokio::time::sleep(*on_lost) => None,
-                _ = context.connection().terminated() => None,
-                () = allowed => None,
-                _ = job.drive() => None,
+            let is_session_over = async {
+                match &context {
+                    Some(context) => drop(context.connection().terminated().await),
+                    None => std::future::pending().await,
+                }
             };
-            match claim {
-                Some(claim) => claim.hand_over(run, &context),
-                None => {
-                    run.job.end_at_once();
-                    run.note_end(&context);
+            let is_time_over = tokio::time::sleep(run.on_lost);
+            tokio::pin!(is_forbidden, is_session_over, is_time_over);
+            loop {
+                let StartedRun { job, claims, .. } = &mut run;
+                let claim = tokio::select! {
+                    biased;
+                    claim = claims.next() => claim,
+                    () = &mut is_time_over => None,
+                    () = &mut is_session_over => None,
+                    () = &mut is_forbidden => None,
+                    _ = job.drive() => None,
+                };
+                let Some(claim) = claim else {
+                    return run.end();
+                };
+                match claim.hand_over(run) {
+                    Some(returned) => run = returned,
+                    None => return,
                 }
             }
         });
@@ -126,24 +311,169 @@ impl LostRuns {
 
     /// Notes that a run waits; `false` if too many of its user do.
     fn begin_waiting(&self, id: &str) -> bool {
-        let mut runs = self.lock();
-        let Some(user) = runs.get(id).map(|run| run.user.clone()) else {
+        let mut table = lock(&self.0.table);
+        let Some(user) = table.get(id).map(|run| run.user.clone()) else {
             return false;
         };
-        let waiting = runs
-            .values()
-            .filter(|run| run.is_waiting && run.user == user);
+        let waiting = table
+            .iter()
+            .filter(|(other, run)| *other != id && run.is_waiting && run.user == user);
         if waiting.count() >= WAITING_PER_USER_MAX {
             return false;
         }
-        if let Some(run) = runs.get_mut(id) {
+        if let Some(run) = table.get_mut(id) {
             run.is_waiting = true;
         }
         true
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, LostRun>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes up a run of an earlier server. `taken_up` is dropped once that is done, or there is
+    /// nothing to take up.
+    async fn take_up(self, id: String, taken_up: oneshot::Sender<()>) {
+        let mut claims = None;
+        loop {
+            let found = {
+                let (runs, id) = (self.clone(), id.clone());
+                tokio::task::spawn_blocking(move || runs.find(&id)).await
+            };
+            let (record, socket) = match found {
+                Ok(Ok(Some(found))) => found,
+                Ok(Ok(None)) => return,
+                Ok(Err(_)) | Err(_) => {
+                    tokio::time::sleep(RETRY_TIME).await;
+                    continue;
+                }
+            };
+            let Some((owner, words)) = record.owner_and_words() else {
+                return;
+            };
+            // A client that is back already waits for a supervisor that does not answer.
+            let entered = claims
+                .take()
+                .unwrap_or_else(|| self.enter(&id, &owner, true));
+            match adopt(socket).await {
+                Ok(job) => {
+                    let run = StartedRun {
+                        id,
+                        job,
+                        words,
+                        owner,
+                        on_lost: Duration::from_secs(record.on_lost).min(WAITING_TIME_MAX),
+                        claims: entered,
+                        is_settled: false,
+                    };
+                    self.keep(run, None);
+                    drop(taken_up);
+                    return;
+                }
+                Err(_) => {
+                    claims = Some(entered);
+                    tokio::time::sleep(RETRY_TIME).await;
+                }
+            }
+        }
+    }
+
+    /// The record of a run and a connection to its supervisor; `None` if it has none any more.
+    /// Blocking.
+    fn find(&self, id: &str) -> Result<Option<(RunRecord, Supervisor)>, Error> {
+        let failed = |error| Error::io("the folder of the command", &error);
+        let folder = self.0.folder.subfolder(id)?;
+        let files = JobFolder::open(&folder.path_of("")).map_err(failed)?;
+        if !files.is_locked().map_err(failed)? {
+            // It was killed, or it was never started. Otherwise it had removed the folder.
+            landline_supervisor::kill_remains(id);
+            self.remove_folder(id);
+            return Ok(None);
+        }
+        let record = folder.read(FILE, RECORD_BYTES_MAX)?.unwrap_or_default();
+        let record = serde_json::from_slice(&record)
+            .map_err(|error| Error::here(ErrorCode::State, error.to_string()))?;
+        let mut supervisor = Supervisor::new(files.connect().map_err(failed)?)?;
+        supervisor.order(&Order::Adopt);
+        Ok(Some((record, supervisor)))
+    }
+}
+
+/// Waits for the answer of a supervisor.
+async fn adopt(mut supervisor: Supervisor) -> Result<Foreground, Error> {
+    match supervisor.next().await? {
+        Report::Adopted(adopted) if adopted.store == Store::Memory => {
+            Ok(Foreground::adopted(supervisor, &adopted))
+        }
+        _ => Err(Error::here(
+            ErrorCode::Io,
+            "the supervisor broke its protocol",
+        )),
+    }
+}
+
+impl RunOwner {
+    fn of(context: &ServiceContext) -> Self {
+        let session = context.session();
+        Self {
+            user: session.user.clone(),
+            credential: session.credential.clone(),
+            session: session.id.clone(),
+        }
+    }
+}
+
+impl RunRecord {
+    /// `None` if the credential is not one.
+    fn owner_and_words(&self) -> Option<(RunOwner, Words)> {
+        let owner = RunOwner {
+            user: self.user.clone(),
+            credential: self.credential.parse().ok()?,
+            session: self.session.clone(),
+        };
+        Some((owner, Words::from(&self.words)))
+    }
+}
+
+impl StartedRun {
+    /// Ends the program at once, and records that.
+    pub(super) fn end(mut self) {
+        self.job.end_at_once();
+        self.note_end();
+        if self.job.has_lost_supervisor() {
+            let (runs, id) = (self.claims.runs.clone(), self.id.clone());
+            tokio::task::spawn_blocking(move || {
+                landline_supervisor::kill_remains(&id);
+                runs.remove_folder(&id);
+            });
+        }
+    }
+
+    /// Records the end of the program, which the client has been told of.
+    pub(super) fn finish(mut self) {
+        self.job.release();
+        self.note_end();
+    }
+
+    fn note_end(&mut self) {
+        self.is_settled = true;
+        let [stdout, stderr] = self.job.output_bytes();
+        let RunOwner { user, session, .. } = self.owner.clone();
+        let activity = Activity::RunEnd {
+            user,
+            session,
+            job: self.id.clone(),
+            status: self.job.exit().map(|exit| describe(exit.status)),
+            stdout,
+            stderr,
+        };
+        self.claims.runs.0.jobs.note(&self.owner.user, activity);
+    }
+}
+
+impl Drop for StartedRun {
+    fn drop(&mut self) {
+        let runs = &self.claims.runs.0;
+        if !self.is_settled && !runs.is_stopping.load(Ordering::Relaxed) {
+            self.job.end_at_once();
+            self.note_end();
+        }
     }
 }
 
@@ -159,19 +489,20 @@ impl Claims {
 
 impl Drop for Claims {
     fn drop(&mut self) {
-        self.runs.lock().remove(&self.id);
+        lock(&self.runs.0.table).remove(&self.id);
     }
 }
 
 impl Claim {
-    /// Hands a run over. If the new connection is gone already, the run is ended.
-    pub(super) fn hand_over(self, run: StartedJob, context: &ServiceContext) {
-        if let Some(entry) = run.claims.runs.lock().get_mut(&run.id) {
+    /// Hands a run over. Returns it if the new connection is gone already.
+    pub(super) fn hand_over(self, run: StartedRun) -> Option<StartedRun> {
+        if let Some(entry) = lock(&run.claims.runs.0.table).get_mut(&run.id) {
             entry.is_waiting = false;
         }
-        if let Err(mut run) = self.0.send(run) {
-            run.job.end_at_once();
-            run.note_end(context);
-        }
+        self.0.send(run).err()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

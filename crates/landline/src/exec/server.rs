@@ -16,17 +16,16 @@ use super::{
         Begun, JOB_COMMAND_BYTES_MAX, JobTable, OUTPUT_BYTES_MAX, check_name, serve_attach,
         serve_request,
     },
-    lost_runs::{Claims, LostRuns, WAITING_TIME_MAX},
+    lost_runs::{LostRuns, StartedRun, WAITING_TIME_MAX},
     messages::{
         AttachToJob, Continue, Continued, REQUESTS, Run, SERVER_BUSY, SERVER_RUNNING, SERVICE,
         Started, TRANSIT_TIME_MAX, TYPES,
     },
-    start::{action, denied, not_started, prepare, record_start, shown},
+    start::{Prepared, action, denied, not_started, prepare, record_start, shown},
     supervisor::Supervisor,
 };
 use crate::{
     Error,
-    activity::Activity,
     keys::Facility,
     net::{Channel, Received},
     rights::{EXEC, Right, Rights, SHELL},
@@ -176,31 +175,6 @@ impl Service for ExecService {
     }
 }
 
-/// A program that runs for a client.
-pub(super) struct StartedJob {
-    pub(super) id: String,
-    pub(super) job: Foreground,
-    pub(super) words: Words,
-    /// How long it runs on when its client is lost.
-    pub(super) on_lost: Duration,
-    pub(super) claims: Claims,
-}
-
-impl StartedJob {
-    /// Records the end of the program, or that it is being ended.
-    pub(super) fn note_end(self, context: &ServiceContext) {
-        let [stdout, stderr] = self.job.output_bytes();
-        context.note(|user, session| Activity::RunEnd {
-            user,
-            session,
-            job: self.id,
-            status: self.job.exit().map(|exit| describe(exit.status)),
-            stdout,
-            stderr,
-        });
-    }
-}
-
 impl ExecService {
     /// Serves `run`. Returns whether the channel can carry a further request.
     async fn serve_run(
@@ -240,7 +214,7 @@ impl ExecService {
         &self,
         channel: &mut Channel,
         context: &ServiceContext,
-        mut started: StartedJob,
+        mut started: StartedRun,
     ) -> Result<bool, Error> {
         context.set_activity(&format!("running {}", shown(&started.words)));
         let mut rules = context.rights().watch();
@@ -250,27 +224,29 @@ impl ExecService {
         let root = context.root().clone();
         let still = move |rules: &Rights| rules.check(&user, &action(&words), &root).allowed;
         let served = {
-            let StartedJob { job, claims, .. } = &mut started;
+            let StartedRun { job, claims, .. } = &mut started;
             let revoked = context.terminate_on_revocation(&mut rules, "run this command", still);
             job.serve(channel, context, revoked, claims).await
         };
         context.set_activity(SERVICE);
         match served {
             Ok(Served::Done { continues }) => {
-                started.note_end(context);
+                started.finish();
                 Ok(continues)
             }
             Ok(Served::Claimed(claim)) => {
-                claim.hand_over(started, context);
+                if let Some(started) = claim.hand_over(started) {
+                    self.lost.keep(started, Some(context.clone()));
+                }
                 let message = "another connection continues the command";
                 Err(Error::here(ErrorCode::Superseded, message))
             }
             Err(error @ Error::Lost(_)) if started.job.outlives_channel() => {
-                self.lost.keep(started, self.jobs.clone(), context.clone());
+                self.lost.keep(started, Some(context.clone()));
                 Err(error)
             }
             Err(error) => {
-                started.note_end(context);
+                started.end();
                 Err(error)
             }
         }
@@ -293,7 +269,7 @@ impl ExecService {
         };
         channel.send(&Continued {})?;
         if let Err(error) = channel.flush().await {
-            self.lost.keep(started, self.jobs.clone(), context.clone());
+            self.lost.keep(started, Some(context.clone()));
             return Err(error);
         }
         started.job.reconnect();
@@ -332,28 +308,38 @@ impl ExecService {
         context: &ServiceContext,
         run: &Run,
         body: &[u8],
-    ) -> Result<StartedJob, Error> {
+    ) -> Result<StartedRun, Error> {
         let (options, command, words) = self.command(context, run, body)?;
         let launcher = options.launcher.clone();
-        let prepared = {
+        let on_lost = Duration::from_secs(run.on_lost.into()).min(WAITING_TIME_MAX);
+        let Prepared { id, start } = {
             let (work_context, words, run) = (context.clone(), words.clone(), run.clone());
+            let lost = self.lost.clone();
             context
                 .blocking("exec run", move |_| {
-                    let prepared = prepare(&work_context, &options, &command, &words, &run)?;
+                    let mut prepared = prepare(&work_context, &options, &command, &words, &run)?;
                     record_start(&work_context, &command, &words, &prepared, false)?;
+                    if !on_lost.is_zero() {
+                        let folder =
+                            lost.create_folder(&prepared.id, &work_context, &words, on_lost)?;
+                        prepared.start.job_folder = folder.into_os_string().into_vec();
+                        prepared.start.on_lost = on_lost;
+                    }
                     Ok(prepared)
                 })
                 .await?
         };
-        let supervisor = launch(launcher, prepared.start).await?;
-        let on_lost = Duration::from_secs(run.on_lost.into()).min(WAITING_TIME_MAX);
-        Ok(StartedJob {
-            claims: self.lost.register(&prepared.id, context),
-            id: prepared.id,
-            job: Foreground::new(supervisor, !on_lost.is_zero()),
-            words,
-            on_lost,
-        })
+        let supervisor = match launch(launcher, start).await {
+            Ok(supervisor) => supervisor,
+            Err(error) => {
+                let (lost, id) = (self.lost.clone(), id.clone());
+                let removing = tokio::task::spawn_blocking(move || lost.remove_folder(&id));
+                let _ = removing.await;
+                return Err(error);
+            }
+        };
+        let job = Foreground::new(supervisor, !on_lost.is_zero());
+        Ok(self.lost.register(&id, context, job, words, on_lost))
     }
 
     /// Checks a request, records it and starts the program as a detached job. Once it has begun,

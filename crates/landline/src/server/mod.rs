@@ -43,6 +43,7 @@ use crate::{
     exec::{
         ExecOptions,
         jobs::{JobTable, JobTableParts},
+        lost_runs::LostRuns,
     },
     files::ManifestStore,
     forward::OwnListener,
@@ -105,6 +106,7 @@ pub struct Server {
     audit_problem: Option<String>,
     manifests: ManifestStore,
     jobs: JobTable,
+    lost_runs: LostRuns,
     admin: Arc<AdminService>,
     control: ControlSocket,
     own_listener: OwnListener,
@@ -181,6 +183,7 @@ impl Server {
                 share_uid: options.exec.as_ref().is_some_and(|exec| exec.share_uid),
             },
         )?;
+        let lost_runs = LostRuns::open(&folder, jobs.clone())?;
         let own_listener = OwnListener::default();
         let parts = ServiceParts {
             own_listener: own_listener.clone(),
@@ -188,6 +191,7 @@ impl Server {
             manifests: manifests.clone(),
             exec: options.exec.clone(),
             jobs: jobs.clone(),
+            lost_runs: lost_runs.clone(),
         };
         let services = registry(&parts, further)?;
         Ok(Self {
@@ -215,6 +219,7 @@ impl Server {
             audit_problem,
             manifests,
             jobs,
+            lost_runs,
             admin,
             control,
             own_listener,
@@ -350,11 +355,16 @@ impl Server {
             self.state.audit.clone(),
         ));
         maintenance.spawn(expire(self.manifests.clone()));
-        self.jobs.adopt().await;
+        tokio::join!(self.jobs.adopt(), self.lost_runs.adopt());
         maintenance.spawn(self.jobs.clone().watch());
         let stop = CancellationToken::new();
         let mut control = JoinSet::new();
         control.spawn(self.control.serve(self.admin.clone(), stop.clone()));
+        let lost_runs = self.lost_runs.clone();
+        let shutdown = async move {
+            shutdown.await;
+            lost_runs.stop();
+        };
         let served = accept(self.state.clone(), listener, self.drain_time, shutdown).await;
         // Commands may end sessions until none is left.
         stop.cancel();

@@ -21,6 +21,7 @@ pub(super) struct ServiceParts {
     pub(super) manifests: ManifestStore,
     pub(super) exec: Option<ExecOptions>,
     pub(super) jobs: JobTable,
+    pub(super) lost_runs: LostRuns,
     pub(super) own_listener: OwnListener,
 }
 
@@ -42,7 +43,7 @@ static SERVICES: [Registration; 5] = [
         Arc::new(ExecService {
             options: parts.exec.clone(),
             jobs: parts.jobs.clone(),
-            lost: LostRuns::default(),
+            lost: parts.lost_runs.clone(),
         })
     }),
     (&forward::server::DEFINITION, |parts| {

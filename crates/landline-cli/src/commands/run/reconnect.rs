@@ -10,6 +10,7 @@ use landline::{
     exec::{CommandCarrier, CommandExit, continue_request},
     login::FirstRequest,
     net::Channel,
+    proto::ErrorCode,
 };
 
 use crate::{
@@ -80,7 +81,7 @@ pub(in crate::commands) async fn carry(
     loop {
         let lost = match carrier.carry(channel).await {
             Ok(exit) => return Ok(exit),
-            Err(error @ Error::Lost(_)) if !continuation.time().is_zero() => error,
+            Err(error) if is_lost(&error) && !continuation.time().is_zero() => error,
             Err(error) => return Err(error.into()),
         };
         match reconnect(tell, dial, carrier, continuation).await? {
@@ -122,9 +123,32 @@ async fn reconnect(
                 }
                 return Ok(Some(channel));
             }
-            Ok(Err(error)) if !is_transient(&error) => return Err(error.into()),
+            Ok(Err(error)) if !is_transient(&error) => return Err(why_over(error)),
             Ok(Err(_)) | Err(_) => {}
         }
+    }
+}
+
+/// Whether the command may go on: the connection was lost, or the server ends.
+fn is_lost(error: &Error) -> bool {
+    match error {
+        Error::Lost(_) => true,
+        Error::Failed { code, .. } => *code == ErrorCode::Draining,
+        _ => false,
+    }
+}
+
+/// The failure of a command that cannot be continued.
+fn why_over(error: Error) -> Failure {
+    match &error {
+        Error::Failed {
+            code: ErrorCode::NotFound,
+            ..
+        } => Failure::new(
+            "lost",
+            "the command was ended while there was no connection",
+        ),
+        _ => error.into(),
     }
 }
 

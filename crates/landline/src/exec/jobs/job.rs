@@ -166,6 +166,10 @@ impl Job {
         &self.record.id
     }
 
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        self.record.name.as_deref() == Some(name)
+    }
+
     /// Whether it has a terminal.
     pub(in super::super) fn has_terminal(&self) -> bool {
         self.record.terminal

@@ -22,10 +22,10 @@ use tokio::task::JoinSet;
 
 use self::{
     job::{Fate, Job, Orders, Phase},
-    record::{JobRecord, RecordedWords, boot_id, now},
+    record::{JobRecord, boot_id, now},
 };
 pub(super) use self::{
-    record::{COMMAND_BYTES_MAX as JOB_COMMAND_BYTES_MAX, check_name},
+    record::{COMMAND_BYTES_MAX as JOB_COMMAND_BYTES_MAX, RecordedWords, check_name},
     requests::{serve_attach, serve_request},
 };
 use super::{
@@ -37,7 +37,7 @@ use super::{
 use crate::{
     Error,
     activity::Activity,
-    audit::{Audit, Priority},
+    audit::Audit,
     keys::CredentialId,
     paths::{PrivateFolder, Root},
     rights::{RightsFile, Role},
@@ -60,7 +60,7 @@ const KEPT_TIME: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// How often old jobs are removed.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// How long a server that starts waits for the supervisors to answer.
-const ADOPTION_TIME: Duration = Duration::from_secs(1);
+pub(super) const ADOPTION_TIME: Duration = Duration::from_secs(1);
 /// How long a job may take to end when its right is taken back.
 const REVOCATION_GRACE: Duration = Duration::from_millis(500);
 /// The time until rights are looked at again after that failed.
@@ -368,12 +368,13 @@ impl JobTable {
             stdout,
             stderr,
         };
-        let priority = self.log_priority(&record.user);
-        self.0.parts.audit.note(activity, priority);
+        self.note(&record.user, activity);
     }
 
-    fn log_priority(&self, user: &UserName) -> Priority {
-        self.0.parts.rights.role(user).log_priority()
+    /// Records what was done for a user without a session.
+    pub(super) fn note(&self, user: &UserName, activity: Activity) {
+        let priority = self.0.parts.rights.role(user).log_priority();
+        self.0.parts.audit.note(activity, priority);
     }
 
     /// Ends the running jobs whose account, credential or right is gone. Whether all could be
@@ -416,15 +417,16 @@ impl JobTable {
         let _ = checking.await;
     }
 
-    /// Returns once this user may not run this any more by the rules and credentials in force.
-    pub(super) async fn watch_rights(
-        &self,
+    /// Returns once this user may not run this by the rules and credentials in force.
+    pub(super) async fn wait_until_forbidden(
+        self,
         user: UserName,
         credential: CredentialId,
         words: Words,
     ) {
         let mut rules = self.0.parts.rights.watch();
         let mut changes = self.0.parts.store.subscribe();
+        rules.mark_changed();
         loop {
             tokio::select! {
                 Ok(()) = rules.changed() => {}
@@ -539,12 +541,6 @@ impl JobEntry {
             job: Arc::new(job),
             bytes: Mutex::new(0),
         }
-    }
-}
-
-impl Job {
-    fn is_called(&self, name: &str) -> bool {
-        self.record.name.as_deref() == Some(name)
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) struct JobRecord {
 /// [`Words`] in a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum RecordedWords {
+pub(in super::super) enum RecordedWords {
     /// A program and its arguments.
     Argv(Vec<Name>),
     /// A line for a shell.
