@@ -40,7 +40,8 @@ class Rest:
 ORDERS = {
     "start": (1, [
         ("version", U16), ("program", String), ("arguments", List), ("environment", List), ("folder", String),
-        ("has_terminal", U8), ("rows", U16), ("columns", U16), ("has_input", U8), ("job_folder", String),
+        ("has_terminal", U8), ("rows", U16), ("columns", U16), ("modes", String), ("is_attended", U8), ("has_input", U8),
+        ("job_folder", String),
         ("store", U8), ("window", U32), ("bytes_max", U64), ("timeout", U64), ("on_lost", U64),
     ]),
     "input": (2, [("offset", U64), ("bytes", Rest)]),
@@ -98,7 +99,8 @@ def shown(value):
 
 START = {
     "version": 1, "program": b"/bin/sh", "arguments": [b"sh", b"\xff\n", b""], "environment": [b"A=b=c"],
-    "folder": b"/srv", "has_terminal": 0, "rows": 0, "columns": 0, "has_input": 0, "job_folder": b"", "store": 0,
+    "folder": b"/srv", "has_terminal": 0, "rows": 0, "columns": 0, "modes": b"", "is_attended": 0, "has_input": 0,
+    "job_folder": b"", "store": 0,
     "window": 262144, "bytes_max": 0, "timeout": 0, "on_lost": 0,
 }
 EXITED = {
@@ -113,7 +115,8 @@ ADOPTED = {
 
 GOOD_ORDERS = [
     ("start", START),
-    ("start", START | {"has_terminal": 1, "rows": 24, "columns": 80, "has_input": 1, "job_folder": b"/jobs/1",
+    ("start", START | {"has_terminal": 1, "rows": 24, "columns": 80, "modes": bytes([3, 127, 42, 1]), "is_attended": 1,
+                       "has_input": 1, "job_folder": b"/jobs/1",
                        "store": 1, "bytes_max": 2**26, "timeout": 1500, "on_lost": FOREVER}),
     ("start", START | {"job_folder": b"/jobs/2", "on_lost": 30000}),
     ("input", {"offset": 258, "bytes": b"ab\0\xff"}),
@@ -182,6 +185,8 @@ BAD_ORDERS = [
     ("content", lengthened(frame(ORDERS, "leave", {}), 1)),
     ("content", lengthened(frame(ORDERS, "screen", {"rows": 1, "columns": 1, "history": 1}), -1)),
     ("content", frame(ORDERS, "attended", {"is_attended": 2})),
+    ("content", frame(ORDERS, "start", START | {"modes": b"\x03"})),
+    ("content", frame(ORDERS, "start", START | {"is_attended": 2})),
 ]
 BAD_REPORTS = [
     ("type", frame({"x": (0, [])}, "x", {})),

@@ -90,9 +90,13 @@ impl Output {
         self.limit = self.ring.start() + u64::from(window);
     }
 
-    /// Gives all bytes to `store` and forgets them. There is no limit from now on.
+    /// Sets how many bytes may be read, where they are stored.
+    pub(crate) fn set_limit(&mut self, limit: u64) {
+        self.limit = limit;
+    }
+
+    /// Gives all bytes to `store` and forgets them.
     pub(crate) fn drain(&mut self, mut store: impl FnMut(u64, &[u8])) {
-        self.limit = u64::MAX;
         while self.ring.start() < self.ring.end() {
             let offset = self.ring.start();
             let bytes = self.ring.bytes_at(offset);

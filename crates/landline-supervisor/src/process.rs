@@ -14,7 +14,10 @@ use rustix::{
     fs::{OFlags, fcntl_setfl},
     pipe::{PipeFlags, pipe_with},
     pty::{OpenptFlags, grantpt, openpt, unlockpt},
-    termios::{Winsize, tcsetwinsize},
+    termios::{
+        InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Winsize, tcgetattr, tcsetattr,
+        tcsetwinsize,
+    },
 };
 
 use crate::{
@@ -96,6 +99,7 @@ fn start_with_terminal(start: &Start, size: Size) -> Result<Process, (Step, io::
     let program_side =
         rustix::fs::open(name.as_c_str(), flags, rustix::fs::Mode::empty()).map_err(resources)?;
     set_size(&terminal, size);
+    set_modes(&program_side, &start.modes).map_err(resources)?;
     set_nonblocking(&terminal)?;
     let end = || {
         program_side
@@ -138,6 +142,47 @@ pub(crate) fn set_size(terminal: &OwnedFd, size: Size) {
             },
         );
     }
+}
+
+/// Characters with a function at a terminal, by their numbers in RFC 4254, section 8.
+const CHARACTERS: [(u8, SpecialCodeIndex); 11] = [
+    (1, SpecialCodeIndex::VINTR),
+    (2, SpecialCodeIndex::VQUIT),
+    (3, SpecialCodeIndex::VERASE),
+    (4, SpecialCodeIndex::VKILL),
+    (5, SpecialCodeIndex::VEOF),
+    (8, SpecialCodeIndex::VSTART),
+    (9, SpecialCodeIndex::VSTOP),
+    (10, SpecialCodeIndex::VSUSP),
+    (12, SpecialCodeIndex::VREPRINT),
+    (13, SpecialCodeIndex::VWERASE),
+    (14, SpecialCodeIndex::VLNEXT),
+];
+/// Modes of the input, by their numbers.
+const INPUT_MODES: [(u8, InputModes); 3] = [
+    (38, InputModes::IXON),
+    (39, InputModes::IXANY),
+    (42, InputModes::IUTF8),
+];
+/// Local modes, by their numbers.
+const LOCAL_MODES: [(u8, LocalModes); 1] = [(53, LocalModes::ECHO)];
+
+/// Sets modes of a terminal: numbers and values of RFC 4254, section 8. Others are ignored.
+fn set_modes(terminal: &OwnedFd, modes: &[(u8, u8)]) -> rustix::io::Result<()> {
+    let mut state = tcgetattr(terminal)?;
+    state.input_modes.insert(InputModes::IUTF8);
+    for (mode, value) in modes {
+        for (_, index) in CHARACTERS.iter().filter(|(number, _)| number == mode) {
+            state.special_codes[*index] = *value;
+        }
+        for (_, flag) in INPUT_MODES.iter().filter(|(number, _)| number == mode) {
+            state.input_modes.set(*flag, *value != 0);
+        }
+        for (_, flag) in LOCAL_MODES.iter().filter(|(number, _)| number == mode) {
+            state.local_modes.set(*flag, *value != 0);
+        }
+    }
+    tcsetattr(terminal, OptionalActions::Now, &state)
 }
 
 fn command(start: &Start) -> Command {

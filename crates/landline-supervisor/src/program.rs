@@ -28,6 +28,8 @@ pub(crate) struct Program {
     pub(crate) input: Input,
     pub(crate) outputs: [Output; 2],
     pub(crate) terminal: Option<Terminal>,
+    /// Whether a terminal that answers queries gets the output.
+    is_attended: bool,
     /// The exit to report, once the program and its outputs have ended.
     pub(crate) finished: Option<Exit>,
     /// `None` keeps output in memory.
@@ -66,6 +68,7 @@ impl Program {
                 Output::new(OutputStream::Stdout, Some(process.stdout), limit),
                 Output::new(OutputStream::Stderr, process.stderr, limit),
             ],
+            is_attended: start.is_attended && process.terminal.is_some(),
             terminal: process.terminal,
             finished: None,
             writer: None,
@@ -132,8 +135,33 @@ impl Program {
                 .each_ref()
                 .map(|output| output.state().acknowledged);
             self.writer = Some(Writer::new(job.folder(), self.bytes_max, offsets));
+            self.lift_limits();
             self.write_outputs();
             self.finish();
+        }
+    }
+
+    /// Notes whether a terminal that answers queries gets the output.
+    pub(crate) fn set_attended(&mut self, is_attended: bool) {
+        self.is_attended = is_attended && self.terminal.is_some();
+        self.lift_limits();
+    }
+
+    /// With the disk store, output is read without a limit, unless a terminal shows it.
+    fn lift_limits(&mut self) {
+        let [stdout, stderr] = &mut self.outputs;
+        if self.writer.is_some() {
+            stderr.set_limit(u64::MAX);
+            if !self.is_attended {
+                stdout.set_limit(u64::MAX);
+            }
+        }
+    }
+
+    /// Sets up to where the output of an attended terminal is read, with the disk store.
+    pub(crate) fn limit_terminal(&mut self, stream: OutputStream, limit: u64) {
+        if self.is_attended {
+            self.output(stream).set_limit(limit);
         }
     }
 

@@ -300,6 +300,7 @@ impl Supervisor {
             return;
         };
         program.rewind();
+        program.set_attended(false);
         let mut server = Server::adopt(connection, program);
         self.lost_until = None;
         let is_valid = self.obey_all(&mut server);
@@ -322,6 +323,9 @@ impl Supervisor {
     /// There is no server any more. The program ends, or runs without one.
     fn lose_server(&mut self) {
         self.server = None;
+        if let Some(program) = &mut self.program {
+            program.set_attended(false);
+        }
         if self.on_lost == Duration::MAX {
             self.store_on_disk();
         } else if self.on_lost.is_zero() {
@@ -373,9 +377,12 @@ impl Supervisor {
                 offset,
                 limit,
             } => {
-                let sent = server.sent(stream);
-                return program.store() == Store::Disk
-                    || program.output(stream).acknowledge(offset, limit, sent);
+                if program.store() == Store::Disk {
+                    program.limit_terminal(stream, limit);
+                } else {
+                    let sent = server.sent(stream);
+                    return program.output(stream).acknowledge(offset, limit, sent);
+                }
             }
             Order::OutputStop { stream } => match program.store() {
                 Store::Memory => program.output(stream).stop(server.sent(stream)),
@@ -405,7 +412,7 @@ impl Supervisor {
                     bytes: b"\x1bc".to_vec(),
                 });
             }
-            Order::Attended(_) => {}
+            Order::Attended(is_attended) => program.set_attended(is_attended),
         }
         true
     }

@@ -94,6 +94,11 @@ impl Fields<'_> {
         }
     }
 
+    fn modes(&self) -> Vec<(u8, u8)> {
+        let bytes = self.bytes("modes");
+        bytes.chunks(2).map(|pair| (pair[0], pair[1])).collect()
+    }
+
     fn order(&self, name: &str) -> Order {
         match name {
             "start" => Order::Start(Box::new(Start {
@@ -102,6 +107,8 @@ impl Fields<'_> {
                 environment: self.list("environment"),
                 folder: self.bytes("folder"),
                 terminal: self.flag("has_terminal").then(|| self.size()),
+                modes: self.modes(),
+                is_attended: self.flag("is_attended"),
                 has_input: self.flag("has_input"),
                 job_folder: self.bytes("job_folder"),
                 store: self.store(),

@@ -113,6 +113,7 @@ impl Supervisor {
         fields.string();
         let has_terminal = fields.number(1) == 1;
         let size = [fields.number(2), fields.number(2)];
+        let (_modes, _is_attended) = (fields.string(), fields.number(1));
         let has_input = fields.number(1) == 1 || has_terminal;
         let folder = String::from_utf8(fields.string()).map_err(io::Error::other)?;
         let is_disk = fields.number(1) == 1;

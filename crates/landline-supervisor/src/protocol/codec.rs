@@ -28,6 +28,9 @@ impl Order {
                         columns: 0,
                     }),
                 );
+                let modes = start.modes.iter().flat_map(|(mode, value)| [*mode, *value]);
+                put_string(out, &modes.collect::<Vec<u8>>());
+                out.push(u8::from(start.is_attended));
                 out.push(u8::from(start.has_input));
                 put_string(out, &start.job_folder);
                 out.push(start.store as u8);
@@ -472,6 +475,8 @@ impl<'a> Fields<'a> {
             environment,
             folder,
             terminal: has_terminal.then_some(size),
+            modes: self.modes()?,
+            is_attended: self.flag()?,
             has_input: self.flag()?,
             job_folder: self.string()?,
             store: self.store()?,
@@ -480,6 +485,15 @@ impl<'a> Fields<'a> {
             timeout: Some(self.milliseconds()?).filter(|timeout| !timeout.is_zero()),
             on_lost: self.milliseconds()?,
         })
+    }
+
+    fn modes(&mut self) -> Result<Vec<(u8, u8)>, FrameError> {
+        let bytes = self.string()?;
+        let (pairs, rest) = bytes.as_chunks::<2>();
+        if !rest.is_empty() {
+            return Err(FrameError::Content(self.kind));
+        }
+        Ok(pairs.iter().map(|[mode, value]| (*mode, *value)).collect())
     }
 
     fn output_state(&mut self) -> Result<OutputState, FrameError> {

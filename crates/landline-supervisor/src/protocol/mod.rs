@@ -11,7 +11,7 @@
 //!
 //! | order | type | content |
 //! | --- | --- | --- |
-//! | start | 1 | version `u16`, program, arguments (list), environment (list), folder, has a terminal `u8`, rows `u16`, columns `u16`, has input `u8`, job folder (empty for none), store `u8` (0 memory, 1 disk), window `u32`, most bytes on disk `u64`, timeout `u64` (0 for none), time without a server `u64` (`u64::MAX` for ever) |
+//! | start | 1 | version `u16`, program, arguments (list), environment (list), folder, has a terminal `u8`, rows `u16`, columns `u16`, modes of the terminal (a string of pairs of a number `u8` and a value `u8`), is attended `u8`, has input `u8`, job folder (empty for none), store `u8` (0 memory, 1 disk), window `u32`, most bytes on disk `u64`, timeout `u64` (0 for none), time without a server `u64` (`u64::MAX` for ever) |
 //! | input | 2 | offset `u64`, the bytes |
 //! | input-end | 3 | offset `u64` |
 //! | output-ack | 4 | stream `u8`, offset `u64`, limit `u64` |
@@ -54,8 +54,12 @@
 //!
 //! With the memory store, the supervisor sends output up to the limit of the last `output-ack`. The
 //! first limit is `window`. The supervisor keeps at most [`OUTPUT_BYTES_MAX`] bytes of each output,
-//! so a higher limit changes nothing. Neither offset nor limit may go back. With the disk store,
-//! `output-ack` is ignored.
+//! so a higher limit changes nothing. Neither offset nor limit may go back.
+//!
+//! With the disk store there is no limit, unless the terminal is attended. Then the limit of
+//! `output-ack` counts, and at first `window`: a terminal that shows output slows the program down,
+//! so that a person sees soon what Ctrl-C has done. The offset does not matter, and the limit may
+//! go back.
 //!
 //! # Terminal
 //! A supervisor models the terminal of its program: what a terminal shows that got all output.
@@ -76,9 +80,12 @@
 //!
 //! Programs ask the terminal what it is and where the cursor is. With `attended` the server says
 //! whether a terminal that answers gets the output. The supervisor answers itself while there is
-//! none: at first, after `attended` with 0, and after the connection to the server ended. A server
+//! none: after `start` or `attended` with 0, and after the connection to the server ended. A server
 //! that attaches a terminal sends `attended` and then `screen` at once, so that every query has one
 //! answer.
+//!
+//! The modes of `start` have the numbers and values of RFC 4254, section 8. The supervisor sets
+//! those that it knows before the program starts. A terminal without the mode IUTF8 (42) has it.
 //!
 //! # Adoption
 //! A new server connects to the socket in the job folder and sends `adopt`. The supervisor closes
@@ -199,6 +206,10 @@ pub struct Start {
     pub folder: Vec<u8>,
     /// The size of the terminal; `None` gives the program pipes.
     pub terminal: Option<Size>,
+    /// Modes of the terminal: numbers and values of RFC 4254, section 8.
+    pub modes: Vec<(u8, u8)>,
+    /// Whether a terminal that answers queries gets the output from its beginning.
+    pub is_attended: bool,
     /// Whether the server sends input. If not, the program's input is `/dev/null`. A program with
     /// a terminal always has input.
     pub has_input: bool,

@@ -14,6 +14,8 @@ fn start() -> Order {
             rows: 24,
             columns: 80,
         }),
+        modes: vec![(3, 127), (42, 1)],
+        is_attended: true,
         has_input: true,
         job_folder: b"/jobs/1".to_vec(),
         store: Store::Disk,

@@ -3,7 +3,7 @@
 use std::{path::Path, process::Command, time::Duration};
 
 use landline_supervisor::{
-    protocol::{OutputStream, Start, Status, Store},
+    protocol::{Order, OutputStream, Report, Size, Start, Status, Store},
     store::{IndexRecord, SEGMENT_BYTES_MAX},
 };
 
@@ -12,13 +12,21 @@ use crate::{
     server::{Server, assert_gone, wait_until},
 };
 
-pub(crate) const TESTS: [(&str, fn()); 7] = [
+pub(crate) const TESTS: [(&str, fn()); 9] = [
     (
         "output_is_read_in_order_by_index",
         output_is_read_in_order_by_index,
     ),
     ("most_bytes_leave_a_gap", most_bytes_leave_a_gap),
     ("disk_needs_no_server", disk_needs_no_server),
+    (
+        "attended_terminal_slows_the_program_down",
+        attended_terminal_slows_the_program_down,
+    ),
+    (
+        "lost_server_does_not_stop_a_terminal",
+        lost_server_does_not_stop_a_terminal,
+    ),
     (
         "killed_supervisor_leaves_no_status",
         killed_supervisor_leaves_no_status,
@@ -96,6 +104,62 @@ fn most_bytes_leave_a_gap() {
     assert!(output == expected.concat(), "the rest is right");
     let (output, gaps) = folder.read(OutputStream::Stderr, exit.stderr);
     assert_eq!((output.len(), gaps.len()), (700_000, 0));
+}
+
+fn attended_terminal_slows_the_program_down() {
+    let folder = Folder::new();
+    let size = Size {
+        rows: 24,
+        columns: 80,
+    };
+    let mut server = Server::with_start(Start {
+        terminal: Some(size),
+        is_attended: true,
+        window: 1000,
+        ..folder.start("seq 100000; exit 3", Store::Disk)
+    });
+    let stored = |server: &mut Server, at_least: u64| {
+        server.wait_for(|report| matches!(report, Report::Stored { stream: OutputStream::Stdout, offset } if *offset >= at_least))
+    };
+    stored(&mut server, 1000);
+    server.take_for(Duration::from_millis(300));
+    let is_there = |offset| folder.job().stored(OutputStream::Stdout).unwrap() == offset;
+    assert!(is_there(1000));
+    let ack = |limit| Order::OutputAck {
+        stream: OutputStream::Stdout,
+        offset: 0,
+        limit,
+    };
+    server.order(&ack(5000));
+    stored(&mut server, 5000);
+    // A client that takes over may begin before that.
+    server.order(&ack(4000));
+    server.take_for(Duration::from_millis(300));
+    assert!(is_there(5000));
+    server.order(&Order::Attended(false));
+    let exit = server.wait_for_exit();
+    assert_eq!((exit.status, exit.stdout), (Status::Code(3), 688_895));
+}
+
+/// The end of the connection to the server lifts the limit, too.
+fn lost_server_does_not_stop_a_terminal() {
+    let folder = Folder::new();
+    let size = Size {
+        rows: 24,
+        columns: 80,
+    };
+    let server = Server::with_start(Start {
+        terminal: Some(size),
+        is_attended: true,
+        window: 1000,
+        on_lost: Duration::MAX,
+        ..folder.start("seq 100000; exit 3", Store::Disk)
+    });
+    drop(server);
+    wait_until("the end is recorded", || {
+        folder.job().exit().unwrap().is_some()
+    });
+    assert_eq!(folder.job().exit().unwrap().unwrap().stdout, 688_895);
 }
 
 fn disk_needs_no_server() {

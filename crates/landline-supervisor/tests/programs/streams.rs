@@ -9,7 +9,7 @@ use landline_supervisor::{
 
 use crate::server::{Server, assert_gone, script_start};
 
-pub(crate) const TESTS: [(&str, fn()); 16] = [
+pub(crate) const TESTS: [(&str, fn()); 17] = [
     (
         "program_gets_arguments_and_environment",
         program_gets_arguments_and_environment,
@@ -40,6 +40,10 @@ pub(crate) const TESTS: [(&str, fn()); 16] = [
     (
         "terminal_has_size_and_resizes",
         terminal_has_size_and_resizes,
+    ),
+    (
+        "terminal_has_modes_before_the_program_starts",
+        terminal_has_modes_before_the_program_starts,
     ),
     ("broken_protocol_ends_program", broken_protocol_ends_program),
     (
@@ -221,6 +225,24 @@ fn terminal_has_size_and_resizes() {
         "{:?}",
         server.stdout()
     );
+}
+
+fn terminal_has_modes_before_the_program_starts() {
+    let size = Size {
+        rows: 24,
+        columns: 80,
+    };
+    let mut server = Server::with_start(Start {
+        terminal: Some(size),
+        // Ctrl-B interrupts, # erases, nothing is echoed, and 99 means nothing here.
+        modes: vec![(1, 2), (3, b'#'), (53, 0), (99, 1)],
+        ..script_start("stty -a")
+    });
+    assert_eq!(server.wait_for_status(), Status::Code(0));
+    let shown = server.stdout();
+    for mode in ["intr = ^B", "erase = #", "-echo ", " iutf8"] {
+        assert!(shown.contains(mode), "{mode}: {shown}");
+    }
 }
 
 fn broken_protocol_ends_program() {
