@@ -106,25 +106,47 @@ fn status_survives_the_server() {
     assert_eq!(outcome.status.code(), Some(7));
 }
 
+/// A server that stops waits for copies, and serves commands and jobs meanwhile. Then it leaves
+/// them to the next one, however long it may drain.
 #[test]
 fn stopped_server_leaves_its_runs_to_the_next() {
     let stage = stage();
     let address = stage.joined().address.clone();
-    let mut server = stage.serve_at(&address, &["--drain", "0"]);
-    let mut child = started(
-        &stage,
-        "end:60s",
-        "echo ready; read line; echo $line; exit 3",
-    );
+    let mut server = stage.serve_at(&address, &["--drain", "86400"]);
+    let mut copy = stage
+        .command(&["cp", "-", "127.0.0.1:copied"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    copy.stdin.as_mut().unwrap().write_all(b"some").unwrap();
+    server.event("transfer-start");
+    let script = "echo ready; read line; echo $line; read line; echo $line; exit 3";
+    let mut children = ["end:60s", "keep"].map(|on_lost| started(&stage, on_lost, script));
     server.terminate();
+    server.event("draining");
+    for child in &mut children {
+        child.stdin.as_mut().unwrap().write_all(b"1\n").unwrap();
+        let mut line = [0; 2];
+        child
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut line)
+            .unwrap();
+        assert_eq!(&line, b"1\n");
+    }
+    drop(copy.stdin.take());
+    assert_eq!(copy.wait().unwrap().code(), Some(0));
     assert_eq!(server.wait(), Some(0));
     let _server = restart(&stage, &server);
-    child.stdin.take().unwrap().write_all(b"x\n").unwrap();
-    let outcome = child.wait_with_output().unwrap();
-    assert_eq!(
-        (outcome.stdout.as_slice(), outcome.status.code()),
-        (&b"x\n"[..], Some(3))
-    );
+    for mut child in children {
+        child.stdin.take().unwrap().write_all(b"2\n").unwrap();
+        let outcome = child.wait_with_output().unwrap();
+        assert_eq!(
+            (outcome.stdout.as_slice(), outcome.status.code()),
+            (&b"2\n"[..], Some(3))
+        );
+    }
 }
 
 /// Without a client that comes back, the whole tree ends: while there is no server, and once there

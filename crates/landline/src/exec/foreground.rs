@@ -11,6 +11,7 @@ use landline_supervisor::{
 };
 
 use super::{
+    hand_over::HandOver,
     lost_runs::{Claim, Claims},
     messages::{Exit, Finished, Resize, SERVER_RUNNING, STDERR, STDIN, STDOUT, Signal},
     supervisor::Supervisor,
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     Error,
     net::{Channel, StreamChannel, StreamInput},
-    session::ServiceContext,
+    session::{ServiceContext, draining_error},
 };
 
 /// The most bytes of each output between supervisor and client that this server holds.
@@ -182,18 +183,21 @@ impl Foreground {
     /// [continue](Self::reconnect).
     ///
     /// # Errors
-    /// `ended` where the session is being ended; what the client says; [`Error::Protocol`],
-    /// [`Error::Lost`]; `io` where the supervisor fails.
+    /// `ended` where the session is being ended; `draining` where the next server continues; what
+    /// the client says; [`Error::Protocol`], [`Error::Lost`]; `io` where the supervisor fails.
     pub(super) async fn serve(
         &mut self,
         channel: &mut Channel,
         context: &ServiceContext,
         revoked: impl Future<Output = std::convert::Infallible>,
         claims: &mut Claims,
+        hand_over: &HandOver,
     ) -> Result<Served, Error> {
         let streams = std::mem::replace(&mut self.streams, Streams::new(Side::Server, 0));
         let mut channel = StreamChannel::new(channel, streams);
-        let served = self.carry(&mut channel, context, revoked, claims).await;
+        let served = self
+            .carry(&mut channel, context, revoked, claims, hand_over)
+            .await;
         match served {
             Ok(CarryEnd::Done) => match channel.finish().await {
                 Err(Error::Lost(_)) => Ok(Served::Done { continues: false }),
@@ -205,6 +209,9 @@ impl Foreground {
                 Ok(Served::Claimed(claim))
             }
             Err(error) => {
+                if error.to_peer().is_some() {
+                    channel.complete_message().await;
+                }
                 self.streams = channel.into_streams();
                 Err(error)
             }
@@ -217,10 +224,11 @@ impl Foreground {
         context: &ServiceContext,
         revoked: impl Future<Output = std::convert::Infallible>,
         claims: &mut Claims,
+        hand_over: &HandOver,
     ) -> Result<CarryEnd, Error> {
         tokio::pin!(revoked);
         loop {
-            let is_running = self.exit.is_none();
+            let (is_running, is_continuable) = (self.exit.is_none(), self.outlives_channel);
             tokio::select! {
                 biased;
                 error = context.connection().terminated() => {
@@ -228,6 +236,7 @@ impl Foreground {
                     return Err(error);
                 }
                 never = &mut revoked => match never {},
+                () = hand_over.begun(), if is_continuable => return Err(draining_error()),
                 Some(claim) = claims.next() => return Ok(CarryEnd::Claimed(claim)),
                 report = self.supervisor.next(), if is_running => {
                     self.has_lost_supervisor = report.is_err();

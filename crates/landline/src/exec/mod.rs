@@ -7,6 +7,7 @@ mod client;
 mod client_input;
 mod command;
 mod foreground;
+pub(crate) mod hand_over;
 pub(crate) mod jobs;
 mod jobs_client;
 mod launcher;

@@ -12,6 +12,7 @@ use super::{
     Launcher,
     command::{Command, Words},
     foreground::{Foreground, Served},
+    hand_over::HandOver,
     jobs::{
         Begun, JOB_COMMAND_BYTES_MAX, JobTable, OUTPUT_BYTES_MAX, check_name, serve_attach,
         serve_request,
@@ -29,7 +30,7 @@ use crate::{
     keys::Facility,
     net::{Channel, Received},
     rights::{EXEC, Right, Rights, SHELL},
-    session::{Service, ServiceContext, ServiceDefinition, ServiceFuture},
+    session::{Service, ServiceContext, ServiceDefinition, ServiceFuture, draining_error},
 };
 
 /// How long a supervisor may take to start a program.
@@ -120,6 +121,7 @@ pub(crate) struct ExecService {
     pub(crate) options: Option<ExecOptions>,
     pub(crate) jobs: JobTable,
     pub(crate) lost: LostRuns,
+    pub(crate) hand_over: HandOver,
 }
 
 impl Service for ExecService {
@@ -148,7 +150,15 @@ impl Service for ExecService {
                     AttachToJob::TYPE => {
                         let request: AttachToJob = header.read()?;
                         match self.jobs.find(context.user(), &request.job) {
-                            Ok(job) => serve_attach(channel, context, &job, &request).await?,
+                            Ok(job) => {
+                                let _counted = self.hand_over.enter();
+                                tokio::select! {
+                                    attached = serve_attach(channel, context, &job, &request) => {
+                                        attached?
+                                    }
+                                    () = self.hand_over.begun() => return Err(draining_error()),
+                                }
+                            }
                             Err(error) => {
                                 context.answer_failure(channel, error).await?;
                                 true
@@ -225,8 +235,10 @@ impl ExecService {
         let still = move |rules: &Rights| rules.check(&user, &action(&words), &root).allowed;
         let served = {
             let StartedRun { job, claims, .. } = &mut started;
+            let _counted = job.outlives_channel().then(|| self.hand_over.enter());
             let revoked = context.terminate_on_revocation(&mut rules, "run this command", still);
-            job.serve(channel, context, revoked, claims).await
+            job.serve(channel, context, revoked, claims, &self.hand_over)
+                .await
         };
         context.set_activity(SERVICE);
         match served {
@@ -245,6 +257,13 @@ impl ExecService {
                 self.lost.keep(started, Some(context.clone()));
                 Err(error)
             }
+            // The next server takes it up.
+            Err(
+                error @ Error::Failed {
+                    code: ErrorCode::Draining,
+                    ..
+                },
+            ) => Err(error),
             Err(error) => {
                 started.end();
                 Err(error)
@@ -408,7 +427,10 @@ impl ExecService {
 async fn launch(launcher: Arc<dyn Launcher>, start: Start) -> Result<Supervisor, Error> {
     let launched = tokio::task::spawn_blocking(move || launcher.launch()).await;
     let launched = launched.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
-    let socket = launched.map_err(|error| Error::io("the supervisor", &error))?;
+    let socket = launched.map_err(|error| {
+        let message = format!("no supervisor for the command: {error}");
+        Error::here(ErrorCode::Io, message)
+    })?;
     let mut supervisor = Supervisor::new(socket)?;
     let program = String::from_utf8_lossy(&start.program).into_owned();
     let folder = String::from_utf8_lossy(&start.folder).into_owned();

@@ -42,6 +42,7 @@ use crate::{
     crypto::Fingerprint,
     exec::{
         ExecOptions,
+        hand_over::HandOver,
         jobs::{JobTable, JobTableParts},
         lost_runs::LostRuns,
     },
@@ -56,6 +57,8 @@ use crate::{
     store::{LOCK_FILE, Purpose, Store, WorkStore, invite_id},
 };
 
+/// The pause between two looks at what a server that ends still waits for.
+const HAND_OVER_PAUSE: Duration = Duration::from_millis(50);
 /// Threads for logins, administration and revocation.
 const LOGIN_THREADS: usize = 4;
 /// The server's part of the state folder.
@@ -107,6 +110,7 @@ pub struct Server {
     manifests: ManifestStore,
     jobs: JobTable,
     lost_runs: LostRuns,
+    hand_over: HandOver,
     admin: Arc<AdminService>,
     control: ControlSocket,
     own_listener: OwnListener,
@@ -184,6 +188,7 @@ impl Server {
             },
         )?;
         let lost_runs = LostRuns::open(&folder, jobs.clone())?;
+        let hand_over = HandOver::default();
         let own_listener = OwnListener::default();
         let parts = ServiceParts {
             own_listener: own_listener.clone(),
@@ -192,6 +197,7 @@ impl Server {
             exec: options.exec.clone(),
             jobs: jobs.clone(),
             lost_runs: lost_runs.clone(),
+            hand_over: hand_over.clone(),
         };
         let services = registry(&parts, further)?;
         Ok(Self {
@@ -220,6 +226,7 @@ impl Server {
             manifests,
             jobs,
             lost_runs,
+            hand_over,
             admin,
             control,
             own_listener,
@@ -360,10 +367,11 @@ impl Server {
         let stop = CancellationToken::new();
         let mut control = JoinSet::new();
         control.spawn(self.control.serve(self.admin.clone(), stop.clone()));
-        let lost_runs = self.lost_runs.clone();
-        let shutdown = async move {
+        let (lost_runs, sessions) = (self.lost_runs.clone(), self.state.sessions.clone());
+        let shutdown = async {
             shutdown.await;
             lost_runs.stop();
+            maintenance.spawn(hand_over_when_alone(self.hand_over.clone(), sessions));
         };
         let served = accept(self.state.clone(), listener, self.drain_time, shutdown).await;
         // Commands may end sessions until none is left.
@@ -377,6 +385,14 @@ impl Server {
         let _ = self.state.audit.close().await;
         served.map_err(|error| Error::io("the listener", &error))
     }
+}
+
+/// Leaves to the next server what it can continue, once there is nothing else to wait for.
+async fn hand_over_when_alone(hand_over: HandOver, sessions: Sessions) {
+    while sessions.connections() > hand_over.connections() {
+        tokio::time::sleep(HAND_OVER_PAUSE).await;
+    }
+    hand_over.begin();
 }
 
 /// Checks that no server uses the state folder. Creates nothing, even if there is no such folder.

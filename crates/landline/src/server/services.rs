@@ -7,7 +7,10 @@ use landline_proto::{ErrorCode, MessageType, messages, streams};
 use crate::{
     Error,
     admin::{self, control, server::AdminService},
-    exec::{self, ExecOptions, jobs::JobTable, lost_runs::LostRuns, server::ExecService},
+    exec::{
+        self, ExecOptions, hand_over::HandOver, jobs::JobTable, lost_runs::LostRuns,
+        server::ExecService,
+    },
     files::{self, ManifestStore, server::FilesService},
     forward::{self, OwnListener, server::ForwardService},
     ping::{self, PingService},
@@ -22,6 +25,7 @@ pub(super) struct ServiceParts {
     pub(super) exec: Option<ExecOptions>,
     pub(super) jobs: JobTable,
     pub(super) lost_runs: LostRuns,
+    pub(super) hand_over: HandOver,
     pub(super) own_listener: OwnListener,
 }
 
@@ -44,6 +48,7 @@ static SERVICES: [Registration; 5] = [
             options: parts.exec.clone(),
             jobs: parts.jobs.clone(),
             lost: parts.lost_runs.clone(),
+            hand_over: parts.hand_over.clone(),
         })
     }),
     (&forward::server::DEFINITION, |parts| {

@@ -163,6 +163,12 @@ impl Sessions {
         self.table().live.get(session).map(Live::info)
     }
 
+    /// The number of connections of all live sessions.
+    pub(crate) fn connections(&self) -> usize {
+        let table = self.table();
+        table.live.values().map(|live| live.connections.len()).sum()
+    }
+
     /// Subscribes to all new connections. There is one subscriber at a time.
     pub(crate) fn subscribe(&self) -> mpsc::UnboundedReceiver<Entered> {
         let (sender, receiver) = mpsc::unbounded_channel();

@@ -3,15 +3,19 @@
 use std::{
     future::poll_fn,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use landline_proto::{
     Header, Message, ProtocolState,
-    streams::{Bytes, StreamEvent, Streams, is_stream_message},
+    streams::{Bytes, Side, StreamEvent, Streams, is_stream_message},
 };
 
 use super::{Channel, ChannelReader, ChannelWriter, reader::Received};
 use crate::Error;
+
+/// How long the rest of a message may take before the channel ends.
+const MESSAGE_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// A channel whose two sides also send numbered streams.
 ///
@@ -45,6 +49,15 @@ pub enum StreamInput {
     End,
 }
 
+/// Nothing else can be sent behind a part of a message.
+impl Drop for StreamChannel<'_> {
+    fn drop(&mut self) {
+        if self.sent < self.out.len() {
+            self.writer.set_broken_off();
+        }
+    }
+}
+
 impl<'a> StreamChannel<'a> {
     /// Extends a channel with streams.
     pub fn new(channel: &'a mut Channel, streams: Streams) -> Self {
@@ -62,8 +75,27 @@ impl<'a> StreamChannel<'a> {
     }
 
     /// The streams, to continue them on another channel.
-    pub fn into_streams(self) -> Streams {
-        self.streams
+    pub fn into_streams(mut self) -> Streams {
+        std::mem::replace(&mut self.streams, Streams::new(Side::Client, 0))
+    }
+
+    /// Sends the rest of a message that was sent in part, so that the channel can carry an error.
+    /// Gives up after a second.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(crate) async fn complete_message(&mut self) {
+        let completing = poll_fn(|cx| {
+            while self.sent < self.out.len() {
+                let rest = self.out.get(self.sent..).unwrap_or_default();
+                match std::task::ready!(self.writer.poll_write(cx, rest)) {
+                    Ok(written) => self.sent += written,
+                    Err(_) => break,
+                }
+            }
+            Poll::Ready(())
+        });
+        let _ = tokio::time::timeout(MESSAGE_TIME_MAX, completing).await;
     }
 
     /// Queues a message of the service, ahead of all stream messages.

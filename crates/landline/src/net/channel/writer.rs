@@ -182,6 +182,15 @@ impl ChannelWriter {
         self.write_queued().await
     }
 
+    /// Says that a message was sent in part and that its rest never follows.
+    pub(super) fn set_broken_off(&mut self) {
+        self.sending = Some(Sending {
+            size: BodySize::Unknown,
+            sent: 0,
+            mid_frame: true,
+        });
+    }
+
     pub(super) fn set_mid_frame(&mut self, is_mid_frame: bool) {
         self.partial.set(is_mid_frame);
         if let Some(sending) = &mut self.sending {
