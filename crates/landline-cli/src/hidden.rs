@@ -1,13 +1,16 @@
 //! Subcommands that landline starts as child processes of itself, and one that `cargo xtask dist`
 //! starts. Users do not see them.
 
-use std::ffi::OsString;
+use std::{env, ffi::OsString};
+
+use landline::exec::{LocalLauncher, serve_launcher};
 
 use crate::{
     commands::lab,
     context::{Context, ExitStatus},
     failure::Failure,
-    packaging,
+    packaging, service_manager,
+    terminal::shown_line,
 };
 
 /// Runs with the words after the name; `None` if they do not fit.
@@ -22,8 +25,12 @@ const PACKAGE_FILES: &str = "package-files";
 /// The supervisor of a command that the server runs.
 pub(crate) const SUPERVISOR: &str = "supervisor";
 
+/// The process that starts supervisors for a server, on the socket from the service manager.
+pub(crate) const LAUNCHER: &str = "launcher";
+
 /// Every hidden subcommand.
-const HIDDEN: [(&str, Hidden); 3] = [
+const HIDDEN: [(&str, Hidden); 4] = [
+    (LAUNCHER, launch),
     (MODEL_SERVER, lab::serve_model),
     (PACKAGE_FILES, packaging::write_files),
     (SUPERVISOR, supervise),
@@ -50,6 +57,21 @@ fn supervise(_: &Context, words: &[OsString]) -> Option<Result<ExitStatus, Failu
     })
 }
 
+/// Starts a supervisor for each connection.
+fn launch(context: &Context, words: &[OsString]) -> Option<Result<ExitStatus, Failure>> {
+    words.is_empty().then(|| {
+        let listener = service_manager::take_unix_socket(&context.environment)?;
+        // An upgrade replaces the file, and what starts then is to be of the new release.
+        let program = env::current_exe()
+            .map_err(|error| Failure::local(format!("the path of this program: {error}")))?;
+        let launcher = LocalLauncher::new(program, SUPERVISOR);
+        serve_launcher(&listener, &launcher, |error| {
+            let line = format!("the supervisor does not start: {error}");
+            context.err.print(&shown_line(&line));
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +87,7 @@ mod tests {
             &["landline", MODEL_SERVER, "tasks", "parent"],
             &["landline", PACKAGE_FILES],
             &["landline", SUPERVISOR, "more"],
+            &["landline", LAUNCHER, "more"],
             &["landline", "lab", MODEL_SERVER, "tasks", "1"],
         ] {
             let words: Vec<OsString> = words.iter().map(OsString::from).collect();

@@ -3,7 +3,7 @@
 use std::{
     io,
     net::TcpListener,
-    os::unix::net::{SocketAddr, UnixDatagram},
+    os::unix::net::{SocketAddr, UnixDatagram, UnixListener},
 };
 
 use landline::net::activation::{self, ActivatedSocket};
@@ -18,18 +18,40 @@ use crate::{environment::Environment, failure::Failure};
 /// # Errors
 /// systemd passed something other than one listening TCP socket.
 pub(crate) fn take_socket(environment: &Environment) -> Result<Option<TcpListener>, Failure> {
-    let wrong =
-        |problem: String| Failure::usage(format!("the socket from the service manager: {problem}"));
-    let mut sockets = activation::sockets(|name| environment.variable(name))
-        .map_err(|error| wrong(error.to_string()))?
-        .into_iter();
-    match (sockets.next().map(|first| first.socket), sockets.next()) {
+    let mut sockets = take_sockets(environment)?.into_iter();
+    match (sockets.next(), sockets.next()) {
         (None, _) => Ok(None),
         (Some(ActivatedSocket::Tcp(listener)), None) => Ok(Some(listener)),
-        _ => Err(wrong(
-            "one TCP socket is needed; give the unit one ListenStream=".into(),
+        _ => Err(wrong_socket(
+            "one TCP socket is needed; give the unit one ListenStream=",
         )),
     }
+}
+
+/// Takes the Unix socket that systemd listens on for this service.
+///
+/// Must run before the process opens anything else, as [`take_socket`].
+///
+/// # Errors
+/// systemd passed something other than one listening Unix socket.
+pub(crate) fn take_unix_socket(environment: &Environment) -> Result<UnixListener, Failure> {
+    let mut sockets = take_sockets(environment)?.into_iter();
+    match (sockets.next(), sockets.next()) {
+        (Some(ActivatedSocket::Unix(listener)), None) => Ok(listener),
+        _ => Err(wrong_socket(
+            "one Unix socket is needed; give the unit one ListenStream=",
+        )),
+    }
+}
+
+fn take_sockets(environment: &Environment) -> Result<Vec<ActivatedSocket>, Failure> {
+    let sockets = activation::sockets(|name| environment.variable(name));
+    let sockets = sockets.map_err(|error| wrong_socket(&error.to_string()))?;
+    Ok(sockets.into_iter().map(|named| named.socket).collect())
+}
+
+fn wrong_socket(problem: &str) -> Failure {
+    Failure::usage(format!("the socket from the service manager: {problem}"))
 }
 
 /// Notifies systemd, if it asked for that: `READY=1`, `STOPPING=1`. Errors are ignored.

@@ -32,5 +32,6 @@ pub mod store;
 mod supervisor;
 mod tree;
 
+pub use platform::is_peer_trusted;
 pub use remains::kill_remains;
 pub use supervisor::main;

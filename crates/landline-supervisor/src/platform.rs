@@ -189,7 +189,7 @@ pub(crate) fn accept(listener: &OwnedFd) -> rustix::io::Result<OwnedFd> {
 ///
 /// # Errors
 /// The system does not say.
-pub(crate) fn is_peer_trusted(socket: &OwnedFd) -> io::Result<bool> {
+pub fn is_peer_trusted(socket: &impl AsFd) -> io::Result<bool> {
     #[cfg(target_os = "linux")]
     let peer = rustix::net::sockopt::socket_peercred(socket)?.uid.as_raw();
     #[cfg(not(target_os = "linux"))]
@@ -198,7 +198,7 @@ pub(crate) fn is_peer_trusted(socket: &OwnedFd) -> io::Result<bool> {
         // SAFETY: both pointers are valid during the call, and the descriptor is open.
         if unsafe {
             libc::getpeereid(
-                std::os::fd::AsRawFd::as_raw_fd(socket),
+                std::os::fd::AsRawFd::as_raw_fd(&socket.as_fd()),
                 &raw mut user,
                 &raw mut group,
             )

@@ -12,7 +12,7 @@ use clap::Args;
 use landline::{
     Error, Server, ServerOptions,
     activity::{Activity, Record},
-    exec::{ExecOptions, LocalLauncher},
+    exec::{ExecOptions, Launcher, LocalLauncher, SocketLauncher},
     login::Invite,
     net::tcp::raise_descriptor_limit,
     paths::local,
@@ -51,6 +51,10 @@ const DESCRIPTORS_RESERVED: u64 = 64;
 const LARGE_BLOCK_BYTES: i32 = 128 << 10;
 /// The time that systemd waits for the server to end after the drain.
 const END_TIME: Duration = Duration::from_secs(30);
+
+/// The variable with the socket of the process that starts supervisors, which the unit of the
+/// service sets. Without it, the server starts them itself.
+pub(super) const LAUNCHER_VARIABLE: &str = "LANDLINE_LAUNCHER";
 
 /// Run the server on this machine
 #[derive(Debug, Args)]
@@ -284,17 +288,23 @@ async fn resolves_to(asked: &ListenAddress, address: SocketAddr) -> Result<bool,
 /// # Errors
 /// The path of this program is not known.
 fn exec_options(context: &Context, settings: &Settings) -> Result<ExecOptions, Failure> {
-    // On Linux this name leads to the program that runs, even after an upgrade.
-    let program = if cfg!(target_os = "linux") {
-        PathBuf::from("/proc/self/exe")
-    } else {
-        std::env::current_exe()
-            .map_err(|error| Failure::local(format!("the path of this program: {error}")))?
-    };
     let environment = &context.environment;
+    let launcher: Arc<dyn Launcher> = match environment.absolute_path(LAUNCHER_VARIABLE) {
+        Some(socket) => Arc::new(SocketLauncher::new(socket)),
+        // On Linux this name leads to the program that runs, even after an upgrade.
+        None if cfg!(target_os = "linux") => {
+            let program = PathBuf::from("/proc/self/exe");
+            Arc::new(LocalLauncher::new(program, hidden::SUPERVISOR))
+        }
+        None => {
+            let program = std::env::current_exe()
+                .map_err(|error| Failure::local(format!("the path of this program: {error}")))?;
+            Arc::new(LocalLauncher::new(program, hidden::SUPERVISOR))
+        }
+    };
     let entry = |name: &str| Some(format!("{name}={}", environment.variable(name)?).into_bytes());
     Ok(ExecOptions {
-        launcher: Arc::new(LocalLauncher::new(program, hidden::SUPERVISOR)),
+        launcher,
         path: settings.exec_path.clone(),
         share_uid: settings.share_uid,
         sftp_server: settings.sftp_server.clone(),

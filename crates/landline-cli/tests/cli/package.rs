@@ -263,6 +263,10 @@ fn check_units(root: &Path) {
     }
     let socket = fs::read_to_string(units.join("landline.socket")).unwrap();
     assert!(socket.contains("\nListenStream=5263\n"), "{socket}");
+    let launcher = fs::read_to_string(units.join("landline-launcher.service")).unwrap();
+    assert!(launcher.contains("\nUser=landline\n"), "{launcher}");
+    let socket = fs::read_to_string(units.join("landline-launcher.socket")).unwrap();
+    assert!(socket.contains("\nSocketUser=landline\n"), "{socket}");
 }
 
 /// Installing the package creates the user and starts no server.

@@ -2,41 +2,52 @@
 
 use std::{
     fs,
+    io::Read,
     net::TcpListener,
-    os::unix::{net::UnixDatagram, process::CommandExt},
-    process::Command,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            net::{UnixDatagram, UnixListener},
+            process::CommandExt,
+        },
+    },
+    process::{Command, Stdio},
 };
 
 use testkit::Stage;
 
-use crate::stage;
+use crate::{run::HOST, stage};
 
-/// The server command as systemd starts it: descriptor 3 is the socket, and LISTEN_PID is the
-/// server's own process id.
-///
-/// Only a shell that becomes the server knows that id in advance.
+/// The server command as systemd starts it, with this socket.
 fn activated(stage: &Stage, listener: &TcpListener) -> Command {
     activated_at(stage, listener, &listener.local_addr().unwrap().to_string())
 }
 
 /// The same with `address` as the address to listen at.
 fn activated_at(stage: &Stage, listener: &TcpListener, address: &str) -> Command {
-    let server = stage.serve_command(address);
+    let socket = listener.try_clone().unwrap();
+    with_socket(&stage.serve_command(address), "", socket.into())
+}
+
+/// A command as systemd starts it: descriptor 3 is the socket, and LISTEN_PID is the process id of
+/// the command. Only a shell that becomes the command knows that id in advance. The shell runs
+/// `script` before.
+fn with_socket(started: &Command, script: &str, socket: OwnedFd) -> Command {
     let mut command = Command::new("/bin/sh");
+    let script = format!("{script} LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"");
     command
-        .args(["-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\""])
-        .arg(server.get_program())
-        .args(server.get_args());
+        .args(["-c", &script])
+        .arg(started.get_program())
+        .args(started.get_args());
     command.env_clear().envs(
-        server
+        started
             .get_envs()
             .filter_map(|(name, value)| Some((name, value?))),
     );
-    command.stdin(std::process::Stdio::null());
     command
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
-    let socket = listener.try_clone().unwrap();
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     // SAFETY: only system calls happen between fork and exec.
     unsafe {
         command.pre_exec(move || {
@@ -69,9 +80,7 @@ fn missing_passed_socket_is_an_error() {
                 .get_envs()
                 .filter_map(|(name, value)| Some((name, value?))),
         );
-        command
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         stage.run_command(command).fails(2, "usage");
     }
 }
@@ -102,6 +111,51 @@ fn passed_socket_is_served_and_manager_notified() {
     let early = stage.command(&["ping", "127.0.0.1"]).spawn().unwrap();
     let _server = stage.serve_with(activated(&stage, &listener));
     assert!(early.wait_with_output().unwrap().status.success());
+}
+
+/// The process that starts commands is not the server, and commands have what it has. They outlive
+/// it.
+#[test]
+fn launcher_starts_commands() {
+    let stage = stage();
+    let path = stage.path("launcher");
+    let listener = UnixListener::bind(&path).unwrap();
+    let binary = env!("CARGO_BIN_EXE_landline");
+    let mut started = Command::new(binary);
+    started.arg("launcher");
+    let start = || {
+        let socket = listener.try_clone().unwrap();
+        with_socket(&started, "ulimit -n 777;", socket.into())
+            .spawn()
+            .unwrap()
+    };
+    let mut launcher = start();
+    let mut serve = stage.serve_command("127.0.0.1:0");
+    serve.env("LANDLINE_LAUNCHER", &path);
+    let server = stage.serve_with(serve);
+    stage
+        .run_with_input(&["join", "-", "--as", "alice"], server.invite().as_bytes())
+        .ok();
+    let run = |script| stage.run(&["--json", "run", HOST, "--", "sh", "-c", script]);
+    assert_eq!(run("ulimit -n").ok(), "777\n");
+    let script = "echo ready; while ! [ -e go ]; do sleep 0.05; done; exit 5";
+    let mut job = stage
+        .command(&["run", HOST, "--", "sh", "-c", script])
+        .spawn()
+        .unwrap();
+    let mut first = [0; 6];
+    job.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    launcher.kill().unwrap();
+    launcher.wait().unwrap();
+    stage.write("home/go", b"");
+    assert_eq!(job.wait().unwrap().code(), Some(5));
+    let mut launcher = start();
+    run("true").ok();
+    launcher.kill().unwrap();
+    launcher.wait().unwrap();
+    fs::remove_file(&path).unwrap();
+    run("true").fails(255, "io");
+    assert_eq!(started.output().unwrap().status.code(), Some(2));
 }
 
 #[test]
@@ -135,8 +189,23 @@ fn units_are_valid() {
                 .concat(),
             )
             .ok();
-        let (service, socket) = said.split_once("# landline.socket\n").unwrap();
-        let service = service.strip_prefix("# landline.service\n").unwrap();
+        let units = [
+            "landline.service",
+            "landline.socket",
+            "landline-launcher.service",
+            "landline-launcher.socket",
+        ];
+        let mut texts = Vec::new();
+        let mut rest = said.as_str();
+        for unit in units.iter().rev() {
+            let (before, text) = rest.split_once(&format!("# {unit}\n")).unwrap();
+            stage.write(unit, text.as_bytes());
+            texts.push(text);
+            rest = before;
+        }
+        let [launcher_socket, launcher, socket, service] = texts[..] else {
+            panic!("{said}")
+        };
         for setting in [
             "NoNewPrivileges=yes",
             "MemoryMax=1G",
@@ -147,8 +216,16 @@ fn units_are_valid() {
             assert!(service.lines().any(|line| line == setting), "{said}");
         }
         assert!(socket.contains("ListenStream=6000"), "{said}");
-        stage.write("landline.service", service.as_bytes());
-        stage.write("landline.socket", socket.as_bytes());
+        assert!(launcher_socket.contains("SocketMode=0600\n"), "{said}");
+        for setting in [
+            "KillMode=process",
+            "OOMPolicy=continue",
+            "TasksMax=infinity",
+            "Delegate=yes",
+        ] {
+            assert!(launcher.lines().any(|line| line == setting), "{said}");
+        }
+        assert!(!launcher.contains("NoNewPrivileges"), "{said}");
         let scope = if arguments == ["--user"] {
             "--user"
         } else {
@@ -157,8 +234,7 @@ fn units_are_valid() {
         let mut verify = Command::new("systemd-analyze");
         verify
             .args(["verify", scope, "--man=no"])
-            .arg(stage.path("landline.service"))
-            .arg(stage.path("landline.socket"));
+            .args(units.map(|unit| stage.path(unit)));
         verify.env("XDG_RUNTIME_DIR", stage.path(""));
         let Ok(output) = verify.output() else {
             eprintln!("SKIPPED: systemd-analyze is needed (systemd)");

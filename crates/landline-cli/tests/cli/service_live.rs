@@ -275,6 +275,73 @@ fn systemd_waits_for_the_drain() {
     );
 }
 
+/// Commands have none of the restrictions of the server, and outlive it.
+const COMMANDS: &str = r#"
+as test-client landline join - --as me < /home/test-server/$STATE/server/invite
+run() { as test-client landline run "$@"; }
+: The server itself is confined.
+main_pid() { control show --property=MainPID --value "$1"; }
+grep -Eqx 'NoNewPrivs:.1' /proc/$(main_pid landline.service)/status
+grep -Eqx 'Seccomp:.2' /proc/$(main_pid landline.service)/status
+run 127.0.0.1 -- cat /proc/self/status > /tmp/status
+grep -Eqx 'NoNewPrivs:.0' /tmp/status
+grep -Eqx 'Seccomp:.0' /tmp/status
+grep -Eqx 'SigIgn:.0000000000000000' /tmp/status
+says landline-launcher.service run 127.0.0.1 -- cat /proc/self/cgroup
+[ "$(run 127.0.0.1 -- sh -c umask)" = 0022 ]
+for tried in 'sudo -n true' 'node -e 1' 'python3 -c "import ctypes"'; do
+    if command -v "${tried%% *}" > /dev/null; then run --shell 127.0.0.1 "$tried"; fi
+done
+: A restart ends neither a job nor a command. It does not wait for them.
+id=$(run --detach 127.0.0.1 -- sh -c 'sleep 4; echo out; exit 7')
+run 127.0.0.1 -- sh -c 'echo ready; read line; echo $line; exit 9' < <(sleep 5; echo late) > /tmp/output & foreground=$!
+wait_for grep -q ready /tmp/output
+control restart landline.service
+control kill --kill-who=main --signal=KILL landline.service
+control restart landline-launcher.service
+ends 7 '' as test-client landline wait 127.0.0.1 $id
+[ "$(as test-client landline logs 127.0.0.1 $id)" = out ]
+ended=0; wait $foreground || ended=$?
+[ "$ended $(tail -n 1 /tmp/output)" = '9 late' ]
+"#;
+
+#[test]
+fn commands_of_system_service_are_not_confined() {
+    run_in_sandbox(&format!(
+        "{WORDS}
+        by=(env) flag=
+        if [ -d /etc/sudoers.d ]; then echo 'test-server ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/test; fi
+        landline service install --run-as test-server
+        {COMMANDS}
+        : The launcher changes with the user.
+        landline service install --run-as test-other
+        as test-client landline join - --as me --replace < /home/test-other/$STATE/server/invite
+        says test-other run 127.0.0.1 -- id -un
+        : What runs keeps its unit until it ends.
+        id=$(run --detach 127.0.0.1 -- sh -c 'echo $$; exec sleep 1000')
+        wait_for run 127.0.0.1 -- true
+        service remove
+        pid=$(pgrep -u test-other sleep)
+        kill $pid
+        is_forgotten() {{ [ -z \"$(systemctl list-units --all --plain --no-legend 'landline*')\" ]; }}
+        wait_for is_forgotten
+        nothing_is_left control"
+    ));
+}
+
+#[test]
+fn commands_of_user_service_are_not_confined() {
+    run_in_sandbox(&format!(
+        "{WORDS}
+        by=(as test-server) flag=--user
+        if [ -d /etc/sudoers.d ]; then echo 'test-server ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/test; fi
+        loginctl enable-linger test-server
+        wait_for as test-server systemctl --user show-environment
+        as test-server landline service install --user
+        {COMMANDS}"
+    ));
+}
+
 #[test]
 fn invite_has_address_added_after_start() {
     run_in_sandbox(

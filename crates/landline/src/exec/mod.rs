@@ -23,7 +23,7 @@ pub use client::{
 };
 pub use command::{Command, is_client_variable};
 pub use jobs_client::{JobRequest, LogChunk, LogItem};
-pub use launcher::{Launcher, LocalLauncher};
+pub use launcher::{Launcher, LocalLauncher, SocketLauncher, serve_launcher};
 pub(crate) use messages::TRANSIT_TIME_MAX;
 pub use messages::{
     AttachToJob, CommandForm, Exit, JobInfo, JobState, ReadLog, SERVICE, TerminalSize,

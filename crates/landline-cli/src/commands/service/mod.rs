@@ -24,6 +24,9 @@ use crate::{
 
 const SERVICE: &str = "landline.service";
 const SOCKET: &str = "landline.socket";
+/// What starts commands for the server.
+const LAUNCHER: &str = "landline-launcher.service";
+const LAUNCHER_SOCKET: &str = "landline-launcher.socket";
 /// The file with the owner's invite, in the state folder.
 const INVITE_FILE: &str = "server/invite";
 
@@ -81,7 +84,7 @@ impl Run for Service {
             ServiceAction::Install(options) => install(context, &options)?,
             ServiceAction::Status { user } => {
                 let systemd = Systemd::connect(context, user)?;
-                if !systemd.succeeds(&["status", "--no-pager", SERVICE, SOCKET])? {
+                if !systemd.succeeds(&["status", "--no-pager", SERVICE, SOCKET, LAUNCHER_SOCKET])? {
                     return Err(Failure::new("not-running", "the service does not run"));
                 }
             }
@@ -110,11 +113,10 @@ fn install(context: &Context, options: &ServiceInstall) -> Result<(), Failure> {
     let stream = units::stream(&settings, options.port)?;
     let has_own_state = context.state.is_some();
     let own_state = has_own_state.then_some(settings.state.as_path());
-    let service = units::service(&program, own_state, user.name.as_deref())?;
-    let texts = [(SERVICE, service), (SOCKET, units::socket(&stream))];
+    let texts = unit_texts(&program, own_state, user.name.as_deref(), &stream)?;
     let Some(systemd) = systemd.filter(|_| !options.print) else {
-        let [service, socket] = texts.map(|(name, text)| format!("# {name}\n{text}"));
-        context.out.print(&format!("{service}\n{socket}"));
+        let texts = texts.map(|(name, text)| format!("# {name}\n{text}"));
+        context.out.print(&texts.join("\n"));
         return Ok(());
     };
     user.check(&program, &settings)?;
@@ -136,10 +138,26 @@ fn install(context: &Context, options: &ServiceInstall) -> Result<(), Failure> {
 }
 
 /// The units of a package, by name: the system's service, as the user `landline`.
-pub(crate) fn package_units() -> Result<[(&'static str, String); 2], Failure> {
-    let service = units::service(Path::new("/usr/bin/landline"), None, Some("landline"))?;
-    let socket = units::socket(&DEFAULT_PORT.to_string());
-    Ok([(SERVICE, service), (SOCKET, socket)])
+pub(crate) fn package_units() -> Result<UnitTexts, Failure> {
+    let program = Path::new("/usr/bin/landline");
+    unit_texts(program, None, Some("landline"), &DEFAULT_PORT.to_string())
+}
+
+/// The texts of the units, by name.
+type UnitTexts = [(&'static str, String); 4];
+
+fn unit_texts(
+    program: &Path,
+    own_state: Option<&Path>,
+    run_as: Option<&str>,
+    stream: &str,
+) -> Result<UnitTexts, Failure> {
+    Ok([
+        (SERVICE, units::service(program, own_state, run_as)?),
+        (SOCKET, units::socket(stream)),
+        (LAUNCHER, units::launcher(program, run_as)?),
+        (LAUNCHER_SOCKET, units::launcher_socket(run_as)),
+    ])
 }
 
 /// The folders of this process, for `--print` on a machine whose systemd does not answer.
@@ -172,6 +190,12 @@ fn diagnose(
             "stop the program that listens there (ss -ltnp), or choose another port with --port"
                 .to_owned(),
         );
+    }
+    let result = systemd.read_property(LAUNCHER_SOCKET, "Result");
+    if result != "success" {
+        print_journal(LAUNCHER_SOCKET);
+        let why = format!("{LAUNCHER_SOCKET} does not start ({result})");
+        return (why, format!("look at systemctl status {LAUNCHER_SOCKET}"));
     }
     // The server reports its failure to systemd.
     let said = systemd.read_property(SERVICE, "StatusText");
@@ -240,22 +264,26 @@ fn report(
 
 fn remove(context: &Context, systemd: &Systemd) -> Result<(), Failure> {
     let folder = systemd.unit_folder()?;
-    let files = [SERVICE, SOCKET].map(|name| folder.join(name));
-    if !files.iter().any(|path| local::exists(path)) {
+    let names = [SOCKET, SERVICE, LAUNCHER_SOCKET, LAUNCHER];
+    let installed: Vec<&str> = names
+        .into_iter()
+        .filter(|name| local::exists(&folder.join(name)))
+        .collect();
+    if installed.is_empty() {
         let what = format!("there is no {SERVICE} in {}", folder.display());
         return Err(Failure::new("not-installed", what));
     }
-    systemd.run(&["disable", "--now", SOCKET, SERVICE])?;
-    for path in files {
+    systemd.run(&[&["disable", "--now"], installed.as_slice()].concat())?;
+    for path in installed.iter().map(|name| folder.join(name)) {
         local::remove(&path)
             .map_err(|error| Failure::local(format!("{}: {error}", path.display())))?;
         context.out.print(&format!("removed {}", path.display()));
     }
     // systemd remembers a failed unit even without its file. If there is none, that is fine.
-    systemd.query(&["reset-failed", SOCKET, SERVICE])?;
+    systemd.query(&[&["reset-failed"], names.as_slice()].concat())?;
     systemd.run(&["daemon-reload"])?;
     context
         .out
-        .print("accounts, keys and the audit log were kept");
+        .print("accounts, keys and the audit log were kept, and commands run on");
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use landline::paths::local;
 
-use super::{SERVICE, SOCKET, systemd::Systemd};
+use super::{LAUNCHER, LAUNCHER_SOCKET, SERVICE, SOCKET, UnitTexts, systemd::Systemd};
 use crate::{context::Context, failure::Failure};
 
 /// The longest unit that is read, in bytes.
@@ -14,7 +14,7 @@ const UNIT_BYTES_MAX: u64 = 64 * 1024;
 pub(super) struct Transaction<'a> {
     context: &'a Context,
     systemd: &'a Systemd<'a>,
-    units: [Unit; 2],
+    units: Vec<Unit>,
 }
 
 struct Unit {
@@ -39,17 +39,18 @@ impl<'a> Transaction<'a> {
     pub(super) fn new(
         context: &'a Context,
         systemd: &'a Systemd<'a>,
-        texts: [(&'static str, String); 2],
+        texts: UnitTexts,
     ) -> Result<Self, Failure> {
         let folder = systemd.unit_folder()?;
-        let [service, socket] = texts.map(|(name, text)| {
+        let units = texts.into_iter().map(|(name, text)| {
             let path = folder.join(name);
             let earlier = match local::read(&path, UNIT_BYTES_MAX) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 Err(error) => return Err(Failure::local(format!("{}: {error}", path.display()))),
                 Ok(text) => Some(Earlier {
                     text,
-                    is_enabled: systemd.query(&["is-enabled", name])?.is_some(),
+                    // The launcher is started by its socket alone.
+                    is_enabled: name != LAUNCHER && systemd.query(&["is-enabled", name])?.is_some(),
                     is_active: systemd.query(&["is-active", name])?.is_some(),
                 }),
             };
@@ -63,7 +64,7 @@ impl<'a> Transaction<'a> {
         Ok(Self {
             context,
             systemd,
-            units: [service?, socket?],
+            units: units.collect::<Result<_, Failure>>()?,
         })
     }
 
@@ -79,25 +80,37 @@ impl<'a> Transaction<'a> {
                 .print(&format!("wrote {}", unit.path.display()));
         }
         self.systemd.run(&["daemon-reload"])?;
-        self.systemd.run(&["enable", SOCKET, SERVICE])
+        self.systemd
+            .run(&["enable", SOCKET, SERVICE, LAUNCHER_SOCKET])
     }
 
     /// Starts the service, or restarts an earlier one after its transfers have ended.
     ///
-    /// The socket is restarted only if its unit changed, so that no connection is lost.
+    /// A socket is restarted only if its unit changed, so that no connection is lost.
     ///
     /// # Errors
     /// The service does not start.
     pub(super) fn start(&self) -> Result<(), Failure> {
-        let [_, socket] = &self.units;
-        let is_unchanged = socket
-            .earlier
-            .as_ref()
-            .is_some_and(|it| it.is_active && it.text == socket.text.as_bytes());
-        self.systemd.run(if is_unchanged {
-            &["restart", SERVICE]
-        } else {
-            &["restart", SOCKET, SERVICE]
+        let mut names = vec!["restart"];
+        if !self.is_unchanged(SOCKET) {
+            names.push(SOCKET);
+        }
+        if !self.is_unchanged(LAUNCHER_SOCKET) || !self.is_unchanged(LAUNCHER) {
+            names.extend([LAUNCHER_SOCKET, LAUNCHER]);
+        }
+        names.push(SERVICE);
+        self.systemd.run(&names)
+    }
+
+    /// Whether a unit has the same text as before, and nothing has to be started.
+    fn is_unchanged(&self, name: &str) -> bool {
+        let unit = self.units.iter().find(|unit| unit.name == name);
+        unit.is_some_and(|unit| {
+            let earlier = unit.earlier.as_ref();
+            // The launcher starts when it is needed.
+            earlier.is_some_and(|it| {
+                (it.is_active || name == LAUNCHER) && it.text == unit.text.as_bytes()
+            })
         })
     }
 
@@ -115,8 +128,10 @@ impl<'a> Transaction<'a> {
     /// Whether there was an earlier service.
     fn restore(&self) -> Result<bool, Failure> {
         // This fails for a unit that was never enabled, which is fine.
-        self.systemd.query(&["disable", "--now", SOCKET, SERVICE])?;
-        self.systemd.query(&["reset-failed", SOCKET, SERVICE])?;
+        let names: Vec<&str> = self.units.iter().map(|unit| unit.name).collect();
+        for verb in [&["disable", "--now"][..], &["reset-failed"]] {
+            self.systemd.query(&[verb, names.as_slice()].concat())?;
+        }
         for unit in &self.units {
             match &unit.earlier {
                 Some(earlier) => write(unit, &earlier.text)?,

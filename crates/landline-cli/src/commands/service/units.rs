@@ -7,8 +7,11 @@ use std::{
 
 use landline::proto::DEFAULT_PORT;
 
-use super::SOCKET;
-use crate::{failure::Failure, listen_address::ListenAddress, settings::Settings};
+use super::{LAUNCHER_SOCKET, SOCKET};
+use crate::{
+    commands::serve::LAUNCHER_VARIABLE, failure::Failure, hidden::LAUNCHER,
+    listen_address::ListenAddress, settings::Settings,
+};
 
 /// The service unit, which confines the server to what it needs.
 ///
@@ -33,19 +36,19 @@ pub(super) fn service(
     Ok(format!(
         "[Unit]
 Description=landline: one line to this machine
-After=network.target {SOCKET}
+After=network.target {SOCKET} {LAUNCHER_SOCKET}
 Requires={SOCKET}
+Wants={LAUNCHER_SOCKET}
 # However often it fails: once what is wrong is mended, it serves.
 StartLimitIntervalSec=0
 
 [Service]
 Type=notify
 ExecStart={program}{state} serve
+Environment={LAUNCHER_VARIABLE}={LAUNCHER_PATH}
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=on-failure
 RestartSec=1
-# What the server has started outlives it.
-KillMode=process
 # The server asks for more where drain is set to more.
 TimeoutStopSec=90
 # The content of transfers takes at most 256 MiB, and each transfer a thread.
@@ -72,6 +75,53 @@ WantedBy={target}
 "
     ))
 }
+
+/// The service that starts commands for the server, without its restrictions. They outlive both.
+///
+/// `run_as` is the user of a system service.
+pub(super) fn launcher(program: &Path, run_as: Option<&str>) -> Result<String, Failure> {
+    let program = quoted(program, "this program")?;
+    let user = run_as.map(|user| format!("User={user}\n"));
+    let user = user.unwrap_or_default();
+    Ok(format!(
+        "[Unit]
+Description=landline: starts commands
+After={LAUNCHER_SOCKET}
+Requires={LAUNCHER_SOCKET}
+StartLimitIntervalSec=0
+
+[Service]
+Type=exec
+ExecStart={program} {LAUNCHER}
+{user}# Commands run on when this service stops, or one of them takes too much memory.
+KillMode=process
+OOMPolicy=continue
+TasksMax=infinity
+Delegate=yes
+"
+    ))
+}
+
+/// The socket on which the launcher listens, for the user of the server alone.
+pub(super) fn launcher_socket(run_as: Option<&str>) -> String {
+    let user = run_as.map(|user| format!("SocketUser={user}\n"));
+    let user = user.unwrap_or_default();
+    format!(
+        "[Unit]
+Description=landline: the socket to start commands
+
+[Socket]
+ListenStream={LAUNCHER_PATH}
+{user}SocketMode=0600
+
+[Install]
+WantedBy=sockets.target
+"
+    )
+}
+
+/// The socket of the launcher: in /run, or the folder of the user in /run/user.
+const LAUNCHER_PATH: &str = "%t/landline/launcher";
 
 /// Restrictions that only the system's manager can apply.
 const SYSTEM_HARDENING: &str = "\
