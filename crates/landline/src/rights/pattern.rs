@@ -9,7 +9,8 @@ const WORDS_MAX: usize = 256;
 /// A command that may be run: a pattern for each of its words, and perhaps any further ones.
 ///
 /// Within a word `*` stands for any bytes, none included, and `\` takes the character behind it as
-/// it is. A last word `...` stands for any further words, none included.
+/// it is. A word that begins with `*` does not match one that begins with `-`: what stands for a
+/// name must not become an option. A last word `...` stands for any further words, none included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     words: Vec<Word>,
@@ -133,6 +134,9 @@ impl Word {
     /// Only the last star is ever tried again: what an earlier one took has fitted, and the rest
     /// can only be further behind.
     fn matches(&self, word: &[u8]) -> bool {
+        if self.0.first() == Some(&Piece::Star) && word.starts_with(b"-") {
+            return false;
+        }
         let (mut piece, mut byte) = (0, 0);
         let mut last_star: Option<(usize, usize)> = None;
         loop {
