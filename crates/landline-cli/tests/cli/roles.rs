@@ -282,7 +282,7 @@ fn session_by_limited_key_grants_nothing() {
         set_options(options);
         check_grants_nothing(&house, &mut house.admin("adam"), "adam", options);
     }
-    // A key with a forced command can open no service.
+    // A key with a forced command administers nothing.
     set_options("command=\"backup\"");
     let code = house.admin("adam").error_code().unwrap();
     assert_eq!(code.as_deref(), Some("credential-limited"));

@@ -365,8 +365,10 @@ fn options_of_key_limit_commands() {
             .as_str()
             .is_some_and(|stored| stored.contains(line.split(' ').nth(1).unwrap()))
     );
+    let echo = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = echo.local_addr().unwrap().to_string();
     for (options, terminal, pipes) in [
-        ("no-pty", Some(126), Some(0)),
+        ("no-pty,no-port-forwarding", Some(126), Some(0)),
         ("restrict,landline-services=\"ping\"", Some(126), Some(126)),
         (
             "restrict,landline-services=\"exec.run\"",
@@ -382,7 +384,72 @@ fn options_of_key_limit_commands() {
         let run = |option: &[&str]| stage.run(&[&["run"], option, &[HOST, "--", "true"]].concat());
         assert_eq!(run(&["--pty"]).status, terminal, "{options}");
         assert_eq!(run(&[]).status, pipes, "{options}");
+        let forward = stage.run(&["run", "-N", "-W", &place, HOST]);
+        assert_eq!(forward.status, Some(255), "{options}");
+        // Nothing has connected.
+        echo.set_nonblocking(true).unwrap();
+        assert!(echo.accept().is_err(), "{options}");
     }
+}
+
+/// A key with a command runs it whatever is asked for, within the rights of its user.
+#[test]
+fn key_with_command_runs_nothing_else() {
+    let stage = stage();
+    let server = stage.joined();
+    let line = crate::login::client_key(&stage).public().line();
+    let set_options = |options: &str| {
+        let file = stage.write("limited.pub", format!("{options} {line}\n").as_bytes());
+        stage
+            .run_at_server(&["user", "keys", "add", "alice", file.to_str().unwrap()])
+            .ok();
+    };
+    let script = r#"command="sh -c 'pwd; echo $TZ; echo $LANDLINE_ORIGINAL_COMMAND; exit 3'""#;
+    for options in [script.to_owned(), format!("restrict,{script}")] {
+        set_options(&options);
+        let home = stage.home().display().to_string();
+        for (words, original) in [
+            (&["--cwd", "/", HOST, "--", "rm", "a b"][..], "rm 'a b'"),
+            (&[HOST, "rm 'a b'; rm c"], "rm 'a b'; rm c"),
+            (&["--shell", HOST, "rm *"], "rm *"),
+            (&["-s", HOST, "sftp"], "sftp"),
+        ] {
+            let words = [&["run", "--env", "TZ=UTC"], words].concat();
+            let outcome = stage.run(&words);
+            let expected = format!("{home}\nUTC\n{original}\n");
+            assert_eq!(String::from_utf8_lossy(&outcome.stdout), expected);
+            assert_eq!(outcome.status, Some(3));
+        }
+        let code = "credential-limited";
+        stage
+            .run(&["--json", "run", "--detach", HOST, "--", "true"])
+            .fails(126, code);
+        stage.run(&["--json", "jobs", HOST]).fails(23, code);
+        stage.run(&["--json", "ping", HOST]).fails(23, code);
+        let from = format!("{HOST}:x");
+        stage.run(&["--json", "cp", &from, "y"]).fails(23, code);
+        let forward = ["--json", "run", "-N", "-W", "127.0.0.1:9", HOST];
+        assert_eq!(stage.run(&forward).status, Some(255));
+    }
+    let terminal = [
+        "--json",
+        "run",
+        "--on-lost",
+        "end",
+        "--pty",
+        HOST,
+        "--",
+        "true",
+    ];
+    stage.run(&terminal).fails(126, "credential-limited");
+    let log = stage.run_at_server(&["audit", "show"]).ok();
+    assert!(log.contains("LANDLINE_ORIGINAL_COMMAND"), "{log}");
+    set_options("command=\"true\"");
+    set_rights(&stage, &server, "role = \"owner\"\nexec = [[\"false\"]]");
+    stage.run(&words(&["false"])).fails(126, "denied");
+    set_options("command=\"true | true\"");
+    set_rights(&stage, &server, "role = \"owner\"\nexec = [[\"true\"]]");
+    stage.run(&words(&["true"])).fails(126, "denied");
 }
 
 #[test]

@@ -13,6 +13,10 @@ use crate::Error;
 
 /// Variables that a client may set, as patterns with `*` at the end.
 const CLIENT_VARIABLES: [&str; 6] = ["TERM", "COLORTERM", "LANG", "LC_*", "TZ", "GIT_PROTOCOL"];
+/// The variable with the command that the client asked for, where its key runs another.
+const ORIGINAL_VARIABLE: &str = "LANDLINE_ORIGINAL_COMMAND";
+/// The longest such command, in bytes: a variable has a limit.
+const ORIGINAL_BYTES_MAX: usize = 96 * 1024;
 /// What only a shell can act on, if it is not quoted.
 const SHELL_ONLY: &[u8] = b"$`;|&<>()*?[~#\n{";
 
@@ -124,6 +128,32 @@ impl Command {
             }
             _ => Ok(words),
         }
+    }
+
+    /// The command of a key in place of this one, which it finds in a variable. It runs in the
+    /// home.
+    ///
+    /// # Errors
+    /// `name-refused` if this one is too long for a variable.
+    pub(super) fn forced_to(self, forced: &str) -> Result<Self, Error> {
+        let original = match self.form {
+            CommandForm::Argv => Words::Argv(self.arguments).to_line(),
+            _ => self.arguments.join(&b' '),
+        };
+        if original.len() > ORIGINAL_BYTES_MAX {
+            let message = format!(
+                "the key runs another command, and this one has more than {ORIGINAL_BYTES_MAX} bytes"
+            );
+            return Err(Error::here(ErrorCode::NameRefused, message));
+        }
+        let mut environment = self.environment;
+        environment.push([ORIGINAL_VARIABLE.as_bytes(), b"=", &original].concat());
+        Ok(Self {
+            form: CommandForm::Line,
+            arguments: vec![forced.as_bytes().to_vec()],
+            environment,
+            folder: None,
+        })
     }
 
     /// The names of the variables, which the log may hold, with blanks between them.
@@ -398,6 +428,30 @@ mod tests {
         }
         let with_nul = Command::argv(vec![b"a\0b".to_vec()]);
         assert!(with_nul.encode().is_err());
+    }
+
+    #[test]
+    fn forced_command_replaces_all_but_variables() {
+        let asked = Command {
+            form: CommandForm::Argv,
+            arguments: vec![b"a b".to_vec(), b"$c".to_vec()],
+            environment: vec![b"TZ=UTC".to_vec()],
+            folder: Some(b"/srv".to_vec()),
+        };
+        let forced = asked.forced_to("backup --all 'x y'").unwrap();
+        let expected = [&b"backup"[..], b"--all", b"x y"].map(<[u8]>::to_vec);
+        assert_eq!(forced.words().unwrap(), Words::Argv(expected.to_vec()));
+        assert_eq!(forced.folder, None);
+        assert_eq!(
+            forced.environment,
+            [&b"TZ=UTC"[..], b"LANDLINE_ORIGINAL_COMMAND='a b' '$c'"].map(<[u8]>::to_vec)
+        );
+        let line = Command {
+            form: CommandForm::Line,
+            arguments: vec![vec![b'x'; ORIGINAL_BYTES_MAX + 1]],
+            ..Command::argv(Vec::new())
+        };
+        assert!(line.forced_to("backup").is_err());
     }
 
     #[test]

@@ -317,6 +317,10 @@ impl ExecService {
             let message = "the key of this session may have no terminal (no-pty)";
             return Err(Error::here(ErrorCode::CredentialLimited, message));
         }
+        let command = match &limits.command {
+            Some(forced) => command.forced_to(forced)?,
+            None => command,
+        };
         let words = command.words()?;
         Ok((options.clone(), command, words))
     }

@@ -12,6 +12,11 @@ const NAMES_MAX: usize = 64;
 /// The longest name of a service or feature, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
+/// The service that runs the command of a key.
+const COMMAND_SERVICE: &str = "exec";
+/// The feature of that service that a key with a command may use.
+const COMMAND_FEATURE: &str = "exec.run";
+
 /// Services and features that a key or secret may use: `files.get,ping`.
 ///
 /// The name of a service stands for all its features.
@@ -22,6 +27,11 @@ impl ServiceSet {
     /// The set of a restricted key that names no services.
     pub(crate) fn ping_only() -> Self {
         Self(BTreeSet::from(["ping".to_owned()]))
+    }
+
+    /// The set of a restricted key with a command that names no services.
+    pub(crate) fn command_only() -> Self {
+        Self(BTreeSet::from([COMMAND_FEATURE.to_owned()]))
     }
 
     /// Checks that each name is among these names of services and features.
@@ -118,7 +128,7 @@ impl Facility {
 /// What a session may do with the credential that logged it in, whatever its user may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CredentialLimits {
-    /// The only command that it is for.
+    /// The only command that it runs, whatever the client asks for.
     pub command: Option<String>,
     /// The services that it may use; `None` for all.
     pub services: Option<ServiceSet>,
@@ -153,10 +163,8 @@ impl CredentialLimits {
     /// # Errors
     /// `credential-limited`.
     pub(crate) fn check_open(&self, service: &str) -> Result<(), Error> {
-        if self.command.is_some() {
-            let problem =
-                "this key is for its one command only, and commands are not run yet".to_owned();
-            return Err(Error::here(ErrorCode::CredentialLimited, problem));
+        if self.command.is_some() && service != COMMAND_SERVICE {
+            return Err(beside_command());
         }
         match &self.services {
             Some(services) if !services.opens(service) => Err(outside(services, service)),
@@ -170,6 +178,9 @@ impl CredentialLimits {
     /// # Errors
     /// `credential-limited`.
     pub(crate) fn check_request(&self, service: &str, feature: Option<&str>) -> Result<(), Error> {
+        if self.command.is_some() && feature != Some(COMMAND_FEATURE) {
+            return Err(beside_command());
+        }
         match &self.services {
             Some(services) if !services.allows(service, feature) => {
                 Err(outside(services, feature.unwrap_or(service)))
@@ -177,6 +188,11 @@ impl CredentialLimits {
             _ => Ok(()),
         }
     }
+}
+
+fn beside_command() -> Error {
+    let problem = "this key runs its one command (command=\"...\"), and nothing beside it";
+    Error::here(ErrorCode::CredentialLimited, problem)
 }
 
 fn outside(services: &ServiceSet, name: &str) -> Error {
@@ -207,6 +223,30 @@ mod tests {
         let whole = set("files");
         assert!(whole.allows("files", Some("files.put")) && whole.allows("files", None));
         assert!(!ServiceSet::ping_only().opens("files"));
+    }
+
+    #[test]
+    fn command_opens_nothing_else() {
+        let limits = CredentialLimits {
+            command: Some("backup".to_owned()),
+            ..CredentialLimits::none()
+        };
+        assert!(limits.check_open("exec").is_ok());
+        assert!(limits.check_request("exec", Some("exec.run")).is_ok());
+        for feature in [Some("exec.detach"), Some("exec.jobs"), None] {
+            assert!(
+                limits.check_request("exec", feature).is_err(),
+                "{feature:?}"
+            );
+        }
+        for service in ["ping", "files", "forward", "admin"] {
+            assert!(limits.check_open(service).is_err(), "{service}");
+        }
+        let limits = CredentialLimits {
+            services: Some(set("ping")),
+            ..limits
+        };
+        assert!(limits.check_open("exec").is_err() && limits.check_open("ping").is_err());
     }
 
     #[test]

@@ -186,10 +186,13 @@ impl KeyOptions {
 
     /// The limits of a session that the key logs in.
     ///
-    /// A restricted key that names no services may only `ping`. A key with any option but `from`
-    /// cannot grant access, because that access would not have the option.
+    /// A restricted key that names no services may only `ping`, or run its command. A key with any
+    /// option but `from` cannot grant access, because that access would not have the option.
     pub fn limits(&self) -> CredentialLimits {
-        let ping_only = || self.is_restricted.then(ServiceSet::ping_only);
+        let least = match self.command {
+            Some(_) => ServiceSet::command_only,
+            None => ServiceSet::ping_only,
+        };
         let is_limited = self.is_restricted
             || self.expiry.is_some()
             || self.command.is_some()
@@ -197,7 +200,10 @@ impl KeyOptions {
             || !self.forbidden.is_empty();
         CredentialLimits {
             command: self.command.clone(),
-            services: self.services.clone().or_else(ping_only),
+            services: self
+                .services
+                .clone()
+                .or_else(|| self.is_restricted.then(least)),
             forbidden: self.forbidden.clone(),
             may_grant: !is_limited,
         }
@@ -449,6 +455,9 @@ mod tests {
         let restricted = limits("restrict");
         assert_eq!(restricted.services, Some(ServiceSet::ping_only()));
         assert_eq!(restricted.forbidden, BTreeSet::from(all));
+        let command = limits("restrict,command=\"x\"");
+        assert_eq!(command.services, Some(ServiceSet::command_only()));
+        assert_eq!(command.command.as_deref(), Some("x"));
         let both = limits("restrict,landline-services=\"files.get\"");
         assert_eq!(both.services.unwrap().to_string(), "files.get");
         let named = limits("no-pty,no-port-forwarding");
