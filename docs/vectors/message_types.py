@@ -96,6 +96,7 @@ KEY_ROW = {"fingerprint": STRING, "line": STRING, "created": INTEGER, "refused?"
 INVITE_ROW = {"id": STRING, "purpose": STRING, "user?": STRING, "made_by?": STRING, "created": INTEGER, "expires": INTEGER}
 SECRET_ROW = {"id": ID, "user": USER, "binding": BINDING, "services?": STRING, "label": STRING, "created": INTEGER}
 QUOTA = {"bytes?": INTEGER, "files?": INTEGER, "sessions?": INTEGER, "rate?": INTEGER}
+WORD = {"word": STRING, "any?": BOOLEAN, "item?": many(STRING)}
 VIOLATION = {"file": STRING, "line": INTEGER, "seq": INTEGER, "problem": STRING}
 SIZE = {"rows": TINY, "columns": TINY}
 EXIT = {
@@ -145,7 +146,7 @@ TYPES = [
     ("admin", "users", {}, rows(USER_ROW)),
     ("admin", "add-user", {}, {
         "user": USER, "keys?": many(STRING), "password?": BYTES, "files?": many(STRING), "role?": ROLE, "home?": STRING,
-        "quota?": an_object(QUOTA),
+        "quota?": an_object(QUOTA), "words?": objects(WORD),
     }),
     ("admin", "disable-user", {}, {"user": USER, "force?": BOOLEAN}),
     ("admin", "enable-user", {}, {"user": USER}),
@@ -167,8 +168,8 @@ TYPES = [
     ("admin", "secrets", {}, rows(SECRET_ROW)),
     ("admin", "add-secret", {}, {"user": USER, "binding": BINDING, "key": BYTES, "services?": STRING, "label": STRING}),
     ("admin", "remove-secret", {}, {"id": ID, "force?": BOOLEAN}),
-    ("admin", "grant-rights", {}, {"user": USER, "role?": ROLE, "home?": STRING, "files?": many(STRING), "quota?": an_object(QUOTA)}),
-    ("admin", "revoke-rights", {}, {"user": USER, "role?": BOOLEAN, "home?": BOOLEAN, "files?": many(STRING), "quota?": many(STRING)}),
+    ("admin", "grant-rights", {}, {"user": USER, "role?": ROLE, "home?": STRING, "files?": many(STRING), "quota?": an_object(QUOTA), "words?": objects(WORD)}),
+    ("admin", "revoke-rights", {}, {"user": USER, "role?": BOOLEAN, "home?": BOOLEAN, "files?": many(STRING), "quota?": many(STRING), "words?": objects(WORD)}),
     ("admin", "check-right", {}, {"user": USER, "right": STRING, "arguments?": many(NAME)}),
     ("admin", "verdict", {}, {"allowed": BOOLEAN, "line?": INTEGER, "reason": STRING}),
     ("admin", "show-server", {}, {}),

@@ -54,6 +54,7 @@ mod run;
 mod run_as_ssh;
 mod run_many_hosts;
 mod run_restart;
+mod run_rights;
 mod secrets;
 mod serve;
 mod service;

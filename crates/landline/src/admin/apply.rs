@@ -12,7 +12,6 @@ use super::{
     control::ServerStatus,
     messages::{AddUser, Answer, INVITE_SECONDS_MAX, MakeInvite, NewInvite, RemoveUser, Request},
     paging::{InviteRow, KeyRow, UserRow},
-    rights_changes::parse_given,
     rules::{Actor, Rule, Whose},
 };
 use crate::{
@@ -403,7 +402,7 @@ impl Administration {
             Request::AddUser(add) => {
                 return Ok((
                     None,
-                    parse_given(&self.initial_rights(Some(who), add), &add.user)?,
+                    self.parse_given(&self.initial_rights(Some(who), add), &add.user)?,
                 ));
             }
             Request::RevokeInvite(request) => {
@@ -443,7 +442,7 @@ impl Administration {
             );
             return Err(Error::here(ErrorCode::Exists, problem));
         }
-        parse_given(&initial, user)?;
+        self.parse_given(&initial, user)?;
         store.add_account_with(user, &self.key_lines(keys)?, password.as_ref())?;
         if !has_rights {
             return Ok(());

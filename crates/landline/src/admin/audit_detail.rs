@@ -13,7 +13,7 @@ use crate::{
     audit::LineHash,
     keys::{CredentialId, KeyLine},
     password::password_id,
-    rights::{Quota, Role},
+    rights::{GivenWord, Quota, Role},
     store::Purpose,
 };
 
@@ -37,6 +37,7 @@ impl Request {
                 keys,
                 password,
                 quota,
+                words,
                 ..
             }) => {
                 // The most important parts come first, because a long list is cut.
@@ -47,7 +48,7 @@ impl Request {
                     role.into_iter()
                         .chain(password)
                         .chain(keys)
-                        .chain(rights_details(*quota, home.as_ref(), files)),
+                        .chain(rights_details(*quota, home.as_ref(), files, words)),
                 )
             }
             Self::GrantRights(GrantRights {
@@ -55,24 +56,28 @@ impl Request {
                 home,
                 files,
                 quota,
+                words,
                 ..
             }) => join_parts(
                 role.map(|role| role.to_string())
                     .into_iter()
-                    .chain(rights_details(*quota, home.as_ref(), files)),
+                    .chain(rights_details(*quota, home.as_ref(), files, words)),
             ),
             Self::RevokeRights(RevokeRights {
                 role,
                 home,
                 files,
                 quota,
+                words,
                 ..
             }) => {
                 let role = role.then(|| "role".to_owned());
                 let quota = quota.iter().map(|key| format!("quota.{}", shorten(key)));
                 let home = home.then(|| "home".to_owned());
                 let files = files.iter().map(|file| shorten(file));
-                join_parts(role.into_iter().chain(quota).chain(home).chain(files))
+                let words = words.iter().map(|word| shorten(&word.describe()));
+                let rest = home.into_iter().chain(words).chain(files);
+                join_parts(role.into_iter().chain(quota).chain(rest))
             }
             Self::SetPassword(SetPassword { record, .. }) => Some(password_detail(record)),
             Self::AddKeys(AddKeys { keys, .. }) => {
@@ -90,10 +95,12 @@ fn rights_details(
     quota: Quota,
     home: Option<&String>,
     files: &[String],
+    words: &[GivenWord],
 ) -> impl Iterator<Item = String> {
     let home = home.map(|home| format!("home {}", shorten(home)));
     let files = files.iter().map(|file| shorten(file));
-    quota.describe().chain(home).chain(files)
+    let words = words.iter().map(|word| shorten(&word.describe()));
+    quota.describe().chain(home).chain(words).chain(files)
 }
 
 /// Makes the detail of an invite: its id, purpose and lifetime.
@@ -194,6 +201,7 @@ mod tests {
         let AddKeys { user, keys: lines } = keys.clone();
         assert_eq!(Request::from(keys).audit_detail(), Some(named.clone()));
         let add = AddUser {
+            words: Vec::new(),
             user,
             keys: lines,
             password: None,
@@ -217,6 +225,7 @@ mod tests {
     #[test]
     fn long_list_of_folders_leaves_out_neither_role_nor_key() {
         let add = AddUser {
+            words: Vec::new(),
             user: "bob".parse().unwrap(),
             keys: vec![key(1).line()],
             password: None,
@@ -228,6 +237,7 @@ mod tests {
             quota: Quota::default(),
         };
         let other = AddUser {
+            words: Vec::new(),
             files: add.files.iter().rev().cloned().collect(),
             ..add.clone()
         };

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Error,
     net::Channel,
-    rights::{Quota, Role, Verdict},
+    rights::{GivenWord, Quota, Role, Verdict},
 };
 
 /// The service's name.
@@ -313,6 +313,9 @@ pub struct AddUser {
     /// Its limits.
     #[serde(default, skip_serializing_if = "Quota::is_empty")]
     pub quota: Quota,
+    /// What it may do by words of services, such as `exec`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub words: Vec<GivenWord>,
 }
 
 /// Client: gives an existing account rights. What it has besides stays.
@@ -332,6 +335,9 @@ pub struct GrantRights {
     /// New limits.
     #[serde(default, skip_serializing_if = "Quota::is_empty")]
     pub quota: Quota,
+    /// What it may do by words of services, such as `exec`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub words: Vec<GivenWord>,
 }
 
 /// Client: takes rights from an existing account.
@@ -351,6 +357,9 @@ pub struct RevokeRights {
     /// Limits to remove, by their keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quota: Vec<String>,
+    /// What to remove under words of services, such as `exec`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub words: Vec<GivenWord>,
 }
 
 /// Client: disables an account.

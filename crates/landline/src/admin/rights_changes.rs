@@ -29,6 +29,7 @@ impl Administration {
                 true => maker.map(|who| rules.quota(&who.user)).unwrap_or_default(),
                 false => add.quota,
             },
+            words: add.words.clone(),
         }
     }
 
@@ -44,6 +45,7 @@ impl Administration {
             home,
             files,
             quota,
+            words,
         } = grant;
         self.store.account(user)?;
         let given = GivenRights {
@@ -52,8 +54,9 @@ impl Administration {
             home: home.clone(),
             files: files.clone(),
             quota: *quota,
+            words: words.clone(),
         };
-        parse_given(&given, user)?;
+        self.parse_given(&given, user)?;
         self.rights.give(user, &given, |before, after| {
             self.check_change(by, request, user, before, after)
         })
@@ -71,6 +74,7 @@ impl Administration {
             home,
             files,
             quota,
+            words,
         } = revoke;
         self.store.account(user)?;
         let revoked = RevokedRights {
@@ -78,6 +82,7 @@ impl Administration {
             home: *home,
             files: files.clone(),
             quota: quota.clone(),
+            words: words.clone(),
         };
         self.rights.revoke(user, &revoked, |before, after| {
             self.check_change(by, request, user, before, after)
@@ -127,15 +132,19 @@ impl Administration {
         }
         Ok(())
     }
-}
 
-/// Parses rights to give to `user`.
-///
-/// # Errors
-/// `name-refused` if they are malformed.
-pub(super) fn parse_given(given: &GivenRights, user: &UserName) -> Result<UserRights, Error> {
-    given.parse(user).map_err(|error| {
-        let problem = format!("the rights to files are refused: {error}");
-        Error::here(ErrorCode::NameRefused, problem)
-    })
+    /// Parses rights to give to `user`.
+    ///
+    /// # Errors
+    /// `name-refused` if they are malformed.
+    pub(super) fn parse_given(
+        &self,
+        given: &GivenRights,
+        user: &UserName,
+    ) -> Result<UserRights, Error> {
+        given.parse(user, self.rights.words()).map_err(|error| {
+            let problem = format!("the rights are refused: {error}");
+            Error::here(ErrorCode::NameRefused, problem)
+        })
+    }
 }

@@ -6,7 +6,7 @@ use landline_paths::RemotePath;
 use landline_proto::{ErrorCode, login::UserName};
 use toml_edit::{Array, DocumentMut, InlineTable, Item, RawString, TableLike, Value};
 
-use super::{GivenRights, Quota, given::ALL_COMMANDS};
+use super::{GivenRights, GivenWord, Quota, given::ALL_COMMANDS};
 use crate::Error;
 
 /// Rights to take from a user.
@@ -20,6 +20,8 @@ pub struct RevokedRights {
     pub files: Vec<String>,
     /// Limits to remove, by their keys.
     pub quota: Vec<String>,
+    /// What to remove under words of services.
+    pub words: Vec<GivenWord>,
 }
 
 impl GivenRights {
@@ -43,9 +45,17 @@ impl GivenRights {
             self.set_quota(table);
             Ok(())
         };
-        match edit_table(text, user, set) {
+        let text = match edit_table(text, user, set) {
             Some(Ok(text)) => text,
             _ => format!("{}\n\n{}", text.trim_end(), self.text(user)),
+        };
+        let give_words = |table: &mut dyn TableLike| {
+            self.words.iter().for_each(|word| word.give(table));
+            Ok(())
+        };
+        match edit_table(&text, user, give_words) {
+            Some(Ok(text)) => text,
+            _ => text,
         }
     }
 
@@ -66,7 +76,7 @@ impl GivenRights {
                 list.replace(*at, rule);
             } else {
                 places.extend(folder.map(|folder| (folder, list.len())));
-                push(list, rule);
+                push(list, rule.into());
             }
         }
     }
@@ -115,7 +125,10 @@ impl RevokedRights {
                     return Err(missing(&format!("limit {key}")));
                 }
             }
-            Ok(())
+            match self.words.iter().find(|word| !word.take(table)) {
+                Some(word) => Err(missing(&word.describe())),
+                None => Ok(()),
+            }
         };
         edit_table(text, user, remove).unwrap_or_else(|| Err(missing("rights")))
     }
@@ -150,7 +163,7 @@ fn split_right(rule: &str) -> (&str, &str) {
 }
 
 /// Sets the value of a key. A comment after it stays.
-fn set_value(table: &mut dyn TableLike, key: &str, value: Value) {
+pub(super) fn set_value(table: &mut dyn TableLike, key: &str, value: Value) {
     match table.get_mut(key).and_then(Item::as_value_mut) {
         Some(old) => {
             let decor = old.decor().clone();
@@ -164,7 +177,7 @@ fn set_value(table: &mut dyn TableLike, key: &str, value: Value) {
 }
 
 /// Removes a key. Comments above it stay above the next key, if there is one.
-fn remove_key(table: &mut dyn TableLike, key: &str) -> bool {
+pub(super) fn remove_key(table: &mut dyn TableLike, key: &str) -> bool {
     let names: Vec<String> = table.iter().map(|(name, _)| name.to_owned()).collect();
     let above = table
         .key(key)
@@ -188,8 +201,7 @@ fn remove_key(table: &mut dyn TableLike, key: &str) -> bool {
 }
 
 /// Adds a rule at the end of a list, on a line of its own if the others are.
-fn push(list: &mut Array, rule: &str) {
-    let mut value = Value::from(rule);
+pub(super) fn push(list: &mut Array, mut value: Value) {
     let last = list.len().checked_sub(1);
     if let Some(last) = last.and_then(|last| list.get_mut(last)) {
         let before = last.decor().prefix().map(text_of).unwrap_or_default();
@@ -231,6 +243,12 @@ fn remove_folders<'f>(list: &mut Array, folders: &'f [String]) -> Result<(), &'f
         let at = folder_of(folder).and_then(|folder| places.remove(&folder));
         removed.insert(at.filter(has_right).ok_or(&**folder)?);
     }
+    remove_at(list, &removed);
+    Ok(())
+}
+
+/// Removes the rules at these places. Comments around them stay.
+pub(super) fn remove_at(list: &mut Array, removed: &HashSet<usize>) {
     let values: Vec<Value> = list.iter().cloned().collect();
     list.clear();
     // The text around the rules that were removed before the next one.
@@ -259,7 +277,6 @@ fn remove_folders<'f>(list: &mut Array, folders: &'f [String]) -> Result<(), &'f
             list.set_trailing_comma(false);
         }
     }
-    Ok(())
 }
 
 /// The index of the rule of each folder in a list.

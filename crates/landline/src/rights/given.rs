@@ -3,7 +3,7 @@
 use landline_proto::login::UserName;
 use toml_edit::Value;
 
-use super::{Quota, RightWords, Rights, RightsError, Role, UserRights};
+use super::{GivenWord, Quota, RightWords, Rights, RightsError, Role, UserRights};
 
 /// Rights to give: the first ones of a new user, or further ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct GivenRights {
     pub commands: bool,
     /// Limits.
     pub quota: Quota,
+    /// What is given under words of services.
+    pub words: Vec<GivenWord>,
 }
 
 /// What [`GivenRights::commands`] sets in the file.
@@ -40,16 +42,20 @@ impl GivenRights {
         }
     }
 
-    /// Parses them as the rules of `user`.
+    /// Parses them as the rules of `user`, with these words.
     ///
     /// # Errors
-    /// [`RightsError`] if a folder is malformed.
-    pub(crate) fn parse(&self, user: &UserName) -> Result<UserRights, RightsError> {
-        let rights = Rights::parse(&self.text(user), &RightWords::default())?;
+    /// [`RightsError`] if one is malformed, or a word is unknown.
+    pub(crate) fn parse(
+        &self,
+        user: &UserName,
+        words: &RightWords,
+    ) -> Result<UserRights, RightsError> {
+        let rights = Rights::parse(self.edit("", user).trim_start(), words)?;
         Ok(rights.of(user).cloned().unwrap_or_default())
     }
 
-    /// Formats them as the table of `user` in the file.
+    /// Formats them as the table of `user` in the file, without the words of services.
     pub(super) fn text(&self, user: &UserName) -> String {
         let quoted = |text: &str| Value::from(text).to_string();
         // Any name is valid as a quoted key.

@@ -9,7 +9,7 @@ use landline::{
         messages::{AddKeys, GrantRights, ListKeys, RemoveKey, RevokeRights},
     },
     proto::ErrorCode,
-    rights::{Quota, Role},
+    rights::{GivenWord, Quota, Role},
 };
 
 use crate::{State, key, name};
@@ -70,6 +70,7 @@ fn grant(user: &str, files: &[&str]) -> GrantRights {
         home: None,
         files: files.iter().map(|rule| (*rule).to_owned()).collect(),
         quota: Quota::default(),
+        words: Vec::new(),
     }
 }
 
@@ -80,6 +81,7 @@ fn revoke(user: &str, files: &[&str]) -> RevokeRights {
         home: false,
         files: files.iter().map(|rule| (*rule).to_owned()).collect(),
         quota: Vec::new(),
+        words: Vec::new(),
     }
 }
 
@@ -89,6 +91,8 @@ role = \"owner\"
 [users.admin]
 role = \"admin\"
 files = [\"rw:~/in\", \"r:~/in/old\", \"r:~/out\"]
+exec = [[\"git\", \"pull\"]]
+forward = [\"db:5432\"]
 quota = { bytes = 1000, sessions = 4 }
 [users.admin2]
 role = \"admin\"
@@ -96,6 +100,17 @@ role = \"admin\"
 files = [\"rw:~/own\", \"r:~/own/old\"] # bob's
 quota = { bytes = 500 }
 ";
+
+fn word(word: &str, item: &[&str]) -> GrantRights {
+    GrantRights {
+        words: vec![GivenWord {
+            word: word.to_owned(),
+            any: false,
+            item: item.iter().map(|word| (*word).to_owned()).collect(),
+        }],
+        ..grant("bob", &[])
+    }
+}
 
 fn quota(bytes: u64) -> GrantRights {
     GrantRights {
@@ -147,6 +162,8 @@ fn admin_gives_only_rights_that_the_admin_has() {
     check_change("admin", revoke("bob", &["~/own"]), None);
     check_change("admin", role("bob", Role::Helper), None);
     check_change("admin", quota(1000), None);
+    check_change("admin", word("exec", &["git", "pull"]), None);
+    check_change("admin", word("forward", &["db:5432"]), None);
     let home = GrantRights {
         home: Some("/etc".into()),
         ..bob(&["r:~"])
@@ -155,7 +172,7 @@ fn admin_gives_only_rights_that_the_admin_has() {
         quota: vec!["bytes".into()],
         ..revoke("bob", &[])
     };
-    let denied: [(&str, Request); 14] = [
+    let denied: [(&str, Request); 19] = [
         ("admin", bob(&["rw:~/out"]).into()),
         // Below it the admin can only read.
         ("admin", bob(&["rw:~/in"]).into()),
@@ -170,6 +187,11 @@ fn admin_gives_only_rights_that_the_admin_has() {
         ("admin", grant("admin", &["rw:~"]).into()),
         ("admin", quota(1001).into()),
         ("admin", unlimited.into()),
+        ("admin", word("exec", &["git", "push"]).into()),
+        ("admin", word("exec", &["git", "pull", "..."]).into()),
+        ("admin", word("shell", &[]).into()),
+        ("admin", word("forward", &["db:5433"]).into()),
+        ("admin", word("listen", &["8080"]).into()),
         ("bob", bob(&["r:~/own"]).into()),
     ];
     for (by, request) in denied {
@@ -188,6 +210,13 @@ fn owner_gives_every_right_and_remains_owner() {
         ),
         (grant("ghost", &["r:~"]).into(), ErrorCode::NotFound),
         (grant("bob", &["r:~", "x"]).into(), ErrorCode::NameRefused),
+        (word("no-word", &["x"]).into(), ErrorCode::NameRefused),
+        (word("role", &["x"]).into(), ErrorCode::NameRefused),
+        (
+            word("forward", &["a:1", "b:2"]).into(),
+            ErrorCode::NameRefused,
+        ),
+        (word("exec", &["..."]).into(), ErrorCode::NameRefused),
         (revoke("bob", &["/etc"]).into(), ErrorCode::NotFound),
     ] {
         check_change("owner", request, Some(code));

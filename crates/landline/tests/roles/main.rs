@@ -50,6 +50,7 @@ fn key(stage: &Stage) -> PublicKey {
 
 fn add(user: &str, keys: Vec<String>) -> AddUser {
     AddUser {
+        words: Vec::new(),
         user: name(user),
         keys,
         password: None,
@@ -307,6 +308,7 @@ files = [\"rw:~\"]
     for (index, (by, role, files, is_allowed)) in cases.into_iter().enumerate() {
         let user = format!("new{index}");
         let request = AddUser {
+            words: Vec::new(),
             role,
             files: files.iter().map(|folder| (*folder).to_owned()).collect(),
             ..add(&user, Vec::new())

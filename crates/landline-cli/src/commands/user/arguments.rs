@@ -7,7 +7,7 @@ use landline::{
     admin::messages::INVITE_SECONDS_MAX,
     net::Target,
     proto::login::UserName,
-    rights::{Quota, Role},
+    rights::{GivenWord, Quota, Role},
 };
 
 use crate::arguments::{On, parse_span};
@@ -20,7 +20,7 @@ use crate::arguments::{On, parse_span};
 #[command(after_help = "\
 Examples:
   landline user add alice --files rw:~/alice --invite
-  landline user grant alice --files r:/srv --on nas
+  landline user grant alice --files r:/srv --exec 'git pull' --on nas
   landline user keys add alice ~/.ssh/id_ed25519.pub --on alice@nas --password")]
 pub(crate) struct User {
     #[command(flatten)]
@@ -246,9 +246,24 @@ pub(super) struct RightsToGive {
     /// has the limits of that admin by default.
     #[arg(long, value_name = "LIMIT", value_parser = parse_limit)]
     quota: Vec<Quota>,
+    #[command(flatten)]
+    words: Words,
 }
 
 impl RightsToGive {
+    pub(super) fn is_empty(&self) -> bool {
+        self.files.is_empty()
+            && self.home.is_none()
+            && self.role.is_none()
+            && self.quota.is_empty()
+            && self.words().is_empty()
+    }
+
+    /// What the options say about words of services.
+    pub(super) fn words(&self) -> Vec<GivenWord> {
+        self.words.all()
+    }
+
     /// All limits together. The last one of a kind counts.
     pub(super) fn quota(&self) -> Quota {
         self.quota.iter().fold(Quota::default(), |all, one| Quota {
@@ -262,7 +277,6 @@ impl RightsToGive {
 
 /// Rights to take.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true)]
 pub(super) struct RightsToTake {
     /// Remove the right to this folder
     ///
@@ -278,6 +292,70 @@ pub(super) struct RightsToTake {
     /// Remove a limit: bytes, files, sessions or rate
     #[arg(long, value_name = "LIMIT", value_parser = Quota::KEYS)]
     pub(super) quota: Vec<String>,
+    #[command(flatten)]
+    pub(super) words: Words,
+}
+
+impl RightsToTake {
+    pub(super) fn is_empty(&self) -> bool {
+        let Self {
+            files,
+            home,
+            role,
+            quota,
+            words,
+        } = self;
+        files.is_empty() && !home && !role && quota.is_empty() && words.all().is_empty()
+    }
+}
+
+/// Words of services, to give or to take.
+#[derive(Debug, Args)]
+pub(super) struct Words {
+    /// Command that may be run, or any
+    ///
+    /// A command is words with blanks between them, or a list such as '["git", "a b"]'. `*` stands
+    /// for any characters, and ... at the end for any further words. Where any is taken, the whole
+    /// right is.
+    #[arg(long, value_name = "COMMAND")]
+    exec: Vec<String>,
+    /// Shell, which includes every command
+    #[arg(long)]
+    shell: bool,
+    /// Place that the server connects to, or any
+    #[arg(long, value_name = "HOST:PORT")]
+    forward: Vec<String>,
+    /// [ADDRESS:]PORT that the server listens on, or any
+    #[arg(long, value_name = "PORT")]
+    listen: Vec<String>,
+}
+
+impl Words {
+    pub(super) fn all(&self) -> Vec<GivenWord> {
+        let given = |word: &str, item: Vec<String>| GivenWord {
+            any: item == ["any"],
+            item: if item == ["any"] { Vec::new() } else { item },
+            word: word.to_owned(),
+        };
+        let commands = self
+            .exec
+            .iter()
+            .map(|command| given("exec", words_of(command)));
+        let shell = self.shell.then(|| given("shell", Vec::new()));
+        let places = [("forward", &self.forward), ("listen", &self.listen)];
+        let places = places.into_iter().flat_map(|(word, places)| {
+            places
+                .iter()
+                .map(move |place| given(word, vec![place.clone()]))
+        });
+        commands.chain(shell).chain(places).collect()
+    }
+}
+
+/// The words of a command: a list in JSON, or words with blanks between them.
+fn words_of(command: &str) -> Vec<String> {
+    serde_json::from_str(command)
+        .unwrap_or_else(|_| command.split_whitespace().map(str::to_owned).collect())
 }
 
 #[derive(Debug, Args)]

@@ -6,8 +6,8 @@ use std::{io::Read, path::Path, time::Duration};
 
 pub(crate) use arguments::User;
 use arguments::{
-    InviteTerms, InvitesCommand, KeysCommand, NewPassword, PasswordCommand, RightsToGive,
-    RightsToTake, UserCommand,
+    InviteTerms, InvitesCommand, KeysCommand, NewPassword, PasswordCommand, RightsToTake,
+    UserCommand,
 };
 use landline::{
     Error,
@@ -88,6 +88,7 @@ impl Accounts<'_> {
                     password,
                     role: rights.role.unwrap_or_default(),
                     quota: rights.quota(),
+                    words: rights.words(),
                     home: rights.home,
                     files: rights.files,
                 };
@@ -114,6 +115,7 @@ impl Accounts<'_> {
                     user: name,
                     role: rights.role,
                     quota: rights.quota(),
+                    words: rights.words(),
                     home: rights.home,
                     files: rights.files,
                 };
@@ -125,6 +127,7 @@ impl Accounts<'_> {
                     home,
                     role,
                     quota,
+                    words,
                 } = rights;
                 let revoke = RevokeRights {
                     user: name,
@@ -132,6 +135,7 @@ impl Accounts<'_> {
                     home,
                     files,
                     quota,
+                    words: words.all(),
                 };
                 self.client.change(revoke).await
             }
@@ -444,16 +448,15 @@ fn public_name(what: &UserCommand) -> Result<Option<Target>, Failure> {
     Ok(public_name.clone())
 }
 
-/// Checks that `grant` names a right.
+/// Checks that `grant` and `revoke` name a right.
 fn check_rights_named(what: &UserCommand) -> Result<(), Failure> {
-    let UserCommand::Grant { rights, .. } = what else {
-        return Ok(());
+    let is_empty = match what {
+        UserCommand::Grant { rights, .. } => rights.is_empty(),
+        UserCommand::Revoke { rights, .. } => rights.is_empty(),
+        _ => false,
     };
-    let RightsToGive {
-        files, home, role, ..
-    } = rights;
-    if files.is_empty() && home.is_none() && role.is_none() && rights.quota().is_empty() {
-        let problem = "name the rights with --files, --home, --role or --quota";
+    if is_empty {
+        let problem = "name the rights, for example with --files, --exec or --role";
         return Err(Failure::usage(problem));
     }
     Ok(())
