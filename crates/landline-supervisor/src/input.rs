@@ -13,6 +13,9 @@ use crate::protocol::{INPUT_WINDOW, InputState};
 /// What ends the input of a program at a terminal, unless the program has changed it.
 const END_OF_TERMINAL_INPUT: u8 = 4;
 
+/// The most bytes of answers that the program has not taken.
+const ANSWERS_BYTES_MAX: usize = 4096;
+
 /// The input of one program.
 #[derive(Debug)]
 pub(crate) struct Input {
@@ -21,6 +24,10 @@ pub(crate) struct Input {
     has_input: bool,
     is_terminal: bool,
     queue: VecDeque<u8>,
+    /// What the supervisor itself has the terminal say, after the queue.
+    answers: VecDeque<u8>,
+    /// Whether a part of `answers` was written, so that the rest comes next.
+    is_answering: bool,
     /// How many bytes the server has sent.
     received: u64,
     /// How many bytes the program's pipe has taken.
@@ -37,6 +44,8 @@ impl Input {
             descriptor,
             is_terminal,
             queue: VecDeque::new(),
+            answers: VecDeque::new(),
+            is_answering: false,
             received: 0,
             written: 0,
             has_end: false,
@@ -84,10 +93,19 @@ impl Input {
         is_valid
     }
 
+    /// Adds an answer of the terminal, which is no input of the server. If the program takes none,
+    /// later ones are dropped.
+    pub(crate) fn answer(&mut self, answer: &[u8]) {
+        let length = self.answers.len() + answer.len();
+        if self.descriptor.is_some() && length <= ANSWERS_BYTES_MAX {
+            self.answers.extend(answer);
+        }
+    }
+
     /// What to wait for. An empty set still reports that the reader is gone.
     pub(crate) fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
         let descriptor = self.descriptor.as_ref()?.as_fd();
-        if self.queue.is_empty() {
+        if self.queue.is_empty() && self.answers.is_empty() {
             // A terminal's other end is watched by its output.
             return (!self.is_terminal).then_some((descriptor, PollFlags::empty()));
         }
@@ -101,14 +119,24 @@ impl Input {
             return;
         }
         while let Some(descriptor) = &self.descriptor {
-            let (part, _) = self.queue.as_slices();
+            // An answer is never within input that came before it.
+            self.is_answering |= self.queue.is_empty() && !self.answers.is_empty();
+            let queue = if self.is_answering {
+                &mut self.answers
+            } else {
+                &mut self.queue
+            };
+            let (part, _) = queue.as_slices();
             if part.is_empty() {
                 break;
             }
             match rustix::io::write(descriptor, part) {
                 Ok(count) => {
-                    self.queue.drain(..count);
-                    self.written = (self.written + count as u64).min(self.received);
+                    queue.drain(..count);
+                    if !self.is_answering {
+                        self.written = (self.written + count as u64).min(self.received);
+                    }
+                    self.is_answering &= !self.answers.is_empty();
                 }
                 Err(errno) => match io::Error::from(errno).kind() {
                     ErrorKind::WouldBlock => break,
@@ -127,6 +155,7 @@ impl Input {
     pub(crate) fn close(&mut self) {
         self.descriptor = None;
         self.queue.clear();
+        self.answers.clear();
     }
 
     fn stop(&mut self) {

@@ -23,6 +23,7 @@ mod output;
 mod platform;
 mod process;
 mod program;
+mod program_terminal;
 pub mod protocol;
 mod remains;
 mod ring;
@@ -30,6 +31,7 @@ mod server;
 pub mod signals;
 pub mod store;
 mod supervisor;
+pub mod terminal;
 mod tree;
 
 pub use platform::is_peer_trusted;

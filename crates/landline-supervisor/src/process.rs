@@ -34,12 +34,12 @@ pub(crate) struct Process {
     pub(crate) stdout: OwnedFd,
     /// A program with a terminal has no standard error.
     pub(crate) stderr: Option<OwnedFd>,
-    pub(crate) terminal: Option<Terminal>,
+    pub(crate) pty: Option<Pty>,
 }
 
 /// The program's terminal.
 #[derive(Debug)]
-pub(crate) struct Terminal {
+pub(crate) struct Pty {
     /// This side of it, to change its size.
     pub(crate) descriptor: OwnedFd,
     /// The program's side. While it is open, the terminal does not end, even if the program closes
@@ -85,7 +85,7 @@ fn start_with_pipes(start: &Start) -> Result<Process, (Step, io::Error)> {
         input,
         stdout: stdout_read,
         stderr: Some(stderr_read),
-        terminal: None,
+        pty: None,
     })
 }
 
@@ -122,7 +122,7 @@ fn start_with_terminal(start: &Start, size: Size) -> Result<Process, (Step, io::
         input: Some(copy()?),
         stdout: copy()?,
         stderr: None,
-        terminal: Some(Terminal {
+        pty: Some(Pty {
             descriptor: terminal,
             program_side: Some(program_side),
         }),

@@ -7,7 +7,8 @@ use crate::{
     job::Job,
     output::Output,
     platform::Ended,
-    process::{Process, Terminal},
+    process::Process,
+    program_terminal::ProgramTerminal,
     protocol::{Exit, OutputStream, Start, Store},
     store::Writer,
     supervisor::Ready,
@@ -27,9 +28,8 @@ pub(crate) struct Program {
     pub(crate) pid: u32,
     pub(crate) input: Input,
     pub(crate) outputs: [Output; 2],
-    pub(crate) terminal: Option<Terminal>,
-    /// Whether a terminal that answers queries gets the output.
-    is_attended: bool,
+    /// The terminal, if the program has one.
+    pub(crate) terminal: Option<ProgramTerminal>,
     /// The exit to report, once the program and its outputs have ended.
     pub(crate) finished: Option<Exit>,
     /// `None` keeps output in memory.
@@ -63,13 +63,15 @@ impl Program {
         let now = Instant::now();
         Self {
             pid: process.pid,
-            input: Input::new(process.input, process.terminal.is_some()),
+            input: Input::new(process.input, process.pty.is_some()),
             outputs: [
                 Output::new(OutputStream::Stdout, Some(process.stdout), limit),
                 Output::new(OutputStream::Stderr, process.stderr, limit),
             ],
-            is_attended: start.is_attended && process.terminal.is_some(),
-            terminal: process.terminal,
+            terminal: process
+                .pty
+                .zip(start.terminal)
+                .map(|(pty, size)| ProgramTerminal::new(pty, size, start.is_attended)),
             finished: None,
             writer: None,
             bytes_max: start.bytes_max,
@@ -112,7 +114,7 @@ impl Program {
         self.input.close();
         self.exit = Some((ended, Instant::now(), milliseconds_since_epoch()));
         if let Some(terminal) = &mut self.terminal {
-            terminal.program_side = None;
+            terminal.pty.program_side = None;
         }
     }
 
@@ -136,23 +138,32 @@ impl Program {
                 .map(|output| output.state().acknowledged);
             self.writer = Some(Writer::new(job.folder(), self.bytes_max, offsets));
             self.lift_limits();
-            self.write_outputs();
+            self.pass_outputs();
             self.finish();
         }
     }
 
     /// Notes whether a terminal that answers queries gets the output.
     pub(crate) fn set_attended(&mut self, is_attended: bool) {
-        self.is_attended = is_attended && self.terminal.is_some();
-        self.lift_limits();
+        if let Some(terminal) = &mut self.terminal {
+            terminal.is_attended = is_attended;
+            self.lift_limits();
+        }
+    }
+
+    fn is_attended(&self) -> bool {
+        self.terminal
+            .as_ref()
+            .is_some_and(|terminal| terminal.is_attended)
     }
 
     /// With the disk store, output is read without a limit, unless a terminal shows it.
     fn lift_limits(&mut self) {
+        let is_attended = self.is_attended();
         let [stdout, stderr] = &mut self.outputs;
         if self.writer.is_some() {
             stderr.set_limit(u64::MAX);
-            if !self.is_attended {
+            if !is_attended {
                 stdout.set_limit(u64::MAX);
             }
         }
@@ -160,7 +171,7 @@ impl Program {
 
     /// Sets up to where the output of an attended terminal is read, with the disk store.
     pub(crate) fn limit_terminal(&mut self, stream: OutputStream, limit: u64) {
-        if self.is_attended {
+        if self.is_attended() {
             self.output(stream).set_limit(limit);
         }
     }
@@ -176,14 +187,17 @@ impl Program {
 
     /// Moves input and output.
     pub(crate) fn carry(&mut self, ready: &Ready) {
-        self.input.write(ready.input);
         for (output, is_ready) in self.outputs.iter_mut().zip(ready.outputs) {
             if is_ready {
                 output.read();
             }
         }
-        self.write_outputs();
+        self.pass_outputs();
+        self.input.write(ready.input);
         self.finish();
+        if let Some(terminal) = &mut self.terminal {
+            terminal.check_time();
+        }
     }
 
     /// When something is to be done without an event.
@@ -193,14 +207,20 @@ impl Program {
             StatusFile::Retry { at, .. } => Some(at),
             _ => None,
         };
-        [timeout, self.quiet_at(), status]
+        let terminal = self.terminal.as_ref().and_then(ProgramTerminal::wake_at);
+        [timeout, self.quiet_at(), status, terminal]
             .into_iter()
             .flatten()
             .min()
     }
 
-    /// Writes what was read, if output is kept on disk.
-    fn write_outputs(&mut self) {
+    /// Passes what was read to the model of the terminal, and writes it if output is kept on disk.
+    fn pass_outputs(&mut self) {
+        if let Some(terminal) = &mut self.terminal {
+            let [stdout, _] = &self.outputs;
+            let answers = terminal.take_output(stdout);
+            self.input.answer(&answers);
+        }
         if let Some(writer) = &mut self.writer {
             for output in &mut self.outputs {
                 let stream = output.stream();
@@ -227,7 +247,7 @@ impl Program {
                     output.close();
                 }
             }
-            self.write_outputs();
+            self.pass_outputs();
         }
         let Some((ended, _, time)) = self.exit else {
             return;

@@ -16,6 +16,9 @@ use crate::{
 /// The most bytes that are read from the server at a time.
 const READ_BYTES_MAX: usize = 64 * 1024;
 
+/// How long the buffer for reports may be while it is empty.
+const OUT_BYTES_KEPT: usize = 256 * 1024;
+
 /// A connection on which a server may send orders.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -187,6 +190,8 @@ impl Server {
         }
         self.out.clear();
         self.written = 0;
+        // A long report leaves no long buffer behind.
+        self.out.shrink_to(OUT_BYTES_KEPT);
         Sent::All
     }
 

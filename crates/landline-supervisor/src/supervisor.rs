@@ -16,7 +16,7 @@ use crate::{
     platform::{self, Signals},
     process,
     program::Program,
-    protocol::{Order, OutputStream, Report, Start, Step, Store},
+    protocol::{Order, Report, Start, Step, Store},
     server::{Connection, Server},
     tree,
 };
@@ -394,23 +394,18 @@ impl Supervisor {
                 }
             }
             Order::Resize(size) => {
-                if let Some(terminal) = &program.terminal {
-                    process::set_size(&terminal.descriptor, size);
+                if let Some(terminal) = &mut program.terminal {
+                    terminal.resize(size);
                 }
             }
             Order::End { grace } => self.end(grace),
             Order::Store => return self.store_on_disk(),
             Order::Leave => self.has_left = true,
-            Order::Screen { size, .. } => {
-                let Some(terminal) = &program.terminal else {
+            Order::Screen { size, history } => {
+                let Some(terminal) = &mut program.terminal else {
                     return false;
                 };
-                process::set_size(&terminal.descriptor, size);
-                server.report(&Report::Screen {
-                    offset: program.output(OutputStream::Stdout).end(),
-                    is_whole: false,
-                    bytes: b"\x1bc".to_vec(),
-                });
+                server.report(&terminal.report(size, history));
             }
             Order::Attended(is_attended) => program.set_attended(is_attended),
         }

@@ -13,11 +13,13 @@
 
 mod adoption;
 mod disk;
+mod emulator;
 mod ending;
 mod folder;
 mod frozen;
 mod server;
 mod streams;
+mod terminal;
 mod throughput;
 
 fn main() {
@@ -33,7 +35,8 @@ fn main() {
     let filter = words.iter().find(|word| !word.starts_with('-'));
     let tests = streams::TESTS.iter().chain(&ending::TESTS);
     let tests = tests.chain(&adoption::TESTS).chain(&disk::TESTS);
-    for (name, test) in tests.chain(&frozen::TESTS) {
+    let tests = tests.chain(&frozen::TESTS).chain(&terminal::TESTS);
+    for (name, test) in tests {
         if filter.is_none_or(|filter| name.contains(filter.as_str())) {
             test();
             println!("test {name} ... ok");
