@@ -1,6 +1,9 @@
-//! What a server and a supervisor say to each other.
+//! What a server and a supervisor say to each other, and what a program prints.
 
-use landline_supervisor::protocol::{FrameBuffer, FrameError, Order, Report};
+use landline_supervisor::{
+    protocol::{FrameBuffer, FrameError, Order, Report, Size},
+    terminal::Terminal,
+};
 
 use crate::{controls, segmentations};
 
@@ -50,4 +53,47 @@ fn decode<T: PartialEq + std::fmt::Debug>(
         }
     }
     (count, None)
+}
+
+/// The output of a program with a terminal. The choice and the step decide the sizes.
+///
+/// However the output is cut, the model is the same. A dump of it is quiet, and brings another
+/// model to the same state.
+pub fn terminal(input: &[u8]) {
+    let Some((choice, step, output)) = controls(input) else {
+        return;
+    };
+    let first = Size {
+        rows: 1 + u16::from(choice % 8),
+        columns: 1 + u16::from(choice / 8),
+    };
+    let second = Size {
+        rows: 1 + u16::try_from(step % 7).unwrap_or(0),
+        columns: 1 + u16::try_from(step % 31).unwrap_or(0),
+    };
+    let [whole, steps, bytes] = segmentations(output, step).map(|pieces| {
+        let mut terminal = Terminal::new(first);
+        pieces.iter().for_each(|piece| terminal.feed(piece));
+        let answers = terminal.take_answers();
+        let dump = terminal.dump(Some(usize::MAX), usize::MAX);
+        terminal.resize(second);
+        (answers, dump, terminal)
+    });
+    assert!((&whole.0, &whole.1) == (&steps.0, &steps.1));
+    assert!((&whole.0, &whole.1) == (&bytes.0, &bytes.1));
+    for (size, dump) in [
+        (first, whole.1),
+        (second, whole.2.dump(Some(usize::MAX), usize::MAX)),
+    ] {
+        assert!(dump.is_whole && dump.unfinished <= output.len() as u64);
+        let restore = |bytes: &[u8]| {
+            let mut restored = Terminal::new(size);
+            restored.feed(bytes);
+            assert!(restored.take_answers().is_empty());
+            restored.dump(Some(0), usize::MAX)
+        };
+        let once = restore(&dump.bytes);
+        let twice = restore(&once.bytes);
+        assert!(once == twice && once.unfinished == 0);
+    }
 }

@@ -21,7 +21,7 @@ pub use classic::{
     bursts as classic_bursts, chat as classic_chat, echo as classic_echo,
     headers as classic_headers, login as classic_login, upload as classic_upload,
 };
-pub use exec::supervisor;
+pub use exec::{supervisor, terminal};
 pub use forward::socks;
 pub use keys::{agent, key_file, pins, ssh_config};
 pub use login::{client_login, server_login};
@@ -41,6 +41,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("message_types", message_types),
     ("streams", streams),
     ("supervisor", supervisor),
+    ("terminal", terminal),
     ("socks", socks),
     ("server_login", server_login),
     ("client_login", client_login),
