@@ -154,7 +154,7 @@ TYPES = [
     ("admin", "list-keys", {}, {"user": USER}),
     ("admin", "keys", {}, rows(KEY_ROW)),
     ("admin", "add-keys", {}, {"user": USER, "keys": many(STRING)}),
-    ("admin", "remove-key", {}, {"user": USER, "key": STRING}),
+    ("admin", "remove-key", {}, {"user": USER, "key": STRING, "keep_jobs?": BOOLEAN}),
     ("admin", "make-invite", {}, {"user?": USER, "seconds": INTEGER}),
     ("admin", "invite", {}, {"invite": STRING, "purpose": STRING}),
     ("admin", "list-invites", {}, {}),

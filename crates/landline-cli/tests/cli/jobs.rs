@@ -243,6 +243,42 @@ fn revocation_ends_jobs_and_adoption_checks_it() {
     }
 }
 
+/// A job ends with the key that started it, unless the key is only replaced by another.
+#[test]
+fn jobs_of_a_removed_key_go_on_if_asked() {
+    for is_kept in [true, false] {
+        let stage = stage();
+        let mut server = stage.joined();
+        detach(
+            &stage,
+            "echo $$ > pid; while ! [ -e go ]; do sleep 0.05; done; exit 5",
+        );
+        let file = stage.home().join("pid");
+        wait_for("the job runs", || {
+            fs::read(&file).is_ok_and(|text| text.ends_with(b"\n"))
+        });
+        let old = crate::login::client_key(&stage).public().fingerprint();
+        let new = crate::users::key(&stage, "new").public().line();
+        let new = stage.write("new.pub", format!("{new}\n").as_bytes());
+        let keys = |words: &[&str]| {
+            let words = [&["user", "keys"], words].concat();
+            stage.run_at_server(&words).ok()
+        };
+        keys(&["add", "alice", new.to_str().unwrap()]);
+        let option: &[&str] = if is_kept { &["--keep-jobs"] } else { &[] };
+        keys(&[&["remove", "alice", &old], option].concat());
+        if is_kept {
+            // A server that starts has looked at it before it answers.
+            server.kill();
+            server = restart(&stage, &server);
+            assert!(!has_ended(&file));
+            stage.write("home/go", b"");
+        }
+        let expected = if is_kept { "5" } else { "SIGTERM" };
+        assert_eq!(server.event("run-end")["status"], expected);
+    }
+}
+
 /// At most 32 jobs run at a time.
 #[test]
 fn running_jobs_are_limited() {

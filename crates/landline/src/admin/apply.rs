@@ -10,7 +10,9 @@ use landline_proto::{ErrorCode, login::UserName};
 use super::{
     audit_detail::invite_detail,
     control::ServerStatus,
-    messages::{AddUser, Answer, INVITE_SECONDS_MAX, MakeInvite, NewInvite, RemoveUser, Request},
+    messages::{
+        AddUser, Answer, INVITE_SECONDS_MAX, MakeInvite, NewInvite, RemoveKey, RemoveUser, Request,
+    },
     paging::{InviteRow, KeyRow, UserRow},
     rules::{Actor, Rule, Whose},
 };
@@ -312,7 +314,12 @@ impl Administration {
                 store.add_keys(&request.user, &self.key_lines(&request.keys)?)
             }
             Request::RemoveKey(request) => {
-                store.remove_key(&request.user, &request.key, self.admin_filter()?)
+                let RemoveKey {
+                    user,
+                    key,
+                    keep_jobs,
+                } = request;
+                store.remove_key(user, key, *keep_jobs, self.admin_filter()?)
             }
             Request::RevokeInvite(request) => store.revoke_invite(&request.id),
             Request::RegisterPassword(request) => {

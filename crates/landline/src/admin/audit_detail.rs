@@ -6,7 +6,7 @@ use landline_proto::messages::Blob;
 
 use super::{
     Request,
-    messages::{AddKeys, AddUser, DisableUser, GrantRights, RemoveUser, RevokeRights},
+    messages::{AddKeys, AddUser, DisableUser, GrantRights, RemoveKey, RemoveUser, RevokeRights},
     passwords::SetPassword,
 };
 use crate::{
@@ -85,6 +85,9 @@ impl Request {
             }
             Self::DisableUser(DisableUser { force: true, .. })
             | Self::RemoveUser(RemoveUser { force: true, .. }) => Some("force".to_owned()),
+            Self::RemoveKey(RemoveKey {
+                keep_jobs: true, ..
+            }) => Some("its jobs go on".to_owned()),
             _ => None,
         }
     }

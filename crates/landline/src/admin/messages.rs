@@ -275,7 +275,7 @@ impl Request {
     /// The subject for the log: a user or an invite. Empty for a list of everything.
     pub(crate) fn subject(&self) -> String {
         match (self, self.user()) {
-            (Self::RemoveKey(RemoveKey { user, key }), _) => format!("{user} {key}"),
+            (Self::RemoveKey(RemoveKey { user, key, .. }), _) => format!("{user} {key}"),
             (Self::RevokeInvite(RevokeInvite { id }), _) => id.clone(),
             (_, user) => user.map(ToString::to_string).unwrap_or_default(),
         }
@@ -412,6 +412,9 @@ pub struct RemoveKey {
     pub user: UserName,
     /// The key's fingerprint, as `ssh-keygen -l` prints it.
     pub key: String,
+    /// Whether the jobs that it has started go on.
+    #[serde(default)]
+    pub keep_jobs: bool,
 }
 
 /// Client: makes an invite.

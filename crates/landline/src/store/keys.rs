@@ -73,7 +73,7 @@ impl Store {
     /// Removes a key of an account. The account's open invites become invalid.
     ///
     /// `is_admin` tells which accounts are admins. The last admin who can log in keeps the last
-    /// credential.
+    /// credential. With `keeps_jobs`, [`keeps_jobs`](Self::keeps_jobs) is true from then on.
     ///
     /// # Errors
     /// `not-found`, `last-owner` for the last credential of the last admin, [`Error::State`].
@@ -81,6 +81,7 @@ impl Store {
         &self,
         user: &UserName,
         fingerprint: &str,
+        keeps_jobs: bool,
         is_admin: impl Fn(&AccountRecord) -> bool,
     ) -> Result<(), Error> {
         let removed = self.write_reserved(|transaction| {
@@ -93,6 +94,9 @@ impl Store {
                 void_invites_of(transaction, user)?;
             }
             let parameters = params![user.as_str(), fingerprint];
+            if has_key && keeps_jobs {
+                transaction.execute("INSERT INTO kept_keys VALUES (?1, ?2)", parameters)?;
+            }
             transaction
                 .execute(
                     "DELETE FROM keys WHERE user = ?1 AND fingerprint = ?2",
@@ -108,6 +112,28 @@ impl Store {
             ));
         }
         Ok(())
+    }
+
+    /// Whether the jobs of a credential that was removed go on.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub(crate) fn keeps_jobs(
+        &self,
+        user: &UserName,
+        credential: &CredentialId,
+    ) -> Result<bool, Error> {
+        let CredentialId::Key(fingerprint) = credential else {
+            return Ok(false);
+        };
+        self.read(|transaction| {
+            transaction.query_row(
+                "SELECT EXISTS (SELECT 1 FROM kept_keys JOIN accounts ON name = user
+                 WHERE user = ?1 AND fingerprint = ?2 AND disabled IS NULL)",
+                params![user.as_str(), fingerprint],
+                |row| row.get(0),
+            )
+        })
     }
 
     /// The keys of a name that may be unknown.
@@ -165,6 +191,10 @@ pub(super) fn insert_key(
     line: &KeyLine,
     now: i64,
 ) -> rusqlite::Result<usize> {
+    transaction.execute(
+        "DELETE FROM kept_keys WHERE user = ?1 AND fingerprint = ?2",
+        params![user.as_str(), line.key.fingerprint()],
+    )?;
     transaction.execute(
         "INSERT INTO keys (user, line, fingerprint, options, comment, created) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT DO NOTHING",

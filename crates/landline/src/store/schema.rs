@@ -29,6 +29,7 @@ pub(super) static ACCOUNTS: Schema = Schema {
     tables: &[
         ACCOUNT_TABLE,
         KEYS,
+        KEPT_KEYS,
         INVITES,
         SECRETS,
         PASSWORD_SETUP,
@@ -66,6 +67,15 @@ const KEYS: &str = "
         comment TEXT NOT NULL,
         created INTEGER NOT NULL,
         PRIMARY KEY (user, line)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// Keys that were removed, while the jobs that they started go on.
+const KEPT_KEYS: &str = "
+    CREATE TABLE kept_keys (
+        user TEXT NOT NULL REFERENCES accounts (name) ON DELETE CASCADE,
+        fingerprint TEXT NOT NULL,
+        PRIMARY KEY (user, fingerprint)
     ) STRICT, WITHOUT ROWID;
 ";
 

@@ -112,7 +112,7 @@ fn removed_credential_invalidates_invites_of_its_user() {
     let takes: [(&str, &dyn Fn()); 4] = [
         ("a key", &|| {
             store
-                .remove_key(&eve, &key(1).fingerprint(), |_| false)
+                .remove_key(&eve, &key(1).fingerprint(), false, |_| false)
                 .unwrap()
         }),
         ("a secret", &|| {
@@ -140,7 +140,7 @@ fn removed_credential_invalidates_invites_of_its_user() {
     made(&eve);
     assert!(
         store
-            .remove_key(&eve, &key(9).fingerprint(), |_| false)
+            .remove_key(&eve, &key(9).fingerprint(), false, |_| false)
             .is_err()
     );
     assert_eq!(left(), ["eve"], "nothing was taken");

@@ -36,6 +36,7 @@ fn own_keys_need_a_full_credential() {
             }
             .into(),
             RemoveKey {
+                keep_jobs: false,
                 user: name(user),
                 key: fingerprint.clone(),
             }

@@ -152,6 +152,7 @@ fn requests(user: &str, line: &str, fingerprint: &str) -> Vec<Request> {
         }
         .into(),
         RemoveKey {
+            keep_jobs: false,
             user: user.clone(),
             key: fingerprint.to_owned(),
         }

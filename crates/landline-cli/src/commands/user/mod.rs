@@ -155,10 +155,15 @@ impl Accounts<'_> {
                 let keys = key_lines(self.context, &file)?;
                 self.client.change(AddKeys { user: name, keys }).await
             }
-            KeysCommand::Remove { name, fingerprint } => {
+            KeysCommand::Remove {
+                name,
+                fingerprint,
+                keep_jobs,
+            } => {
                 let request = RemoveKey {
                     user: name,
                     key: fingerprint,
+                    keep_jobs,
                 };
                 self.client.change(request).await
             }

@@ -434,8 +434,9 @@ impl JobTable {
             }
             let table = self.clone();
             let (user, credential, words) = (user.clone(), credential.clone(), words.clone());
-            let checking =
-                tokio::task::spawn_blocking(move || table.may_run(&user, &credential, &words));
+            let checking = tokio::task::spawn_blocking(move || {
+                Ok::<_, Error>(table.is_valid(&user, &credential)? && table.may_run(&user, &words))
+            });
             // What cannot be checked is not kept.
             if !matches!(checking.await, Ok(Ok(true))) {
                 return;
@@ -451,30 +452,26 @@ impl JobTable {
         let Some(credential) = job.record.credential() else {
             return Ok(false);
         };
-        self.may_run(&job.record.user, &credential, &words)
+        let (user, store) = (&job.record.user, &self.0.parts.store);
+        Ok(
+            (store.keeps_jobs(user, &credential)? || self.is_valid(user, &credential)?)
+                && self.may_run(user, &words),
+        )
     }
 
-    /// Whether a user may run this with a credential, by the rules of now. A key that has expired
-    /// meanwhile does not count. Blocking.
-    fn may_run(
-        &self,
-        user: &UserName,
-        credential: &CredentialId,
-        words: &Words,
-    ) -> Result<bool, Error> {
-        let JobTableParts {
-            store,
-            rights,
-            root,
-            share_uid,
-            ..
-        } = &self.0.parts;
-        if store.revocation_reason(user, credential)?.is_some() {
-            return Ok(false);
-        }
-        let rules = rights.rules();
-        Ok((*share_uid || rules.role(user) >= Role::Owner)
-            && rules.check(user, &action(words), root).allowed)
+    /// Whether a credential could still log in. A key that has expired meanwhile does not count.
+    /// Blocking.
+    fn is_valid(&self, user: &UserName, credential: &CredentialId) -> Result<bool, Error> {
+        let revoked = self.0.parts.store.revocation_reason(user, credential)?;
+        Ok(revoked.is_none())
+    }
+
+    /// Whether a user may run this by the rules of now. Blocking.
+    fn may_run(&self, user: &UserName, words: &Words) -> bool {
+        let parts = &self.0.parts;
+        let rules = parts.rights.rules();
+        (parts.share_uid || rules.role(user) >= Role::Owner)
+            && rules.check(user, &action(words), &parts.root).allowed
     }
 
     /// Removes jobs that ended long ago. Blocking.

@@ -79,7 +79,7 @@ fn last_admin_keeps_the_last_credential() {
     };
     let (one, two) = (add(1), add(2));
     store
-        .remove_key(&admin, &key(1).fingerprint(), is_admin)
+        .remove_key(&admin, &key(1).fingerprint(), false, is_admin)
         .unwrap();
     store.remove_secret(&one, is_admin, false).unwrap();
     assert_eq!(
@@ -93,12 +93,12 @@ fn last_admin_keeps_the_last_credential() {
     store.add_keys(&admin, &[key(2).into()]).unwrap();
     store.remove_secret(&two, is_admin, false).unwrap();
     assert_eq!(
-        code(store.remove_key(&admin, &key(2).fingerprint(), is_admin)),
+        code(store.remove_key(&admin, &key(2).fingerprint(), false, is_admin)),
         ErrorCode::LastOwner
     );
     let three = add(3);
     store
-        .remove_key(&admin, &key(2).fingerprint(), is_admin)
+        .remove_key(&admin, &key(2).fingerprint(), false, is_admin)
         .unwrap();
     assert!(store.account(&admin).unwrap().can_log_in());
     store
@@ -118,22 +118,22 @@ fn last_admin_keeps_the_last_key() {
     store.add_account(&name("admin2"), &[]).unwrap();
     store.add_account(&name("bob"), &[key(3).into()]).unwrap();
     store
-        .remove_key(&name("bob"), &key(3).fingerprint(), is_admin)
+        .remove_key(&name("bob"), &key(3).fingerprint(), false, is_admin)
         .unwrap();
     store
-        .remove_key(&name("admin1"), &key(1).fingerprint(), is_admin)
+        .remove_key(&name("admin1"), &key(1).fingerprint(), false, is_admin)
         .unwrap();
     assert_eq!(
-        code(store.remove_key(&name("admin1"), &key(1).fingerprint(), is_admin)),
+        code(store.remove_key(&name("admin1"), &key(1).fingerprint(), false, is_admin)),
         ErrorCode::NotFound
     );
     assert_eq!(
-        code(store.remove_key(&name("admin1"), &key(2).fingerprint(), is_admin)),
+        code(store.remove_key(&name("admin1"), &key(2).fingerprint(), false, is_admin)),
         ErrorCode::LastOwner
     );
     store.add_keys(&name("admin2"), &[key(4).into()]).unwrap();
     store
-        .remove_key(&name("admin1"), &key(2).fingerprint(), is_admin)
+        .remove_key(&name("admin1"), &key(2).fingerprint(), false, is_admin)
         .unwrap();
 }
 
@@ -146,7 +146,7 @@ fn revoked_actor_changes_nothing() {
     let acting = store.on_behalf_of(&eve, &by_key(1));
     acting.add_account(&name("bob"), &[]).unwrap();
     store
-        .remove_key(&eve, &key(1).fingerprint(), |_| false)
+        .remove_key(&eve, &key(1).fingerprint(), false, |_| false)
         .unwrap();
     assert_eq!(
         code(acting.add_keys(&eve, &[key(1).into()])),
@@ -181,7 +181,7 @@ fn redeem_reports_whether_the_name_is_free_to_choose() {
         .redeem(&Token([2; 16]), &name("bob"), &key(1), refused)
         .unwrap();
     store
-        .remove_key(&name("bob"), &key(1).fingerprint(), |_| false)
+        .remove_key(&name("bob"), &key(1).fingerprint(), false, |_| false)
         .unwrap();
     assert!(
         store.has_accounts().unwrap(),
@@ -198,7 +198,7 @@ fn revocation_reason_names_what_was_revoked() {
         .unwrap();
     assert_eq!(store.revocation_reason(&bob, &by_key(1)).unwrap(), None);
     store
-        .remove_key(&bob, &key(1).fingerprint(), |_| false)
+        .remove_key(&bob, &key(1).fingerprint(), false, |_| false)
         .unwrap();
     assert_eq!(
         store.revocation_reason(&bob, &by_key(1)).unwrap(),
@@ -260,7 +260,7 @@ fn subscribers_are_notified_only_of_account_changes() {
     assert!(!has_changed());
     store
         .on_behalf_of(&bob, &by_key(1))
-        .remove_key(&bob, &key(1).fingerprint(), |_| false)
+        .remove_key(&bob, &key(1).fingerprint(), false, |_| false)
         .unwrap();
     assert!(has_changed(), "by another handle");
 }
