@@ -28,6 +28,7 @@ const CAUSES: &[Cause] = causes! {
     ENOTDIR, NotAFile, "a part of the path is not a folder";
     EISDIR, NotAFile, "is a folder";
     EEXIST, Exists, "exists already";
+    ENOTEMPTY, NotEmpty, "the folder is not empty";
     EACCES, Denied, "permission denied";
     EPERM, Denied, "the system does not permit it";
     EROFS, Denied, "the file system is read-only";

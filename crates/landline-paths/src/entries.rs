@@ -35,6 +35,32 @@ pub enum EntryKind {
     Special,
 }
 
+impl EntryKind {
+    pub(super) fn of(kind: FileType) -> Self {
+        match kind {
+            FileType::Directory => Self::Folder,
+            FileType::RegularFile => Self::File,
+            FileType::Symlink => Self::Link,
+            _ => Self::Special,
+        }
+    }
+}
+
+/// The space of a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// The bytes in all.
+    pub total: u64,
+    /// The bytes that are free, with those that only the administrator can use.
+    pub free: u64,
+    /// The bytes that the user of this process can use.
+    pub available: u64,
+    /// The number of files that fit in all; 0 if the file system has no such limit.
+    pub files: u64,
+    /// The number of files that can be created.
+    pub files_free: u64,
+}
+
 /// A point in time as file systems keep it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct FileTime {
@@ -80,12 +106,7 @@ pub struct EntryStat {
 impl EntryStat {
     fn of(stat: &Stat) -> Self {
         Self {
-            kind: match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => EntryKind::Folder,
-                FileType::RegularFile => EntryKind::File,
-                FileType::Symlink => EntryKind::Link,
-                _ => EntryKind::Special,
-            },
+            kind: EntryKind::of(FileType::from_raw_mode(stat.st_mode)),
             length: u64::try_from(stat.st_size).unwrap_or(0),
             disk_bytes: u64::try_from(stat.st_blocks)
                 .unwrap_or(0)
@@ -218,6 +239,34 @@ impl Folder {
         )?)
     }
 
+    /// Creates a folder with the permission bits that `mkdir` would give it.
+    ///
+    /// # Errors
+    /// As [`create_folder`](Self::create_folder).
+    pub fn create_shared_folder(&self, name: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::mkdirat(
+            self.dir(),
+            name,
+            Mode::from_raw_mode(0o777),
+        )?)
+    }
+
+    /// The space of the file system that the folder is on.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn space(&self) -> io::Result<Space> {
+        let stat = rustix::fs::fstatvfs(self.dir())?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok(Space {
+            total: bytes(stat.f_blocks),
+            free: bytes(stat.f_bfree),
+            available: bytes(stat.f_bavail),
+            files: stat.f_files,
+            files_free: stat.f_favail,
+        })
+    }
+
     /// The target of a link.
     ///
     /// # Errors
@@ -337,7 +386,7 @@ impl Folder {
     }
 
     /// Opens this folder again to read it: its own handle may only serve to enter it.
-    fn open_to_list(&self) -> io::Result<OwnedFd> {
+    pub(super) fn open_to_list(&self) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(self.dir(), ".", flags, Mode::empty())?)
     }

@@ -44,6 +44,10 @@ pub enum ErrorKind {
     Denied,
     /// The disk or a disk quota is full.
     NoSpace,
+    /// The folder is not empty.
+    NotEmpty,
+    /// More is asked for than one request may do.
+    Limit,
     /// Any other input or output error.
     Io,
 }

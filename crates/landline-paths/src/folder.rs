@@ -270,7 +270,7 @@ impl Folder {
     ///
     /// # Errors
     /// The system's error.
-    pub(crate) fn sync(&self) -> io::Result<()> {
+    pub fn sync(&self) -> io::Result<()> {
         platform::sync_folder(&self.dir, None)
     }
 

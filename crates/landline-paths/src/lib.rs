@@ -6,7 +6,9 @@
 //!   out of a granted folder.
 //! - [`Destination`] and [`StagedFile`] make a file appear whole or not at all.
 //! - [`TreeSource`], [`TreeTarget`] and [`TreeGuard`] are the ends of a copy of a tree. [`Folder`]
-//!   makes, lists and changes the entries of one folder.
+//!   makes, lists and changes the entries of one folder, and [`walk_tree`] visits all below it.
+//! - [`NamedEntry`] is an entry that a path of a peer names. [`PathPattern`] names several, and
+//!   [`ProtectedFolders`] are those that keep their place.
 //! - [`PrivateFolder`] is a state folder that no other user can read. [`SocketPath`] is a socket in
 //!   it, and [`FileWatch`] reports changes of a file in it.
 //! - [`local`] opens paths that the user of this process named, with that user's authority.
@@ -30,6 +32,7 @@ mod grant;
 mod grant_index;
 pub mod local;
 pub mod name;
+mod pattern;
 mod platform;
 mod preflight;
 mod private;
@@ -43,27 +46,30 @@ mod staged;
 mod temp_dir;
 mod tree;
 mod users;
+mod walk;
 mod watch;
 
 pub use std::fs::File;
 
 pub use atomic_file::AtomicFile;
 pub use cause::{cause_named, cause_names, cause_of, replace_system_texts};
-pub use entries::{EntryKind, EntryStat, FileTime, set_file_modified};
+pub use entries::{EntryKind, EntryStat, FileTime, Space, set_file_modified};
 pub use error::{Error, ErrorKind, describe};
 pub use folder::{Destination, Folder};
 pub use grant::Grant;
 pub use grant_index::GrantIndex;
 pub use name::RemotePath;
+pub use pattern::NamePattern;
 pub use platform::{is_root, user_id};
 pub use private::{FolderLock, PrivateFolder, create_secret_file, read_secret_file};
 pub use procfs::read_proc;
 pub use random::staging_name;
-pub use root::Root;
+pub use root::{Matches, NamedEntry, PathPattern, ProtectedFolders, Root};
 pub use socket::SocketPath;
 pub use source_file::{SourceFile, SourceIdentity};
 pub use staged::{StagePlan, StagedFile, sweep};
 pub use temp_dir::{TempDir, anonymous_file};
 pub use tree::{TreeAccess, TreeGuard, TreeOrigin, TreePlace, TreeSource, TreeTarget};
 pub use users::{home_of_user, user_name};
+pub use walk::{FolderReader, TreeVisitor, Visit, WALK_PATH_BYTES_MAX, walk_tree};
 pub use watch::FileWatch;

@@ -1,5 +1,6 @@
 //! Paths from a peer, opened below the folders that are granted to the peer's user.
 
+mod entry;
 mod tree;
 
 use std::{
@@ -11,6 +12,7 @@ use cap_std::{
     ambient_authority,
     fs::{Dir, OpenOptions, OpenOptionsExt},
 };
+pub use entry::{Matches, NamedEntry, PathPattern, ProtectedFolders};
 
 use super::{
     Destination, Folder, Grant, GrantIndex, SourceFile, grant, platform, platform::FileId,
@@ -37,6 +39,8 @@ pub struct Root {
     given: PathBuf,
     /// The state folder, with the keys and accounts.
     hidden: Option<FileId>,
+    /// The state folder and all folders that contain it.
+    hidden_ancestors: Vec<FileId>,
 }
 
 /// A path from a peer, and the granted folder below which it is opened.
@@ -64,11 +68,12 @@ impl Root {
                 "the home is within the state folder",
             ));
         }
-        let metadata = hidden
-            .metadata()
+        let hidden_ancestors = Dir::open_ambient_dir(&hidden, ambient_authority())
+            .and_then(|dir| platform::ancestors(&dir))
             .map_err(|error| Error::state(hidden.display(), error))?;
         Ok(Self {
-            hidden: Some(FileId::of(&metadata)),
+            hidden: hidden_ancestors.first().copied(),
+            hidden_ancestors,
             ..root
         })
     }
@@ -96,6 +101,7 @@ impl Root {
             path,
             given: given.to_owned(),
             hidden: None,
+            hidden_ancestors: Vec::new(),
         })
     }
 

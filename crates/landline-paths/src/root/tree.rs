@@ -123,7 +123,7 @@ impl Root {
         Ok((TreeTarget { place, shown }, guard))
     }
 
-    fn tree_guard(&self, grants: &[Grant], starts_writable: bool) -> TreeGuard {
+    pub(super) fn tree_guard(&self, grants: &[Grant], starts_writable: bool) -> TreeGuard {
         let ids = grants
             .iter()
             .filter_map(|grant| Some((grant.id(&self.dir)?, grant.is_writable)));
