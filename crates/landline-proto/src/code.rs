@@ -103,6 +103,10 @@ codes! {
     Unreachable = "unreachable", Peer;
     /// The name exists and may not be replaced.
     Exists = "exists", Peer;
+    /// A folder that is not empty, where an empty one is needed.
+    NotEmpty = "not-empty", Peer;
+    /// The request asks for more than the server does at once.
+    Limit = "limit", Peer;
     /// The disk or the quota is full.
     NoSpace = "no-space", Local;
     /// The file changed, shrank or grew while it was read.

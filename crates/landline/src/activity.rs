@@ -126,6 +126,49 @@ pub enum Activity {
         /// The digest of the content.
         digest: String,
     },
+    /// Entries are about to be listed, hashed or added up.
+    FilesRead {
+        /// The user.
+        user: UserName,
+        /// The id of the session.
+        session: String,
+        /// What is done.
+        action: FileRead,
+        /// The path at the server, or the pattern.
+        path: Name,
+    },
+    /// Entries are about to be made, moved or removed. Recorded durably before that.
+    FilesChange {
+        /// The user.
+        user: UserName,
+        /// The id of the session.
+        session: String,
+        /// What is done.
+        action: FileChange,
+        /// The path at the server, or the pattern.
+        path: Name,
+        /// The new path of what is moved.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        to: Option<Name>,
+    },
+    /// A change of entries has ended.
+    FilesChanged {
+        /// The user.
+        user: UserName,
+        /// The id of the session.
+        session: String,
+        /// What was done.
+        action: FileChange,
+        /// The path at the server, or the pattern.
+        path: Name,
+        /// The new path of what was moved.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        to: Option<Name>,
+        /// Files, folders and other entries that were made, moved or removed.
+        entries: u64,
+        /// How many could not be.
+        failures: u64,
+    },
     /// A command is about to run. Recorded durably before it starts.
     RunStart {
         /// The user.
@@ -311,6 +354,55 @@ impl Direction {
     }
 }
 
+/// How entries are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileRead {
+    /// Listed.
+    List,
+    /// Hashed.
+    Sum,
+    /// Added up.
+    Usage,
+    /// Asked for the space of their file system.
+    Space,
+}
+
+impl FileRead {
+    /// The name of the request.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Sum => "sum",
+            Self::Usage => "usage",
+            Self::Space => "space",
+        }
+    }
+}
+
+/// How entries are changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileChange {
+    /// A folder is made.
+    MakeFolder,
+    /// Entries are renamed or moved.
+    Move,
+    /// Entries are removed.
+    Remove,
+}
+
+impl FileChange {
+    /// The name of the request.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MakeFolder => "make-folder",
+            Self::Move => "move",
+            Self::Remove => "remove",
+        }
+    }
+}
+
 impl Activity {
     /// The name under `event`.
     pub(crate) fn name(&self) -> &'static str {
@@ -327,6 +419,9 @@ impl Activity {
             Self::Refused { .. } => "refused",
             Self::TransferStart { .. } => "transfer-start",
             Self::Transfer { .. } => "transfer",
+            Self::FilesRead { .. } => "files-read",
+            Self::FilesChange { .. } => "files-change",
+            Self::FilesChanged { .. } => "files-changed",
             Self::RunStart { .. } => "run-start",
             Self::RunEnd { .. } => "run-end",
             Self::JobSignal { .. } => "job-signal",
@@ -352,6 +447,9 @@ impl Activity {
             | Self::Logout { user, .. }
             | Self::TransferStart { user, .. }
             | Self::Transfer { user, .. }
+            | Self::FilesRead { user, .. }
+            | Self::FilesChange { user, .. }
+            | Self::FilesChanged { user, .. }
             | Self::RunStart { user, .. }
             | Self::RunEnd { user, .. }
             | Self::JobSignal { user, .. }

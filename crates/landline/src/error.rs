@@ -327,6 +327,8 @@ fn code_of(kind: ErrorKind) -> ErrorCode {
         ErrorKind::NameRefused => ErrorCode::NameRefused,
         ErrorKind::Denied => ErrorCode::Denied,
         ErrorKind::NoSpace => ErrorCode::NoSpace,
+        ErrorKind::NotEmpty => ErrorCode::NotEmpty,
+        ErrorKind::Limit => ErrorCode::Limit,
         _ => ErrorCode::Io,
     }
 }

@@ -282,6 +282,7 @@ fn durability(activity: &Activity) -> Durability {
     match activity {
         Activity::Login { .. }
         | Activity::Transfer { .. }
+        | Activity::FilesChange { .. }
         | Activity::RunStart { .. }
         | Activity::ForwardStart { .. }
         | Activity::ForwardListen { .. }

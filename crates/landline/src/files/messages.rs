@@ -7,7 +7,10 @@ use landline_proto::{
 };
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
-use super::{Algorithm, Digest};
+use super::{
+    Algorithm, Digest,
+    entries::messages::{ListEntries, MakeFolder, Move, Records, Remove, Space, Sum, Usage},
+};
 use crate::paths::SourceFile;
 
 /// The service's name.
@@ -30,6 +33,14 @@ pub(super) const TYPES: &[MessageType] = &[
     MessageType::of::<Finish>(),
     MessageType::of::<Resend>(),
     MessageType::of::<Done>(),
+    MessageType::of::<ListEntries>(),
+    MessageType::of::<Sum>(),
+    MessageType::of::<Usage>(),
+    MessageType::of::<Space>(),
+    MessageType::of::<MakeFolder>(),
+    MessageType::of::<Move>(),
+    MessageType::of::<Remove>(),
+    MessageType::of::<Records>(),
 ];
 
 const ERROR: MessageRule = MessageRule::new(ErrorMessage::TYPE);
@@ -37,7 +48,17 @@ const ERROR: MessageRule = MessageRule::new(ErrorMessage::TYPE);
 /// Server: waits for a request.
 pub(super) static REQUESTS: ProtocolState = ProtocolState::new(
     "files-requests",
-    &[MessageRule::new("put"), MessageRule::new("get")],
+    &[
+        MessageRule::new("put"),
+        MessageRule::new("get"),
+        MessageRule::new("list"),
+        MessageRule::new("sum"),
+        MessageRule::new("usage"),
+        MessageRule::new("space"),
+        MessageRule::new("make-folder"),
+        MessageRule::new("move"),
+        MessageRule::new("remove"),
+    ],
 );
 /// Client: has sent `put`.
 pub(super) static READY: ProtocolState =

@@ -1,4 +1,5 @@
-//! The service `files`: copies one file in either direction (`docs/protocol.md` section 8).
+//! The service `files`: copies one file in either direction, and lists and changes what is there
+//! (`docs/protocol.md` section 8).
 //!
 //! Transfers are verified and atomic. `put` and `get` are the same exchange with the roles
 //! swapped, so client and server share the sender and the receiver.
@@ -6,6 +7,7 @@
 mod active;
 pub mod client;
 mod digest;
+pub mod entries;
 mod manifests;
 pub mod messages;
 mod progress;
@@ -19,6 +21,7 @@ mod staging;
 
 pub use client::{EarlierAttempt, Output, Place};
 pub use digest::{Algorithm, ContentHasher, Digest};
+pub use entries::RecordStream;
 pub use manifests::ManifestStore;
 pub use progress::Progress;
 pub(crate) use quota::QuotaReservation;

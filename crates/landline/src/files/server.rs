@@ -1,4 +1,4 @@
-//! The server's part of `put` and `get`.
+//! The server's part of `put` and `get`, and the definition of the service.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use landline_proto::{ErrorCode, Header, Message, Name, login::UserName};
 use super::{
     Copied, Input, ManifestStore, Progress, QuotaReservation,
     client::{check_mode, check_offset},
+    entries::{self, messages::WORKING},
     messages::{
         FileInfo, Get, Put, RECEIVER_DATA, RECEIVER_FINISH, REQUESTS, Ready, SENDER, SERVICE,
         SourceId, TYPES,
@@ -26,10 +27,16 @@ use crate::{
 
 pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
     name: SERVICE,
-    features: &["files.put", "files.get", "files.resume"],
+    features: &[
+        "files.put",
+        "files.get",
+        "files.resume",
+        "files.list",
+        "files.change",
+    ],
     types: TYPES,
     requests: &REQUESTS,
-    other_states: &[&RECEIVER_DATA, &RECEIVER_FINISH, &SENDER],
+    other_states: &[&RECEIVER_DATA, &RECEIVER_FINISH, &SENDER, &WORKING],
     // A transfer needs the right of its request until it ends.
     rights: &[
         ("put", Right::Write),
@@ -38,10 +45,28 @@ pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
         ("finish", Right::Write),
         ("done", Right::Read),
         ("resend", Right::Read),
+        ("list", Right::Read),
+        ("sum", Right::Read),
+        ("usage", Right::Read),
+        ("space", Right::Read),
+        ("make-folder", Right::Write),
+        ("move", Right::Write),
+        ("remove", Right::Write),
         ("error", Right::Account),
     ],
     words: &[],
-    request_features: &[("put", "files.put"), ("get", "files.get")],
+    // A digest tells about content, as `get` does.
+    request_features: &[
+        ("put", "files.put"),
+        ("get", "files.get"),
+        ("sum", "files.get"),
+        ("list", "files.list"),
+        ("usage", "files.list"),
+        ("space", "files.list"),
+        ("make-folder", "files.change"),
+        ("move", "files.change"),
+        ("remove", "files.change"),
+    ],
     kept_by: Right::Read,
 };
 
@@ -64,7 +89,8 @@ impl Service for FilesService {
             while let Some(header) = context.next_request(channel).await? {
                 match header.kind() {
                     Put::TYPE => self.put(channel, context, &header).await?,
-                    _ => get(channel, context, &header).await?,
+                    Get::TYPE => get(channel, context, &header).await?,
+                    _ => entries::server::serve(channel, context, &header).await?,
                 }
                 context.set_activity(SERVICE);
             }

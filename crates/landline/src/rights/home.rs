@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use landline_paths::RemotePath;
 use landline_proto::{ErrorCode, login::UserName};
 
-use super::{Rights, Role};
+use super::{Rights, Role, UserRights};
 use crate::Error;
 
 /// A user's `home` in `rights.toml`.
@@ -30,6 +30,19 @@ impl Home {
     }
 }
 
+impl UserRights {
+    fn home(&self) -> Option<RemotePath> {
+        if let Some(home) = &self.home {
+            return Some(home.place.clone());
+        }
+        if self.role() == Role::Owner {
+            return Some(RemotePath::home());
+        }
+        let own = self.files.iter().find(|grant| grant.is_writable);
+        own.or(self.files.first()).map(|grant| grant.folder.clone())
+    }
+}
+
 impl Rights {
     /// The folder that is a user's home: absolute, or below the home of the account that serves.
     ///
@@ -37,16 +50,16 @@ impl Rights {
     /// That of another user is the first folder of `files` that the user may write to, else the
     /// first one. `None` if there is no `files` either.
     pub(crate) fn home(&self, user: &UserName) -> Option<RemotePath> {
-        let rights = self.of(user)?;
-        if let Some(home) = &rights.home {
-            return Some(home.place.clone());
-        }
-        if rights.role() == Role::Owner {
-            return Some(RemotePath::home());
-        }
-        let own = rights.files.iter().find(|grant| grant.is_writable);
-        own.or(rights.files.first())
-            .map(|grant| grant.folder.clone())
+        self.of(user)?.home()
+    }
+
+    /// The homes and granted folders of all users.
+    pub(crate) fn all_folders(&self) -> Vec<RemotePath> {
+        let folders = self.users.values().flat_map(|rights| {
+            let granted = rights.files.iter().map(|grant| grant.folder.clone());
+            granted.chain(rights.home())
+        });
+        folders.collect()
     }
 
     /// The path of the server that `path`, as the user writes it, names: absolute, or from the home

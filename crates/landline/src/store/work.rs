@@ -115,6 +115,58 @@ impl WorkStore {
         })
     }
 
+    /// Stops counting files.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub(crate) fn forget_all_stored(&self, paths: &[Vec<u8>]) -> Result<(), Error> {
+        if paths.is_empty() {
+            return Ok(());
+        }
+        self.write(|transaction| {
+            let mut forget = transaction.prepare("DELETE FROM stored WHERE path = ?1")?;
+            for path in paths {
+                forget.execute(params![path])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Counts a file, or all files below a folder, under a new path. What was counted there before
+    /// is forgotten.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub(crate) fn rename_stored(&self, from: &[u8], to: &[u8]) -> Result<(), Error> {
+        self.write(|transaction| {
+            // The paths below a folder begin with it and a slash, which comes before "0".
+            let (first, end) = ([from, b"/"].concat(), [from, b"0"].concat());
+            let is_within =
+                |column: &str| format!("{column} = ?1 OR ({column} >= ?2 AND {column} < ?3)");
+            let sql = format!("SELECT path FROM stored WHERE {}", is_within("path"));
+            let mut paths = transaction.prepare(&sql)?;
+            let paths: Vec<Vec<u8>> = paths
+                .query_map(params![from, first, end], |row| row.get(0))?
+                .collect::<rusqlite::Result<_>>()?;
+            let new = |path: &[u8]| [to, path.get(from.len()..).unwrap_or_default()].concat();
+            transaction.execute("DELETE FROM stored WHERE path = ?1", params![to])?;
+            for path in paths {
+                let sql = "UPDATE OR REPLACE stored SET path = ?2 WHERE path = ?1";
+                transaction.execute(sql, params![path, new(&path)])?;
+            }
+            let sql = format!("SELECT place FROM stored WHERE {}", is_within("place"));
+            let mut places = transaction.prepare(&sql)?;
+            let places: Vec<Vec<u8>> = places
+                .query_map(params![from, first, end], |row| row.get(0))?
+                .collect::<rusqlite::Result<_>>()?;
+            for place in places {
+                let sql = "UPDATE stored SET place = ?2 WHERE place = ?1";
+                transaction.execute(sql, params![place, new(&place)])?;
+            }
+            Ok(())
+        })
+    }
+
     /// Stops counting a file.
     ///
     /// # Errors
