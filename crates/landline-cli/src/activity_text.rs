@@ -1,6 +1,6 @@
 //! What happens at a server, as one line for people.
 
-use landline::activity::Activity;
+use landline::{activity::Activity, proto::Name};
 
 /// The most characters of a command that are printed.
 const COMMAND_CHARACTERS_MAX: usize = 1000;
@@ -43,6 +43,9 @@ pub(crate) fn describe(activity: &Activity) -> String {
         } => format!("refused {peer}: {message} ({code})"),
         Activity::TransferStart { .. }
         | Activity::Transfer { .. }
+        | Activity::FilesRead { .. }
+        | Activity::FilesChange { .. }
+        | Activity::FilesChanged { .. }
         | Activity::RunStart { .. }
         | Activity::RunEnd { .. }
         | Activity::JobSignal { .. } => describe_work(activity),
@@ -85,6 +88,13 @@ pub(crate) fn describe(activity: &Activity) -> String {
     }
 }
 
+/// Where something was moved to.
+fn describe_new_path(to: Option<&Name>) -> String {
+    to.map_or_else(String::new, |to| {
+        format!(" to {}", String::from_utf8_lossy(&to.0))
+    })
+}
+
 /// Describes a copy or a command for people.
 fn describe_work(activity: &Activity) -> String {
     match activity {
@@ -108,6 +118,39 @@ fn describe_work(activity: &Activity) -> String {
         } => {
             let (direction, path) = (direction.as_str(), String::from_utf8_lossy(&path.0));
             format!("{session} {user} {direction} {path}: {length} bytes, {digest}")
+        }
+        Activity::FilesRead {
+            user,
+            session,
+            action,
+            path,
+        } => {
+            let path = String::from_utf8_lossy(&path.0);
+            format!("{session} {user} asks for {} {path}", action.as_str())
+        }
+        Activity::FilesChange {
+            user,
+            session,
+            action,
+            path,
+            to,
+        } => {
+            let to = describe_new_path(to.as_ref());
+            let path = String::from_utf8_lossy(&path.0);
+            format!("{session} {user} starts {} {path}{to}", action.as_str())
+        }
+        Activity::FilesChanged {
+            user,
+            session,
+            action,
+            path,
+            to,
+            entries,
+            failures,
+        } => {
+            let to = describe_new_path(to.as_ref());
+            let (action, path) = (action.as_str(), String::from_utf8_lossy(&path.0));
+            format!("{session} {user} {action} {path}{to}: {entries} entries, {failures} failures")
         }
         Activity::RunStart {
             user,

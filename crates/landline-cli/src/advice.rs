@@ -82,6 +82,11 @@ const ADVICE: &[Advice] = &[
         "choose a name without special characters, or another folder on the server",
     ),
     (
+        "ENOTEMPTY",
+        "remove what is in it first",
+        "something was created in it meanwhile; try again",
+    ),
+    (
         "EBUSY",
         "choose another name, or unmount it first",
         "choose another name on the server; a mount point cannot be replaced",

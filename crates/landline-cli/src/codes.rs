@@ -7,6 +7,7 @@ const STATUSES: &[(u8, &[&str])] = &[
     (
         1,
         &[
+            "limit",
             "local",
             "no-home",
             "no-invite",
@@ -88,7 +89,7 @@ const STATUSES: &[(u8, &[&str])] = &[
     (24, &["no-space", "rights-full"]),
     (25, &["digest-mismatch"]),
     (26, &["source-changed"]),
-    (27, &["io", "not-stored", "task"]),
+    (27, &["io", "not-empty", "not-stored", "task"]),
     (30, &["listen"]),
     (31, &["state", "in-use", "no-server"]),
     (

@@ -24,6 +24,7 @@ mod packaging;
 mod passwords;
 mod prompter;
 mod registration;
+mod remote_files;
 mod service_manager;
 mod settings;
 mod signals;

@@ -3,11 +3,14 @@
 mod attach;
 mod audit;
 mod bootstrap;
+mod cat;
 mod check;
 pub(crate) mod classic;
 mod config;
 mod cp;
 mod demo;
+mod df;
+mod du;
 pub(crate) mod hold;
 mod hosts;
 mod jobs;
@@ -16,12 +19,18 @@ mod kick;
 mod kill;
 pub(crate) mod lab;
 mod logs;
+mod ls;
+mod mkdir;
+mod mv;
 mod passwd;
 mod ping;
+mod rm;
 mod run;
 mod secret;
 mod serve;
 pub(crate) mod service;
+mod stat;
+mod sum;
 mod trust;
 mod user;
 mod wait;
@@ -80,7 +89,7 @@ macro_rules! register {
 }
 
 register! {
-    "Copy files": cp::Cp;
+    "Work with files": cp::Cp, ls::Ls, stat::Stat, cat::Cat, sum::Sum, du::Du, df::Df, mkdir::Mkdir, mv::Mv, rm::Rm;
     "Run commands": run::RunCommand, jobs::Jobs, logs::Logs, attach::Attach, wait::Wait, kill::Kill, hold::HoldCommand;
     "Use a server": join::Join, hosts::Hosts, trust::Trust, ping::Ping, who::Who, kick::Kick, passwd::Passwd;
     "Set up a server": bootstrap::Bootstrap, serve::Serve, service::Service, config::Config;

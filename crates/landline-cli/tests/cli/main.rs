@@ -23,6 +23,8 @@ mod copy_faults;
 mod copy_several;
 mod disk_full;
 mod durability;
+mod entries;
+mod entries_changed;
 mod example;
 mod files_bad_input;
 mod first_login;

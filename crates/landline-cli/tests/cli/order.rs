@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     sync::{
         LazyLock,
         atomic::{AtomicU32, Ordering},
@@ -14,7 +15,7 @@ use landline::{
     session::MessageRight,
 };
 use serde_json::{Value, json};
-use testkit::{Census, RawClient, ServerProcess, frame, wait_for};
+use testkit::{Census, RawClient, ServerProcess, Stage, frame, wait_for};
 
 use crate::{noise, stage};
 
@@ -29,6 +30,7 @@ fn types() -> BTreeSet<&'static str> {
         "pong",
         "ready",
         "file-info",
+        "records",
         "sessions",
         "changed",
         "users",
@@ -52,8 +54,10 @@ fn types() -> BTreeSet<&'static str> {
 
 pub(crate) fn message(kind: &str) -> Value {
     let digest = format!("blake3:{}", "0".repeat(64));
+    // A folder that could be made would change the home.
+    let path = if kind == "make-folder" { "kept" } else { "x" };
     json!({
-        "type": kind, "service": "ping", "path": "x", "length": 0, "mode": 420, "replace": true, "digest": digest,
+        "type": kind, "service": "ping", "path": path, "to": "y", "length": 0, "mode": 420, "replace": true, "digest": digest,
         "code": "io", "message": "x", "request": "AAAA", "record": "AAAA", "user": "alice", "key": "SHA256:x", "session": "0", "versions": [1],
         "keys": [], "right": "role", "arguments": ["user"],
         "stream": 0, "listener": 0, "host": "127.0.0.1", "port": 1, "address": "127.0.0.1", "peer": "127.0.0.1:1",
@@ -106,6 +110,10 @@ pub(crate) fn into(state: &str, server: &ServerProcess, key: &UserKey) -> RawCli
             json!({"type": "open", "service": "files"}),
             json!({"type": "get", "path": "kept"}),
         ],
+        "files-working" => &[
+            json!({"type": "open", "service": "files"}),
+            json!({"type": "sum", "path": "endless"}),
+        ],
         "forward-server" => &[json!({"type": "open", "service": "forward"})],
         "exec-requests" => &[json!({"type": "open", "service": "exec"})],
         "exec-server-running" => &[
@@ -135,6 +143,12 @@ pub(crate) fn into(state: &str, server: &ServerProcess, key: &UserKey) -> RawCli
         client.send(&frame(SLEEP)).unwrap();
     }
     client
+}
+
+/// Makes a file that takes very long to hash, and no space.
+pub(crate) fn write_endless(stage: &Stage) {
+    let endless = fs::File::create(stage.path("home/endless")).unwrap();
+    endless.set_len(1 << 40).unwrap();
 }
 
 /// The command of a job that is waited for.
@@ -179,6 +193,7 @@ fn only_messages_of_the_table_are_accepted() {
     let stage = stage();
     let server = stage.joined();
     stage.write("home/kept", b"");
+    write_endless(&stage);
     let before = Census::of(&stage.home());
     let key = crate::login::client_key(&stage);
     for state in states() {
@@ -229,6 +244,7 @@ fn random_message_sequences_change_nothing() {
     let stage = stage();
     let server = stage.joined();
     stage.write("home/kept", b"kept");
+    write_endless(&stage);
     let before = Census::of(&stage.home());
     let key = crate::login::client_key(&stage);
     let kinds: Vec<&str> = types()

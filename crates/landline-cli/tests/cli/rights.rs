@@ -15,7 +15,7 @@ use testkit::{Census, RawClient, ServerProcess, Stage, wait_for};
 
 use crate::{
     noise,
-    order::{TABLE, into, message, row, states},
+    order::{TABLE, into, message, row, states, write_endless},
     stage,
 };
 
@@ -431,6 +431,7 @@ fn every_message_is_denied_without_its_right() {
     let server = stage.joined();
     let key = crate::login::client_key(&stage);
     stage.write("home/kept", b"kept");
+    write_endless(&stage);
     fs::create_dir(stage.path("home/elsewhere")).unwrap();
     let types: BTreeSet<&str> = TABLE
         .iter()
@@ -450,7 +451,7 @@ fn every_message_is_denied_without_its_right() {
             // Reaching the state needs rights too.
             let is_reachable = match state {
                 "files-receiver-data" | "files-receiver-finish" => has(Right::Write),
-                "files-sender" => has(Right::Read),
+                "files-sender" | "files-working" => has(Right::Read),
                 // Commands run as the user of the server, so only owners may run them.
                 "exec-server-running" | "exec-server-busy" => {
                     rules.contains("exec") && rules.contains("owner")

@@ -1,0 +1,242 @@
+//! `landline ls`: lists files and folders at a server.
+
+use clap::{ArgAction, Args};
+use landline::{
+    files::entries::{
+        messages::ListEntries,
+        records::{EntryRecord, FileRecord, RecordKind},
+    },
+    proto::Name,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    arguments::{Access, TypedLocation, location_parser},
+    context::{Context, ExitStatus, Run},
+    failure::Failure,
+    remote_files::{Ended, Failures, OutputLines, RemotePath, for_each_path, shown_name, size},
+    terminal::moment,
+};
+
+/// List files and folders at a server
+///
+/// The names come in the order of their bytes, one a line. A link to a folder is followed if you
+/// name it. What a terminal would obey in a name is escaped, and so are bytes that are not UTF-8.
+///
+/// The path may have the patterns *, ? and [...]. The server expands them, so quote them. A file
+/// whose name is literally the pattern is the only match.
+#[derive(Debug, Args)]
+#[command(
+    disable_help_flag = true,
+    after_help = "Examples:\n  landline ls nas:\n  landline ls -lh 'nas:logs/*.gz'"
+)]
+pub(crate) struct Ls {
+    /// Folder or file, as `[user@]host:path`
+    ///
+    /// `host:` alone means your home there.
+    #[arg(value_name = "HOST:PATH", required = true, value_parser = location_parser())]
+    paths: Vec<TypedLocation>,
+    /// List names that begin with a dot too
+    #[arg(short, long)]
+    all: bool,
+    /// List a folder itself, not what is in it
+    #[arg(short, long)]
+    directory: bool,
+    /// Print sizes with a unit: 1.5K, 20M
+    #[arg(short, long)]
+    human_readable: bool,
+    /// Print mode, size, time, name and the target of a link
+    ///
+    /// The size is in bytes, and the time in UTC.
+    #[arg(short)]
+    long: bool,
+    /// List all folders below too
+    #[arg(short = 'R', long)]
+    recursive: bool,
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+    #[command(flatten)]
+    access: Access,
+}
+
+impl Run for Ls {
+    async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        let paths = RemotePath::all(&self.paths, "ls")?;
+        let mut listing = Listing {
+            options: &self,
+            context,
+            lines: OutputLines::new(context),
+            has_headings: paths.len() > 1 || self.recursive,
+            has_printed: false,
+            folder: None,
+            unsorted: Vec::new(),
+        };
+        for_each_path(
+            context,
+            &self.access,
+            &paths,
+            async |session, path, failures| {
+                let request = ListEntries {
+                    path: path.path.clone(),
+                    pattern: true,
+                    itself: self.directory,
+                    recursive: self.recursive,
+                    hidden: self.all,
+                };
+                listing.folder = None;
+                let target = &path.target;
+                let asking = session.ask(target, &request, |batch| {
+                    listing.print(path, batch, failures)
+                });
+                asking.await?;
+                listing.end_folder(path)
+            },
+        )
+        .await
+    }
+}
+
+/// The folder whose entries arrive.
+struct OpenFolder {
+    path: Name,
+    sorted: bool,
+}
+
+/// Prints entries as they arrive.
+struct Listing<'a> {
+    options: &'a Ls,
+    context: &'a Context,
+    lines: OutputLines<'a>,
+    /// Whether each folder has a heading.
+    has_headings: bool,
+    has_printed: bool,
+    folder: Option<OpenFolder>,
+    /// Entries of a folder that come in no order.
+    unsorted: Vec<EntryRecord>,
+}
+
+impl Listing<'_> {
+    fn print(
+        &mut self,
+        path: &RemotePath,
+        batch: Vec<FileRecord>,
+        failures: &mut Failures<'_>,
+    ) -> Result<(), Ended> {
+        for record in batch {
+            match record {
+                FileRecord::Entry(entry) => {
+                    let is_sorted = self.folder.as_ref().is_none_or(|folder| folder.sorted);
+                    if is_sorted || self.context.json {
+                        self.print_entry(path, &entry);
+                    } else {
+                        self.unsorted.push(entry);
+                    }
+                }
+                FileRecord::Folder(folder) => {
+                    self.end_folder(path)?;
+                    self.begin_folder(path, &folder.path);
+                    self.folder = Some(OpenFolder {
+                        path: folder.path,
+                        sorted: folder.sorted,
+                    });
+                }
+                FileRecord::Failed(failed) => {
+                    self.lines.write()?;
+                    failures.print_record(failed);
+                }
+                _ => {}
+            }
+        }
+        self.lines.write()
+    }
+
+    fn begin_folder(&mut self, path: &RemotePath, folder: &Name) {
+        if self.context.json || !(self.has_headings || folder.0 != path.path.0) {
+            return;
+        }
+        if self.has_printed {
+            self.lines.add("");
+        }
+        self.has_printed = true;
+        self.lines.add(&format!("{}:", path.shown(folder)));
+    }
+
+    /// Prints the entries that had to be sorted.
+    fn end_folder(&mut self, path: &RemotePath) -> Result<(), Ended> {
+        let mut entries = std::mem::take(&mut self.unsorted);
+        entries.sort_unstable_by(|one, other| one.name.0.cmp(&other.name.0));
+        for entry in &entries {
+            self.print_entry(path, entry);
+        }
+        self.lines.write()
+    }
+
+    fn print_entry(&mut self, path: &RemotePath, entry: &EntryRecord) {
+        self.has_printed = true;
+        if self.context.json {
+            let folder = self.folder.as_ref().map(|folder| &folder.path);
+            self.lines.add_json(&to_json(path, folder, entry));
+            return;
+        }
+        let name = match &self.folder {
+            Some(_) => shown_name(&entry.name),
+            None => path.shown(&entry.name),
+        };
+        if !self.options.long {
+            self.lines.add(&name);
+            return;
+        }
+        let target = entry.target.iter().map(shown_name);
+        let target = target.map(|target| format!(" -> {target}"));
+        let (mode, time) = (mode_text(entry), moment(entry.modified));
+        let (size, width) = if self.options.human_readable {
+            (size(entry.length, true), 6)
+        } else {
+            (size(entry.length, false), 12)
+        };
+        self.lines.add(&format!(
+            "{mode} {size:>width$} {time} {name}{}",
+            target.collect::<String>()
+        ));
+    }
+}
+
+/// The mode as `ls -l` shows it.
+pub(super) fn mode_text(entry: &EntryRecord) -> String {
+    let kind = match entry.kind {
+        RecordKind::File => '-',
+        RecordKind::Folder => 'd',
+        RecordKind::Link => 'l',
+        RecordKind::Special => '?',
+    };
+    let bits = (0..9).map(|bit| {
+        let is_set = entry.mode & (0o400 >> bit) != 0;
+        match bit % 3 {
+            _ if !is_set => '-',
+            0 => 'r',
+            1 => 'w',
+            _ => 'x',
+        }
+    });
+    std::iter::once(kind).chain(bits).collect()
+}
+
+/// An entry for programs, with its path in the words of the request.
+pub(super) fn to_json(path: &RemotePath, folder: Option<&Name>, entry: &EntryRecord) -> Value {
+    let whole = match folder {
+        None => entry.name.clone(),
+        Some(folder) if folder.0 == b"." => entry.name.clone(),
+        Some(folder) => {
+            let slash: &[u8] = if folder.0.ends_with(b"/") { b"" } else { b"/" };
+            Name([&folder.0, slash, &entry.name.0].concat())
+        }
+    };
+    let mut value = json!(entry);
+    if let Some(keys) = value.as_object_mut() {
+        keys.remove("name");
+        keys.insert("host".into(), json!(path.host()));
+        keys.insert("path".into(), json!(whole));
+    }
+    value
+}
