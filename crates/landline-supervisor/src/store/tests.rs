@@ -159,6 +159,58 @@ proptest! {
 }
 
 #[test]
+fn room_of_open_segments_counts() {
+    let folder = Folder::new();
+    let cap = 4 * SEGMENT_BYTES_MAX + SEGMENT_BYTES_MAX / 2;
+    let mut writer = folder.writer(cap);
+    let segment = vec![0; usize::try_from(SEGMENT_BYTES_MAX).unwrap()];
+    writer.append(OutputStream::Stdout, 0, b"x");
+    for number in 0..4 {
+        writer.append(OutputStream::Stderr, number * SEGMENT_BYTES_MAX, &segment);
+    }
+    writer.append(OutputStream::Stdout, 1, &segment[1..]);
+    assert!(folder.job().bytes().unwrap() <= cap + INDEX_BYTES_OF_TEST);
+}
+
+/// More than the index of a short test has.
+const INDEX_BYTES_OF_TEST: u64 = 4096;
+
+/// Writes a byte to each output in turn, and returns how many records the index got.
+fn records_of_turns(writer: &mut Writer, folder: &Folder, turns: u64) -> usize {
+    let count = || folder.job().index(0, 1000).unwrap().len();
+    let (before, offset) = (count(), writer.index_bytes);
+    for turn in offset..offset + turns {
+        for stream in OutputStream::ALL {
+            writer.append(stream, turn, b"x");
+        }
+    }
+    count() - before
+}
+
+#[test]
+fn index_that_grows_has_a_record_a_second() {
+    let folder = Folder::new();
+    let mut writer = folder.writer(1 << 30);
+    assert_eq!(records_of_turns(&mut writer, &folder, 10), 20);
+    // As after so many records.
+    writer.index_bytes = INDEX_BYTES_DENSE - 3 * RECORD_BYTES as u64;
+    assert_eq!(records_of_turns(&mut writer, &folder, 10), 3);
+    assert_eq!(writer.index_bytes, INDEX_BYTES_DENSE);
+    let make_old = |writer: &mut Writer| {
+        let (_, time) = writer.last_record.as_mut().unwrap();
+        *time -= Duration::from_secs(1);
+    };
+    make_old(&mut writer);
+    assert_eq!(records_of_turns(&mut writer, &folder, 10), 1);
+    writer.index_bytes = INDEX_BYTES_MAX - RECORD_BYTES as u64;
+    make_old(&mut writer);
+    assert_eq!(records_of_turns(&mut writer, &folder, 10), 1);
+    assert_eq!(writer.index_bytes, INDEX_BYTES_MAX);
+    make_old(&mut writer);
+    assert_eq!(records_of_turns(&mut writer, &folder, 10), 0);
+}
+
+#[test]
 fn segment_names_are_exact() {
     for (name, expected) in [
         ("1-0000000000000000", Some((OutputStream::Stdout, 0))),

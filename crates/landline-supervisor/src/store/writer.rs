@@ -36,9 +36,9 @@ pub(crate) struct Writer {
     bytes_max: u64,
     streams: [StreamFiles; 2],
     index: Option<File>,
-    index_bytes: u64,
+    pub(super) index_bytes: u64,
     /// The stream of the last record of the index, and its time.
-    last_record: Option<(OutputStream, Instant)>,
+    pub(super) last_record: Option<(OutputStream, Instant)>,
     /// Nothing is written before, since a write has failed.
     pub(super) retry_at: Option<Instant>,
 }
@@ -83,6 +83,13 @@ impl StreamFiles {
 
     fn size(&self) -> u64 {
         self.segments.iter().map(Segment::size).sum()
+    }
+
+    /// The size, once the segment that can be appended to is full.
+    fn full_size(&self) -> u64 {
+        let last = self.segments.back().filter(|_| self.newest.is_some());
+        let room = last.map_or(0, |last| SEGMENT_BYTES_MAX - last.size());
+        self.size() + room
     }
 }
 
@@ -213,7 +220,7 @@ impl Writer {
     /// Begins a segment, after older ones made room for it.
     fn begin_segment(&mut self, stream: OutputStream, base: u64) -> io::Result<()> {
         self.files(stream).newest = None;
-        while self.streams.iter().map(StreamFiles::size).sum::<u64>() + SEGMENT_BYTES_MAX
+        while self.streams.iter().map(StreamFiles::full_size).sum::<u64>() + SEGMENT_BYTES_MAX
             > self.bytes_max
             && self.drop_segment(stream)
         {}
