@@ -48,7 +48,11 @@ impl Cell {
         };
         Self {
             character,
-            width: if width(character) == Some(2) { 2 } else { 1 },
+            width: match character {
+                ' '..='~' => 1,
+                _ if width(character) == Some(2) => 2,
+                _ => 1,
+            },
             style,
             extra: link.map(extra),
         }
@@ -89,8 +93,12 @@ impl Cell {
 
     /// Appends the character.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let mut bytes = [0; 4];
-        out.extend(self.character.encode_utf8(&mut bytes).as_bytes());
+        if let (true, Ok(byte)) = (self.character.is_ascii(), u8::try_from(self.character)) {
+            out.push(byte);
+        } else {
+            let mut bytes = [0; 4];
+            out.extend(self.character.encode_utf8(&mut bytes).as_bytes());
+        }
         if let Some(extra) = &self.extra {
             out.extend(extra.marks.as_bytes());
         }
@@ -143,6 +151,30 @@ impl Row {
         if let Some(place) = self.cells.get_mut(column) {
             *place = cell;
         }
+        self.trim();
+    }
+
+    /// Puts characters of ASCII in the columns from `start` on.
+    pub(super) fn put_ascii(
+        &mut self,
+        start: usize,
+        text: &[u8],
+        style: Style,
+        link: Option<&Rc<Link>>,
+    ) {
+        let end = start + text.len();
+        self.split_at(start);
+        self.split_at(end);
+        self.reserve(start);
+        let cell = |byte: &u8| Cell::new((*byte).into(), style, link);
+        let places = self.cells.iter_mut().skip(start);
+        let mut covered = 0;
+        for (place, byte) in places.zip(text) {
+            *place = cell(byte);
+            covered += 1;
+        }
+        let rest = text.get(covered..).unwrap_or_default();
+        self.cells.extend(rest.iter().map(cell));
         self.trim();
     }
 

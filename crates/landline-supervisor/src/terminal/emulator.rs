@@ -422,6 +422,36 @@ impl Actions for Emulator {
         }
     }
 
+    fn print_ascii(&mut self, text: &[u8]) {
+        let charset = self.cursor.charsets.get(self.cursor.charset).copied();
+        let is_plain = charset.unwrap_or_default() == Charset::Ascii
+            && self.single_charset.is_none()
+            && !self.modes.is_insert
+            && self.modes.is_set(AUTO_WRAP);
+        if !is_plain {
+            text.iter().for_each(|byte| self.print((*byte).into()));
+            return;
+        }
+        let mut rest = text;
+        while let Some(last) = rest.last() {
+            self.last_character = Some((*last).into());
+            if self.cursor.is_wrap_pending {
+                self.wrap();
+            }
+            let limit = self.right_limit();
+            let Position { row, column } = self.cursor.position;
+            let (line, others) = rest.split_at(rest.len().min(limit - column));
+            rest = others;
+            let (style, link) = (self.cursor.style, self.link.take());
+            if let Some(row) = self.page().screen.row_mut(row) {
+                row.put_ascii(column, line, style, link.as_ref());
+            }
+            self.link = link;
+            self.cursor.position.column = (column + line.len()).min(limit - 1);
+            self.cursor.is_wrap_pending = column + line.len() >= limit;
+        }
+    }
+
     fn execute(&mut self, control: u8) {
         match control {
             0x08 => {

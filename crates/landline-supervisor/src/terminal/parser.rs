@@ -20,6 +20,8 @@ const DELETE: u8 = 0x7f;
 pub(super) trait Actions {
     /// A character to show.
     fn print(&mut self, character: char);
+    /// Characters of ASCII to show.
+    fn print_ascii(&mut self, text: &[u8]);
     /// A control character.
     fn execute(&mut self, control: u8);
     /// An escape sequence that is nothing else.
@@ -166,17 +168,38 @@ impl Parser {
 
     /// Takes the next bytes.
     pub(super) fn advance(&mut self, actions: &mut impl Actions, bytes: &[u8]) {
-        for byte in bytes {
+        let mut rest = bytes;
+        while let Some((byte, others)) = rest.split_first() {
+            // What there is most of is taken at once.
+            match self.state {
+                State::Ground if self.partial.count == 0 => {
+                    let is_special = |byte: &u8| !matches!(byte, b' '..=b'~');
+                    let (text, after) = split_before(rest, is_special);
+                    if !text.is_empty() {
+                        actions.print_ascii(text);
+                        rest = after;
+                        continue;
+                    }
+                }
+                State::String => {
+                    let is_special = |byte: &u8| matches!(*byte, CANCEL | SUBSTITUTE | ESCAPE);
+                    let (skipped, after) = split_before(rest, is_special);
+                    if !skipped.is_empty() {
+                        self.unfinished += skipped.len() as u64;
+                        rest = after;
+                        continue;
+                    }
+                }
+                _ => {}
+            }
             self.take(actions, *byte);
+            rest = others;
         }
     }
 
     fn take(&mut self, actions: &mut impl Actions, byte: u8) {
         self.unfinished += 1;
         match (self.state, byte) {
-            (State::Ground, 0x20..=0x7e) if self.partial.count == 0 => {
-                actions.print(byte.into());
-            }
             (State::Ground, _) => self.take_text(actions, byte),
             (_, CANCEL | SUBSTITUTE) => self.end(),
             (State::Command, BELL) => self.end_command(actions),
@@ -318,4 +341,10 @@ impl Parser {
             _ => text.chars().for_each(|character| actions.print(character)),
         }
     }
+}
+
+/// The bytes before the first that is special, and those from there on.
+fn split_before(bytes: &[u8], is_special: impl FnMut(&u8) -> bool) -> (&[u8], &[u8]) {
+    let at = bytes.iter().position(is_special);
+    bytes.split_at(at.unwrap_or(bytes.len()))
 }
