@@ -40,6 +40,7 @@ cargo xtask bench run [ARGS...]      likewise bench/run_bench.py: commands by la
 cargo xtask bench forward [ARGS...]  likewise bench/forward_bench.py: -L of landline and of ssh
 cargo xtask bench hosts [ARGS...]    likewise bench/hosts_bench.py: a command at 50 servers
 cargo xtask bench garbage [ARGS...]  likewise bench/garbage_bench.py: a million garbage connections
+cargo xtask bench terminal [ARGS...] likewise bench/terminal_bench.py: sessions that wait for a client
 cargo xtask dist                     build the binary of profile dist, its manual pages, completions
                                      and units, in target/dist
 cargo xtask deb                      the same, packed as a Debian package in target/debian
@@ -84,7 +85,8 @@ fn dispatch(words: &[&str]) -> Result<(), String> {
         ["public"] => tidy::print_public(&repository()?),
         [
             "bench",
-            name @ ("copy" | "resume" | "wan" | "echo" | "run" | "forward" | "garbage"),
+            name @ ("copy" | "resume" | "wan" | "echo" | "run" | "forward" | "hosts" | "garbage"
+            | "terminal"),
             arguments @ ..,
         ] => bench::run(&repository()?, name, arguments),
         ["dist"] => package::build(&repository()?),
