@@ -7,7 +7,7 @@ mod values;
 
 use std::path::PathBuf;
 
-pub(crate) use access::{Access, PasswordSource, VIA};
+pub(crate) use access::{Access, AddressFamily, PasswordSource, VIA};
 use clap::Parser;
 pub(crate) use language::LanguageOption;
 pub(crate) use on::On;
@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     /// Show each step of a connection, with times
     ///
     /// Addresses, routes, keys and methods appear on standard error as they are tried.
-    #[arg(short, long, global = true, display_order = COMMON)]
+    #[arg(short, long, global = true, display_order = COMMON, overrides_with = "verbose")]
     pub(crate) verbose: bool,
     /// Show what a bug report needs
     ///

@@ -1,6 +1,9 @@
 //! Finds the server that a user names, and the credential to log in there.
 
+mod describe;
+
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -20,10 +23,12 @@ use landline::{
     ssh_config::{self, ConfigFile, HostConfig, IdentityAgent, ProxyJump, Query},
 };
 use log::debug;
+use tokio::net::lookup_host;
 use zeroize::Zeroizing;
 
+pub(crate) use self::describe::describe_target;
 use crate::{
-    arguments::Access,
+    arguments::{Access, AddressFamily},
     client_settings::ClientSettings,
     commands::hold,
     context::Context,
@@ -103,7 +108,30 @@ pub(crate) async fn find_server(
         None => choose_means(context, &server, &sources, access, asker)?,
     };
     let credential = Credential::new(server.user.clone(), method);
+    if let Some(family) = access.family
+        && server.via.is_none()
+    {
+        server.host = resolve(&server, family).await?;
+    }
     Ok((server, credential))
+}
+
+/// The first address of a server that is of this kind.
+async fn resolve(server: &KnownServer, family: AddressFamily) -> Result<String, Failure> {
+    let failed = |source| Error::Connect {
+        address: format!("{}:{}", server.host, server.port),
+        source,
+    };
+    let mut found = lookup_host((server.host.as_str(), server.port))
+        .await
+        .map_err(failed)?;
+    let address = found.find(|address| family.has(address.ip()));
+    address
+        .map(|address| address.ip().to_string())
+        .ok_or_else(|| {
+            let problem = "the name has no address of this kind";
+            failed(io::Error::new(io::ErrorKind::NotFound, problem)).into()
+        })
 }
 
 /// The target under the name by which this client knows it, and what ssh's configuration says.
@@ -151,7 +179,8 @@ pub(crate) async fn open_held(
     first: &FirstRequest,
 ) -> Result<Option<Channel>, Failure> {
     let settings = ClientSettings::read(&context.environment)?;
-    if !client.has_holds() && !settings.may_hold() {
+    // A session that is held may be connected by another kind of address.
+    if access.family.is_some() || !client.has_holds() && !settings.may_hold() {
         return Ok(None);
     }
     let Some((server, key)) = find_held(context, client, target, access)? else {

@@ -1,6 +1,6 @@
 //! How a client logs in: the options that every command with a HOST takes.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args, value_parser};
 use landline::{net::Target, ssh_config::ProxyJump};
@@ -39,8 +39,27 @@ pub(crate) struct Access {
     /// ProxyJump in ~/.ssh/config.
     #[arg(long, value_name = VIA)]
     pub(crate) via_ssh: Option<ProxyJump>,
+    /// The only kind of address to connect to, if there is such a limit.
+    #[arg(skip)]
+    pub(crate) family: Option<AddressFamily>,
     #[command(flatten)]
     pub(crate) password: PasswordSource,
+}
+
+/// A kind of address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AddressFamily {
+    Ipv4,
+    Ipv6,
+}
+
+impl AddressFamily {
+    pub(crate) fn has(self, address: IpAddr) -> bool {
+        match self {
+            Self::Ipv4 => address.is_ipv4(),
+            Self::Ipv6 => address.is_ipv6(),
+        }
+    }
 }
 
 impl Access {

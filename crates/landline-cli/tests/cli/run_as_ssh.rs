@@ -174,3 +174,75 @@ fn scp_and_sftp_copy_through_landline_ssh() {
         .ok();
     assert_eq!(stage.read("home/moved"), b"content");
 }
+
+/// What ssh would do and landline does not is refused by its name, before anything is connected.
+#[test]
+fn options_without_meaning_are_refused_by_name() {
+    let stage = stage();
+    for option in [
+        "-A", "-X", "-Y", "-M", "-Sx", "-Oexit", "-g", "-w0:0", "-K", "-Ix", "-bx", "-Bx", "-cx",
+        "-mx", "-Fx", "-Ex", "-y", "-Qcipher",
+    ] {
+        let message = stage
+            .run(&["--json", "run", option, HOST, "--", "true"])
+            .fails(2, "usage");
+        assert!(message.contains(&option[..2]), "{message}");
+    }
+}
+
+/// Options that programs add to every call of ssh change nothing, or what they change in ssh.
+#[test]
+fn usual_options_of_ssh_are_taken() {
+    let stage = stage();
+    let _server = stage.joined();
+    for options in [
+        &["-4"][..],
+        &["-6", "-4"],
+        &["-C", "-q", "-T"],
+        &["-a", "-x", "-n"],
+        &["-oAddressFamily=inet"],
+    ] {
+        let words = [&["run"], options, &[HOST, "--", "echo", "x"]].concat();
+        assert_eq!(stage.run(&words).ok(), "x\n");
+    }
+    for verbose in ["-v", "-vv", "-vvv"] {
+        let outcome = stage.run(&["run", verbose, HOST, "--", "true"]);
+        assert_eq!(outcome.status, Some(0));
+        assert!(!outcome.stderr.is_empty(), "{verbose}");
+    }
+    for option in ["-6", "-oAddressFamily=inet6"] {
+        let words = ["--json", "run", option, HOST, "--", "true"];
+        stage.run(&words).fails(255, "connect");
+    }
+}
+
+/// `-G` says what a host means, without a connection.
+#[test]
+fn settings_are_printed_as_ssh_prints_them() {
+    let stage = stage();
+    let server = stage.joined();
+    let (_, port) = server.address.rsplit_once(':').unwrap();
+    fs::create_dir(stage.path("user/.ssh")).unwrap();
+    let config = "Host inner\n  HostName inner.example\n  User bob\n  ProxyJump gate\n  IdentityFile ~/.ssh/id\n";
+    stage.write("user/.ssh/config", config.as_bytes());
+    let shown = stage.run(&["run", "-G", HOST]).ok();
+    assert!(
+        shown.starts_with(&format!(
+            "user alice\nhostname {HOST}\nport {port}\nidentityfile "
+        )),
+        "{shown}"
+    );
+    drop(server);
+    let shown = stage.run(&["run", "-G", "inner"]).ok();
+    let expected = format!(
+        "user bob\nhostname inner.example\nport 5263\nidentityfile {}\nproxyjump gate\n",
+        stage.path("user/.ssh/id").display()
+    );
+    assert_eq!(shown, expected);
+    assert_eq!(
+        stage
+            .run(&["run", "-G", "-p", "22", "-l", "eve", "host"])
+            .ok(),
+        "user eve\nhostname host\nport 22\n"
+    );
+}

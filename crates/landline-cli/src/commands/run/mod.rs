@@ -9,6 +9,7 @@ mod many_hosts;
 mod on_lost;
 pub(super) mod outcome;
 pub(super) mod reconnect;
+mod refused_options;
 mod ssh_options;
 
 use std::{
@@ -31,7 +32,6 @@ use landline::{
     login::{Credential, FirstRequest, KnownServer},
     net::{Channel, Target},
     paths::local,
-    proto::DEFAULT_PORT,
 };
 use tokio::sync::{OnceCell, mpsc};
 
@@ -166,7 +166,8 @@ impl Run for RunCommand {
         let (host, words) = self.split_words()?;
         let target = settings.target(&host);
         if self.ssh.print_settings {
-            print_settings(context, &target);
+            settings.change_access(&mut self.access);
+            print_settings(context, &target, &self.access)?;
             return Ok(ExitStatus::SUCCESS);
         }
         if self.forwards.is_alone() {
@@ -528,13 +529,12 @@ pub(super) async fn first_signal(control: &mut mpsc::Receiver<CommandControl>) {
 }
 
 /// Prints what the host means, as `ssh -G` does: git asks for it.
-fn print_settings(context: &Context, target: &Target) {
-    let user = target.user.as_ref().map(|user| format!("user {user}\n"));
-    let port = target.port.unwrap_or(DEFAULT_PORT);
-    let user = user.unwrap_or_default();
-    context
-        .out
-        .print(&format!("{user}hostname {}\nport {port}", target.host));
+fn print_settings(context: &Context, target: &Target, access: &Access) -> Result<(), Failure> {
+    let client = context.client()?;
+    for (key, value) in connect::describe_target(context, &client, target, access)? {
+        context.out.print(&format!("{key} {value}"));
+    }
+    Ok(())
 }
 
 /// The size of a terminal that is none.

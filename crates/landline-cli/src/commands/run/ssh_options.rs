@@ -7,7 +7,12 @@ use landline::{
     exec::is_client_variable, net::Target, proto::login::UserName, ssh_config::ProxyJump,
 };
 
-use crate::{arguments::Access, context::Context, failure::Failure};
+use super::refused_options::RefusedOptions;
+use crate::{
+    arguments::{Access, AddressFamily},
+    context::Context,
+    failure::Failure,
+};
 
 /// The heading of these options in the long help.
 const HEADING: &str = "Options of ssh, for programs that call it";
@@ -75,6 +80,14 @@ pub(super) struct SshOptions {
     /// Print no summary of many hosts
     #[arg(short = 'q', action = clap::ArgAction::Count, hide_short_help = true)]
     quiet: u8,
+    /// Connect by IPv4 only
+    #[arg(short = '4', overrides_with = "ipv6", hide_short_help = true)]
+    ipv4: bool,
+    /// Connect by IPv6 only
+    #[arg(short = '6', overrides_with = "ipv4", hide_short_help = true)]
+    ipv6: bool,
+    #[command(flatten)]
+    refused: RefusedOptions,
     /// Without effect: what they switch off or on is not there
     #[arg(
         short = 'a',
@@ -101,6 +114,7 @@ pub(super) struct SshSettings {
     identity: Option<PathBuf>,
     jump: Option<ProxyJump>,
     accept_new: bool,
+    family: Option<AddressFamily>,
     pub(super) batch: bool,
     pub(super) terminal: Option<WantedTerminal>,
     /// Variables, each `NAME=VALUE`.
@@ -123,7 +137,14 @@ impl SshOptions {
     /// # Errors
     /// An option that landline cannot follow.
     pub(super) fn settings(&self, context: &Context) -> Result<SshSettings, Failure> {
+        self.refused.check()?;
+        let families = [
+            (self.ipv4, AddressFamily::Ipv4),
+            (self.ipv6, AddressFamily::Ipv6),
+        ];
+        let family = families.into_iter().find(|(is_wanted, _)| *is_wanted);
         let mut settings = SshSettings {
+            family: family.map(|(_, family)| family),
             user: self.login.clone(),
             port: self.ssh_port,
             jump: self.jump.clone(),
@@ -164,6 +185,12 @@ impl SshSettings {
             "port" => set(&mut self.port, value.parse().map_err(|_| malformed())?),
             "identityfile" => set(&mut self.identity, PathBuf::from(value)),
             "proxyjump" => set(&mut self.jump, value.parse().map_err(|_| malformed())?),
+            "addressfamily" => match value {
+                "inet" => set(&mut self.family, AddressFamily::Ipv4),
+                "inet6" => set(&mut self.family, AddressFamily::Ipv6),
+                "any" => {}
+                _ => return Err(malformed()),
+            },
             "batchmode" => self.batch |= yes(value)?,
             "stricthostkeychecking" => match value {
                 "accept-new" => self.accept_new = true,
@@ -222,6 +249,7 @@ impl SshSettings {
             access.via_ssh.clone_from(&self.jump);
         }
         access.accept_new |= self.accept_new;
+        access.family = self.family;
     }
 }
 

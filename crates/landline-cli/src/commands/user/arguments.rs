@@ -165,7 +165,9 @@ pub(super) enum KeysCommand {
         /// `landline user keys list` and `ssh-keygen -l` show it.
         #[arg(value_name = "KEY")]
         fingerprint: String,
-        /// Let the jobs go on that the key has started, as where another key replaces it
+        /// Keep the jobs that the key has started
+        ///
+        /// For a key that another one replaces.
         #[arg(long)]
         keep_jobs: bool,
     },
