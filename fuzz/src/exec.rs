@@ -1,5 +1,6 @@
-//! What a server and a supervisor say to each other, and what a program prints.
+//! What a server and a supervisor say to each other, and what programs write to terminals.
 
+use landline::exec::{ModeLatch, OutputFilter};
 use landline_supervisor::{
     protocol::{FrameBuffer, FrameError, Order, Report, Size},
     terminal::Terminal,
@@ -20,6 +21,42 @@ pub fn supervisor(input: &[u8]) {
         }
     });
     assert!(whole == steps && steps == bytes);
+}
+
+/// What a program writes to its terminal, on its way to that of its user or of a watcher.
+pub fn terminal_output(input: &[u8]) {
+    let Some((choice, step, stream)) = controls(input) else {
+        return;
+    };
+    let filter = || match choice % 3 {
+        0 => OutputFilter::for_owner(),
+        1 => OutputFilter::for_watcher(),
+        _ => {
+            let mut filter = OutputFilter::for_owner();
+            filter.set_drops_queries(true);
+            filter
+        }
+    };
+    let [whole, steps, bytes] = segmentations(stream, step).map(|pieces| {
+        let (mut filter, mut passed) = (filter(), Vec::new());
+        for piece in pieces {
+            filter.filter(piece, &mut passed);
+        }
+        passed
+    });
+    assert!(whole == steps && steps == bytes);
+    // What passes once passes again.
+    let mut again = Vec::new();
+    filter().filter(&whole, &mut again);
+    assert!(whole.starts_with(&again));
+    let mut latch = ModeLatch::default();
+    latch.note(&whole);
+    let undone = latch.undo();
+    assert!(latch.undo().is_empty());
+    // What undoes the modes leaves nothing to undo.
+    latch.note(&whole);
+    latch.note(&undone);
+    assert!(latch.undo().is_empty());
 }
 
 /// How many frames were read, and why reading ended.

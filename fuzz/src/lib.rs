@@ -21,7 +21,7 @@ pub use classic::{
     bursts as classic_bursts, chat as classic_chat, echo as classic_echo,
     headers as classic_headers, login as classic_login, upload as classic_upload,
 };
-pub use exec::{supervisor, terminal};
+pub use exec::{supervisor, terminal, terminal_output};
 pub use forward::socks;
 pub use keys::{agent, key_file, pins, ssh_config};
 pub use login::{client_login, server_login};
@@ -42,6 +42,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("streams", streams),
     ("supervisor", supervisor),
     ("terminal", terminal),
+    ("terminal_output", terminal_output),
     ("socks", socks),
     ("server_login", server_login),
     ("client_login", client_login),
