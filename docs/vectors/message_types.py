@@ -41,7 +41,7 @@ SOURCE = Kind("string", "0a", "", "A", "g", "0" * 65)
 BINDING = Kind("string", "tls-server-end-point", "", "tls-unique", {"tls-exporter": None})
 ALGORITHM = Kind("string", "sha256", "", "md5", "SHA256", {"sha256": None})
 ROLE = Kind("string", "helper", "", "root", "Owner", {"admin": None})
-FORM = Kind("string", "subsystem", "", "words", "Line", {"argv": None})
+FORM = Kind("string", "login", "", "words", "Line", {"argv": None})
 STATE = Kind("string", "running", "", "gone", "Ended", {"lost": None})
 PORT = Kind("integer", 7, 0, -1, 1.5, 2**16, "7")
 IP = Kind("string", "192.0.2.1", "192.0.2.1:80", "x", "")
@@ -190,8 +190,9 @@ TYPES = [
     }),
     ("admin", "changed", {}, {}),
     ("exec", "run", {"size": 3}, {
-        "form?": FORM, "arguments": SMALL, "environment?": SMALL, "folder?": BOOLEAN, "terminal?": an_object(SIZE), "timeout?": SMALL,
-        "detach?": BOOLEAN, "name?": STRING, "input?": BOOLEAN, "on_lost?": SMALL,
+        "form?": FORM, "arguments": SMALL, "environment?": SMALL, "folder?": BOOLEAN, "terminal?": an_object(SIZE),
+        "modes?": many(BYTE), "timeout?": SMALL, "detach?": BOOLEAN, "name?": STRING, "attach?": BOOLEAN, "forget?": BOOLEAN,
+        "input?": BOOLEAN, "on_lost?": SMALL,
     }),
     ("exec", "started", {}, {"job": STRING, "existing?": BOOLEAN}),
     ("exec", "continue", {}, {"job": STRING}),
@@ -203,14 +204,19 @@ TYPES = [
     ("exec", "jobs", {}, {}),
     ("exec", "job", {}, {
         "job": STRING, "name?": STRING, "state": STATE, "command": NAME, "folder": NAME, "terminal?": BOOLEAN, "started": INTEGER,
-        "ended?": INTEGER, "stdout": INTEGER, "stderr": INTEGER, "exit?": an_object(EXIT), "reason?": STRING,
+        "ended?": INTEGER, "stdout": INTEGER, "stderr": INTEGER, "exit?": an_object(EXIT), "reason?": STRING, "watchers?": many(USER),
     }),
     ("exec", "logs", {}, {"job": STRING, "stdout?": INTEGER, "stderr?": INTEGER, "since?": INTEGER, "follow?": BOOLEAN}),
     ("exec", "log", {"size": 3}, {"stream": INTEGER, "offset": INTEGER, "time": INTEGER, "dropped?": INTEGER}),
     ("exec", "wait", {}, {"job": STRING}),
     ("exec", "kill", {}, {"job": STRING, "signal": STRING, "tree?": BOOLEAN}),
-    ("exec", "attach", {}, {"job": STRING, "stdout?": INTEGER, "stderr?": INTEGER, "terminal?": an_object(SIZE)}),
-    ("exec", "attached", {}, {"job": STRING, "terminal": BOOLEAN, "input": BOOLEAN, "stdin": INTEGER, "stdout": INTEGER, "stderr": INTEGER}),
+    ("exec", "attach", {}, {"job": STRING, "stdout?": INTEGER, "stderr?": INTEGER, "owner?": INTEGER, "terminal?": an_object(SIZE)}),
+    ("exec", "attached", {}, {
+        "job": STRING, "terminal": BOOLEAN, "input": BOOLEAN, "stdin": INTEGER, "stdout": INTEGER, "stderr": INTEGER,
+        "owner?": INTEGER, "screen?": BOOLEAN, "answered?": an_object({"from": INTEGER, "to": INTEGER}),
+    }),
+    ("exec", "screen", {"size": 3}, {"whole": BOOLEAN}),
+    ("exec", "watch", {}, {"job": STRING, "user?": USER}),
     ("exec", "forget", {}, {"job": STRING}),
     ("forward", "connect", {}, {"stream": INTEGER, "host": STRING, "port": PORT}),
     ("forward", "connected", {}, {"stream": INTEGER, "address": ADDRESS}),

@@ -70,6 +70,6 @@ pub use source_file::{SourceFile, SourceIdentity};
 pub use staged::{StagePlan, StagedFile, sweep};
 pub use temp_dir::{TempDir, anonymous_file};
 pub use tree::{TreeAccess, TreeGuard, TreeOrigin, TreePlace, TreeSource, TreeTarget};
-pub use users::{home_of_user, user_name};
+pub use users::{home_of_user, login_shell, user_name};
 pub use walk::{FolderReader, TreeVisitor, Visit, WALK_PATH_BYTES_MAX, walk_tree};
 pub use watch::FileWatch;

@@ -28,16 +28,29 @@ pub fn home_of_user(name: &OsStr) -> Option<PathBuf> {
 /// # Blocking
 /// As [`home_of_user`].
 pub fn user_name() -> Option<String> {
+    find_own(|entry| entry.pw_name)?.into_string().ok()
+}
+
+/// The login shell of the user of this process, by the system's list of users.
+///
+/// # Blocking
+/// As [`home_of_user`].
+pub fn login_shell() -> Option<PathBuf> {
+    let shell = PathBuf::from(find_own(|entry| entry.pw_shell)?);
+    shell.is_absolute().then_some(shell)
+}
+
+/// One text of the entry of the user of this process.
+fn find_own(text: fn(&libc::passwd) -> *mut libc::c_char) -> Option<OsString> {
     // ssh and its configuration mean the user who started the process.
     let user_id = rustix::process::getuid().as_raw();
-    let name = find_user(
+    find_user(
         |entry, buffer, length, result| {
             // SAFETY: `find_user` gives valid pointers.
             unsafe { libc::getpwuid_r(user_id, entry, buffer, length, result) }
         },
-        |entry| entry.pw_name,
-    )?;
-    name.into_string().ok()
+        text,
+    )
 }
 
 /// One text of an entry in the system's list of users.

@@ -222,6 +222,17 @@ pub enum Activity {
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         tree: bool,
     },
+    /// A user is about to see the terminal of a job. Recorded durably before that.
+    JobWatch {
+        /// The user who watches.
+        user: UserName,
+        /// The id of the session.
+        session: String,
+        /// The id of the job.
+        job: String,
+        /// Whose job it is.
+        owner: UserName,
+    },
     /// The server is about to connect to a host for a user, or has accepted a connection for one.
     /// Recorded durably before it connects.
     ForwardStart {
@@ -425,6 +436,7 @@ impl Activity {
             Self::RunStart { .. } => "run-start",
             Self::RunEnd { .. } => "run-end",
             Self::JobSignal { .. } => "job-signal",
+            Self::JobWatch { .. } => "job-watch",
             Self::ForwardStart { .. } => "forward-start",
             Self::ForwardEnd { .. } => "forward-end",
             Self::ForwardListen { .. } => "forward-listen",
@@ -453,6 +465,7 @@ impl Activity {
             | Self::RunStart { user, .. }
             | Self::RunEnd { user, .. }
             | Self::JobSignal { user, .. }
+            | Self::JobWatch { user, .. }
             | Self::ForwardStart { user, .. }
             | Self::ForwardEnd { user, .. }
             | Self::ForwardListen { user, .. }

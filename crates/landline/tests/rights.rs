@@ -156,7 +156,7 @@ fn broken_file_keeps_earlier_rules() {
     for (bad, place) in [
         (
             format!("{good}chat = maybe\n").into_bytes(),
-            "rights.toml: line 26, column 8",
+            "rights.toml: line 27, column 8",
         ),
         (b"[users.alice]\n\xff".to_vec(), "rights.toml: line 2 "),
         (vec![b'#'; 2 << 20], "rights.toml: "),

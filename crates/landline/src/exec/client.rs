@@ -2,23 +2,19 @@
 
 use std::{
     io::{self, Write},
-    sync::mpsc as std_mpsc,
     time::Duration,
 };
 
-use landline_proto::{
-    ErrorCode, Message,
-    streams::{Read, Side, StreamEvent, StreamOptions, Streams},
-};
+use landline_proto::streams::{Side, StreamEvent, StreamOptions, Streams};
 use tokio::sync::mpsc;
 
 use super::{
     Command, TerminalSize,
     client_input::ClientInput,
+    client_output::WrittenOutput,
     messages::{
-        ATTACHED, AttachToJob, Attached, CLIENT_RUNNING, CONTINUED, Continue, Continued, Exit,
-        Finished, Resize, SERVICE, STARTED, STDERR, STDIN, STDOUT, Signal, Started,
-        TRANSIT_TIME_MAX,
+        AnsweredPart, CLIENT_RUNNING, CONTINUED, Continue, Continued, Exit, Finished, Resize, Run,
+        SERVICE, STARTED, STDERR, STDIN, STDOUT, Signal, Started, TRANSIT_TIME_MAX,
     },
 };
 use crate::{
@@ -29,9 +25,6 @@ use crate::{
 
 /// What the windows of a command's streams share beyond their initial sizes, in each direction.
 const STREAM_POOL_BYTES: u64 = 16 * 1024 * 1024;
-
-/// The most bytes that are written at a time.
-const PART_BYTES_MAX: usize = 64 * 1024;
 
 /// The input of a program while it runs.
 #[derive(Debug)]
@@ -82,7 +75,12 @@ pub struct RunningCommand {
     /// Whether it takes input.
     pub has_input: bool,
     /// Where the streams begin: input, standard output and standard error.
-    begin: [u64; 3],
+    pub(super) begin: [u64; 3],
+    /// The number of this client among those that had the input of the job.
+    pub(super) owner: u64,
+    /// What the terminal shows already.
+    pub(super) screen: Option<Vec<u8>>,
+    pub(super) answered: Option<AnsweredPart>,
 }
 
 /// A detached job that was started.
@@ -103,36 +101,66 @@ impl Command {
     /// command is longer than 2 MiB.
     pub fn first_request(
         &self,
-        terminal: Option<TerminalSize>,
+        terminal: Option<&CommandTerminal>,
         timeout: Option<u32>,
         on_lost: u32,
     ) -> Result<FirstRequest, Error> {
         let (mut run, body) = self.encode()?;
-        run.terminal = terminal;
+        run.set_terminal(terminal);
         run.timeout = timeout;
         run.on_lost = on_lost;
         FirstRequest::with_body(SERVICE, &run, &body)
     }
 
-    /// The request to send with the login, to run the command as a detached job. A job of this name
-    /// is not started twice. With `has_input`, clients that attach give it input.
+    /// The request to send with the login, to run the command as a detached job.
     ///
     /// # Errors
     /// As [`first_request`](Self::first_request).
-    pub fn first_detached_request(
-        &self,
-        terminal: Option<TerminalSize>,
-        timeout: Option<u32>,
-        name: Option<&str>,
-        has_input: bool,
-    ) -> Result<FirstRequest, Error> {
+    pub fn first_detached_request(&self, options: &JobOptions) -> Result<FirstRequest, Error> {
         let (mut run, body) = self.encode()?;
-        run.terminal = terminal;
-        run.timeout = timeout;
+        run.set_terminal(options.terminal.as_ref());
+        run.timeout = options.timeout;
         run.detach = true;
-        run.name = name.map(str::to_owned);
-        run.input = has_input;
+        run.name = options.name.clone();
+        run.input = options.has_input;
+        run.attach = options.attaches;
+        run.forget = options.is_forgotten;
         FirstRequest::with_body(SERVICE, &run, &body)
+    }
+}
+
+/// The terminal that a program gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandTerminal {
+    /// Its size.
+    pub size: TerminalSize,
+    /// Its modes: numbers and values of RFC 4254, section 8. Those that are not here have their
+    /// usual values.
+    pub modes: Vec<(u8, u8)>,
+}
+
+/// How a command runs as a detached job.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JobOptions {
+    /// Its terminal; `None` for pipes.
+    pub terminal: Option<CommandTerminal>,
+    /// How many seconds it may run.
+    pub timeout: Option<u32>,
+    /// Its name. A job of this name is not started twice.
+    pub name: Option<String>,
+    /// Whether clients that attach give it input. A job with a terminal has input anyway.
+    pub has_input: bool,
+    /// Whether this client attaches to it at once, as with [`AttachToJob`](super::AttachToJob).
+    pub attaches: bool,
+    /// Whether it is removed once a client has its end.
+    pub is_forgotten: bool,
+}
+
+impl Run {
+    fn set_terminal(&mut self, terminal: Option<&CommandTerminal>) {
+        self.terminal = terminal.map(|terminal| terminal.size);
+        let modes = terminal.iter().flat_map(|terminal| &terminal.modes);
+        self.modes = modes.flat_map(|(mode, value)| [*mode, *value]).collect();
     }
 }
 
@@ -151,20 +179,6 @@ impl DetachedJob {
 }
 
 impl RunningCommand {
-    /// Waits for the answer to [`AttachToJob`].
-    ///
-    /// # Errors
-    /// `not-found`, [`Error::Lost`], [`Error::Protocol`].
-    pub async fn receive_attached(channel: &mut Channel) -> Result<Self, Error> {
-        let attached: Attached = channel.receive(&ATTACHED).await?.read()?;
-        Ok(Self {
-            job: attached.job,
-            has_terminal: attached.terminal,
-            has_input: attached.input,
-            begin: [attached.stdin, attached.stdout, attached.stderr],
-        })
-    }
-
     /// Waits for the answer to a [first request](Command::first_request).
     ///
     /// # Errors
@@ -176,6 +190,9 @@ impl RunningCommand {
             has_terminal: false,
             has_input: true,
             begin: [0; 3],
+            owner: 0,
+            screen: None,
+            answered: None,
         })
     }
 
@@ -185,20 +202,33 @@ impl RunningCommand {
     /// thread that writes it, so that one that blocks does not delay the other. `closed_output`
     /// says what happens when one cannot be written any more. The errors of both are in
     /// [`CommandExit`].
+    ///
+    /// With `is_shown`, standard output is a terminal that shows that of the command. It is not
+    /// asked again what another party has answered, and the command does not get its clipboard.
     pub fn carrier(
-        &self,
+        self,
         input: mpsc::Receiver<CommandInput>,
         control: mpsc::Receiver<CommandControl>,
         stdout: Box<dyn Write + Send>,
         stderr: Box<dyn Write + Send>,
+        is_shown: bool,
         closed_output: ClosedOutput,
     ) -> CommandCarrier {
         let [stdin_begin, stdout_begin, stderr_begin] = self.begin;
+        let mut stdout = WrittenOutput::new(STDOUT, stdout, stdout_begin);
+        if is_shown {
+            stdout.filter_for_terminal();
+            stdout.set_answered(self.answered);
+        }
+        if let Some(screen) = self.screen {
+            stdout.show_screen(screen, stdout_begin);
+        }
         CommandCarrier {
             streams: streams_from(self.begin),
             stdin: ClientInput::new(stdin_begin),
-            stdout: WrittenOutput::new(STDOUT, stdout, stdout_begin),
+            stdout,
             stderr: WrittenOutput::new(STDERR, stderr, stderr_begin),
+            owner: self.owner,
             exit: None,
             input,
             control,
@@ -210,10 +240,12 @@ impl RunningCommand {
 /// The client's side of a command while it runs.
 pub struct CommandCarrier {
     /// Those of the channel that was lost last.
-    streams: Streams,
-    stdin: ClientInput,
-    stdout: WrittenOutput,
-    stderr: WrittenOutput,
+    pub(super) streams: Streams,
+    pub(super) stdin: ClientInput,
+    pub(super) stdout: WrittenOutput,
+    pub(super) stderr: WrittenOutput,
+    /// The number of this client among those that had the input of the job.
+    pub(super) owner: u64,
     exit: Option<Exit>,
     input: mpsc::Receiver<CommandInput>,
     control: mpsc::Receiver<CommandControl>,
@@ -350,60 +382,6 @@ impl CommandCarrier {
         Ok(())
     }
 
-    /// The request to attach to a job again on a new channel, after what was written here.
-    ///
-    /// # Errors
-    /// [`landline_proto::ProtocolError::FrameSize`] if the job's name is too long.
-    pub async fn attach_request(
-        &mut self,
-        job: &str,
-        terminal: Option<TerminalSize>,
-    ) -> Result<FirstRequest, Error> {
-        // What a thread is writing counts once it was written.
-        self.stdout.settle_now().await;
-        self.stderr.settle_now().await;
-        let request = AttachToJob {
-            job: job.to_owned(),
-            stdout: self.stdout.total,
-            stderr: self.stderr.total,
-            terminal,
-        };
-        request.first_request()
-    }
-
-    /// Waits for the answer to it. [`carry`](Self::carry) then continues at the exact byte.
-    ///
-    /// # Errors
-    /// `not-found` if there is no such job; `io` if output was dropped meanwhile;
-    /// [`Error::Lost`], [`Error::Protocol`].
-    pub async fn attach_again(&mut self, channel: &mut Channel) -> Result<(), Error> {
-        let attached: Attached = channel.receive(&ATTACHED).await?.read()?;
-        let have = [self.stdout.total, self.stderr.total];
-        if have != [attached.stdout, attached.stderr] || !self.stdin.go_back(attached.stdin) {
-            let message = "the job runs on, and its streams do not fit to what is here";
-            return Err(Error::here(ErrorCode::Io, message));
-        }
-        let [stdout, stderr] = have;
-        self.streams = streams_from([attached.stdin, stdout, stderr]);
-        for output in [&self.stdout, &self.stderr] {
-            if output.parts.is_none() {
-                self.streams.stop(output.stream);
-            }
-        }
-        self.stdin.write(&mut self.streams);
-        Ok(())
-    }
-
-    /// Waits until the server has nothing more to say about a command that was carried to its end.
-    /// The channel can carry a further request then.
-    ///
-    /// # Errors
-    /// What the server says, [`Error::Lost`], [`Error::Protocol`].
-    pub async fn release(channel: &mut Channel) -> Result<(), Error> {
-        while channel.receive(&CLIENT_RUNNING).await?.kind() != Finished::TYPE {}
-        Ok(())
-    }
-
     /// Waits for a signal to the command while there is no channel.
     ///
     /// # Cancel safety
@@ -419,7 +397,7 @@ impl CommandCarrier {
 }
 
 /// The client's streams of a command, from these offsets on.
-fn streams_from([stdin, stdout, stderr]: [u64; 3]) -> Streams {
+pub(super) fn streams_from([stdin, stdout, stderr]: [u64; 3]) -> Streams {
     let mut streams = Streams::new(Side::Client, STREAM_POOL_BYTES);
     let options = StreamOptions {
         send_from: Some(stdin),
@@ -445,104 +423,6 @@ pub fn continue_request(job: &str) -> Result<FirstRequest, Error> {
         job: job.to_owned(),
     };
     FirstRequest::new(SERVICE, &request)
-}
-
-/// An output of the program on its way to where it is written.
-struct WrittenOutput {
-    stream: u64,
-    /// To the thread that writes; `None` once nothing more is written.
-    parts: Option<std_mpsc::SyncSender<Vec<u8>>>,
-    /// From that thread: how many bytes were written.
-    written: mpsc::Receiver<io::Result<usize>>,
-    is_busy: bool,
-    /// How far the stream was written.
-    total: u64,
-    error: Option<io::Error>,
-    /// Whether nothing was done about the error yet.
-    is_news: bool,
-}
-
-impl WrittenOutput {
-    fn new(stream: u64, mut writer: Box<dyn Write + Send>, begin: u64) -> Self {
-        let (parts, to_write) = std_mpsc::sync_channel::<Vec<u8>>(1);
-        let (done, written) = mpsc::channel(1);
-        // It ends with this value, or with the process while it is blocked.
-        std::thread::spawn(move || {
-            while let Ok(part) = to_write.recv() {
-                let result = writer.write_all(&part).and_then(|()| writer.flush());
-                if done.blocking_send(result.map(|()| part.len())).is_err() {
-                    return;
-                }
-            }
-        });
-        Self {
-            stream,
-            parts: Some(parts),
-            written,
-            is_busy: false,
-            total: begin,
-            error: None,
-            is_news: false,
-        }
-    }
-
-    /// Gives the next part to the thread, if it has written the one before.
-    fn pump(&mut self, streams: &mut Streams) {
-        let Some(parts) = self.parts.as_ref().filter(|_| !self.is_busy) else {
-            return;
-        };
-        if let Read::Bytes(bytes) = streams.read(self.stream) {
-            let part = bytes
-                .get(..bytes.len().min(PART_BYTES_MAX))
-                .unwrap_or_default();
-            self.is_busy = parts.try_send(part.to_vec()).is_ok();
-        }
-    }
-
-    /// Notes what the thread has written; `None` if there is no thread any more.
-    fn settle(&mut self, result: Option<io::Result<usize>>, streams: &mut Streams) {
-        self.is_busy = false;
-        match result {
-            Some(Ok(length)) => {
-                self.total += length as u64;
-                streams.consume(self.stream, length);
-            }
-            Some(Err(error)) => {
-                self.close(error);
-                streams.stop(self.stream);
-            }
-            None => self.parts = None,
-        }
-    }
-
-    /// Waits until the thread has written what it was given.
-    async fn settle_now(&mut self) {
-        if self.is_busy {
-            let result = self.written.recv().await;
-            self.is_busy = false;
-            match result {
-                Some(Ok(length)) => self.total += length as u64,
-                Some(Err(error)) => self.close(error),
-                None => self.parts = None,
-            }
-        }
-    }
-
-    fn close(&mut self, error: io::Error) {
-        self.parts = None;
-        self.error = Some(error);
-        self.is_news = true;
-    }
-
-    /// Whether it was closed since this was asked last.
-    fn take_closed(&mut self) -> bool {
-        std::mem::take(&mut self.is_news)
-    }
-
-    /// Whether the stream was written up to here, or no more can be.
-    fn has_written(&self, bytes: u64) -> bool {
-        self.parts.is_none() || self.total >= bytes
-    }
 }
 
 impl CommandExit {

@@ -76,6 +76,12 @@ impl ClientInput {
         true
     }
 
+    /// Continues at this offset, without what was not acknowledged.
+    pub(super) fn begin_at(&mut self, offset: u64) {
+        self.unacknowledged.clear();
+        self.acknowledged = offset;
+    }
+
     pub(super) fn finish(&mut self, streams: &mut Streams) {
         self.has_ended = true;
         if self.waiting.is_empty() {

@@ -34,6 +34,14 @@ pub struct Command {
 }
 
 impl Command {
+    /// The login shell of the user.
+    pub fn login_shell() -> Self {
+        Self {
+            form: CommandForm::Login,
+            ..Self::argv(Vec::new())
+        }
+    }
+
     /// A program with exact arguments.
     pub fn argv(arguments: Vec<Vec<u8>>) -> Self {
         Self {
@@ -105,6 +113,7 @@ impl Command {
     /// `name-refused` if there is no word, or a quote is not closed.
     pub(super) fn words(&self) -> Result<Words, Error> {
         let refused = |message: &str| Error::here(ErrorCode::NameRefused, message);
+        let has_no_arguments = self.arguments.is_empty();
         let line = || match self.arguments.as_slice() {
             [line] => Ok(line.as_slice()),
             _ => Err(refused("a line is one argument")),
@@ -112,6 +121,8 @@ impl Command {
         let words = match self.form {
             CommandForm::Argv => Words::Argv(self.arguments.clone()),
             CommandForm::Shell => Words::Shell(line()?.to_vec()),
+            CommandForm::Login if has_no_arguments => Words::Login,
+            CommandForm::Login => return Err(refused("a login shell has no arguments")),
             CommandForm::Subsystem if line()? == b"sftp" => Words::Sftp,
             CommandForm::Subsystem => {
                 let message = "there is no such subsystem; there is sftp";
@@ -197,13 +208,22 @@ pub(super) enum Words {
     Shell(Vec<u8>),
     /// The server for sftp(1).
     Sftp,
+    /// The user's login shell.
+    Login,
 }
 
 /// The word for the server for sftp(1), in rights and in the log.
 pub(super) const SFTP_SERVER: &[u8] = b"sftp-server";
+/// A login shell in lists and in the log. It is no command line.
+const LOGIN_SHELL: &[u8] = b"(login shell)";
 
 impl Words {
-    /// One line that a POSIX shell would read as this command.
+    /// Whether a shell reads it.
+    pub(super) fn needs_shell(&self) -> bool {
+        matches!(self, Self::Shell(_) | Self::Login)
+    }
+
+    /// One line that a POSIX shell would read as this command. A login shell is none.
     pub(super) fn to_line(&self) -> Vec<u8> {
         match self {
             Self::Argv(words) => {
@@ -218,6 +238,7 @@ impl Words {
             }
             Self::Shell(line) => line.clone(),
             Self::Sftp => SFTP_SERVER.to_vec(),
+            Self::Login => LOGIN_SHELL.to_vec(),
         }
     }
 }

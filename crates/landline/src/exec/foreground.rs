@@ -13,7 +13,9 @@ use landline_supervisor::{
 use super::{
     hand_over::HandOver,
     lost_runs::{Claim, Claims},
-    messages::{Exit, Finished, Resize, SERVER_RUNNING, STDERR, STDIN, STDOUT, Signal},
+    messages::{
+        Exit, Finished, Resize, SERVER_RUNNING, STDERR, STDIN, STDOUT, Signal, TerminalSize,
+    },
     supervisor::Supervisor,
 };
 use crate::{
@@ -366,8 +368,12 @@ impl Foreground {
                 }
                 "resize" => {
                     let Resize { rows, columns } = header.read()?;
-                    self.supervisor
-                        .order(&Order::Resize(Size { rows, columns }));
+                    if let Some(TerminalSize { rows, columns }) =
+                        (TerminalSize { rows, columns }).clamped()
+                    {
+                        self.supervisor
+                            .order(&Order::Resize(Size { rows, columns }));
+                    }
                 }
                 _ => {
                     if !self.is_exit_sent {

@@ -90,6 +90,7 @@ pub(super) struct StartedRun {
     pub(super) id: String,
     pub(super) job: Foreground,
     pub(super) words: Words,
+    pub(super) has_terminal: bool,
     owner: RunOwner,
     /// How long it runs on when its client is lost.
     on_lost: Duration,
@@ -106,6 +107,8 @@ struct RunRecord {
     session: String,
     /// What is executed, and checked again whenever rights change.
     words: RecordedWords,
+    #[serde(default)]
+    terminal: bool,
     /// How many seconds it runs on when its client is lost.
     on_lost: u64,
 }
@@ -173,6 +176,7 @@ impl LostRuns {
         id: &str,
         context: &ServiceContext,
         words: &Words,
+        has_terminal: bool,
         on_lost: Duration,
     ) -> Result<PathBuf, Error> {
         let owner = RunOwner::of(context);
@@ -181,6 +185,7 @@ impl LostRuns {
             credential: owner.credential.to_string(),
             session: owner.session,
             words: RecordedWords::from(words),
+            terminal: has_terminal,
             on_lost: on_lost.as_secs(),
         };
         let bytes = serde_json::to_vec(&record)
@@ -209,6 +214,7 @@ impl LostRuns {
         context: &ServiceContext,
         job: Foreground,
         words: Words,
+        has_terminal: bool,
         on_lost: Duration,
     ) -> StartedRun {
         let owner = RunOwner::of(context);
@@ -217,6 +223,7 @@ impl LostRuns {
             id: id.to_owned(),
             job,
             words,
+            has_terminal,
             owner,
             on_lost,
             is_settled: false,
@@ -351,12 +358,13 @@ impl LostRuns {
             let entered = claims
                 .take()
                 .unwrap_or_else(|| self.enter(&id, &owner, true));
-            match adopt(socket).await {
+            match adopt(socket, record.terminal).await {
                 Ok(job) => {
                     let run = StartedRun {
                         id,
                         job,
                         words,
+                        has_terminal: record.terminal,
                         owner,
                         on_lost: Duration::from_secs(record.on_lost).min(WAITING_TIME_MAX),
                         claims: entered,
@@ -396,9 +404,13 @@ impl LostRuns {
 }
 
 /// Waits for the answer of a supervisor.
-async fn adopt(mut supervisor: Supervisor) -> Result<Foreground, Error> {
+async fn adopt(mut supervisor: Supervisor, has_terminal: bool) -> Result<Foreground, Error> {
     match supervisor.next().await? {
         Report::Adopted(adopted) if adopted.store == Store::Memory => {
+            if has_terminal {
+                // The client gets every byte, so its terminal answers.
+                supervisor.order(&Order::Attended(true));
+            }
             Ok(Foreground::adopted(supervisor, &adopted))
         }
         _ => Err(Error::here(

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use landline_proto::{
     Message, MessageRule, MessageType, Name, ProtocolState,
+    login::UserName,
     messages::ErrorMessage,
     streams::{Ack, Bytes, End, Resume, Stop},
 };
@@ -12,6 +13,9 @@ use landline_supervisor::{
     signals,
 };
 use serde::{Deserialize, Serialize};
+
+pub(super) use super::attach_messages::{AnsweredPart, Attached, SCREEN_BYTES_MAX, Screen};
+pub use super::attach_messages::{AttachToJob, TerminalSize, WatchJob};
 
 /// The service's name.
 pub const SERVICE: &str = "exec";
@@ -62,6 +66,8 @@ pub(super) const TYPES: &[MessageType] = &[
     MessageType::of::<KillJob>(),
     MessageType::of::<AttachToJob>(),
     MessageType::of::<Attached>(),
+    MessageType::of::<Screen>(),
+    MessageType::of::<WatchJob>(),
     MessageType::of::<ForgetJob>(),
 ];
 
@@ -78,6 +84,7 @@ pub(super) static REQUESTS: ProtocolState = ProtocolState::new(
         MessageRule::new("wait"),
         MessageRule::new("kill"),
         MessageRule::new("attach"),
+        MessageRule::new("watch"),
         MessageRule::new("forget"),
     ],
 );
@@ -97,9 +104,14 @@ pub(super) static LOG_ASKED: ProtocolState = ProtocolState::new(
         ERROR,
     ],
 );
-/// Client: has sent `attach`.
+/// Client: has sent `attach` or `watch`, or `run` that attaches.
 pub(super) static ATTACHED: ProtocolState =
     ProtocolState::new("exec-attached", &[MessageRule::new("attached"), ERROR]);
+/// Client: has got `attached` that announces a screen.
+pub(super) static SCREEN: ProtocolState = ProtocolState::new(
+    "exec-screen",
+    &[MessageRule::sized("screen", SCREEN_BYTES_MAX), ERROR],
+);
 /// Client: has sent `run`.
 pub(super) static STARTED: ProtocolState =
     ProtocolState::new("exec-started", &[MessageRule::new("started"), ERROR]);
@@ -118,6 +130,17 @@ pub(super) static SERVER_RUNNING: ProtocolState = ProtocolState::new(
         End::RULE,
         Stop::RULE,
         Resume::RULE,
+        ERROR,
+    ],
+);
+/// Server: the client watches.
+pub(super) static SERVER_WATCHED: ProtocolState = ProtocolState::new(
+    "exec-server-watched",
+    &[
+        MessageRule::new("done"),
+        Ack::RULE,
+        End::RULE,
+        Stop::RULE,
         ERROR,
     ],
 );
@@ -155,6 +178,9 @@ pub(super) struct Run {
     /// The size of the terminal that the program gets; absent for pipes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminal: Option<TerminalSize>,
+    /// Modes of that terminal: a number of RFC 4254, section 8, then its value, and so on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub modes: Vec<u8>,
     /// After how many seconds the server ends the program; absent for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u32>,
@@ -165,6 +191,13 @@ pub(super) struct Run {
     /// again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Whether the client attaches to the detached job at once. After [`Started`] the server
+    /// continues as after [`AttachToJob`].
+    #[serde(default)]
+    pub attach: bool,
+    /// Whether a detached job is removed once a client has its end.
+    #[serde(default)]
+    pub forget: bool,
     /// Whether a detached job without a terminal has input, which clients that attach give it.
     #[serde(default)]
     pub input: bool,
@@ -188,15 +221,8 @@ pub enum CommandForm {
     Shell,
     /// The name of a program that the server's settings choose: `sftp`.
     Subsystem,
-}
-
-/// The size of a terminal in characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TerminalSize {
-    /// The number of lines.
-    pub rows: u16,
-    /// The number of characters in a line.
-    pub columns: u16,
+    /// Nothing: it is the user's login shell.
+    Login,
 }
 
 /// Server: the program runs.
@@ -334,6 +360,9 @@ pub struct JobInfo {
     /// Why it is lost, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Who watches it now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watchers: Vec<UserName>,
 }
 message!(JobInfo = "job");
 
@@ -411,41 +440,6 @@ pub(super) struct KillJob {
     pub tree: bool,
 }
 message!(KillJob = "kill");
-
-/// Client: follows a detached job on the streams of a command. Server: `attached`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AttachToJob {
-    /// The id or name of the job.
-    pub job: String,
-    /// How many bytes of standard output the client has.
-    #[serde(default)]
-    pub stdout: u64,
-    /// How many bytes of standard error the client has.
-    #[serde(default)]
-    pub stderr: u64,
-    /// The size of the client's terminal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub terminal: Option<TerminalSize>,
-}
-message!(AttachToJob = "attach");
-
-/// Server: the streams of the job follow.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Attached {
-    /// The id of the job.
-    pub job: String,
-    /// Whether it has a terminal.
-    pub terminal: bool,
-    /// Whether it takes input.
-    pub input: bool,
-    /// How many bytes of input it was given by all clients.
-    pub stdin: u64,
-    /// Where standard output begins: what came before is not kept any more.
-    pub stdout: u64,
-    /// Where standard error begins.
-    pub stderr: u64,
-}
-message!(Attached = "attached");
 
 /// Client: removes a detached job that has ended, with its output. Server: [`Finished`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,8 +3,11 @@
 //! Each command has a supervisor, a small process that owns its streams and its status. The server
 //! carries the streams between the supervisor and the client.
 
+mod attach_messages;
 mod client;
+mod client_attach;
 mod client_input;
+mod client_output;
 mod command;
 mod foreground;
 pub(crate) mod hand_over;
@@ -16,16 +19,19 @@ mod messages;
 pub(crate) mod server;
 mod start;
 mod supervisor;
+mod terminal;
+mod terminfo;
 
 pub use client::{
-    ClosedOutput, CommandCarrier, CommandControl, CommandExit, CommandInput, DetachedJob,
-    RunningCommand, continue_request,
+    ClosedOutput, CommandCarrier, CommandControl, CommandExit, CommandInput, CommandTerminal,
+    DetachedJob, JobOptions, RunningCommand, continue_request,
 };
 pub use command::{Command, is_client_variable};
 pub use jobs_client::{JobRequest, LogChunk, LogItem};
 pub use launcher::{Launcher, LocalLauncher, SocketLauncher, serve_launcher};
 pub(crate) use messages::TRANSIT_TIME_MAX;
 pub use messages::{
-    AttachToJob, CommandForm, Exit, JobInfo, JobState, ReadLog, SERVICE, TerminalSize,
+    AttachToJob, CommandForm, Exit, JobInfo, JobState, ReadLog, SERVICE, TerminalSize, WatchJob,
 };
 pub use server::ExecOptions;
+pub use terminal::{ModeLatch, OutputFilter};

@@ -14,22 +14,24 @@ use super::{
     foreground::{Foreground, Served},
     hand_over::HandOver,
     jobs::{
-        Begun, JOB_COMMAND_BYTES_MAX, JobTable, OUTPUT_BYTES_MAX, check_name, serve_attach,
-        serve_request,
+        Begun, JOB_COMMAND_BYTES_MAX, Job, JobTable, OUTPUT_BYTES_MAX, check_name, serve_attach,
+        serve_request, serve_watch,
     },
     lost_runs::{LostRuns, StartedRun, WAITING_TIME_MAX},
     messages::{
-        AttachToJob, Continue, Continued, REQUESTS, Run, SERVER_BUSY, SERVER_RUNNING, SERVICE,
-        Started, TRANSIT_TIME_MAX, TYPES,
+        AttachToJob, CommandForm, Continue, Continued, REQUESTS, Run, SERVER_BUSY, SERVER_RUNNING,
+        SERVER_WATCHED, SERVICE, Started, TRANSIT_TIME_MAX, TYPES, WatchJob,
     },
-    start::{Prepared, action, denied, not_started, prepare, record_start, shown},
+    start::{
+        Prepared, action, denied, may_have_terminal, not_started, prepare, record_start, shown,
+    },
     supervisor::Supervisor,
 };
 use crate::{
     Error,
     keys::Facility,
     net::{Channel, Received},
-    rights::{EXEC, Right, Rights, SHELL},
+    rights::{EXEC, PTY, Right, Rights, SHELL, WATCH},
     session::{Service, ServiceContext, ServiceDefinition, ServiceFuture, draining_error},
 };
 
@@ -41,15 +43,18 @@ const DETACH_FEATURE: &str = "exec.detach";
 /// The feature of requests about detached jobs.
 const JOBS_FEATURE: &str = "exec.jobs";
 
+/// The feature that shows the terminals of jobs to others.
+const WATCH_FEATURE: &str = "exec.watch";
+
 /// A line for a shell needs the word `shell`, too.
 const RIGHT: Right = Right::Word("exec");
 
 pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
     name: SERVICE,
-    features: &["exec.run", DETACH_FEATURE, JOBS_FEATURE],
+    features: &["exec.run", DETACH_FEATURE, JOBS_FEATURE, WATCH_FEATURE],
     types: TYPES,
     requests: &REQUESTS,
-    other_states: &[&SERVER_RUNNING, &SERVER_BUSY],
+    other_states: &[&SERVER_RUNNING, &SERVER_WATCHED, &SERVER_BUSY],
     rights: &[
         ("run", RIGHT),
         ("continue", RIGHT),
@@ -58,6 +63,8 @@ pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
         ("wait", RIGHT),
         ("kill", RIGHT),
         ("attach", RIGHT),
+        // Whose terminals a user may watch is looked at with the request.
+        ("watch", Right::Account),
         ("forget", RIGHT),
         ("signal", RIGHT),
         ("resize", RIGHT),
@@ -69,7 +76,7 @@ pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
         ("resume", RIGHT),
         ("error", RIGHT),
     ],
-    words: &[&EXEC, &SHELL],
+    words: &[&EXEC, &SHELL, &PTY, &WATCH],
     request_features: &[
         ("run", "exec.run"),
         ("continue", "exec.run"),
@@ -78,9 +85,10 @@ pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
         ("wait", JOBS_FEATURE),
         ("kill", JOBS_FEATURE),
         ("attach", JOBS_FEATURE),
+        ("watch", WATCH_FEATURE),
         ("forget", JOBS_FEATURE),
     ],
-    kept_by: RIGHT,
+    kept_by: Right::Account,
 };
 
 /// How a server runs commands.
@@ -150,15 +158,18 @@ impl Service for ExecService {
                     AttachToJob::TYPE => {
                         let request: AttachToJob = header.read()?;
                         match self.jobs.find(context.user(), &request.job) {
-                            Ok(job) => {
-                                let _counted = self.hand_over.enter();
-                                tokio::select! {
-                                    attached = serve_attach(channel, context, &job, &request) => {
-                                        attached?
-                                    }
-                                    () = self.hand_over.begun() => return Err(draining_error()),
-                                }
+                            Ok(job) => self.attach(channel, context, &job, &request).await?,
+                            Err(error) => {
+                                context.answer_failure(channel, error).await?;
+                                true
                             }
+                        }
+                    }
+                    WatchJob::TYPE => {
+                        let request: WatchJob = header.read()?;
+                        let watched = serve_watch(channel, context, &self.jobs, &request);
+                        match self.until_hand_over(watched).await? {
+                            Ok(watched) => watched?,
                             Err(error) => {
                                 context.answer_failure(channel, error).await?;
                                 true
@@ -209,13 +220,61 @@ impl ExecService {
             };
         }
         match self.detach(context, &run, &body).await {
-            Ok(started) => {
-                channel.send(&started)?;
+            Ok((job, existing)) => {
+                channel.send(&Started {
+                    job: job.id().to_owned(),
+                    existing,
+                })?;
                 channel.flush().await?;
+                if run.attach {
+                    return self.attach_to(channel, context, &run, &job, existing).await;
+                }
             }
             Err(error) => context.answer_failure(channel, error).await?,
         }
         Ok(true)
+    }
+
+    /// Attaches the client to the job of its `run`. Returns whether the channel can carry a further
+    /// request.
+    async fn attach_to(
+        &self,
+        channel: &mut Channel,
+        context: &ServiceContext,
+        run: &Run,
+        job: &Arc<Job>,
+        existing: bool,
+    ) -> Result<bool, Error> {
+        let request = AttachToJob {
+            job: job.id().to_owned(),
+            // The client of a new job gets every byte.
+            stdout: (!existing).then_some(0),
+            terminal: run.terminal,
+            ..AttachToJob::default()
+        };
+        self.attach(channel, context, job, &request).await
+    }
+
+    /// Serves a client that follows a job. Returns whether the channel can carry a further request.
+    async fn attach(
+        &self,
+        channel: &mut Channel,
+        context: &ServiceContext,
+        job: &Arc<Job>,
+        request: &AttachToJob,
+    ) -> Result<bool, Error> {
+        let attached = serve_attach(channel, context, &self.jobs, job, request);
+        self.until_hand_over(attached).await?
+    }
+
+    /// Serves a client of a job until the server hands its work over to the next one, at which the
+    /// client continues.
+    async fn until_hand_over<T>(&self, serving: impl Future<Output = T>) -> Result<T, Error> {
+        let _counted = self.hand_over.enter();
+        tokio::select! {
+            served = serving => Ok(served),
+            () = self.hand_over.begun() => Err(draining_error()),
+        }
     }
 
     /// Serves a program that runs until the client has taken everything. Returns whether the
@@ -231,8 +290,11 @@ impl ExecService {
         // They may have changed since they were checked.
         rules.mark_changed();
         let (user, words) = (context.user().clone(), started.words.clone());
-        let root = context.root().clone();
-        let still = move |rules: &Rights| rules.check(&user, &action(&words), &root).allowed;
+        let (root, has_terminal) = (context.root().clone(), started.has_terminal);
+        let still = move |rules: &Rights| {
+            rules.check(&user, &action(&words), &root).allowed
+                && (!has_terminal || may_have_terminal(rules, &user))
+        };
         let served = {
             let StartedRun { job, claims, .. } = &mut started;
             let _counted = job.outlives_channel().then(|| self.hand_over.enter());
@@ -335,6 +397,7 @@ impl ExecService {
         let (options, command, words) = self.command(context, run, body)?;
         let launcher = options.launcher.clone();
         let on_lost = Duration::from_secs(run.on_lost.into()).min(WAITING_TIME_MAX);
+        let has_terminal = run.terminal.is_some();
         let Prepared { id, start } = {
             let (work_context, words, run) = (context.clone(), words.clone(), run.clone());
             let lost = self.lost.clone();
@@ -343,8 +406,13 @@ impl ExecService {
                     let mut prepared = prepare(&work_context, &options, &command, &words, &run)?;
                     record_start(&work_context, &command, &words, &prepared, false)?;
                     if !on_lost.is_zero() {
-                        let folder =
-                            lost.create_folder(&prepared.id, &work_context, &words, on_lost)?;
+                        let folder = lost.create_folder(
+                            &prepared.id,
+                            &work_context,
+                            &words,
+                            has_terminal,
+                            on_lost,
+                        )?;
                         prepared.start.job_folder = folder.into_os_string().into_vec();
                         prepared.start.on_lost = on_lost;
                     }
@@ -362,17 +430,21 @@ impl ExecService {
             }
         };
         let job = Foreground::new(supervisor, !on_lost.is_zero());
-        Ok(self.lost.register(&id, context, job, words, on_lost))
+        let run = self
+            .lost
+            .register(&id, context, job, words, has_terminal, on_lost);
+        Ok(run)
     }
 
     /// Checks a request, records it and starts the program as a detached job. Once it has begun,
-    /// it is done to its end, even if the client is lost.
+    /// it is done to its end, even if the client is lost. Returns the job, and whether it was there
+    /// already.
     async fn detach(
         &self,
         context: &ServiceContext,
         run: &Run,
         body: &[u8],
-    ) -> Result<Started, Error> {
+    ) -> Result<(Arc<Job>, bool), Error> {
         let (options, command, words) = self.command(context, run, body)?;
         let limits = &context.session().limits;
         limits.check_request(SERVICE, Some(DETACH_FEATURE))?;
@@ -390,8 +462,7 @@ impl ExecService {
             let mut prepared = prepare(&work_context, &options, &command, &words, &run)?;
             prepared.start.has_input = run.input || run.terminal.is_some();
             let session = work_context.session();
-            let name = run.name.as_deref();
-            let begun = jobs.begin(session, name, &request, &words, &prepared)?;
+            let begun = jobs.begin(session, &run, &request, &words, &prepared)?;
             if let Begun::New(_) = &begun {
                 record_start(&work_context, &command, &words, &prepared, true)?;
             }
@@ -399,12 +470,7 @@ impl ExecService {
         });
         let (new, mut start) = match beginning.await? {
             (Begun::New(new), start) => (new, start),
-            (Begun::Existing(job), _) => {
-                return Ok(Started {
-                    job: job.id().to_owned(),
-                    existing: true,
-                });
-            }
+            (Begun::Existing(job), _) => return Ok((job, true)),
         };
         start.job_folder = new.folder().into_os_string().into_vec();
         start.store = Store::Disk;
@@ -420,10 +486,7 @@ impl ExecService {
         let job = starting
             .await
             .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))??;
-        Ok(Started {
-            job: job.id().to_owned(),
-            existing: false,
-        })
+        Ok((job, false))
     }
 }
 
@@ -452,11 +515,25 @@ async fn launch(launcher: Arc<dyn Launcher>, start: Start) -> Result<Supervisor,
     }
 }
 
-/// A hash of a request. The name is no part of it.
+/// A hash of a request. The name is no part of it, nor what the client does with the job. All
+/// login shells are alike: where one runs, it is attached to from any terminal.
 fn hash_request(run: &Run, body: &[u8]) -> Result<String, Error> {
-    let run = Run {
-        name: None,
-        ..run.clone()
+    let (run, body) = match run.form {
+        CommandForm::Login => (
+            Run {
+                form: CommandForm::Login,
+                ..Run::default()
+            },
+            &[][..],
+        ),
+        _ => (
+            Run {
+                name: None,
+                attach: false,
+                ..run.clone()
+            },
+            body,
+        ),
     };
     let header = serde_json::to_vec(&run)
         .map_err(|error| Error::here(ErrorCode::BadHeader, error.to_string()))?;

@@ -8,20 +8,21 @@ use std::{
 };
 
 use data_encoding::HEXLOWER;
-use landline_proto::{ErrorCode, Name};
+use landline_proto::{ErrorCode, Name, login::UserName};
 use landline_supervisor::protocol::{Size, Start, Step};
 
 use super::{
     ExecOptions,
     command::{Command, Lookup, SFTP_SERVER, Words, look_up},
     foreground::OUTPUT_WINDOW,
-    messages::Run,
+    messages::{Run, TerminalSize},
+    terminfo::set_terminal_kind,
 };
 use crate::{
     Error,
     activity::Activity,
     crypto::random,
-    rights::{Action, EXEC, Right, Rights, Role, SHELL},
+    rights::{Action, EXEC, PTY, Right, Rights, Role, SHELL},
     session::ServiceContext,
 };
 
@@ -58,6 +59,10 @@ pub(super) fn prepare(
             verdict.reason
         )));
     }
+    if run.terminal.is_some() && !may_have_terminal(&rules, user) {
+        let message = "you may not have a terminal: there is neither pty nor shell in your rights";
+        return Err(denied(message));
+    }
     let folder = folder(context, &rules, command)?;
     let (program, arguments) = match words {
         Words::Argv(words) => {
@@ -74,17 +79,21 @@ pub(super) fn prepare(
             (program, vec![SFTP_SERVER.to_vec()])
         }
         Words::Shell(line) => {
-            let shell = options.shell.as_os_str().as_bytes().to_vec();
-            let name = options
-                .shell
-                .file_name()
-                .map(|name| name.as_bytes().to_vec());
-            let arguments = vec![name.unwrap_or_default(), b"-c".to_vec(), line.clone()];
-            (shell, arguments)
+            let arguments = vec![shell_name(options), b"-c".to_vec(), line.clone()];
+            (options.shell.as_os_str().as_bytes().to_vec(), arguments)
+        }
+        // A dash before the name tells a shell that it is a login shell.
+        Words::Login => {
+            let arguments = vec![[b"-", shell_name(options).as_slice()].concat()];
+            (options.shell.as_os_str().as_bytes().to_vec(), arguments)
         }
     };
     let id = new_id();
-    let environment = environment(options, context.root().home_path(), &id, command);
+    let home = context.root().home_path();
+    let mut environment = environment(options, home, &id, command);
+    if run.terminal.is_some() {
+        set_terminal_kind(&mut environment, home);
+    }
     let timeout = run
         .timeout
         .map(|seconds| Duration::from_secs(seconds.into()));
@@ -93,16 +102,40 @@ pub(super) fn prepare(
         arguments,
         environment,
         folder,
-        terminal: run.terminal.map(|size| Size {
-            rows: size.rows,
-            columns: size.columns,
-        }),
+        terminal: run.terminal.map(terminal_size),
+        modes: run
+            .modes
+            .as_chunks()
+            .0
+            .iter()
+            .map(|[mode, value]| (*mode, *value))
+            .collect(),
+        is_attended: run.terminal.is_some() && (run.attach || !run.detach),
         has_input: true,
         window: OUTPUT_WINDOW,
         timeout,
         ..Start::default()
     };
     Ok(Prepared { id, start })
+}
+
+/// The size that a program's terminal gets at first.
+fn terminal_size(size: TerminalSize) -> Size {
+    let TerminalSize { rows, columns } = size.clamped().unwrap_or(TerminalSize::DEFAULT);
+    Size { rows, columns }
+}
+
+/// Whether a user may have a terminal.
+pub(super) fn may_have_terminal(rules: &Rights, user: &UserName) -> bool {
+    [&PTY, &SHELL]
+        .iter()
+        .any(|word| rules.has(user, Right::Word(word.name)))
+}
+
+/// The name of the shell as it is called.
+fn shell_name(options: &ExecOptions) -> Vec<u8> {
+    let name = options.shell.file_name().unwrap_or_default();
+    name.as_bytes().to_vec()
 }
 
 /// Records durably that a program is about to start. Blocking.
@@ -121,7 +154,7 @@ pub(super) fn record_start(
         session,
         job: prepared.id.clone(),
         command: Name(words.to_line()),
-        shell: matches!(words, Words::Shell(_)),
+        shell: words.needs_shell(),
         detached: is_detached,
         folder: Name(prepared.start.folder.clone()),
         environment: command.variable_names(),
@@ -139,7 +172,7 @@ pub(super) fn action(words: &Words) -> Action {
             name: EXEC.name.to_owned(),
             arguments: vec![SFTP_SERVER.to_vec()],
         },
-        Words::Shell(_) => Action::Word {
+        Words::Shell(_) | Words::Login => Action::Word {
             name: SHELL.name.to_owned(),
             arguments: Vec::new(),
         },

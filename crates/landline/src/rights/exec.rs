@@ -2,6 +2,7 @@
 
 use std::{any::Any, collections::BTreeSet};
 
+use landline_proto::login::UserName;
 use toml_edit::{Array, Item, Value};
 
 use super::{Pattern, RightWord, RightsError, Switch, Verdict, WordItem, WordValue};
@@ -23,6 +24,22 @@ pub(crate) static SHELL: RightWord = RightWord {
     description: "use a shell here",
     arguments: None,
     parse: |item| Switch::parse("shell", item),
+};
+
+/// Whether a user may have a terminal for a command. A user with a shell may.
+pub(crate) static PTY: RightWord = RightWord {
+    name: "pty",
+    description: "use a terminal here",
+    arguments: None,
+    parse: |item| Switch::parse("pty", item),
+};
+
+/// Whose terminals a user may watch.
+pub(crate) static WATCH: RightWord = RightWord {
+    name: "watch",
+    description: "watch terminals of other users here",
+    arguments: Some("USER"),
+    parse: |item| Ok(Box::new(Watch::parse(item)?)),
 };
 
 static CHAT: RightWord = RightWord {
@@ -124,6 +141,87 @@ impl WordValue for Exec {
                     .all(|pattern| own.contains(&pattern.to_string()))
             }
             _ => false,
+        }
+    }
+}
+
+const WATCH_ACCEPTED: &str = "accepted is \"any\", or a list of users: [\"alice\"]";
+
+/// Whose terminals a user may watch.
+#[derive(Debug)]
+enum Watch {
+    Any { line: usize },
+    Users { line: usize, users: Vec<UserName> },
+}
+
+impl Watch {
+    fn parse(item: &WordItem<'_>) -> Result<Self, RightsError> {
+        let line = item.line();
+        let list = match item.item() {
+            Item::Value(Value::String(text)) if text.value() == "any" => {
+                return Ok(Self::Any { line });
+            }
+            Item::Value(Value::Array(list)) => list,
+            _ => return Err(item.error(None, WATCH_ACCEPTED)),
+        };
+        let mut users = Vec::new();
+        for value in list {
+            let user = value.as_str().and_then(|name| name.parse().ok());
+            users.push(user.ok_or_else(|| item.error(value.span(), WATCH_ACCEPTED))?);
+        }
+        Ok(Self::Users { line, users })
+    }
+
+    fn names(&self, user: &str) -> bool {
+        match self {
+            Self::Any { .. } => true,
+            // Names that differ only in case are one user's.
+            Self::Users { users, .. } => users
+                .iter()
+                .any(|name| name.as_str().eq_ignore_ascii_case(user)),
+        }
+    }
+}
+
+impl WordValue for Watch {
+    fn is_granted(&self) -> bool {
+        match self {
+            Self::Any { .. } => true,
+            Self::Users { users, .. } => !users.is_empty(),
+        }
+    }
+
+    fn check(&self, arguments: &[Vec<u8>]) -> Verdict {
+        let (Self::Any { line } | Self::Users { line, .. }) = self;
+        let user = match arguments {
+            [user] => str::from_utf8(user).ok(),
+            _ => None,
+        };
+        match user {
+            None => Verdict::by(false, *line, "watch is asked about with one user"),
+            Some(user) if self.names(user) => {
+                Verdict::by(true, *line, format!("watch = {}", self.describe()))
+            }
+            Some(user) => Verdict::by(false, *line, format!("watch does not name {user}")),
+        }
+    }
+
+    fn describe(&self) -> String {
+        match self {
+            Self::Any { .. } => "\"any\"".to_owned(),
+            Self::Users { users, .. } => {
+                let users: Vec<String> = users.iter().map(|user| format!("\"{user}\"")).collect();
+                format!("[{}]", users.join(", "))
+            }
+        }
+    }
+
+    fn covers(&self, other: &dyn WordValue) -> bool {
+        let other: &dyn Any = other;
+        match other.downcast_ref::<Self>() {
+            Some(Self::Any { .. }) => matches!(self, Self::Any { .. }),
+            Some(Self::Users { users, .. }) => users.iter().all(|user| self.names(user.as_str())),
+            None => false,
         }
     }
 }

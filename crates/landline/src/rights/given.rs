@@ -23,9 +23,10 @@ pub struct GivenRights {
 }
 
 /// What [`GivenRights::commands`] sets in the file.
-pub(super) const ALL_COMMANDS: [(&str, &str); 4] = [
+pub(super) const ALL_COMMANDS: [(&str, &str); 5] = [
     ("exec", "\"any\""),
     ("shell", "true"),
+    ("watch", "\"any\""),
     ("forward", "\"any\""),
     ("listen", "\"any\""),
 ];

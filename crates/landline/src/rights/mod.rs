@@ -29,7 +29,7 @@ mod word;
 pub use check::{Action, Verdict};
 pub use edit::RevokedRights;
 pub use exec::WORDS_WITHOUT_SERVICE;
-pub(crate) use exec::{EXEC, SHELL};
+pub(crate) use exec::{EXEC, PTY, SHELL, WATCH};
 pub use file::{RightsFile, read_rules};
 pub(crate) use forward::{FORWARD, ForwardTarget, HOST_BYTES_MAX, LISTEN, ListenTarget, is_host};
 pub use given::GivenRights;

@@ -1,6 +1,6 @@
 //! A client that follows a job on the streams of a command.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use landline_proto::{
     ErrorCode,
@@ -11,17 +11,20 @@ use landline_supervisor::{
     signals,
     store::{JobFolder, Piece},
 };
+use tokio::time::Instant;
 
 use super::{
     super::{
         foreground::{INPUT_BYTES_MAX, STREAM_POOL_BYTES},
         messages::{
-            AttachToJob, Attached, Exit, Finished, Resize, SERVER_RUNNING, STDERR, STDIN, STDOUT,
-            Signal,
+            AnsweredPart, AttachToJob, Attached, Exit, Finished, Resize, SERVER_RUNNING, STDERR,
+            STDIN, STDOUT, Screen, Signal, TerminalSize,
         },
     },
+    JobTable,
     job::{Job, JobProgress, Phase},
-    log::blocking,
+    log::{blocking, send_body},
+    screen::{ShownScreen, read_last_screen},
 };
 use crate::{
     Error,
@@ -29,34 +32,51 @@ use crate::{
 };
 
 /// The most bytes that are read from the files at a time.
-const READ_BYTES_MAX: usize = 256 * 1024;
+pub(super) const READ_BYTES_MAX: usize = 256 * 1024;
+/// How far ahead of its client's terminal a program may write, in bytes. At 10 Mbit/s, that takes a
+/// tenth of a second.
+const TERMINAL_WINDOW: u64 = 128 * 1024;
+/// A client that is further behind gets the screen instead of the output, in bytes.
+pub(super) const BEHIND_BYTES_MAX: u64 = 1024 * 1024;
+/// The time between two changes of a terminal's size.
+const RESIZE_PAUSE: Duration = Duration::from_millis(30);
+/// How long the end of a job may take to be noted, when its supervisor is gone.
+const END_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// Carries the streams of a job until it has ended or the client leaves. The job stays as it is.
-/// Returns whether the channel can carry a further request.
+/// Carries the streams of a job until it has ended or the client leaves. The job stays as it is,
+/// unless it is to be forgotten once a client has its end. Returns whether the channel can carry a
+/// further request.
 ///
 /// # Errors
 /// `superseded` once another client has attached, where the job takes input; `io` if the job is
 /// lost, or output was dropped before it was sent; [`Error::Lost`], [`Error::Protocol`].
 pub(super) async fn attach(
     channel: &mut Channel,
+    table: &JobTable,
     job: &Arc<Job>,
     request: &AttachToJob,
 ) -> Result<bool, Error> {
+    if request
+        .owner
+        .is_some_and(|owner| owner < job.progress().input.owner)
+    {
+        return Err(superseded());
+    }
     let opening = job.clone();
     let files = Arc::new(blocking(move || opening.open_files()).await?);
-    let mut progress = job.watch();
-    let now = progress.borrow_and_update().clone();
-    let mut outputs = [
-        AttachedOutput::new(OutputStream::Stdout, STDOUT, request.stdout),
-        AttachedOutput::new(OutputStream::Stderr, STDERR, request.stderr),
-    ];
-    for output in &mut outputs {
-        output.skip_dropped(&files, &now).await?;
-    }
+    let beginning = if job.has_terminal() {
+        Beginning::at_terminal(job, &files, request).await?
+    } else {
+        Beginning::at_pipes(job, &files, request).await?
+    };
+    let Beginning {
+        outputs,
+        owner,
+        stdin,
+        screen,
+        answered,
+    } = beginning;
     let [stdout, stderr] = &outputs;
-    // From here on, what another client sends is not taken.
-    let (owner, stdin) = job.has_input().then(|| job.own_input()).unzip();
-    let stdin = stdin.unwrap_or(0);
     channel.send(&Attached {
         job: job.id().to_owned(),
         terminal: job.has_terminal(),
@@ -64,7 +84,16 @@ pub(super) async fn attach(
         stdin,
         stdout: stdout.offset,
         stderr: stderr.offset,
+        owner: owner.as_ref().map_or(0, |owner| owner.number),
+        screen: screen.is_some(),
+        answered: answered.filter(|part| part.to > stdout.offset),
     })?;
+    if let Some(screen) = screen {
+        let message = Screen {
+            whole: screen.is_whole,
+        };
+        send_body(channel, &message, &screen.bytes).await?;
+    }
     channel.flush().await?;
     let mut streams = Streams::new(Side::Server, STREAM_POOL_BYTES);
     let options = StreamOptions {
@@ -79,19 +108,16 @@ pub(super) async fn attach(
         };
         streams.add(output.number, &options);
     }
+    let mut progress = job.watch();
     let mut attached = AttachedClient {
         job,
         files,
         owner,
         outputs,
+        limit: 0,
+        resizer: Resizer::default(),
         is_exit_sent: false,
     };
-    if let Some(size) = request.terminal {
-        job.order(Order::Resize(Size {
-            rows: size.rows,
-            columns: size.columns,
-        }));
-    }
     let mut channel = StreamChannel::new(channel, streams);
     if attached.owner.is_none() {
         channel.streams.stop(STDIN);
@@ -100,10 +126,12 @@ pub(super) async fn attach(
         let now = progress.borrow_and_update().clone();
         attached.forward_input(&mut channel, &now)?;
         attached.pump(&mut channel, &now).await?;
+        attached.limit_output(&channel);
         attached.send_exit(&mut channel, &now)?;
         tokio::select! {
             // The table holds the other end.
             Ok(()) = progress.changed() => {}
+            () = attached.resizer.wait() => attached.resizer.apply(job),
             input = channel.next(&SERVER_RUNNING) => {
                 let is_done = match input {
                     Ok(input) => attached.take_input(input, &mut channel)?,
@@ -112,6 +140,7 @@ pub(super) async fn attach(
                 };
                 match is_done {
                     Some(true) => {
+                        table.forget_delivered(job).await;
                         return match channel.finish().await {
                             Err(Error::Lost(_)) => Ok(false),
                             finished => finished.map(|()| true),
@@ -125,12 +154,192 @@ pub(super) async fn attach(
     }
 }
 
+fn superseded() -> Error {
+    let message = "another client has attached to the job";
+    Error::here(ErrorCode::Superseded, message)
+}
+
+/// Where a client begins to follow a job.
+struct Beginning {
+    outputs: [AttachedOutput; 2],
+    owner: Option<InputOwner>,
+    /// How much input the job was given before.
+    stdin: u64,
+    screen: Option<ShownScreen>,
+    answered: Option<AnsweredPart>,
+}
+
+impl Beginning {
+    fn outputs(request: &AttachToJob) -> [AttachedOutput; 2] {
+        let stdout = request.stdout.unwrap_or(0);
+        [
+            AttachedOutput::new(OutputStream::Stdout, STDOUT, stdout),
+            AttachedOutput::new(OutputStream::Stderr, STDERR, request.stderr),
+        ]
+    }
+
+    /// At the output that the client has not got, as far as it is kept.
+    async fn at_pipes(
+        job: &Arc<Job>,
+        files: &Arc<JobFolder>,
+        request: &AttachToJob,
+    ) -> Result<Self, Error> {
+        let (now, mut outputs) = (job.progress(), Self::outputs(request));
+        for output in &mut outputs {
+            output.skip_dropped(files, &now).await?;
+        }
+        // From here on, what another client sends is not taken.
+        let (owner, stdin) = job.has_input().then(|| job.own_input()).unzip();
+        Ok(Self {
+            outputs,
+            owner: owner.map(|number| InputOwner {
+                job: job.clone(),
+                number,
+            }),
+            stdin: stdin.unwrap_or(0),
+            screen: None,
+            answered: None,
+        })
+    }
+
+    /// At the screen of the job, unless the client is not far behind.
+    async fn at_terminal(
+        job: &Arc<Job>,
+        files: &Arc<JobFolder>,
+        request: &AttachToJob,
+    ) -> Result<Self, Error> {
+        let mut beginning = Self {
+            outputs: Self::outputs(request),
+            owner: None,
+            stdin: job.progress().input.sent,
+            screen: None,
+            answered: None,
+        };
+        let size = request.terminal.and_then(TerminalSize::clamped);
+        let screen = beginning.own_terminal(job, size).await?;
+        let now = job.progress();
+        let screen = match screen {
+            Some(screen) => screen,
+            None if request.stdout.is_none() => {
+                let (files, stored) = (files.clone(), now.stored_of(OutputStream::Stdout));
+                blocking(move || read_last_screen(&files, stored)).await?
+            }
+            None => {
+                for output in &mut beginning.outputs {
+                    output.skip_dropped(files, &now).await?;
+                }
+                return Ok(beginning);
+            }
+        };
+        let [stdout, _] = &mut beginning.outputs;
+        if let Some(from) = request.stdout {
+            stdout.skip_dropped(files, &now).await?;
+            // A client that has nothing yet gets everything.
+            let is_near = from == 0 || screen.offset.saturating_sub(from) <= BEHIND_BYTES_MAX;
+            if is_near && stdout.offset == from {
+                return Ok(beginning);
+            }
+        }
+        stdout.offset = screen.offset;
+        beginning.screen = Some(screen);
+        beginning.answered = None;
+        Ok(beginning)
+    }
+
+    /// Makes the client the owner of the keyboard. Returns the screen from which on its terminal
+    /// shows the output; `None` if the job is over.
+    async fn own_terminal(
+        &mut self,
+        job: &Arc<Job>,
+        size: Option<TerminalSize>,
+    ) -> Result<Option<ShownScreen>, Error> {
+        let mut progress = job.watch();
+        if progress.borrow().is_over() {
+            return Ok(None);
+        }
+        let size = size.map(|TerminalSize { rows, columns }| Size { rows, columns });
+        let (keyboard, screen) = job.own_terminal(size);
+        self.stdin = keyboard.stdin;
+        self.owner = Some(InputOwner {
+            job: job.clone(),
+            number: keyboard.number,
+        });
+        match job.wait_for_screen(screen).await {
+            Ok(screen) => {
+                self.answered = keyboard.answered(&screen);
+                Ok(Some(screen))
+            }
+            Err(error) => {
+                // It may have ended meanwhile.
+                let is_over = async { progress.wait_for(JobProgress::is_over).await.is_ok() };
+                let is_over = tokio::time::timeout(END_TIME_MAX, is_over).await;
+                if is_over != Ok(true) {
+                    return Err(error);
+                }
+                self.owner = None;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// A client among those that had the input of a job. Dropping it says that the client has left.
+struct InputOwner {
+    job: Arc<Job>,
+    /// Its number.
+    number: u64,
+}
+
+impl Drop for InputOwner {
+    fn drop(&mut self) {
+        if self.job.has_terminal() {
+            self.job.leave_terminal(self.number);
+        }
+    }
+}
+
+/// Gives the terminal of a job its sizes, not too often.
+#[derive(Default)]
+struct Resizer {
+    wanted: Option<Size>,
+    resized_at: Option<Instant>,
+}
+
+impl Resizer {
+    /// Notes a wanted size. Sizes that are none are ignored.
+    fn want(&mut self, size: TerminalSize) {
+        if let Some(TerminalSize { rows, columns }) = size.clamped() {
+            self.wanted = Some(Size { rows, columns });
+        }
+    }
+
+    /// Waits until a wanted size is to be applied.
+    async fn wait(&self) {
+        match (self.wanted, self.resized_at) {
+            (None, _) => std::future::pending().await,
+            (Some(_), None) => {}
+            (Some(_), Some(at)) => tokio::time::sleep_until(at + RESIZE_PAUSE).await,
+        }
+    }
+
+    /// Applies a wanted size now.
+    fn apply(&mut self, job: &Job) {
+        if let Some(size) = self.wanted.take() {
+            self.resized_at = Some(Instant::now());
+            job.resize(size);
+        }
+    }
+}
+
 struct AttachedClient<'a> {
     job: &'a Job,
     files: Arc<JobFolder>,
-    /// The number of this client among those that the input belonged to; `None` without input.
-    owner: Option<u64>,
+    /// `None` without input.
+    owner: Option<InputOwner>,
     outputs: [AttachedOutput; 2],
+    /// Up to where the supervisor may read what the terminal shows; 0 at first.
+    limit: u64,
+    resizer: Resizer,
     is_exit_sent: bool,
 }
 
@@ -240,6 +449,26 @@ impl AttachedClient<'_> {
         Ok(())
     }
 
+    /// Lets the program write as far ahead of the client as a person can wait for what Ctrl-C does.
+    fn limit_output(&mut self, channel: &StreamChannel<'_>) {
+        let [stdout, _] = &self.outputs;
+        if self.owner.is_none() || !self.job.has_terminal() {
+            return;
+        }
+        let limit = match channel.streams.offsets(STDOUT) {
+            Some(offsets) if !stdout.is_stopped => offsets.acknowledged + TERMINAL_WINDOW,
+            _ => u64::MAX,
+        };
+        if limit != self.limit {
+            self.limit = limit;
+            self.job.order(Order::OutputAck {
+                stream: OutputStream::Stdout,
+                offset: 0,
+                limit,
+            });
+        }
+    }
+
     /// Tells the client how the program ended, once all output is on its way.
     fn send_exit(
         &mut self,
@@ -287,7 +516,7 @@ impl AttachedClient<'_> {
                 "resize" => {
                     let Resize { rows, columns } = header.read()?;
                     if self.owner.is_some() {
-                        self.job.order(Order::Resize(Size { rows, columns }));
+                        self.resizer.want(TerminalSize { rows, columns });
                     }
                 }
                 _ => {
@@ -308,12 +537,8 @@ impl AttachedClient<'_> {
         channel: &mut StreamChannel<'_>,
         now: &JobProgress,
     ) -> Result<(), Error> {
-        let Some(owner) = self.owner else {
+        let Some(InputOwner { number: owner, .. }) = self.owner else {
             return Ok(());
-        };
-        let superseded = || {
-            let message = "another client has attached to the job";
-            Error::here(ErrorCode::Superseded, message)
         };
         if now.input.owner != owner {
             return Err(superseded());
@@ -337,6 +562,8 @@ impl AttachedClient<'_> {
             };
             let bytes = part.unwrap_or_default().to_vec();
             let length = bytes.len();
+            // What is typed is for the size at which it was typed.
+            self.resizer.apply(self.job);
             if !self.job.send_input(owner, bytes) {
                 return Err(superseded());
             }

@@ -1,11 +1,12 @@
 //! A detached job: what is known of it, and the task that follows its supervisor.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use landline_proto::{ErrorCode, Name};
+use landline_proto::{ErrorCode, Name, login::UserName};
 use landline_supervisor::{
     protocol::{self, Order, OutputStream, Report},
     store::JobFolder,
@@ -18,7 +19,9 @@ use super::{
         messages::{JobInfo, JobState},
         supervisor::Supervisor,
     },
+    input::InputProgress,
     record::{JobRecord, RecordedWords, boot_id, now},
+    screen::ShownScreen,
 };
 use crate::{Error, paths::PrivateFolder};
 
@@ -43,17 +46,36 @@ pub(in super::super) struct Job {
     /// What is executed; `None` once the job is over, since nothing has to be checked any more.
     words: Mutex<Option<RecordedWords>>,
     pub(super) folder: PrivateFolder,
-    progress: watch::Sender<JobProgress>,
+    pub(super) progress: watch::Sender<JobProgress>,
     orders: mpsc::UnboundedSender<QueuedOrder>,
+    /// Who watches it.
+    watchers: Mutex<Vec<UserName>>,
 }
 
 /// The other end of the orders to a job.
 pub(super) type Orders = mpsc::UnboundedReceiver<QueuedOrder>;
 
-/// An order to a job, and what learns that it was sent.
+/// An order to a job, and who is notified of it.
 pub(super) struct QueuedOrder {
     order: Order,
-    sent: Option<oneshot::Sender<()>>,
+    notice: Notice,
+}
+
+/// Who is notified of an order.
+pub(super) enum Notice {
+    None,
+    /// Once it was sent.
+    Sent(oneshot::Sender<()>),
+    /// Of the screen that it asks for.
+    Screen(oneshot::Sender<ShownScreen>),
+}
+
+/// What is to be notified of what was sent to a supervisor.
+#[derive(Default)]
+struct PendingNotices {
+    sent: Vec<oneshot::Sender<()>>,
+    /// In the order of the orders.
+    screens: VecDeque<oneshot::Sender<ShownScreen>>,
 }
 
 /// How far a job has come.
@@ -64,24 +86,9 @@ pub(in super::super) struct JobProgress {
     /// How many bytes of each output were stored, in the order of [`OutputStream::ALL`].
     pub(in super::super) stored: [u64; 2],
     /// The input of a job that takes any.
-    pub(in super::super) input: InputProgress,
+    pub(super) input: InputProgress,
     /// When its end was noticed, in milliseconds since 1970.
     pub(super) ended: Option<u64>,
-}
-
-/// How far the input of a job has come.
-#[derive(Debug, Clone, Copy, Default)]
-pub(in super::super) struct InputProgress {
-    /// How many bytes the supervisor was sent by all clients.
-    pub(in super::super) sent: u64,
-    /// How many of them the program has taken.
-    pub(in super::super) taken: u64,
-    /// Whether a client has ended it.
-    pub(in super::super) has_end: bool,
-    /// Whether the program reads no more.
-    pub(in super::super) has_stopped: bool,
-    /// The client that the input belongs to: the one that attached last.
-    pub(in super::super) owner: u64,
 }
 
 /// The phase of a job.
@@ -157,6 +164,7 @@ impl Job {
             folder,
             progress,
             orders,
+            watchers: Mutex::new(Vec::new()),
         };
         (job, inbox)
     }
@@ -168,6 +176,11 @@ impl Job {
 
     pub(super) fn is_called(&self, name: &str) -> bool {
         self.record.name.as_deref() == Some(name)
+    }
+
+    /// Its name, or else its id.
+    pub(super) fn shown_name(&self) -> &str {
+        self.record.name.as_deref().unwrap_or(&self.record.id)
     }
 
     /// Whether it has a terminal.
@@ -197,7 +210,12 @@ impl Job {
 
     /// Gives an order to the supervisor. Once the job is over, nothing happens.
     pub(in super::super) fn order(&self, order: Order) {
-        let _ = self.orders.send(QueuedOrder { order, sent: None });
+        self.queue(order, Notice::None);
+    }
+
+    /// Gives an order to the supervisor, with a notice. Once the job is over, nothing happens.
+    pub(super) fn queue(&self, order: Order, notice: Notice) {
+        let _ = self.orders.send(QueuedOrder { order, notice });
     }
 
     /// Gives an order to the supervisor, and waits until it was sent. What happens to the server
@@ -207,11 +225,7 @@ impl Job {
     /// `io` if the supervisor does not take it in time, or the job is over.
     pub(in super::super) async fn order_and_wait(&self, order: Order) -> Result<(), Error> {
         let (sender, sent) = oneshot::channel();
-        let queued = QueuedOrder {
-            order,
-            sent: Some(sender),
-        };
-        let _ = self.orders.send(queued);
+        self.queue(order, Notice::Sent(sender));
         match tokio::time::timeout(ORDER_TIME_MAX, sent).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => {
@@ -221,46 +235,17 @@ impl Job {
         }
     }
 
-    /// Makes a new client the one that the input belongs to. Returns its number, and how much input
-    /// the job was given before.
-    pub(in super::super) fn own_input(&self) -> (u64, u64) {
-        let mut own = (0, 0);
-        self.progress.send_modify(|progress| {
-            progress.input.owner += 1;
-            own = (progress.input.owner, progress.input.sent);
-        });
-        own
+    /// Enters a watcher, until the returned value is dropped.
+    pub(super) fn enter_watcher(self: &Arc<Self>, user: UserName) -> WatcherEntry {
+        self.watchers().push(user.clone());
+        WatcherEntry {
+            job: self.clone(),
+            user,
+        }
     }
 
-    /// Sends input on, which the caller keeps within the window. `false` if the input belongs to
-    /// another client by now: then nothing is sent.
-    pub(in super::super) fn send_input(&self, owner: u64, bytes: Vec<u8>) -> bool {
-        let mut is_own = false;
-        // The order is queued in here, so that orders are in the order of their offsets.
-        self.progress.send_modify(|progress| {
-            let input = &mut progress.input;
-            is_own = input.owner == owner;
-            if is_own {
-                let offset = input.sent;
-                input.sent += bytes.len() as u64;
-                self.order(Order::Input { offset, bytes });
-            }
-        });
-        is_own
-    }
-
-    /// Ends the input, once, unless it belongs to another client by now.
-    pub(in super::super) fn end_input(&self, owner: u64) {
-        self.progress.send_if_modified(|progress| {
-            let input = &mut progress.input;
-            let is_end = input.owner == owner && !input.has_end;
-            if is_end {
-                input.has_end = true;
-                let offset = input.sent;
-                self.order(Order::InputEnd { offset });
-            }
-            is_end
-        });
+    fn watchers(&self) -> MutexGuard<'_, Vec<UserName>> {
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens the files of the job. Blocking.
@@ -296,6 +281,7 @@ impl Job {
             stderr,
             exit: exit.map(super::super::messages::Exit::from),
             reason,
+            watchers: self.watchers().clone(),
         }
     }
 
@@ -391,22 +377,27 @@ impl Job {
 
     /// Follows the supervisor until the job is over or the supervisor is gone.
     pub(super) async fn follow(&self, supervisor: &mut Supervisor, orders: &mut Orders) {
-        let mut unsent: Vec<oneshot::Sender<()>> = Vec::new();
+        let mut pending = PendingNotices::default();
         while !self.is_over() {
             tokio::select! {
                 report = supervisor.next() => match report {
-                    Ok(report) => self.take(report),
+                    Ok(report) => self.take(report, &mut pending),
                     Err(_) => return,
                 },
                 // This job holds the other end.
-                Some(QueuedOrder { order, sent }) = orders.recv() => {
+                Some(QueuedOrder { order, notice }) = orders.recv() => {
                     supervisor.order(&order);
+                    pending.add(notice);
+                    // They belong together, if several are there.
+                    while let Ok(QueuedOrder { order, notice }) = orders.try_recv() {
+                        supervisor.order(&order);
+                        pending.add(notice);
+                    }
                     supervisor.send_now();
-                    unsent.extend(sent);
                 }
             }
             if supervisor.has_sent_all() {
-                for sent in unsent.drain(..) {
+                for sent in pending.sent.drain(..) {
                     let _ = sent.send(());
                 }
             }
@@ -418,7 +409,7 @@ impl Job {
         tokio::time::sleep(RETRY_TIME).await;
     }
 
-    fn take(&self, report: Report) {
+    fn take(&self, report: Report, pending: &mut PendingNotices) {
         match report {
             Report::Stored { stream, offset } => self
                 .progress
@@ -435,13 +426,51 @@ impl Job {
                 progress.input.taken = adopted.input.taken;
                 progress.input.has_end = adopted.input.has_end;
                 progress.input.has_stopped = adopted.input.has_stopped;
+                progress.input.unattended_from.get_or_insert(0);
             }),
+            Report::Screen {
+                offset,
+                is_whole,
+                bytes,
+            } => {
+                if let Some(screen) = pending.screens.pop_front() {
+                    let _ = screen.send(ShownScreen {
+                        offset,
+                        is_whole,
+                        bytes,
+                    });
+                }
+            }
             Report::Exited(exit) => self.set_phase(Phase::Ended(exit)),
             Report::Started { .. }
             | Report::Failed { .. }
             | Report::Output { .. }
-            | Report::OutputEnd { .. }
-            | Report::Screen { .. } => {}
+            | Report::OutputEnd { .. } => {}
+        }
+    }
+}
+
+impl PendingNotices {
+    fn add(&mut self, notice: Notice) {
+        match notice {
+            Notice::None => {}
+            Notice::Sent(sender) => self.sent.push(sender),
+            Notice::Screen(sender) => self.screens.push_back(sender),
+        }
+    }
+}
+
+/// A watcher among those of a job.
+pub(super) struct WatcherEntry {
+    job: Arc<Job>,
+    user: UserName,
+}
+
+impl Drop for WatcherEntry {
+    fn drop(&mut self) {
+        let mut watchers = self.job.watchers();
+        if let Some(at) = watchers.iter().position(|user| *user == self.user) {
+            watchers.swap_remove(at);
         }
     }
 }

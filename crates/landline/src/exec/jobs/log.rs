@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use landline_proto::BodySize;
+use landline_proto::{BodySize, Message};
 use landline_supervisor::{
     protocol::OutputStream,
     store::{IndexRecord, JobFolder, Piece},
@@ -65,25 +65,33 @@ async fn send_part(channel: &mut Channel, part: OutputPart) -> Result<(), Error>
         time: part.time,
         dropped: part.dropped,
     };
-    let size = BodySize::Known(part.bytes.len() as u64);
-    channel.send_with_body(&header, size)?;
-    if !part.bytes.is_empty() {
-        let mut frame = DataFrame::new();
-        let mut rest = part.bytes.as_slice();
-        while !rest.is_empty() {
-            let filled = frame.fill(|buffer| {
-                let count = buffer.len().min(rest.len());
-                let (now, later) = rest.split_at(count);
-                if let Some(start) = buffer.get_mut(..count) {
-                    start.copy_from_slice(now);
-                }
-                rest = later;
-                Ok::<_, std::convert::Infallible>(count)
-            });
-            match filled {
-                Ok(_) => channel.send_data(&frame, &SERVER_BUSY).await?,
-                Err(never) => match never {},
+    send_body(channel, &header, &part.bytes).await
+}
+
+/// Sends a message with these bytes as its body, to a client that sends nothing meanwhile.
+///
+/// # Errors
+/// [`Error::Lost`], [`Error::Protocol`].
+pub(super) async fn send_body<M: Message>(
+    channel: &mut Channel,
+    message: &M,
+    mut rest: &[u8],
+) -> Result<(), Error> {
+    channel.send_with_body(message, BodySize::Known(rest.len() as u64))?;
+    let mut frame = DataFrame::new();
+    while !rest.is_empty() {
+        let filled = frame.fill(|buffer| {
+            let count = buffer.len().min(rest.len());
+            let (now, later) = rest.split_at(count);
+            if let Some(start) = buffer.get_mut(..count) {
+                start.copy_from_slice(now);
             }
+            rest = later;
+            Ok::<_, std::convert::Infallible>(count)
+        });
+        match filled {
+            Ok(_) => channel.send_data(&frame, &SERVER_BUSY).await?,
+            Err(never) => match never {},
         }
     }
     channel.end_body();

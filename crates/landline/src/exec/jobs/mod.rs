@@ -4,11 +4,16 @@
 //! list of jobs: a server that starts reads them, and takes up those whose supervisor holds the
 //! lock. A supervisor and its server never trust a process id.
 
+mod allowed;
 mod attach;
+mod begin;
+mod input;
 mod job;
 mod log;
 mod record;
 mod requests;
+mod screen;
+mod watch;
 
 use std::{
     collections::BTreeMap,
@@ -16,32 +21,26 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use landline_proto::{ErrorCode, Name, login::UserName};
-use landline_supervisor::protocol::Order;
+use landline_proto::{ErrorCode, login::UserName};
 use tokio::task::JoinSet;
 
-use self::{
-    job::{Fate, Job, Orders, Phase},
-    record::{JobRecord, boot_id, now},
-};
 pub(super) use self::{
+    begin::Begun,
+    job::Job,
     record::{COMMAND_BYTES_MAX as JOB_COMMAND_BYTES_MAX, RecordedWords, check_name},
-    requests::{serve_attach, serve_request},
+    requests::{serve_attach, serve_request, serve_watch},
 };
-use super::{
-    command::Words,
-    server::describe,
-    start::{self, action},
-    supervisor::Supervisor,
+use self::{
+    job::{Fate, Orders, Phase},
+    record::JobRecord,
 };
+use super::{server::describe, supervisor::Supervisor};
 use crate::{
     Error,
     activity::Activity,
     audit::Audit,
-    keys::CredentialId,
     paths::{PrivateFolder, Root},
-    rights::{RightsFile, Role},
-    session::Session,
+    rights::RightsFile,
     store::Store,
 };
 
@@ -61,8 +60,6 @@ const KEPT_TIME: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// How long a server that starts waits for the supervisors to answer.
 pub(super) const ADOPTION_TIME: Duration = Duration::from_secs(1);
-/// How long a job may take to end when its right is taken back.
-const REVOCATION_GRACE: Duration = Duration::from_millis(500);
 /// The time until rights are looked at again after that failed.
 const RETRY_TIME: Duration = Duration::from_secs(1);
 
@@ -94,21 +91,6 @@ pub(crate) struct JobTableParts {
     pub(crate) audit: Audit,
     /// Whether users who are no owners may run commands.
     pub(crate) share_uid: bool,
-}
-
-/// What [`JobTable::begin`] has found or made.
-pub(super) enum Begun {
-    /// A new job, to be started.
-    New(NewJob),
-    /// The user has this job already.
-    Existing(Arc<Job>),
-}
-
-/// A job that has a folder and a record, and was not started yet. Dropping it removes the job.
-pub(super) struct NewJob {
-    table: JobTable,
-    entry: Arc<JobEntry>,
-    orders: Option<Orders>,
 }
 
 impl JobTable {
@@ -190,69 +172,6 @@ impl JobTable {
         }
     }
 
-    /// Makes a job of this user with a durable record, or finds the one of this name.
-    ///
-    /// # Errors
-    /// `exists` if the job of this name has another command; `too-many-jobs`; [`Error::State`].
-    ///
-    /// # Blocking
-    /// Waits for the disk.
-    pub(super) fn begin(
-        &self,
-        session: &Session,
-        name: Option<&str>,
-        request: &str,
-        words: &Words,
-        prepared: &start::Prepared,
-    ) -> Result<Begun, Error> {
-        let record = JobRecord {
-            id: prepared.id.clone(),
-            name: name.map(str::to_owned),
-            user: session.user.clone(),
-            credential: session.credential.to_string(),
-            session: session.id.clone(),
-            words: RecordedWords::from(words),
-            request: request.to_owned(),
-            folder: Name(prepared.start.folder.clone()),
-            terminal: prepared.start.terminal.is_some(),
-            input: prepared.start.has_input,
-            started: now(),
-            boot: boot_id(),
-        };
-        if let Some(existing) = check_new(&lock(&self.0.jobs), &record)? {
-            return Ok(Begun::Existing(existing));
-        }
-        let folder = self.0.folder.subfolder(&record.id)?;
-        record.write(&folder)?;
-        self.0.folder.sync()?;
-        let mut jobs = lock(&self.0.jobs);
-        // Another request may have been faster.
-        let checked = check_new(&jobs, &record);
-        let (job, orders) = Job::new(record, folder, Phase::Starting);
-        let entry = Arc::new(JobEntry::new(job));
-        match checked {
-            Ok(None) => {}
-            Ok(Some(existing)) => {
-                self.remove_folders(&[entry]);
-                return Ok(Begun::Existing(existing));
-            }
-            Err(error) => {
-                self.remove_folders(&[entry]);
-                return Err(error);
-            }
-        }
-        jobs.insert(prepared.id.clone(), entry.clone());
-        let old = surplus(&jobs, &session.user);
-        let old: Vec<_> = old.iter().filter_map(|id| jobs.remove(id)).collect();
-        drop(jobs);
-        self.remove_folders(&old);
-        Ok(Begun::New(NewJob {
-            table: self.clone(),
-            entry,
-            orders: Some(orders),
-        }))
-    }
-
     /// The job of this user with this id or name.
     ///
     /// # Errors
@@ -296,6 +215,17 @@ impl JobTable {
         let removed = lock(&self.0.jobs).remove(job.id());
         self.remove_folders(removed.as_slice());
         Ok(())
+    }
+
+    /// Removes a job whose end a client has, if it was started so.
+    pub(super) async fn forget_delivered(&self, job: &Job) {
+        if !job.record.forget {
+            return;
+        }
+        let (table, user) = (self.clone(), job.record.user.clone());
+        let id = job.id().to_owned();
+        // One that stays is removed in time.
+        let _ = tokio::task::spawn_blocking(move || table.forget(&user, &id)).await;
     }
 
     /// Follows a job until it is over. Without a supervisor, it connects to one.
@@ -377,103 +307,6 @@ impl JobTable {
         self.0.parts.audit.note(activity, priority);
     }
 
-    /// Ends the running jobs whose account, credential or right is gone. Whether all could be
-    /// checked.
-    async fn end_without_right(&self) -> bool {
-        let table = self.clone();
-        let checking = tokio::task::spawn_blocking(move || {
-            let entries: Vec<_> = lock(&table.0.jobs).values().cloned().collect();
-            let mut is_complete = true;
-            for entry in entries.iter().filter(|entry| !entry.job.is_over()) {
-                is_complete &= table.end_if_not_allowed(&entry.job).is_ok();
-            }
-            is_complete
-        });
-        checking.await.unwrap_or(false)
-    }
-
-    /// Ends a running job whose account, credential or right is gone. Blocking.
-    fn end_if_not_allowed(&self, job: &Job) -> Result<(), Error> {
-        if !self.still_allowed(job)? {
-            job.order(Order::End {
-                grace: REVOCATION_GRACE,
-            });
-        }
-        Ok(())
-    }
-
-    /// Looks at the rights of a job that was just started: they may have been taken back after they
-    /// were checked, and before the job was in the table.
-    pub(super) async fn check_started(&self, job: &Arc<Job>) {
-        let (table, job) = (self.clone(), job.clone());
-        let checking = tokio::task::spawn_blocking(move || {
-            if table.end_if_not_allowed(&job).is_err() {
-                // What cannot be checked is not kept.
-                job.order(Order::End {
-                    grace: REVOCATION_GRACE,
-                });
-            }
-        });
-        let _ = checking.await;
-    }
-
-    /// Returns once this user may not run this by the rules and credentials in force.
-    pub(super) async fn wait_until_forbidden(
-        self,
-        user: UserName,
-        credential: CredentialId,
-        words: Words,
-    ) {
-        let mut rules = self.0.parts.rights.watch();
-        let mut changes = self.0.parts.store.subscribe();
-        rules.mark_changed();
-        loop {
-            tokio::select! {
-                Ok(()) = rules.changed() => {}
-                Ok(()) = changes.changed() => {}
-            }
-            let table = self.clone();
-            let (user, credential, words) = (user.clone(), credential.clone(), words.clone());
-            let checking = tokio::task::spawn_blocking(move || {
-                Ok::<_, Error>(table.is_valid(&user, &credential)? && table.may_run(&user, &words))
-            });
-            // What cannot be checked is not kept.
-            if !matches!(checking.await, Ok(Ok(true))) {
-                return;
-            }
-        }
-    }
-
-    /// Whether the user could still start the job by the rules and credentials of now. Blocking.
-    fn still_allowed(&self, job: &Job) -> Result<bool, Error> {
-        let Some(words) = job.words() else {
-            return Ok(true);
-        };
-        let Some(credential) = job.record.credential() else {
-            return Ok(false);
-        };
-        let (user, store) = (&job.record.user, &self.0.parts.store);
-        Ok(
-            (store.keeps_jobs(user, &credential)? || self.is_valid(user, &credential)?)
-                && self.may_run(user, &words),
-        )
-    }
-
-    /// Whether a credential could still log in. A key that has expired meanwhile does not count.
-    /// Blocking.
-    fn is_valid(&self, user: &UserName, credential: &CredentialId) -> Result<bool, Error> {
-        let revoked = self.0.parts.store.revocation_reason(user, credential)?;
-        Ok(revoked.is_none())
-    }
-
-    /// Whether a user may run this by the rules of now. Blocking.
-    fn may_run(&self, user: &UserName, words: &Words) -> bool {
-        let parts = &self.0.parts;
-        let rules = parts.rights.rules();
-        (parts.share_uid || rules.role(user) >= Role::Owner)
-            && rules.check(user, &action(words), &parts.root).allowed
-    }
-
     /// Removes jobs that ended long ago. Blocking.
     fn expire(&self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -505,33 +338,6 @@ impl JobTable {
     }
 }
 
-impl NewJob {
-    /// The absolute path of the job's folder.
-    pub(super) fn folder(&self) -> std::path::PathBuf {
-        self.entry.job.folder.path_of("")
-    }
-
-    /// Says that the program runs, and has its supervisor followed.
-    pub(super) fn started(mut self, supervisor: Supervisor) -> Arc<Job> {
-        let job = self.entry.job.clone();
-        job.set_phase(Phase::Running);
-        if let Some(orders) = self.orders.take() {
-            self.table
-                .follow(self.entry.clone(), Some(supervisor), orders);
-        }
-        job
-    }
-}
-
-impl Drop for NewJob {
-    fn drop(&mut self) {
-        if self.orders.is_some() {
-            lock(&self.table.0.jobs).remove(self.entry.job.id());
-            self.table.remove_folders(std::slice::from_ref(&self.entry));
-        }
-    }
-}
-
 impl JobEntry {
     fn new(job: Job) -> Self {
         Self {
@@ -539,53 +345,6 @@ impl JobEntry {
             bytes: Mutex::new(0),
         }
     }
-}
-
-/// Checks that a user may have this further job. Returns the one of its name if it is the same.
-///
-/// # Errors
-/// `exists`, `too-many-jobs`.
-fn check_new(
-    jobs: &BTreeMap<String, Arc<JobEntry>>,
-    record: &JobRecord,
-) -> Result<Option<Arc<Job>>, Error> {
-    let own = || {
-        jobs.values()
-            .map(|entry| &entry.job)
-            .filter(|job| job.record.user == record.user)
-    };
-    if let Some(name) = &record.name
-        && let Some(existing) = own().find(|job| job.is_called(name))
-    {
-        return if existing.record.request == record.request {
-            Ok(Some(existing.clone()))
-        } else {
-            let message = format!("your job {name} has another command; choose another name");
-            Err(Error::here(ErrorCode::Exists, message))
-        };
-    }
-    if own().filter(|job| !job.is_over()).count() >= RUNNING_MAX {
-        let message = format!("{RUNNING_MAX} of your jobs run already, which is the most");
-        return Err(Error::here(ErrorCode::TooManyJobs, message));
-    }
-    Ok(None)
-}
-
-/// The ids of the ended jobs of a user for which there is no room any more, the oldest first.
-fn surplus(jobs: &BTreeMap<String, Arc<JobEntry>>, user: &UserName) -> Vec<String> {
-    let own = || jobs.values().filter(|entry| entry.job.record.user == *user);
-    let running = own().filter(|entry| !entry.job.is_over()).count() as u64;
-    let mut ended: Vec<_> = own().filter(|entry| entry.job.is_over()).collect();
-    ended.sort_by_key(|entry| std::cmp::Reverse(entry.job.record.started));
-    let mut used = running * OUTPUT_BYTES_MAX;
-    let mut surplus: Vec<String> = Vec::new();
-    for (count, entry) in ended.into_iter().enumerate() {
-        used += *lock(&entry.bytes);
-        if used > USER_BYTES_MAX || count >= ENDED_MAX {
-            surplus.push(entry.job.id().to_owned());
-        }
-    }
-    surplus
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -46,6 +46,9 @@ pub(super) struct JobRecord {
     pub(super) terminal: bool,
     /// Whether it takes input.
     pub(super) input: bool,
+    /// Whether it is removed once a client has its end.
+    #[serde(default)]
+    pub(super) forget: bool,
     /// When it was started, in milliseconds since 1970.
     pub(super) started: u64,
     /// What tells this start of the machine from others; empty where the system has no such thing.
@@ -62,6 +65,8 @@ pub(in super::super) enum RecordedWords {
     Shell(Name),
     /// The server for sftp(1).
     Sftp,
+    /// The login shell.
+    Login,
 }
 
 impl From<&Words> for RecordedWords {
@@ -70,6 +75,7 @@ impl From<&Words> for RecordedWords {
             Words::Argv(words) => Self::Argv(words.iter().cloned().map(Name).collect()),
             Words::Shell(line) => Self::Shell(Name(line.clone())),
             Words::Sftp => Self::Sftp,
+            Words::Login => Self::Login,
         }
     }
 }
@@ -82,6 +88,7 @@ impl From<&RecordedWords> for Words {
             }
             RecordedWords::Shell(line) => Self::Shell(line.0.clone()),
             RecordedWords::Sftp => Self::Sftp,
+            RecordedWords::Login => Self::Login,
         }
     }
 }
@@ -162,6 +169,7 @@ mod tests {
             Words::Argv(vec![b"a".to_vec(), vec![0xff, b' ']]),
             Words::Shell(b"a | b".to_vec()),
             Words::Sftp,
+            Words::Login,
         ] {
             let json = serde_json::to_string(&RecordedWords::from(&words)).unwrap();
             let read: RecordedWords = serde_json::from_str(&json).unwrap();

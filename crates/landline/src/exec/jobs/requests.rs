@@ -7,18 +7,20 @@ use landline_supervisor::{protocol::Order, signals};
 
 use super::{
     super::messages::{
-        AttachToJob, Finished, ForgetJob, KillJob, ListJobs, ReadLog, SERVER_BUSY, WaitForJob,
+        AttachToJob, Finished, ForgetJob, KillJob, ListJobs, ReadLog, SERVER_BUSY, SERVICE,
+        WaitForJob, WatchJob,
     },
     JobTable,
     attach::attach,
     job::Job,
     log::send_log,
+    watch::watch,
 };
 use crate::{
     Error,
     activity::Activity,
     net::Channel,
-    rights::{EXEC, Right, Rights},
+    rights::{Action, EXEC, Right, Rights, WATCH},
     session::ServiceContext,
 };
 
@@ -117,10 +119,73 @@ pub(in super::super) async fn serve_request(
 pub(in super::super) async fn serve_attach(
     channel: &mut Channel,
     context: &ServiceContext,
+    jobs: &JobTable,
     job: &Arc<Job>,
     request: &AttachToJob,
 ) -> Result<bool, Error> {
-    while_allowed(context, attach(channel, job, request)).await
+    context.set_activity(&format!("attached to {}", job.shown_name()));
+    let attached = while_allowed(context, attach(channel, jobs, job, request)).await;
+    context.set_activity(SERVICE);
+    attached
+}
+
+/// Serves a client that watches the terminal of a job, its own or another user's. Returns whether
+/// the channel can carry a further request.
+///
+/// # Errors
+/// `denied`, `not-found`, after which the channel continues. Once it is served, the errors of
+/// [`watch`](super::watch::watch) are in the inner result, and `ended` where the session is being
+/// ended. The channel has to end then.
+pub(in super::super) async fn serve_watch(
+    channel: &mut Channel,
+    context: &ServiceContext,
+    jobs: &JobTable,
+    request: &WatchJob,
+) -> Result<Result<bool, Error>, Error> {
+    let owner = request.user.as_ref().unwrap_or(context.user()).clone();
+    let (user, root) = (context.user().clone(), context.root().clone());
+    let may_watch = {
+        let owner = owner.clone();
+        move |rules: &Rights| {
+            let action = Action::Word {
+                name: WATCH.name.to_owned(),
+                arguments: vec![owner.as_str().as_bytes().to_vec()],
+            };
+            let verdict = rules.check(&user, &action, &root);
+            if owner.folded() == user.folded() || verdict.allowed {
+                Ok(())
+            } else {
+                let message = format!("you may not watch {owner}: {}", verdict.reason);
+                Err(Error::here(ErrorCode::Denied, message))
+            }
+        }
+    };
+    may_watch(&context.rights().rules())?;
+    let job = jobs.find(&owner, &request.job)?;
+    if !job.has_terminal() || job.is_over() {
+        let message = "the job has no terminal to watch, or has ended; read its output";
+        return Err(Error::here(ErrorCode::NotFound, message));
+    }
+    context
+        .record(|user, session| Activity::JobWatch {
+            user,
+            session,
+            job: job.id().to_owned(),
+            owner: owner.clone(),
+        })
+        .await?;
+    let _entry = job.enter_watcher(context.user().clone());
+    context.set_activity(&format!("watching {} of {owner}", job.shown_name()));
+    let mut rules = context.rights().watch();
+    let still = move |rules: &Rights| may_watch(rules).is_ok();
+    let watched = tokio::select! {
+        biased;
+        error = context.connection().terminated() => Err(error),
+        never = context.terminate_on_revocation(&mut rules, "watch this job", still) => match never {},
+        done = watch(channel, &job) => done,
+    };
+    context.set_activity(SERVICE);
+    Ok(watched)
 }
 
 /// Does something that may take long, as long as the session lives and the user may run commands.

@@ -1,0 +1,122 @@
+//! Ending detached jobs whose user may not run them any more.
+
+use std::{sync::Arc, time::Duration};
+
+use landline_proto::login::UserName;
+use landline_supervisor::protocol::Order;
+
+use super::{
+    super::{
+        command::Words,
+        start::{action, may_have_terminal},
+    },
+    JobTable,
+    job::Job,
+    lock,
+};
+use crate::{Error, keys::CredentialId, rights::Role};
+
+/// How long a job may take to end when its right is taken back.
+const REVOCATION_GRACE: Duration = Duration::from_millis(500);
+
+impl JobTable {
+    /// Ends the running jobs whose account, credential or right is gone. Whether all could be
+    /// checked.
+    pub(super) async fn end_without_right(&self) -> bool {
+        let table = self.clone();
+        let checking = tokio::task::spawn_blocking(move || {
+            let entries: Vec<_> = lock(&table.0.jobs).values().cloned().collect();
+            let mut is_complete = true;
+            for entry in entries.iter().filter(|entry| !entry.job.is_over()) {
+                is_complete &= table.end_if_not_allowed(&entry.job).is_ok();
+            }
+            is_complete
+        });
+        checking.await.unwrap_or(false)
+    }
+
+    /// Ends a running job whose account, credential or right is gone. Blocking.
+    fn end_if_not_allowed(&self, job: &Job) -> Result<(), Error> {
+        if !self.still_allowed(job)? {
+            job.order(Order::End {
+                grace: REVOCATION_GRACE,
+            });
+        }
+        Ok(())
+    }
+
+    /// Looks at the rights of a job that was just started: they may have been taken back after they
+    /// were checked, and before the job was in the table.
+    pub(in super::super) async fn check_started(&self, job: &Arc<Job>) {
+        let (table, job) = (self.clone(), job.clone());
+        let checking = tokio::task::spawn_blocking(move || {
+            if table.end_if_not_allowed(&job).is_err() {
+                // What cannot be checked is not kept.
+                job.order(Order::End {
+                    grace: REVOCATION_GRACE,
+                });
+            }
+        });
+        let _ = checking.await;
+    }
+
+    /// Returns once this user may not run this by the rules and credentials in force.
+    pub(in super::super) async fn wait_until_forbidden(
+        self,
+        user: UserName,
+        credential: CredentialId,
+        words: Words,
+    ) {
+        let mut rules = self.0.parts.rights.watch();
+        let mut changes = self.0.parts.store.subscribe();
+        rules.mark_changed();
+        loop {
+            tokio::select! {
+                Ok(()) = rules.changed() => {}
+                Ok(()) = changes.changed() => {}
+            }
+            let table = self.clone();
+            let (user, credential, words) = (user.clone(), credential.clone(), words.clone());
+            let checking = tokio::task::spawn_blocking(move || {
+                Ok::<_, Error>(table.is_valid(&user, &credential)? && table.may_run(&user, &words))
+            });
+            // What cannot be checked is not kept.
+            if !matches!(checking.await, Ok(Ok(true))) {
+                return;
+            }
+        }
+    }
+
+    /// Whether the user could still start the job by the rules and credentials of now. Blocking.
+    fn still_allowed(&self, job: &Job) -> Result<bool, Error> {
+        let Some(words) = job.words() else {
+            return Ok(true);
+        };
+        let Some(credential) = job.record.credential() else {
+            return Ok(false);
+        };
+        let (user, store) = (&job.record.user, &self.0.parts.store);
+        if job.has_terminal() && !may_have_terminal(&self.0.parts.rights.rules(), user) {
+            return Ok(false);
+        }
+        Ok(
+            (store.keeps_jobs(user, &credential)? || self.is_valid(user, &credential)?)
+                && self.may_run(user, &words),
+        )
+    }
+
+    /// Whether a credential could still log in. A key that has expired meanwhile does not count.
+    /// Blocking.
+    fn is_valid(&self, user: &UserName, credential: &CredentialId) -> Result<bool, Error> {
+        let revoked = self.0.parts.store.revocation_reason(user, credential)?;
+        Ok(revoked.is_none())
+    }
+
+    /// Whether a user may run this by the rules of now. Blocking.
+    fn may_run(&self, user: &UserName, words: &Words) -> bool {
+        let parts = &self.0.parts;
+        let rules = parts.rights.rules();
+        (parts.share_uid || rules.role(user) >= Role::Owner)
+            && rules.check(user, &action(words), &parts.root).allowed
+    }
+}

@@ -1,0 +1,168 @@
+//! What the terminal of a job shows, and which client has it.
+
+use std::time::Duration;
+
+use landline_proto::ErrorCode;
+use landline_supervisor::{
+    protocol::{Order, OutputStream, Size},
+    store::{JobFolder, Piece},
+};
+use tokio::sync::oneshot;
+
+use super::{
+    super::{messages::AnsweredPart, terminal::OutputFilter},
+    job::{Job, Notice},
+};
+use crate::Error;
+
+/// How many lines of history come with a screen.
+const HISTORY_LINES: u32 = 200;
+/// How long a supervisor may take to report its screen.
+const SCREEN_TIME_MAX: Duration = Duration::from_secs(5);
+/// How much of the end of the output stands for the screen of a job that has ended, in bytes.
+const TAIL_BYTES_MAX: u64 = 256 * 1024;
+/// What brings a terminal to its first state.
+const RESET: &[u8] = b"\x1b[!p\x1b[?1049l\x1b[m\x1b[2J\x1b[H";
+/// No size: the terminal keeps the one that it has.
+const KEEP_SIZE: Size = Size {
+    rows: 0,
+    columns: 0,
+};
+
+/// What a terminal shows that got the output up to an offset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ShownScreen {
+    /// The offset.
+    pub(super) offset: u64,
+    /// Whether nothing is missing.
+    pub(super) is_whole: bool,
+    /// What brings another terminal there.
+    pub(super) bytes: Vec<u8>,
+}
+
+/// A client that has the keyboard of a job.
+pub(super) struct KeyboardOwner {
+    /// Its number among the clients of the job.
+    pub(super) number: u64,
+    /// How much input the job was given before.
+    pub(super) stdin: u64,
+    /// Where the output began that no terminal got until now; `None` if this client takes over
+    /// from another one.
+    unattended_from: Option<u64>,
+}
+
+impl KeyboardOwner {
+    /// The part of the output, up to the screen, in which queries were answered by the supervisor.
+    pub(super) fn answered(&self, screen: &ShownScreen) -> Option<AnsweredPart> {
+        let from = self.unattended_from?;
+        (from < screen.offset).then_some(AnsweredPart {
+            from,
+            to: screen.offset,
+        })
+    }
+}
+
+impl Job {
+    /// Makes a new client the owner of the keyboard, whose terminal has this size if it has one.
+    /// From the screen on, its terminal gets the output and answers queries.
+    pub(super) fn own_terminal(
+        &self,
+        size: Option<Size>,
+    ) -> (KeyboardOwner, oneshot::Receiver<ShownScreen>) {
+        let (sender, receiver) = oneshot::channel();
+        let mut owner = KeyboardOwner {
+            number: 0,
+            stdin: 0,
+            unattended_from: None,
+        };
+        // The orders are queued in here, so that they are in the order of the owners.
+        self.change_input(|input| {
+            owner.number = input.take_over();
+            owner.stdin = input.sent;
+            owner.unattended_from = input.unattended_from.take();
+            input.resizes += u64::from(size.is_some());
+            self.order(Order::Attended(true));
+            let order = Order::Screen {
+                size: size.unwrap_or(KEEP_SIZE),
+                history: HISTORY_LINES,
+            };
+            self.queue(order, Notice::Screen(sender));
+        });
+        (owner, receiver)
+    }
+
+    /// Notes that a client with the keyboard has left, unless another one has it by now.
+    pub(super) fn leave_terminal(&self, owner: u64) {
+        let stored = self.progress().stored_of(OutputStream::Stdout);
+        self.change_input(|input| {
+            if input.owner == owner && input.unattended_from.is_none() {
+                input.unattended_from = Some(stored);
+                self.order(Order::Attended(false));
+            }
+        });
+    }
+
+    /// What the terminal shows, for a watcher.
+    ///
+    /// # Errors
+    /// `io` if the supervisor does not answer.
+    pub(super) async fn watched_screen(&self) -> Result<ShownScreen, Error> {
+        let (sender, receiver) = oneshot::channel();
+        let order = Order::Screen {
+            size: KEEP_SIZE,
+            history: 0,
+        };
+        self.queue(order, Notice::Screen(sender));
+        self.wait_for_screen(receiver).await
+    }
+
+    /// Waits for the answer to the order for a screen.
+    ///
+    /// # Errors
+    /// `io` if the supervisor does not answer, or the job is over.
+    pub(super) async fn wait_for_screen(
+        &self,
+        screen: oneshot::Receiver<ShownScreen>,
+    ) -> Result<ShownScreen, Error> {
+        match tokio::time::timeout(SCREEN_TIME_MAX, screen).await {
+            Ok(Ok(screen)) => Ok(screen),
+            Ok(Err(_)) | Err(_) => {
+                let message = "the job does not answer: look at its state";
+                Err(Error::here(ErrorCode::Io, message))
+            }
+        }
+    }
+}
+
+/// What stands for the screen of a job that has ended: the end of its output. Blocking.
+///
+/// # Errors
+/// `io`.
+pub(super) fn read_last_screen(files: &JobFolder, stored: u64) -> Result<ShownScreen, Error> {
+    let failed = |error| Error::io("the output of the job", &error);
+    let mut offset = stored.saturating_sub(TAIL_BYTES_MAX);
+    let mut is_whole = offset == 0;
+    let (mut filter, mut bytes) = (OutputFilter::for_watcher(), RESET.to_vec());
+    while offset < stored {
+        let bytes_max = usize::try_from(stored - offset).unwrap_or(usize::MAX);
+        match files
+            .read(OutputStream::Stdout, offset, stored, bytes_max)
+            .map_err(failed)?
+        {
+            Piece::Bytes(part) => {
+                offset += part.len() as u64;
+                filter.filter(&part, &mut bytes);
+            }
+            Piece::Gap { to } => {
+                offset = to;
+                is_whole = false;
+            }
+            Piece::End => break,
+        }
+    }
+    Ok(ShownScreen {
+        offset: stored,
+        is_whole,
+        bytes,
+    })
+}

@@ -1,0 +1,261 @@
+//! A client that sees what the terminal of a job shows.
+
+use std::{sync::Arc, time::Duration};
+
+use landline_proto::{
+    ErrorCode,
+    streams::{Side, StreamEvent, StreamOptions, Streams},
+};
+use landline_supervisor::{
+    protocol::OutputStream,
+    store::{JobFolder, Piece},
+};
+use tokio::time::Instant;
+
+use super::{
+    super::{
+        foreground::STREAM_POOL_BYTES,
+        messages::{Attached, Exit, Finished, SERVER_WATCHED, STDERR, STDIN, STDOUT},
+        terminal::OutputFilter,
+    },
+    attach::{BEHIND_BYTES_MAX, READ_BYTES_MAX},
+    job::{Job, JobProgress, Phase},
+    log::blocking,
+    screen::{ShownScreen, read_last_screen},
+};
+use crate::{
+    Error,
+    net::{Channel, StreamChannel, StreamInput},
+};
+
+/// How long a burst of output is, for a watcher. One that brings too much ends with the screen.
+const BURST_TIME: Duration = Duration::from_millis(100);
+/// What breaks a string off that was passed on in part.
+const STRING_END: &[u8] = b"\x18";
+
+/// Carries what the terminal of a job shows until the job has ended or the client leaves. Returns
+/// whether the channel can carry a further request.
+///
+/// A client that is too slow, or a program that is too fast, does not matter to the job: the client
+/// gets the screen instead of the output.
+///
+/// # Errors
+/// `io` if the job is lost or does not answer; [`Error::Lost`], [`Error::Protocol`].
+pub(super) async fn watch(channel: &mut Channel, job: &Arc<Job>) -> Result<bool, Error> {
+    let opening = job.clone();
+    let files = Arc::new(blocking(move || opening.open_files()).await?);
+    channel.send(&Attached {
+        job: job.id().to_owned(),
+        terminal: true,
+        ..Attached::default()
+    })?;
+    channel.flush().await?;
+    let mut streams = Streams::new(Side::Server, STREAM_POOL_BYTES);
+    streams.add(STDIN, &StreamOptions::RECEIVE);
+    streams.add(STDOUT, &StreamOptions::SEND);
+    streams.add(STDERR, &StreamOptions::SEND);
+    streams.stop(STDIN);
+    streams.finish(STDERR);
+    let mut progress = job.watch();
+    let mut watched = WatchedOutput::new(job, files);
+    let mut channel = StreamChannel::new(channel, streams);
+    loop {
+        let now = progress.borrow_and_update().clone();
+        watched.pump(&mut channel, &now).await?;
+        watched.send_exit(&mut channel, &now)?;
+        let resume_at = watched.resume_at;
+        tokio::select! {
+            // The table holds the other end.
+            Ok(()) = progress.changed(), if resume_at.is_none() => {}
+            () = pause(resume_at) => watched.resume_at = None,
+            input = channel.next(&SERVER_WATCHED) => match input {
+                Ok(StreamInput::Event(StreamEvent::Stopped { stream: STDOUT, .. })) => {
+                    watched.is_stopped = true;
+                }
+                Ok(StreamInput::Event(_)) => {}
+                Ok(StreamInput::Message(_)) if watched.is_exit_sent => {
+                    channel.send(&Finished {})?;
+                    return match channel.finish().await {
+                        Err(Error::Lost(_)) => Ok(false),
+                        finished => finished.map(|()| true),
+                    };
+                }
+                Ok(StreamInput::Message(_) | StreamInput::End) | Err(Error::Lost(_)) => {
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+async fn pause(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The output on its way from the files to a watcher.
+struct WatchedOutput<'a> {
+    job: &'a Arc<Job>,
+    files: Arc<JobFolder>,
+    filter: OutputFilter,
+    /// How many bytes of the output were read, or are on the screen that was sent.
+    offset: u64,
+    /// What the client has no credit for yet.
+    pending: Vec<u8>,
+    /// How many bytes were sent.
+    sent: u64,
+    /// How often the terminal's size was set when its screen was sent last; `None` before that.
+    resizes: Option<u64>,
+    /// When the burst began, and how many bytes were read since.
+    burst: (Instant, usize),
+    /// Set after too much of a burst: when the next screen is due.
+    resume_at: Option<Instant>,
+    is_stopped: bool,
+    is_exit_sent: bool,
+}
+
+impl<'a> WatchedOutput<'a> {
+    fn new(job: &'a Arc<Job>, files: Arc<JobFolder>) -> Self {
+        Self {
+            job,
+            files,
+            filter: OutputFilter::for_watcher(),
+            offset: 0,
+            pending: Vec::new(),
+            sent: 0,
+            resizes: None,
+            burst: (Instant::now(), 0),
+            resume_at: None,
+            is_stopped: false,
+            is_exit_sent: false,
+        }
+    }
+
+    /// Passes on what is shown, as far as the client has room.
+    async fn pump(
+        &mut self,
+        channel: &mut StreamChannel<'_>,
+        now: &JobProgress,
+    ) -> Result<(), Error> {
+        let stored = now.stored_of(OutputStream::Stdout);
+        loop {
+            if self.is_stopped {
+                self.pending.clear();
+                self.offset = stored;
+                return Ok(());
+            }
+            if self.pending.is_empty() && !self.read_more(now, stored).await? {
+                return Ok(());
+            }
+            match channel.streams.write(STDOUT, &self.pending) {
+                Some(0) if !self.pending.is_empty() => return Ok(()),
+                Some(written) => {
+                    self.pending.drain(..written);
+                    self.sent += written as u64;
+                }
+                None => self.is_stopped = true,
+            }
+        }
+    }
+
+    /// Reads what comes next, output or a screen; `false` if there is nothing now.
+    async fn read_more(&mut self, now: &JobProgress, stored: u64) -> Result<bool, Error> {
+        if self.resume_at.is_some() {
+            return Ok(false);
+        }
+        let is_behind = stored.saturating_sub(self.offset) > BEHIND_BYTES_MAX;
+        if self.resizes != Some(now.input.resizes) || is_behind {
+            self.resizes = Some(now.input.resizes);
+            return self.read_screen(now, stored).await.map(|()| true);
+        }
+        if self.offset >= stored {
+            return Ok(false);
+        }
+        let (files, offset) = (self.files.clone(), self.offset);
+        let reading = blocking(move || {
+            let piece = files.read(OutputStream::Stdout, offset, stored, READ_BYTES_MAX);
+            piece.map_err(|error| Error::io("the output of the job", &error))
+        });
+        match reading.await? {
+            Piece::Bytes(bytes) => {
+                self.offset += bytes.len() as u64;
+                self.filter.filter(&bytes, &mut self.pending);
+                self.note_burst(bytes.len());
+                Ok(true)
+            }
+            Piece::Gap { .. } => self.read_screen(now, stored).await.map(|()| true),
+            Piece::End => Ok(false),
+        }
+    }
+
+    /// Takes the screen instead of the output up to it.
+    async fn read_screen(&mut self, now: &JobProgress, stored: u64) -> Result<(), Error> {
+        let screen = if now.is_over() {
+            self.read_last_screen(stored).await?
+        } else {
+            match self.job.watched_screen().await {
+                Err(_) if self.job.is_over() => {
+                    let stored = self.job.progress().stored_of(OutputStream::Stdout);
+                    self.read_last_screen(stored).await?
+                }
+                screen => screen?,
+            }
+        };
+        self.offset = screen.offset;
+        self.filter = OutputFilter::for_watcher();
+        self.pending = [STRING_END, &screen.bytes].concat();
+        self.burst = (Instant::now(), 0);
+        Ok(())
+    }
+
+    async fn read_last_screen(&self, stored: u64) -> Result<ShownScreen, Error> {
+        let files = self.files.clone();
+        blocking(move || read_last_screen(&files, stored)).await
+    }
+
+    /// Pauses after too many bytes in a short time, and then continues with the screen.
+    fn note_burst(&mut self, count: usize) {
+        let (begun, bytes) = self.burst;
+        self.burst = if begun.elapsed() > BURST_TIME {
+            (Instant::now(), count)
+        } else {
+            (begun, bytes + count)
+        };
+        let (begun, bytes) = self.burst;
+        if bytes as u64 > BEHIND_BYTES_MAX {
+            self.resume_at = Some(begun + BURST_TIME);
+            self.resizes = None;
+        }
+    }
+
+    /// Tells the client how the program ended, once all that is shown is on its way.
+    fn send_exit(
+        &mut self,
+        channel: &mut StreamChannel<'_>,
+        now: &JobProgress,
+    ) -> Result<(), Error> {
+        let stored = now.stored_of(OutputStream::Stdout);
+        if self.is_exit_sent || self.offset < stored || !self.pending.is_empty() {
+            return Ok(());
+        }
+        match &now.phase {
+            Phase::Ended(exit) => {
+                self.is_exit_sent = true;
+                channel.streams.finish(STDOUT);
+                channel.send(&Exit {
+                    stdout: self.sent,
+                    stderr: 0,
+                    ..Exit::from(*exit)
+                })
+            }
+            Phase::Lost(reason) => {
+                let message = format!("the job is lost: {reason}");
+                Err(Error::here(ErrorCode::Io, message))
+            }
+            _ => Ok(()),
+        }
+    }
+}
