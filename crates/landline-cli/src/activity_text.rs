@@ -48,7 +48,8 @@ pub(crate) fn describe(activity: &Activity) -> String {
         | Activity::FilesChanged { .. }
         | Activity::RunStart { .. }
         | Activity::RunEnd { .. }
-        | Activity::JobSignal { .. } => describe_work(activity),
+        | Activity::JobSignal { .. }
+        | Activity::JobWatch { .. } => describe_work(activity),
         Activity::ForwardStart { .. }
         | Activity::ForwardEnd { .. }
         | Activity::ForwardListen { .. } => describe_forward(activity),
@@ -188,6 +189,12 @@ fn describe_work(activity: &Activity) -> String {
             let whole = if *tree { " and ends all of it" } else { "" };
             format!("{session} {user} sends SIG{signal} to {job}{whole}")
         }
+        Activity::JobWatch {
+            user,
+            session,
+            job,
+            owner,
+        } => format!("{session} {user} watches {job} of {owner}"),
         other => format!("{other:?}"),
     }
 }

@@ -19,7 +19,11 @@ use tokio::{
     sync::{Notify, mpsc},
 };
 
-use crate::{failure::Failure, inherited, terminal_mode::terminal_size};
+use crate::{
+    failure::Failure,
+    inherited,
+    terminal_mode::{self, terminal_size},
+};
 
 /// Completes at the first SIGINT, SIGTERM or SIGHUP, so that a command can clean up.
 ///
@@ -195,16 +199,26 @@ fn first_of<const N: usize>(kinds: [SignalKind; N]) -> Result<impl Future<Output
     })
 }
 
+/// Whether signals are for the command that runs elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SignalUse {
+    /// The first one is passed on, and the second one leaves the command.
+    Pass,
+    /// The first one leaves the command, which continues.
+    Leave,
+}
+
 /// Passes signals on to a command that runs elsewhere, and with `has_terminal` the size of the
 /// terminal.
 ///
-/// The second signal that ends a process notifies the caller, who has a moment to leave. Then this
-/// process is ended.
+/// A signal that leaves the command notifies the caller, who has a moment for it. Then this process
+/// is ended.
 ///
 /// # Errors
 /// As [`stop`].
 pub(crate) fn forward(
     control: mpsc::Sender<CommandControl>,
+    signal_use: SignalUse,
     has_terminal: bool,
 ) -> Result<Arc<Notify>, Failure> {
     let is_ending = Arc::new(AtomicBool::new(false));
@@ -222,7 +236,8 @@ pub(crate) fn forward(
         let (is_ending, leaving) = (is_ending.clone(), leaving.clone());
         tokio::spawn(async move {
             while received.recv().await.is_some() {
-                if is_ending.swap(true, Ordering::Relaxed) {
+                let is_second = is_ending.swap(true, Ordering::Relaxed);
+                if is_second || signal_use == SignalUse::Leave {
                     leaving.notify_one();
                     tokio::time::sleep(LEAVING_TIME).await;
                     end_now();
@@ -246,6 +261,7 @@ pub(crate) fn forward(
 /// Ends this process for a second signal.
 fn end_now() {
     restore_now();
+    terminal_mode::restore(true);
     #[allow(clippy::exit, reason = "the second signal ends the process at once")]
     std::process::exit(130);
 }

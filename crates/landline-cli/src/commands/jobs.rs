@@ -124,10 +124,19 @@ fn row(job: &JobInfo) -> [String; 5] {
     [
         job.job.clone(),
         job.name.clone().unwrap_or_else(|| "-".into()),
-        describe(job),
+        describe_with_watchers(job),
         moment(i64::try_from(job.started / 1000).unwrap_or(0)),
         shown,
     ]
+}
+
+/// The state of a job and who watches it, for people.
+fn describe_with_watchers(job: &JobInfo) -> String {
+    let names: Vec<&str> = job.watchers.iter().map(|user| user.as_str()).collect();
+    if names.is_empty() {
+        return describe(job);
+    }
+    format!("{}, watched by {}", describe(job), names.join(", "))
 }
 
 /// The state of a job, for people.

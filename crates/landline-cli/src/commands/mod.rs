@@ -11,6 +11,7 @@ mod cp;
 mod demo;
 mod df;
 mod du;
+mod follow;
 pub(crate) mod hold;
 mod hosts;
 mod jobs;
@@ -29,11 +30,13 @@ mod run;
 mod secret;
 mod serve;
 pub(crate) mod service;
+mod shell;
 mod stat;
 mod sum;
 mod trust;
 mod user;
 mod wait;
+mod watch;
 mod who;
 
 use std::ops::ControlFlow::{self, Break, Continue};
@@ -90,6 +93,7 @@ macro_rules! register {
 
 register! {
     "Work with files": cp::Cp, ls::Ls, stat::Stat, cat::Cat, sum::Sum, du::Du, df::Df, mkdir::Mkdir, mv::Mv, rm::Rm;
+    "Open a shell": shell::Shell, watch::Watch;
     "Run commands": run::RunCommand, jobs::Jobs, logs::Logs, attach::Attach, wait::Wait, kill::Kill, hold::HoldCommand;
     "Use a server": join::Join, hosts::Hosts, trust::Trust, ping::Ping, who::Who, kick::Kick, passwd::Passwd;
     "Set up a server": bootstrap::Bootstrap, serve::Serve, service::Service, config::Config;

@@ -15,7 +15,7 @@ use landline::{
     exec::{ExecOptions, Launcher, LocalLauncher, SocketLauncher},
     login::Invite,
     net::tcp::raise_descriptor_limit,
-    paths::local,
+    paths::{local, login_shell, user_name},
     rights::read_rules,
     server::check_unused,
 };
@@ -308,10 +308,9 @@ fn exec_options(context: &Context, settings: &Settings) -> Result<ExecOptions, F
         path: settings.exec_path.clone(),
         share_uid: settings.share_uid,
         sftp_server: settings.sftp_server.clone(),
-        user: environment.local_user(),
-        shell: environment
-            .absolute_path("SHELL")
-            .unwrap_or_else(|| "/bin/sh".into()),
+        // What a service finds in its environment may be that of another user.
+        user: user_name().unwrap_or_else(|| environment.local_user()),
+        shell: login_shell().unwrap_or_else(|| "/bin/sh".into()),
         environment: ["LANG", "TZ", "XDG_RUNTIME_DIR"]
             .into_iter()
             .filter_map(entry)

@@ -45,6 +45,7 @@ fn types() -> BTreeSet<&'static str> {
         "listening",
         "closed",
         "incoming",
+        "screen",
     ];
     accepted
         .chain(answers)
@@ -120,6 +121,24 @@ pub(crate) fn into(state: &str, server: &ServerProcess, key: &UserKey) -> RawCli
             json!({"type": "open", "service": "exec"}),
             json!({"type": "run", "arguments": 2, "size": 9}),
         ],
+        "exec-server-watched" => {
+            let job = busy_job();
+            client
+                .send_json(&json!({"type": "open", "service": "exec"}))
+                .unwrap();
+            let terminal = json!({"rows": 24, "columns": 80});
+            let name = format!("{job}-terminal");
+            let run = json!({
+                "type": "run", "arguments": 2, "size": 9, "detach": true, "name": name,
+                "terminal": terminal,
+            });
+            client.send_json(&run).unwrap();
+            client.send(&frame(SLEEP)).unwrap();
+            client
+                .send_json(&json!({"type": "watch", "job": name}))
+                .unwrap();
+            &[]
+        }
         "exec-server-busy" => {
             let job = busy_job();
             client

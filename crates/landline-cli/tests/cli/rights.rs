@@ -420,6 +420,10 @@ const ROLES: &[(&[Right], &str)] = &[
         &[ADMIN],
         "[users.alice]\nexec = \"any\"\nchat = true\nrole = \"owner\"\n",
     ),
+    (
+        &[ADMIN],
+        "[users.alice]\nexec = \"any\"\npty = true\nrole = \"owner\"\n",
+    ),
 ];
 
 /// Sends every message in every state, for every set of rights. The server denies a message whose
@@ -455,6 +459,11 @@ fn every_message_is_denied_without_its_right() {
                 // Commands run as the user of the server, so only owners may run them.
                 "exec-server-running" | "exec-server-busy" => {
                     rules.contains("exec") && rules.contains("owner")
+                }
+                "exec-server-watched" => {
+                    rules.contains("exec")
+                        && rules.contains("owner")
+                        && ["pty", "shell"].iter().any(|word| rules.contains(word))
                 }
                 _ => true,
             };

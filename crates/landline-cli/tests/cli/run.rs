@@ -169,8 +169,8 @@ fn program_gets_a_clean_process() {
     let outcome = stage.run(&["run", HOST, "--", "sh", "-c", script]);
     let home = stage.home().canonicalize().unwrap();
     let expected = format!(
-        "0\n1\n2\n3\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n0022\nHOME\nLANDLINE_JOB\nPATH\nPWD\n\
-         SHELL\n{}\n",
+        "0\n1\n2\n3\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n0022\nHOME\nLANDLINE_JOB\nLOGNAME\nPATH\nPWD\n\
+         SHELL\nUSER\n{}\n",
         home.display()
     );
     assert_eq!(String::from_utf8(outcome.stdout).unwrap(), expected);

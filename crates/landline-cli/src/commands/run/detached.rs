@@ -1,7 +1,7 @@
 //! `landline run --detach`: starts a job that runs by itself.
 
 use landline::{
-    exec::{Command, DetachedJob},
+    exec::{Command, DetachedJob, JobOptions},
     net::Target,
 };
 use serde_json::json;
@@ -24,9 +24,13 @@ impl RunCommand {
     ) -> Result<ExitStatus, Failure> {
         let asking = self.prepare_login(context, settings);
         let client = context.client()?;
-        let size = self.terminal(context, settings, &mut command);
-        let (timeout, name) = (self.timeout_seconds(), self.id.as_deref());
-        let first = command.first_detached_request(size, timeout, name, false)?;
+        let terminal = self.terminal(context, settings, &mut command);
+        let first = command.first_detached_request(&JobOptions {
+            terminal,
+            timeout: self.timeout_seconds(),
+            name: self.id.clone(),
+            ..JobOptions::default()
+        })?;
         let mut channel =
             connect::open_channel(&asking, &client, target, &self.access, &first).await?;
         let started = DetachedJob::receive(&mut channel).await?;

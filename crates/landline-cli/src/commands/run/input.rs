@@ -1,9 +1,15 @@
 //! What a command reads, and the escape sequences in it.
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read, Write},
+    str::FromStr,
+};
 
+use clap::Args;
 use landline::exec::CommandInput;
 use tokio::sync::{mpsc, oneshot};
+
+use crate::context::Context;
 
 /// The most bytes of input that are read at a time.
 const READ_BYTES_MAX: usize = 64 * 1024;
@@ -22,8 +28,8 @@ pub(crate) enum Interruption {
     /// It could not be read. That is not the end, so that no program takes half of its input for
     /// all of it.
     Failed(io::Error),
-    /// The user leaves, by this escape sequence.
-    Escaped(Escape),
+    /// The user leaves, by an escape sequence.
+    Escaped,
 }
 
 /// What an escape sequence asks for.
@@ -37,18 +43,83 @@ pub(crate) enum Escape {
     Help,
 }
 
-/// The escape sequences, for people.
-pub(crate) const ESCAPES: &str = "at the beginning of a line:\n  ~.  end the connection\n  ~d  leave the job, which continues\n  \
-                                  ~~  send ~\n  ~?  show this";
+/// The key with which escape sequences begin; `None` for no such sequences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EscapeKey(Option<u8>);
+
+impl Default for EscapeKey {
+    fn default() -> Self {
+        Self(Some(b'~'))
+    }
+}
+
+impl EscapeKey {
+    /// The escape sequences, for people.
+    fn describe(self) -> String {
+        let key = char::from(self.0.unwrap_or_default());
+        format!(
+            "at the beginning of a line:\n  {key}.  end the connection\n  \
+             {key}d  leave the job, which continues\n  {key}{key}  send {key}\n  \
+             {key}?  show this"
+        )
+    }
+}
+
+impl FromStr for EscapeKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.as_bytes() {
+            b"none" => Ok(Self(None)),
+            [key] if key.is_ascii_graphic() => Ok(Self(Some(*key))),
+            _ => Err("it is one character, such as ~, or none".into()),
+        }
+    }
+}
+
+/// The option for the key of escape sequences.
+#[derive(Debug, Args)]
+pub(crate) struct EscapeOption {
+    /// Key for escapes at the beginning of a line, or none
+    ///
+    /// With the default ~, type `~.` to end the connection, `~d` to leave the job, which
+    /// continues, and `~?` for a list. They work only on a terminal that passes every key on.
+    #[arg(
+        short = 'e',
+        long = "escape",
+        value_name = "CHAR",
+        default_value = "~",
+        hide_default_value = true
+    )]
+    pub(crate) key: EscapeKey,
+}
+
+/// The keys of a terminal that passes every key on, in which escape sequences are looked for.
+pub(crate) struct EscapeKeys {
+    key: EscapeKey,
+    /// Prints the escape sequences.
+    help: Box<dyn Fn() + Send>,
+}
+
+impl EscapeKeys {
+    /// Escape sequences that begin with `key`, and print their list to standard error.
+    pub(crate) fn new(context: &Context, key: EscapeKey) -> Self {
+        let err = context.err.clone();
+        let help = move || {
+            let text = format!("\n{}\n", key.describe()).replace('\n', "\r\n");
+            let _ = err.raw().write_all(text.as_bytes());
+        };
+        Self {
+            key,
+            help: Box::new(help),
+        }
+    }
+}
 
 /// Reads input on a thread of its own, which ends with the process. `None` is no input.
 ///
-/// With `help`, escape sequences are looked for, as in what a person types, and `help` is called
-/// for `~?`.
-pub(crate) fn read_input(
-    input: Option<Box<dyn Read + Send>>,
-    help: Option<Box<dyn Fn() + Send>>,
-) -> Input {
+/// With `keys`, escape sequences are looked for, as in what a person types.
+pub(crate) fn read_input(input: Option<Box<dyn Read + Send>>, keys: Option<EscapeKeys>) -> Input {
     let (sender, bytes) = mpsc::channel(2);
     let (interrupted, interruption) = oneshot::channel();
     std::thread::spawn(move || {
@@ -57,7 +128,8 @@ pub(crate) fn read_input(
             let _ = sender.blocking_send(CommandInput::End);
             return;
         };
-        let mut escapes = EscapeParser::default();
+        let key = keys.as_ref().and_then(|keys| keys.key.0);
+        let mut escapes = key.map(EscapeParser::new);
         loop {
             let read = match input.read(&mut buffer) {
                 Ok(0) => {
@@ -71,20 +143,20 @@ pub(crate) fn read_input(
                     return;
                 }
             };
-            let (bytes, escape) = match &help {
+            let (bytes, escape) = match &mut escapes {
                 None => (read.to_vec(), None),
-                Some(_) => escapes.parse(read),
+                Some(escapes) => escapes.parse(read),
             };
             match escape {
                 None => {}
                 Some(Escape::Help) => {
-                    if let Some(help) = &help {
-                        help();
+                    if let Some(keys) = &keys {
+                        (keys.help)();
                     }
                 }
-                Some(escape) => {
+                Some(Escape::Disconnect | Escape::Detach) => {
                     // What was typed before it is of no use any more.
-                    let _ = interrupted.send(Interruption::Escaped(escape));
+                    let _ = interrupted.send(Interruption::Escaped);
                     return;
                 }
             }
@@ -99,29 +171,29 @@ pub(crate) fn read_input(
     }
 }
 
-/// Finds escape sequences in what is typed. One begins with `~` at the beginning of a line.
+/// Finds escape sequences in what is typed. One begins with a key at the beginning of a line.
 #[derive(Debug)]
 struct EscapeParser {
+    key: u8,
     is_line_begin: bool,
-    has_tilde: bool,
-}
-
-impl Default for EscapeParser {
-    fn default() -> Self {
-        Self {
-            is_line_begin: true,
-            has_tilde: false,
-        }
-    }
+    has_key: bool,
 }
 
 impl EscapeParser {
+    fn new(key: u8) -> Self {
+        Self {
+            key,
+            is_line_begin: true,
+            has_key: false,
+        }
+    }
+
     /// The bytes without escape sequences, and the last escape sequence in them. Nothing behind one
     /// that leaves is read.
     fn parse(&mut self, typed: &[u8]) -> (Vec<u8>, Option<Escape>) {
         let (mut bytes, mut found) = (Vec::with_capacity(typed.len()), None);
         for byte in typed.iter().copied() {
-            if std::mem::take(&mut self.has_tilde) {
+            if std::mem::take(&mut self.has_key) {
                 self.is_line_begin = true;
                 match byte {
                     b'.' => return (bytes, Some(Escape::Disconnect)),
@@ -130,16 +202,16 @@ impl EscapeParser {
                         found = Some(Escape::Help);
                         continue;
                     }
-                    b'~' => {
+                    _ if byte == self.key => {
                         self.is_line_begin = false;
                         bytes.push(byte);
                         continue;
                     }
-                    _ => bytes.push(b'~'),
+                    _ => bytes.push(self.key),
                 }
             }
-            if self.is_line_begin && byte == b'~' {
-                self.has_tilde = true;
+            if self.is_line_begin && byte == self.key {
+                self.has_key = true;
                 continue;
             }
             self.is_line_begin = matches!(byte, b'\r' | b'\n');
@@ -154,7 +226,7 @@ mod tests {
     use super::*;
 
     fn parse(pieces: &[&str]) -> (String, Option<Escape>) {
-        let (mut parser, mut sent) = (EscapeParser::default(), String::new());
+        let (mut parser, mut sent) = (EscapeParser::new(b'~'), String::new());
         for piece in pieces {
             let (bytes, escape) = parser.parse(piece.as_bytes());
             sent.push_str(str::from_utf8(&bytes).unwrap());
@@ -179,5 +251,20 @@ mod tests {
         ] {
             assert_eq!(parse(pieces), (sent.to_owned(), escape), "{pieces:?}");
         }
+    }
+
+    #[test]
+    fn key_of_escapes_can_be_another_one() {
+        assert_eq!("none".parse(), Ok(EscapeKey(None)));
+        assert_eq!("^".parse(), Ok(EscapeKey(Some(b'^'))));
+        for bad in ["", "~~", "é", " ", "None"] {
+            assert!(bad.parse::<EscapeKey>().is_err(), "{bad}");
+        }
+        let mut parser = EscapeParser::new(b'^');
+        let (bytes, escape) = parser.parse(b"~.\r^^\r^.x");
+        assert_eq!(
+            (bytes.as_slice(), escape),
+            (&b"~.\r^\r"[..], Some(Escape::Disconnect))
+        );
     }
 }

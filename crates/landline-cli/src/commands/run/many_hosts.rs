@@ -30,7 +30,7 @@ use crate::{
     context::{Context, ExitStatus},
     failure::Failure,
     prompter::NoPrompter,
-    signals,
+    signals::{self, SignalUse},
 };
 
 /// The longest file of hosts.
@@ -191,7 +191,7 @@ async fn run_all(
     jobs: usize,
 ) -> Result<Summary, Failure> {
     let (control, mut orders) = mpsc::channel(16);
-    signals::forward(control, false)?;
+    signals::forward(control, SignalUse::Pass, false)?;
     let (stop, stopped) = watch::channel(None);
     let mut summary = Summary::new(hosts.len());
     let mut waiting = hosts.into_iter();
@@ -317,7 +317,8 @@ impl Work {
         let lines = [Stream::Out, Stream::Err]
             .map(|stream| HostOutput::new(self.printer.clone(), name, stream));
         let [stdout, stderr] = self.outputs(name, &lines)?;
-        let mut carrier = running.carrier(input, control, stdout, stderr, ClosedOutput::Stop);
+        let mut carrier =
+            running.carrier(input, control, stdout, stderr, false, ClosedOutput::Stop);
         let exit = carrier.carry(&mut channel).await;
         for lines in &lines {
             let printed = lines.finish();

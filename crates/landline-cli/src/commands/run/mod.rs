@@ -1,5 +1,6 @@
 //! `landline run`: runs a command at a server.
 
+mod at_server;
 mod background;
 mod detached;
 mod forwards;
@@ -14,7 +15,7 @@ mod ssh_options;
 
 use std::{
     ffi::OsString,
-    io::{self, Read, Write},
+    io::{self, Read},
     ops::ControlFlow,
     os::unix::ffi::{OsStrExt, OsStringExt},
     sync::Arc,
@@ -23,26 +24,19 @@ use std::{
 
 use clap::Args;
 use landline::{
-    Client,
-    client::ClientSession,
-    exec::{
-        AttachToJob, ClosedOutput, Command, CommandCarrier, CommandControl, CommandExit,
-        CommandForm, DetachedJob, JobRequest, RunningCommand, TerminalSize,
-    },
-    login::{Credential, FirstRequest, KnownServer},
-    net::{Channel, Target},
+    exec::{Command, CommandForm},
+    login::{Credential, KnownServer},
+    net::Target,
     paths::local,
 };
-use tokio::sync::{OnceCell, mpsc};
 
 use self::{
-    forwards::{ForwardOptions, Link},
-    input::{ESCAPES, Interruption, read_input},
+    forwards::ForwardOptions,
+    input::EscapeOption,
     many_hosts::ManyHosts,
     on_lost::OnLost,
     outcome::{NOT_CONNECTED, finish, with_status_of_forward, with_status_of_ssh},
-    reconnect::{Continuation, carry, teller},
-    ssh_options::{SshOptions, SshSettings, WantedTerminal},
+    ssh_options::{SshOptions, SshSettings},
 };
 use crate::{
     arguments::{Access, parse_span},
@@ -50,12 +44,8 @@ use crate::{
     context::{Context, ExitStatus, Run},
     failure::Failure,
     prompter::NoPrompter,
-    signals,
-    terminal_mode::{RawMode, terminal_size},
 };
 
-/// The status when the user has had enough, as shells have it for Ctrl-C.
-const INTERRUPTED: u8 = 130;
 /// Run a command at a server
 ///
 /// After `--` the words are the program and its arguments, exactly. Without `--` they are one
@@ -131,6 +121,8 @@ pub(crate) struct RunCommand {
     /// started. So the command line can be run again after a lost connection.
     #[arg(long, value_name = "NAME", requires = "detach")]
     id: Option<String>,
+    #[command(flatten)]
+    escape: EscapeOption,
     #[command(flatten)]
     access: Access,
     #[command(flatten)]
@@ -229,7 +221,7 @@ impl RunCommand {
             [] => {
                 return Err(Failure::usage("there is no command to run").with_advice(
                     "write it behind --, such as: landline run HOST -- uptime; a shell is \
-                         landline run --pty HOST bash",
+                     landline shell HOST",
                 ));
             }
             [dashes, argv @ ..] if dashes == "--" => match argv {
@@ -307,225 +299,6 @@ impl RunCommand {
         let client = context.client()?;
         connect::find_server(&asking, &client, target, &self.access).await
     }
-
-    /// The size of the terminal that the command gets, whose kind is added to its variables;
-    /// `None` for no terminal.
-    fn terminal(
-        &self,
-        context: &Context,
-        settings: &SshSettings,
-        command: &mut Command,
-    ) -> Option<TerminalSize> {
-        let has_terminal = match settings.terminal {
-            _ if self.pty => true,
-            Some(WantedTerminal::Yes) => true,
-            Some(WantedTerminal::IfThereIsOne) => context.input.is_terminal(),
-            Some(WantedTerminal::No) | None => false,
-        };
-        if has_terminal && let Some(term) = context.environment.variable("TERM") {
-            command
-                .environment
-                .insert(0, format!("TERM={term}").into_bytes());
-        }
-        has_terminal.then(|| terminal_size().unwrap_or(DEFAULT_SIZE))
-    }
-
-    /// Opens a held channel with the first request, or finds out where to log in.
-    async fn open(
-        &self,
-        asking: &Context,
-        client: &Client,
-        target: &Target,
-        first: &FirstRequest,
-    ) -> Result<Opened, Failure> {
-        // What is forwarded needs a session of its own.
-        if !self.forwards.is_used()
-            && let Some(channel) =
-                connect::open_held(asking, client, target, &self.access, first).await?
-        {
-            return Ok(Opened::Held(Box::new(channel)));
-        }
-        let found = connect::find_server(asking, client, target, &self.access).await?;
-        Ok(Opened::Server(Box::new(found)))
-    }
-
-    /// Starts to forward, and has the command started.
-    async fn start(
-        &self,
-        context: &Context,
-        opened: Opened,
-        first: &FirstRequest,
-        on_lost: OnLost,
-        size: Option<TerminalSize>,
-    ) -> Result<(Option<Link>, Channel, RunningCommand), Failure> {
-        let (link, mut channel) = match opened {
-            Opened::Held(channel) => (None, *channel),
-            Opened::Server(server) => {
-                let link = self.forwards.start(context, *server).await?;
-                let connected = link.session().open_channel(first).await?;
-                (Some(link), connected.login.channel)
-            }
-        };
-        let running = match on_lost {
-            OnLost::End(_) => RunningCommand::receive(&mut channel).await?,
-            OnLost::Keep => {
-                let request = AttachToJob {
-                    job: DetachedJob::receive(&mut channel).await?.job,
-                    terminal: size,
-                    ..AttachToJob::default()
-                };
-                request.send(&mut channel).await?;
-                RunningCommand::receive_attached(&mut channel).await?
-            }
-        };
-        background::detach()?;
-        Ok((link, channel, running))
-    }
-
-    async fn run_at_server(
-        mut self,
-        context: &Context,
-        target: &Target,
-        settings: &SshSettings,
-        mut command: Command,
-        input: Option<Box<dyn Read + Send>>,
-    ) -> Result<(CommandExit, String), Failure> {
-        let asking = self.prepare_login(context, settings);
-        let client = context.client()?;
-        let size = self.terminal(context, settings, &mut command);
-        let has_terminal = size.is_some();
-        let timeout = self.timeout_seconds();
-        let on_lost = self
-            .on_lost
-            .unwrap_or_else(|| OnLost::default_for(has_terminal));
-        let first = match on_lost {
-            OnLost::End(time) => {
-                let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
-                command.first_request(size, timeout, seconds)?
-            }
-            OnLost::Keep => command.first_detached_request(size, timeout, None, true)?,
-        };
-        // The user is asked before signals are for the command.
-        let opened = self.open(&asking, &client, target, &first).await?;
-        let (control, mut control_orders) = mpsc::channel(16);
-        let leaving = signals::forward(control.clone(), has_terminal)?;
-        let start = self.start(context, opened, &first, on_lost, size);
-        let (link, mut channel, running) = tokio::select! {
-            started = start => started?,
-            () = first_signal(&mut control_orders) => return Err(Failure::stopped(false)),
-        };
-        let job = running.job.clone();
-        let continuation = match on_lost {
-            OnLost::End(time) => Continuation::Run {
-                id: job.clone(),
-                time,
-            },
-            OnLost::Keep => Continuation::Job { id: job.clone() },
-        };
-        let raw = if has_terminal {
-            RawMode::enter()?
-        } else {
-            None
-        };
-        let help = raw.as_ref().map(|_| escape_help(context));
-        let input = read_input(input, help);
-        let (stdout, stderr) = (context.out.raw(), context.err.raw());
-        let mut carrier = running.carrier(
-            input.bytes,
-            control_orders,
-            Box::new(stdout),
-            Box::new(stderr),
-            match on_lost {
-                OnLost::End(_) => ClosedOutput::Stop,
-                OnLost::Keep => ClosedOutput::Signal,
-            },
-        );
-        // A held channel has no session here, so there is one for when it is lost.
-        let later = OnceCell::new();
-        let dial = async |request: &FirstRequest| {
-            let session = match &link {
-                Some(link) => link.session(),
-                None => {
-                    let login = async {
-                        connect::find_server(&asking, &client, target, &self.access)
-                            .await
-                            .map(|(server, credential)| ClientSession::new(server, credential))
-                            .map_err(|failure| landline::Error::Lost(failure.what))
-                    };
-                    later.get_or_try_init(|| login).await?
-                }
-            };
-            let connected = session.open_channel(request).await?;
-            Ok(connected.login.channel)
-        };
-        let exit = {
-            let tell = teller(context, raw.is_some());
-            let carried = carry(&tell, &dial, &mut channel, &mut carrier, &continuation);
-            tokio::select! {
-                exit = carried => exit,
-                Ok(interruption) = input.interruption => Err(match interruption {
-                    Interruption::Failed(error) => {
-                        landline::Error::io("standard input", &error).into()
-                    }
-                    Interruption::Escaped(_) => left(&continuation),
-                }),
-                () = leaving.notified() => Err(left(&continuation)),
-            }
-        };
-        drop(raw);
-        if on_lost == OnLost::Keep && exit.is_ok() {
-            forget(&mut channel, &job).await;
-        }
-        // The server ends a command that is not kept at the end of its channel.
-        channel.finish().await;
-        let exit = exit?;
-        if let Some(link) = link {
-            link.finish().await;
-        }
-        Ok((exit, job))
-    }
-}
-
-/// What a command begins with.
-enum Opened {
-    /// A channel of a held session.
-    Held(Box<Channel>),
-    Server(Box<(KnownServer, Credential)>),
-}
-
-/// Removes a job whose output was written here. If it stays, it is removed in time.
-async fn forget(channel: &mut Channel, job: &str) {
-    let forget = JobRequest::Forget {
-        job: job.to_owned(),
-    };
-    if CommandCarrier::release(channel).await.is_ok() && forget.send(channel).await.is_ok() {
-        let _ = forget.receive(channel).await;
-    }
-}
-
-/// Prints the escape sequences on a terminal that passes every key on.
-pub(super) fn escape_help(context: &Context) -> Box<dyn Fn() + Send> {
-    let err = context.err.clone();
-    Box::new(move || {
-        let mut raw = err.raw();
-        let text = format!("\n{ESCAPES}\n").replace('\n', "\r\n");
-        let _ = raw.write_all(text.as_bytes());
-    })
-}
-
-/// The user leaves a command.
-pub(super) fn left(continuation: &Continuation) -> Failure {
-    match continuation {
-        Continuation::Run { .. } => Failure::stopped(false),
-        Continuation::Job { id } => Failure::new("interrupted", format!("the job {id} runs on"))
-            .with_advice("follow it with landline attach, or end it with landline kill")
-            .with_status(INTERRUPTED),
-    }
-}
-
-/// Waits for a signal before there is a command that could get it.
-pub(super) async fn first_signal(control: &mut mpsc::Receiver<CommandControl>) {
-    while let Some(CommandControl::Resize(_)) = control.recv().await {}
 }
 
 /// Prints what the host means, as `ssh -G` does: git asks for it.
@@ -536,9 +309,3 @@ fn print_settings(context: &Context, target: &Target, access: &Access) -> Result
     }
     Ok(())
 }
-
-/// The size of a terminal that is none.
-const DEFAULT_SIZE: TerminalSize = TerminalSize {
-    rows: 24,
-    columns: 80,
-};

@@ -7,14 +7,18 @@ use std::{
 
 use landline::{
     Error,
-    exec::{CommandCarrier, CommandExit, continue_request},
+    exec::{CommandCarrier, CommandExit, WatchJob, continue_request},
     login::FirstRequest,
     net::Channel,
     proto::ErrorCode,
 };
 
 use crate::{
-    connect::is_transient, context::Context, failure::Failure, terminal_mode::terminal_size,
+    connect::is_transient,
+    context::Context,
+    failure::Failure,
+    streams::OutputStream,
+    terminal_mode::{RemoteTerminal, ScreenWatch, terminal_size},
 };
 
 /// The pauses before the attempts to connect again; the last one repeats.
@@ -36,43 +40,50 @@ pub(in crate::commands) enum Continuation {
     Run { id: String, time: Duration },
     /// The detached job of this id, however long it takes.
     Job { id: String },
+    /// Watching a job.
+    Watch(WatchJob),
 }
 
 impl Continuation {
     fn time(&self) -> Duration {
         match self {
             Self::Run { time, .. } => *time,
-            Self::Job { .. } => Duration::MAX,
+            Self::Job { .. } | Self::Watch(_) => Duration::MAX,
         }
     }
 
-    /// Connects again and continues there.
+    /// Connects again and continues there, with the whole screen if that is spoiled.
     async fn attempt(
         &self,
+        is_spoiled: bool,
         dial: &impl AsyncFn(&FirstRequest) -> Result<Channel, Error>,
         carrier: &mut CommandCarrier,
     ) -> Result<Channel, Error> {
         let request = match self {
             Self::Run { id, .. } => continue_request(id)?,
-            Self::Job { id } => carrier.attach_request(id, terminal_size()).await?,
+            Self::Job { id } => {
+                let size = terminal_size();
+                carrier.attach_request(id, size, is_spoiled).await?
+            }
+            Self::Watch(request) => request.first_request()?,
         };
         let mut channel = dial(&request).await?;
         match self {
             Self::Run { .. } => carrier.continue_on(&mut channel).await?,
             Self::Job { .. } => carrier.attach_again(&mut channel).await?,
+            Self::Watch(_) => carrier.watch_again(&mut channel).await?,
         }
         Ok(channel)
     }
 }
 
 /// Carries a command to its end. After a lost connection it continues at the exact byte, if it can
-/// connect again in time. `dial` opens a channel on a new connection, and `tell` is called with
-/// what the user may want to know.
+/// connect again in time. `dial` opens a channel on a new connection.
 ///
 /// # Errors
 /// As [`CommandCarrier::carry`]; `lost` once the time is over or the user has had enough.
 pub(in crate::commands) async fn carry(
-    tell: &(dyn Fn(&str) + Sync),
+    teller: &Teller,
     dial: &impl AsyncFn(&FirstRequest) -> Result<Channel, Error>,
     channel: &mut Channel,
     carrier: &mut CommandCarrier,
@@ -84,7 +95,7 @@ pub(in crate::commands) async fn carry(
             Err(error) if is_lost(&error) && !continuation.time().is_zero() => error,
             Err(error) => return Err(error.into()),
         };
-        match reconnect(tell, dial, carrier, continuation).await? {
+        match reconnect(teller, dial, carrier, continuation).await? {
             Some(again) => *channel = again,
             None => return Err(lost.into()),
         }
@@ -93,7 +104,7 @@ pub(in crate::commands) async fn carry(
 
 /// Connects again; `None` if that was not possible in time.
 async fn reconnect(
-    tell: &(dyn Fn(&str) + Sync),
+    teller: &Teller,
     dial: &impl AsyncFn(&FirstRequest) -> Result<Channel, Error>,
     carrier: &mut CommandCarrier,
     continuation: &Continuation,
@@ -113,13 +124,15 @@ async fn reconnect(
         }
         if !is_told && since.elapsed() >= QUIET_TIME {
             is_told = true;
-            tell("the connection is lost; trying again");
+            teller.tell("the connection is lost; trying again");
         }
-        let attempt = continuation.attempt(dial, carrier);
+        // A message in the middle of a full screen has to go again.
+        let is_spoiled = is_told && teller.screen.is_full();
+        let attempt = continuation.attempt(is_spoiled, dial, carrier);
         match tokio::time::timeout(ATTEMPT_TIME_MAX, attempt).await {
             Ok(Ok(channel)) => {
                 if is_told {
-                    tell("connected again");
+                    teller.tell("connected again");
                 }
                 return Ok(Some(channel));
             }
@@ -152,15 +165,34 @@ fn why_over(error: Error) -> Failure {
     }
 }
 
-/// Prints messages to the user. With `is_raw`, the terminal passes every key on, and needs more to
-/// begin a line.
-pub(in crate::commands) fn teller(context: &Context, is_raw: bool) -> impl Fn(&str) + Sync {
-    let (err, json) = (context.err.clone(), context.json);
-    move |what| match (json, is_raw) {
-        (true, _) => {}
-        (false, false) => err.print(what),
-        (false, true) => {
-            let _ = err.raw().write_all(format!("\r\n{what}\r\n").as_bytes());
+/// Prints messages to the user while a command runs.
+pub(in crate::commands) struct Teller {
+    err: OutputStream,
+    is_silent: bool,
+    is_raw: bool,
+    screen: ScreenWatch,
+}
+
+impl Teller {
+    /// Prints to standard error. A terminal that passes every key on needs more to begin a line.
+    pub(in crate::commands) fn new(context: &Context, terminal: &RemoteTerminal) -> Self {
+        Self {
+            err: context.err.clone(),
+            is_silent: context.json,
+            is_raw: terminal.is_raw(),
+            screen: terminal.watch_screen(),
+        }
+    }
+
+    fn tell(&self, what: &str) {
+        if self.is_silent {
+            return;
+        }
+        if self.is_raw {
+            let text = format!("\r\n{what}\r\n");
+            let _ = self.err.raw().write_all(text.as_bytes());
+        } else {
+            self.err.print(what);
         }
     }
 }

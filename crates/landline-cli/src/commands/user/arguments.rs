@@ -327,6 +327,12 @@ pub(super) struct Words {
     /// Shell, which includes every command
     #[arg(long)]
     shell: bool,
+    /// Terminal for the commands that may be run
+    #[arg(long)]
+    pty: bool,
+    /// User whose terminals may be watched, or any
+    #[arg(long, value_name = "USER")]
+    watch: Vec<String>,
     /// Place that the server connects to, or any
     #[arg(long, value_name = "HOST:PORT")]
     forward: Vec<String>,
@@ -346,14 +352,22 @@ impl Words {
             .exec
             .iter()
             .map(|command| given("exec", words_of(command)));
-        let shell = self.shell.then(|| given("shell", Vec::new()));
-        let places = [("forward", &self.forward), ("listen", &self.listen)];
+        let switches = [("shell", self.shell), ("pty", self.pty)];
+        let switches = switches
+            .into_iter()
+            .filter(|(_, is_set)| *is_set)
+            .map(|(word, _)| given(word, Vec::new()));
+        let places = [
+            ("watch", &self.watch),
+            ("forward", &self.forward),
+            ("listen", &self.listen),
+        ];
         let places = places.into_iter().flat_map(|(word, places)| {
             places
                 .iter()
                 .map(move |place| given(word, vec![place.clone()]))
         });
-        commands.chain(shell).chain(places).collect()
+        commands.chain(switches).chain(places).collect()
     }
 }
 

@@ -1,0 +1,116 @@
+//! `landline watch`: shows the terminal of a job, without its keyboard.
+
+use std::str::FromStr;
+
+use clap::Args;
+use landline::{
+    exec::{RunningCommand, WatchJob},
+    net::Target,
+    proto::login::UserName,
+};
+
+use super::{
+    follow::{Dialer, follow},
+    run::{
+        input::EscapeOption,
+        outcome::{finish, with_status_of_ssh},
+        reconnect::Continuation,
+    },
+};
+use crate::{
+    arguments::Access,
+    context::{Context, ExitStatus, Run},
+    failure::Failure,
+};
+
+/// Watch the terminal of a job, without typing
+///
+/// Shows what the terminal of a shell or job shows, also of one that other people use. Your keys go
+/// nowhere; Ctrl-C leaves. A terminal that is smaller than that of the job shows its upper left
+/// part.
+///
+/// You may watch your own jobs, and those of the users that the right `watch` names. `landline
+/// jobs` shows who watches.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  landline watch nas work\n  landline watch nas alice/work")]
+pub(crate) struct Watch {
+    /// Server: a machine name or `[user@]host[:port]`
+    host: Target,
+    /// Id or name of the job, behind the user whose it is
+    #[arg(value_name = "[USER/]ID|NAME")]
+    job: WatchedJob,
+    #[command(flatten)]
+    escape: EscapeOption,
+    #[command(flatten)]
+    access: Access,
+}
+
+/// A job, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct WatchedJob(WatchJob);
+
+impl FromStr for WatchedJob {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (user, job) = match text.split_once('/') {
+            Some((user, job)) => {
+                let user: Result<UserName, _> = user.parse();
+                let user = user.map_err(|_| format!("{text:?} does not begin with a user"))?;
+                (Some(user), job)
+            }
+            None => (None, text),
+        };
+        if job.is_empty() {
+            return Err("the id or name of the job is missing".into());
+        }
+        let job = job.to_owned();
+        Ok(Self(WatchJob { job, user }))
+    }
+}
+
+impl Run for Watch {
+    async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        self.watch(context).await.map_err(with_status_of_ssh)
+    }
+}
+
+impl Watch {
+    async fn watch(&self, context: &Context) -> Result<ExitStatus, Failure> {
+        let WatchedJob(request) = &self.job;
+        let dialer = Dialer::new(context, &self.host, &self.access)?;
+        let mut channel = dialer.open(&request.first_request()?).await?;
+        let running = RunningCommand::receive_attached(&mut channel).await?;
+        let job = running.job.clone();
+        let continuation = Continuation::Watch(request.clone());
+        let key = self.escape.key;
+        match follow(context, &dialer, channel, running, key, &continuation).await? {
+            Some(exit) => finish(context, &exit, &job),
+            None => Ok(ExitStatus::SUCCESS),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn job_may_name_its_user() {
+        let parse = |text: &str| {
+            text.parse::<WatchedJob>()
+                .map(|WatchedJob(request)| request)
+        };
+        let request = |user: Option<&str>, job: &str| {
+            Ok(WatchJob {
+                job: job.into(),
+                user: user.map(|user| user.parse().unwrap()),
+            })
+        };
+        assert_eq!(parse("work"), request(None, "work"));
+        assert_eq!(parse("alice/work"), request(Some("alice"), "work"));
+        for bad in ["", "alice/", "/work", "a b/work"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}
