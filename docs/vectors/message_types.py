@@ -43,6 +43,7 @@ ALGORITHM = Kind("string", "sha256", "", "md5", "SHA256", {"sha256": None})
 ROLE = Kind("string", "helper", "", "root", "Owner", {"admin": None})
 FORM = Kind("string", "login", "", "words", "Line", {"argv": None})
 STATE = Kind("string", "running", "", "gone", "Ended", {"lost": None})
+PLACEMENT = Kind("string", "exact", "", "below", "Auto", {"into": None})
 PORT = Kind("integer", 7, 0, -1, 1.5, 2**16, "7")
 IP = Kind("string", "192.0.2.1", "192.0.2.1:80", "x", "")
 ADDRESS = Kind("string", "192.0.2.1:5263", "192.0.2.1", "x")
@@ -147,6 +148,11 @@ TYPES = [
     ("files", "move", {}, {"path": NAME, "pattern?": BOOLEAN, "to": NAME, "into?": BOOLEAN, "replace": BOOLEAN}),
     ("files", "remove", {}, {"path": NAME, "pattern?": BOOLEAN, "recursive?": BOOLEAN}),
     ("files", "records", {"size": None}, {}),
+    ("files", "put-tree", {}, {
+        "path": NAME, "placement?": PLACEMENT, "source": NAME, "replace": BOOLEAN, "exact_mode?": BOOLEAN, "times": BOOLEAN,
+    }),
+    ("files", "get-tree", {}, {"paths": many(NAME), "one_file_system?": BOOLEAN}),
+    ("files", "tree", {"size": None}, {"path?": NAME}),
     ("admin", "who", {}, {}),
     ("admin", "kick", {}, {"target": STRING}),
     ("admin", "sessions", {}, rows(SESSION)),

@@ -43,13 +43,14 @@ pub(crate) fn describe(activity: &Activity) -> String {
         } => format!("refused {peer}: {message} ({code})"),
         Activity::TransferStart { .. }
         | Activity::Transfer { .. }
-        | Activity::FilesRead { .. }
-        | Activity::FilesChange { .. }
-        | Activity::FilesChanged { .. }
         | Activity::RunStart { .. }
         | Activity::RunEnd { .. }
         | Activity::JobSignal { .. }
         | Activity::JobWatch { .. } => describe_work(activity),
+        Activity::FilesRead { .. }
+        | Activity::FilesChange { .. }
+        | Activity::FilesChanged { .. }
+        | Activity::Tree { .. } => describe_files(activity),
         Activity::ForwardStart { .. }
         | Activity::ForwardEnd { .. }
         | Activity::ForwardListen { .. } => describe_forward(activity),
@@ -96,30 +97,9 @@ fn describe_new_path(to: Option<&Name>) -> String {
     })
 }
 
-/// Describes a copy or a command for people.
-fn describe_work(activity: &Activity) -> String {
+/// Describes work on files for people.
+fn describe_files(activity: &Activity) -> String {
     match activity {
-        Activity::TransferStart {
-            user,
-            session,
-            direction,
-            path,
-            ..
-        } => {
-            let path = String::from_utf8_lossy(&path.0);
-            format!("{session} {user} starts {} {path}", direction.as_str())
-        }
-        Activity::Transfer {
-            user,
-            session,
-            direction,
-            path,
-            length,
-            digest,
-        } => {
-            let (direction, path) = (direction.as_str(), String::from_utf8_lossy(&path.0));
-            format!("{session} {user} {direction} {path}: {length} bytes, {digest}")
-        }
         Activity::FilesRead {
             user,
             session,
@@ -152,6 +132,51 @@ fn describe_work(activity: &Activity) -> String {
             let to = describe_new_path(to.as_ref());
             let (action, path) = (action.as_str(), String::from_utf8_lossy(&path.0));
             format!("{session} {user} {action} {path}{to}: {entries} entries, {failures} failures")
+        }
+        Activity::Tree {
+            user,
+            session,
+            direction,
+            path,
+            entries,
+            files,
+            bytes,
+            failures,
+            digest,
+        } => {
+            let (direction, path) = (direction.as_str(), String::from_utf8_lossy(&path.0));
+            format!(
+                "{session} {user} {direction} {path}: {files} of {entries} entries copied, {bytes} \
+                 bytes, {failures} failures, {digest}"
+            )
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+/// Describes a copy or a command for people.
+fn describe_work(activity: &Activity) -> String {
+    match activity {
+        Activity::TransferStart {
+            user,
+            session,
+            direction,
+            path,
+            ..
+        } => {
+            let path = String::from_utf8_lossy(&path.0);
+            format!("{session} {user} starts {} {path}", direction.as_str())
+        }
+        Activity::Transfer {
+            user,
+            session,
+            direction,
+            path,
+            length,
+            digest,
+        } => {
+            let (direction, path) = (direction.as_str(), String::from_utf8_lossy(&path.0));
+            format!("{session} {user} {direction} {path}: {length} bytes, {digest}")
         }
         Activity::RunStart {
             user,

@@ -7,7 +7,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::OwnedFd,
 };
 
 use cap_std::fs::Dir;
@@ -17,7 +17,7 @@ use rustix::{
 };
 
 use super::{
-    Folder, SourceFile,
+    FileSystem, Folder, SourceFile,
     platform::{self, FileId},
 };
 use crate::Error;
@@ -103,6 +103,28 @@ pub struct EntryStat {
     pub(super) id: FileId,
 }
 
+/// Reads the names of a folder's entries, one after another, so that a large folder takes no more
+/// memory than a small one.
+#[derive(Debug)]
+pub struct EntryNames(rustix::fs::Dir);
+
+impl Iterator for EntryNames {
+    type Item = io::Result<OsString>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let entry = match self.0.read()? {
+                Ok(entry) => entry,
+                Err(error) => return Some(Err(error.into())),
+            };
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                return Some(Ok(platform::os_str(name).to_owned()));
+            }
+        }
+    }
+}
+
 impl EntryStat {
     fn of(stat: &Stat) -> Self {
         Self {
@@ -152,7 +174,7 @@ fn stat_links(stat: &Stat) -> u64 {
     u64::from(stat.st_nlink)
 }
 
-fn modification(modified: FileTime) -> Timestamps {
+pub(super) fn modification(modified: FileTime) -> Timestamps {
     Timestamps {
         last_access: Timespec {
             tv_sec: 0,
@@ -190,16 +212,8 @@ impl Folder {
     ///
     /// # Errors
     /// The system's error, also for a folder that may be entered but not read.
-    pub fn entry_names(&self) -> io::Result<Vec<OsString>> {
-        let mut names = Vec::new();
-        for entry in rustix::fs::Dir::new(self.open_to_list()?)? {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                names.push(platform::os_str(name).to_owned());
-            }
-        }
-        Ok(names)
+    pub fn entry_names(&self) -> io::Result<EntryNames> {
+        Ok(EntryNames(rustix::fs::Dir::new(self.open_to_list()?)?))
     }
 
     /// Opens a folder in this one.
@@ -350,6 +364,20 @@ impl Folder {
         )?)
     }
 
+    /// Sets the permission bits of a regular file. Follows no link.
+    ///
+    /// # Errors
+    /// `NotFound` if it is no regular file. Otherwise the system's error.
+    pub fn set_mode_of(&self, name: &OsStr, mode: u32) -> io::Result<()> {
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::openat(self.dir(), name, flags, Mode::empty())?);
+        if !file.metadata()?.is_file() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        platform::set_mode(&file, mode)
+    }
+
     /// Sets when this folder was modified.
     ///
     /// # Errors
@@ -368,21 +396,69 @@ impl Folder {
     /// # Errors
     /// The system's error.
     pub fn set_own_mode(&self, mode: u32) -> io::Result<()> {
-        let mode = Mode::from_raw_mode(platform::raw_mode(mode & platform::MODE_MASK));
-        Ok(rustix::fs::chmodat(
-            self.dir(),
-            ".",
-            mode,
-            AtFlags::empty(),
-        )?)
+        platform::set_folder_mode(self.dir(), mode & platform::MODE_MASK)
     }
 
-    /// Makes everything that was written to the file system of this folder durable.
+    /// The file system of this folder. To be opened before the first write: an error that the
+    /// system meets later is then reported by [`FileSystem::sync`].
     ///
     /// # Errors
     /// The system's error.
-    pub fn sync_file_system(&self) -> io::Result<()> {
-        platform::sync_file_system(&File::from(self.open_to_list()?))
+    pub fn file_system(&self) -> io::Result<FileSystem> {
+        self.open_to_list()
+            .map(|opened| FileSystem::of(opened.into()))
+    }
+
+    /// Removes an entry, and all below it if it is a folder. Follows no link. Folders that belong
+    /// to this user and are closed to it are opened first.
+    ///
+    /// # Errors
+    /// The system's error at the first entry that cannot be removed.
+    pub fn remove_all(&self, name: &OsStr) -> io::Result<()> {
+        let Err(error) = self.remove(name) else {
+            return Ok(());
+        };
+        if !self
+            .stat(name)?
+            .is_some_and(|it| it.kind == EntryKind::Folder)
+        {
+            return Err(error);
+        }
+        // The folders between this one and the one that is being emptied.
+        let mut emptying = vec![(self.open_to_empty(name)?, name.to_owned())];
+        while let Some((folder, own_name)) = emptying.pop() {
+            let mut below = None;
+            for name in folder.entry_names()? {
+                let name = name?;
+                let is_folder = folder
+                    .stat(&name)?
+                    .is_some_and(|stat| stat.kind == EntryKind::Folder);
+                if is_folder {
+                    below = Some(name);
+                    break;
+                }
+                folder.remove(&name)?;
+            }
+            if let Some(name) = below {
+                let opened = folder.open_to_empty(&name)?;
+                emptying.push((folder, own_name));
+                emptying.push((opened, name));
+                continue;
+            }
+            let above = emptying.last().map_or(self, |(above, _)| above);
+            above.remove_folder(&own_name)?;
+        }
+        Ok(())
+    }
+
+    fn open_to_empty(&self, name: &OsStr) -> io::Result<Self> {
+        let folder = self.open_folder(name)?;
+        let stat = folder.own_stat()?;
+        if stat.is_ours && stat.mode & 0o700 != 0o700 {
+            folder.set_own_mode(stat.mode | 0o700)?;
+            return self.open_folder(name);
+        }
+        Ok(folder)
     }
 
     /// Opens this folder again to read it: its own handle may only serve to enter it.
@@ -394,14 +470,6 @@ impl Folder {
     fn from_descriptor(descriptor: OwnedFd) -> Self {
         Self::from_dir(Dir::from_std_file(File::from(descriptor)))
     }
-}
-
-/// Sets when an open file was modified.
-///
-/// # Errors
-/// The system's error.
-pub fn set_file_modified(file: &File, modified: FileTime) -> io::Result<()> {
-    Ok(rustix::fs::futimens(file.as_fd(), &modification(modified))?)
 }
 
 #[cfg(test)]
@@ -428,7 +496,7 @@ mod tests {
             0,
         )
         .unwrap();
-        let mut names = folder.entry_names().unwrap();
+        let mut names: Vec<_> = folder.entry_names().unwrap().map(Result::unwrap).collect();
         names.sort();
         assert_eq!(names, ["fifo", "file", "folder", "link"]);
         let kind = |name: &str| folder.stat(OsStr::new(name)).unwrap().map(|stat| stat.kind);
@@ -458,6 +526,28 @@ mod tests {
                 .is_err()
         );
         assert!(folder.open_source(OsStr::new("folder"), "folder").is_err());
+    }
+
+    #[test]
+    fn remove_all_follows_no_link_and_opens_closed_folders() {
+        let scratch = TempDir::create(&std::env::temp_dir()).unwrap();
+        let root = scratch.path();
+        std::fs::create_dir_all(root.join("tree/a/b/c")).unwrap();
+        std::fs::create_dir_all(root.join("tree/d")).unwrap();
+        std::fs::create_dir(root.join("kept")).unwrap();
+        for file in ["tree/a/b/c/file", "tree/file", "kept/file"] {
+            std::fs::write(root.join(file), b"content").unwrap();
+        }
+        symlink(root.join("kept"), root.join("tree/a/link")).unwrap();
+        let folder = Folder::open(root).unwrap();
+        let closed = folder.open_folder(OsStr::new("tree")).unwrap();
+        closed.set_own_mode(0o500).unwrap();
+        folder.remove_all(OsStr::new("tree")).unwrap();
+        assert!(!root.join("tree").exists());
+        assert!(root.join("kept/file").exists());
+        assert!(folder.remove_all(OsStr::new("tree")).is_err());
+        folder.remove_all(OsStr::new("kept")).unwrap();
+        assert!(!root.join("kept").exists());
     }
 
     #[test]

@@ -283,7 +283,7 @@ impl Folder {
     }
 
     /// The mode of a new file whose source has `mode`: less the umask, as in `cp`.
-    pub(crate) fn mode_for_new(mode: u32) -> u32 {
+    pub fn mode_for_new(mode: u32) -> u32 {
         mode & platform::MODE_MASK & !platform::umask()
     }
 

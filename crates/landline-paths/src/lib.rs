@@ -27,6 +27,7 @@ mod atomic_file;
 mod cause;
 mod entries;
 mod error;
+mod file_system;
 mod folder;
 mod grant;
 mod grant_index;
@@ -53,8 +54,9 @@ pub use std::fs::File;
 
 pub use atomic_file::AtomicFile;
 pub use cause::{cause_named, cause_names, cause_of, replace_system_texts};
-pub use entries::{EntryKind, EntryStat, FileTime, Space, set_file_modified};
+pub use entries::{EntryKind, EntryNames, EntryStat, FileTime, Space};
 pub use error::{Error, ErrorKind, describe};
+pub use file_system::{FileSystem, set_file_mode, set_file_modified, sync_file};
 pub use folder::{Destination, Folder};
 pub use grant::Grant;
 pub use grant_index::GrantIndex;

@@ -289,18 +289,25 @@ pub fn open_tree_target(path: &Path, exact: bool) -> Result<TreeTarget, Error> {
     Ok(TreeTarget { place, shown })
 }
 
-/// Removes a regular file of this user that has a staging file's name.
+/// Removes a regular file, or a closed folder with all in it, if it is this user's and has a
+/// staging file's name.
 ///
 /// Leaves everything else.
 pub fn remove_staging(path: &Path) {
     let name = path.file_name().map(platform::bytes_of).unwrap_or_default();
     let is_staging = name.starts_with(b".landline-") && name.ends_with(b".part");
-    if is_staging
-        && path
-            .symlink_metadata()
-            .is_ok_and(|metadata| platform::is_our_regular_file(&metadata))
-    {
+    let Some(metadata) = path.symlink_metadata().ok().filter(|_| is_staging) else {
+        return;
+    };
+    if platform::is_our_regular_file(&metadata) {
         let _ = std::fs::remove_file(path);
+    } else if let (true, Some(above), Some(name)) =
+        (metadata.is_dir(), path.parent(), path.file_name())
+        && platform::is_owned_by_us(&metadata)
+        && !platform::is_open_to_others(&metadata)
+        && let Ok(folder) = Folder::open(above)
+    {
+        let _ = folder.remove_all(name);
     }
 }
 

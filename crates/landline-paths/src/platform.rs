@@ -238,6 +238,20 @@ pub(super) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
     file.set_permissions(PermissionsExt::from_mode(mode & MODE_MASK))
 }
 
+/// Sets the permission bits of an open folder, also of one that may not be entered.
+pub(super) fn set_folder_mode(dir: &Dir, mode: u32) -> io::Result<()> {
+    use rustix::{fs::Mode, io::Errno};
+    let mode = Mode::from_raw_mode(raw_mode(mode));
+    match rustix::fs::fchmod(dir, mode) {
+        // A handle that only serves to enter the folder.
+        Err(Errno::BADF) => match descriptor_path(dir) {
+            Some(path) => Ok(rustix::fs::chmod(path, mode)?),
+            None => Err(Errno::BADF.into()),
+        },
+        done => Ok(done?),
+    }
+}
+
 /// The permission bits that this process withholds from new files.
 pub(super) fn umask() -> u32 {
     // A process can only read its umask by setting it. This happens once, at the first use.
@@ -275,6 +289,42 @@ pub(super) fn sync_file_system(file: &File) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Whether [`sync_file_system`] makes files and their names durable on the file system of `file`.
+pub(super) fn can_sync_file_system(file: &File) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        /// ext2 to ext4, XFS, Btrfs, F2FS, ZFS, bcachefs and tmpfs. Those of a network or of a
+        /// program have other rules.
+        const LOCAL: [u32; 7] = [
+            0xef53,
+            0x5846_5342,
+            0x9123_683e,
+            0xf2f5_2010,
+            0x2fc1_2fc1,
+            0xca45_1a4e,
+            0x0102_1994,
+        ];
+        has_system_of(file, &LOCAL)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = file;
+        false
+    }
+}
+
+/// Whether a file is on a file system with one of these magic numbers.
+#[cfg(target_os = "linux")]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::unnecessary_cast,
+    reason = "the type differs between systems, and each number has 32 bits"
+)]
+fn has_system_of(file: &File, numbers: &[u32]) -> bool {
+    rustix::fs::fstatfs(file).is_ok_and(|stat| numbers.contains(&(stat.f_type as u32)))
+}
+
 /// Makes a file durable. Succeeds on a file system that cannot do that.
 pub(super) fn sync_file(file: &File) -> io::Result<()> {
     match file.sync_all() {
@@ -297,13 +347,7 @@ pub(super) fn is_on_made_up_system(file: &File) -> bool {
             0x7472_6163,
             0x7363_6673,
         ];
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::unnecessary_cast,
-            reason = "the type differs between systems, and each number has 32 bits"
-        )]
-        rustix::fs::fstatfs(file).is_ok_and(|stat| MADE_UP.contains(&(stat.f_type as u32)))
+        has_system_of(file, &MADE_UP)
     }
     #[cfg(not(target_os = "linux"))]
     {

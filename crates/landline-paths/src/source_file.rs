@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::platform;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, FileTime};
 
 /// A regular file that is open to read, with its properties at that moment.
 #[derive(Debug)]
@@ -125,6 +125,32 @@ impl SourceFile {
             .map_err(|error| Error::io(&self.name, error))?;
         bytes.truncate(read);
         Ok(bytes)
+    }
+
+    /// Reads from `offset` until the buffer is full or the file ends. Returns the number of bytes.
+    ///
+    /// # Errors
+    /// The system's error, with the path.
+    pub fn read_into(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Error> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io(&self.name, error)),
+            }
+        }
+        Ok(filled)
+    }
+
+    /// When the file was modified, as of when it was opened.
+    pub fn modified(&self) -> FileTime {
+        let [.., seconds, nanoseconds, _, _] = self.identity.0;
+        FileTime {
+            seconds,
+            nanoseconds: u32::try_from(nanoseconds).unwrap_or(0),
+        }
     }
 
     /// The identity of the file now.

@@ -16,6 +16,13 @@ pub struct TreeSource {
     pub origin: TreeOrigin,
 }
 
+impl TreeSource {
+    /// The path as bytes.
+    pub fn path_bytes(&self) -> Vec<u8> {
+        platform::bytes_of(self.shown.as_os_str())
+    }
+}
+
 /// What a source of a tree is.
 #[derive(Debug)]
 pub enum TreeOrigin {

@@ -169,6 +169,27 @@ pub enum Activity {
         /// How many could not be.
         failures: u64,
     },
+    /// A copy of a tree is complete. A `put-tree` is recorded durably before the tree appears.
+    Tree {
+        /// The user.
+        user: UserName,
+        /// The id of the session.
+        session: String,
+        /// Where the content flowed.
+        direction: Direction,
+        /// The path at the server.
+        path: Name,
+        /// How many entries the source has.
+        entries: u32,
+        /// How many files were sent.
+        files: u32,
+        /// Bytes of content.
+        bytes: u64,
+        /// How many entries could not be copied.
+        failures: u32,
+        /// The digest of the tree.
+        digest: String,
+    },
     /// A command is about to run. Recorded durably before it starts.
     RunStart {
         /// The user.
@@ -433,6 +454,7 @@ impl Activity {
             Self::FilesRead { .. } => "files-read",
             Self::FilesChange { .. } => "files-change",
             Self::FilesChanged { .. } => "files-changed",
+            Self::Tree { .. } => "tree",
             Self::RunStart { .. } => "run-start",
             Self::RunEnd { .. } => "run-end",
             Self::JobSignal { .. } => "job-signal",
@@ -462,6 +484,7 @@ impl Activity {
             | Self::FilesRead { user, .. }
             | Self::FilesChange { user, .. }
             | Self::FilesChanged { user, .. }
+            | Self::Tree { user, .. }
             | Self::RunStart { user, .. }
             | Self::RunEnd { user, .. }
             | Self::JobSignal { user, .. }

@@ -67,6 +67,7 @@ mod signing;
 mod ssh;
 mod store;
 mod texts;
+mod trees;
 mod trust;
 mod unfinished;
 mod user_enumeration;

@@ -62,7 +62,7 @@ pub(crate) fn message(kind: &str) -> Value {
         "code": "io", "message": "x", "request": "AAAA", "record": "AAAA", "user": "alice", "key": "SHA256:x", "session": "0", "versions": [1],
         "keys": [], "right": "role", "arguments": ["user"],
         "stream": 0, "listener": 0, "host": "127.0.0.1", "port": 1, "address": "127.0.0.1", "peer": "127.0.0.1:1",
-        "offset": 0, "source": "ab", "server": "x", "features": [], "methods": [], "nonce": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        "offset": 0, "source": "ab", "server": "x", "features": [], "methods": [], "times": true, "paths": ["x"], "nonce": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
     })
 }
 
@@ -106,6 +106,10 @@ pub(crate) fn into(state: &str, server: &ServerProcess, key: &UserKey) -> RawCli
             json!({"type": "open", "service": "files"}),
             message("put"),
             json!({"type": "data", "offset": 0, "size": 0}),
+        ],
+        "files-tree" => &[
+            json!({"type": "open", "service": "files"}),
+            json!({"type": "get-tree", "paths": ["kept"]}),
         ],
         "files-sender" => &[
             json!({"type": "open", "service": "files"}),
@@ -268,12 +272,12 @@ fn random_message_sequences_change_nothing() {
     let key = crate::login::client_key(&stage);
     let kinds: Vec<&str> = types()
         .into_iter()
-        .filter(|kind| *kind != "put" && *kind != "get")
+        .filter(|kind| !["put", "get", "put-tree"].contains(kind))
         .collect();
     let states: Vec<&str> = states().into_iter().collect();
     for (round, dice) in noise(300 * 8, seed).chunks(8).enumerate() {
         let state = states[usize::from(dice[0]) % states.len()];
-        // `put` and `get` are left out, because a complete put of an empty file would rightly
+        // What stores something is left out, because a complete put of an empty file would rightly
         // change the home.
         let mut client = into(state, &server, &key);
         let flight: Vec<u8> = dice[1..2 + usize::from(dice[1]) % 7]

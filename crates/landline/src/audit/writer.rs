@@ -283,6 +283,7 @@ fn durability(activity: &Activity) -> Durability {
         Activity::Login { .. }
         | Activity::Transfer { .. }
         | Activity::FilesChange { .. }
+        | Activity::Tree { .. }
         | Activity::RunStart { .. }
         | Activity::ForwardStart { .. }
         | Activity::ForwardListen { .. }

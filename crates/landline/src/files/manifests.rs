@@ -118,7 +118,11 @@ impl ManifestStore {
     /// # Blocking
     /// Writes to the disk.
     pub(crate) fn anonymous(&self) -> Result<Option<Manifest>, Error> {
-        self.lock(&[b"unnamed", &random::<16>()], |_| false)
+        let mut locked = self.lock(&[b"unnamed", &random::<16>()], |_| false)?;
+        if let Some(manifest) = &mut locked {
+            manifest.is_anonymous = true;
+        }
+        Ok(locked)
     }
 
     /// Removes expired manifests, with their staging files.
@@ -133,7 +137,7 @@ impl ManifestStore {
             let Some(manifest) = self.lock_name(&name)? else {
                 continue;
             };
-            if manifest.resumable().is_none() || old.contains(&name) {
+            if !manifest.is_resumable() || old.contains(&name) {
                 if let Some(header) = &manifest.header {
                     local::remove_staging(&header.staging_path());
                 }
@@ -159,6 +163,7 @@ impl ManifestStore {
             active: self.active.clone(),
             heartbeat: self.active.register(name),
             name: name.to_owned(),
+            is_anonymous: false,
             file,
             header,
             header_bytes,
@@ -174,6 +179,8 @@ pub(crate) struct Manifest {
     active: Arc<ActiveTransfers>,
     heartbeat: Arc<Heartbeat>,
     name: String,
+    /// Whether no other attempt finds it.
+    is_anonymous: bool,
     file: File,
     header: Option<ManifestHeader>,
     header_bytes: u64,
@@ -187,14 +194,26 @@ pub(super) struct ManifestHeader {
     /// `None` for a transfer that cannot be resumed.
     source: Option<SourceId>,
     length: u64,
+    /// Whether it is the staging folder of a tree, which can be resumed as long as it exists.
+    #[serde(default)]
+    tree: bool,
 }
 
 impl ManifestHeader {
+    /// The header of a tree's copy with this staging folder.
+    pub(super) fn of_tree(staging: &Path) -> Self {
+        Self {
+            tree: true,
+            ..Self::new(staging, None, 0)
+        }
+    }
+
     pub(super) fn new(staging: &Path, source: Option<SourceId>, length: u64) -> Self {
         Self {
             staging: Name(staging.as_os_str().to_owned().into_vec()),
             source,
             length,
+            tree: false,
         }
     }
 
@@ -236,18 +255,25 @@ impl Manifest {
         (blocks > 0).then(|| (source, blocks * BLOCK_BYTES))
     }
 
+    /// Whether another attempt can continue.
+    fn is_resumable(&self) -> bool {
+        let is_tree = self.header.as_ref().is_some_and(|header| header.tree);
+        is_tree || self.resumable().is_some()
+    }
+
     /// Writes a new header and drops all blocks.
     ///
     /// The header of a resumable transfer is synced: after a power cut, the staging file can be
     /// resumed or removed.
-    pub(super) fn begin(&mut self, header: ManifestHeader) -> Result<(), Error> {
+    pub(super) fn begin(&mut self, mut header: ManifestHeader) -> Result<(), Error> {
+        header.tree &= !self.is_anonymous;
         let mut line = serde_json::to_vec(&header).map_err(|error| self.failed(&error.into()))?;
         line.push(b'\n');
         self.file.set_len(0).map_err(|error| self.failed(&error))?;
         self.file
             .write_all_at(&line, 0)
             .map_err(|error| self.failed(&error))?;
-        if header.source.is_some() {
+        if header.source.is_some() || header.tree {
             self.file.sync_data().map_err(|error| self.failed(&error))?;
             self.folder.sync()?;
         }

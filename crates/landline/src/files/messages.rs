@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use super::{
     Algorithm, Digest,
     entries::messages::{ListEntries, MakeFolder, Move, Records, Remove, Space, Sum, Usage},
+    tree::messages::{GetTree, PutTree, Tree},
 };
 use crate::paths::SourceFile;
 
@@ -41,6 +42,9 @@ pub(super) const TYPES: &[MessageType] = &[
     MessageType::of::<Move>(),
     MessageType::of::<Remove>(),
     MessageType::of::<Records>(),
+    MessageType::of::<PutTree>(),
+    MessageType::of::<GetTree>(),
+    MessageType::of::<Tree>(),
 ];
 
 const ERROR: MessageRule = MessageRule::new(ErrorMessage::TYPE);
@@ -58,6 +62,8 @@ pub(super) static REQUESTS: ProtocolState = ProtocolState::new(
         MessageRule::new("make-folder"),
         MessageRule::new("move"),
         MessageRule::new("remove"),
+        MessageRule::new("put-tree"),
+        MessageRule::new("get-tree"),
     ],
 );
 /// Client: has sent `put`.

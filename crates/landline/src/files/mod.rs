@@ -18,6 +18,7 @@ mod rehash;
 mod sender;
 pub(crate) mod server;
 mod staging;
+pub mod tree;
 
 pub use client::{EarlierAttempt, Output, Place};
 pub use digest::{Algorithm, ContentHasher, Digest};

@@ -15,6 +15,10 @@ use super::{
     receiver::{self, Sink},
     sender,
     staging::{Plan, Staging},
+    tree::{
+        self,
+        messages::{GetTree, PutTree, TREE},
+    },
 };
 use crate::{
     Error,
@@ -33,10 +37,11 @@ pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
         "files.resume",
         "files.list",
         "files.change",
+        "files.tree",
     ],
     types: TYPES,
     requests: &REQUESTS,
-    other_states: &[&RECEIVER_DATA, &RECEIVER_FINISH, &SENDER, &WORKING],
+    other_states: &[&RECEIVER_DATA, &RECEIVER_FINISH, &SENDER, &WORKING, &TREE],
     // A transfer needs the right of its request until it ends.
     rights: &[
         ("put", Right::Write),
@@ -52,6 +57,9 @@ pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
         ("make-folder", Right::Write),
         ("move", Right::Write),
         ("remove", Right::Write),
+        ("put-tree", Right::Write),
+        ("get-tree", Right::Read),
+        ("tree", Right::Read),
         ("error", Right::Account),
     ],
     words: &[],
@@ -66,6 +74,8 @@ pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
         ("make-folder", "files.change"),
         ("move", "files.change"),
         ("remove", "files.change"),
+        ("put-tree", "files.put"),
+        ("get-tree", "files.get"),
     ],
     kept_by: Right::Read,
 };
@@ -90,6 +100,11 @@ impl Service for FilesService {
                 match header.kind() {
                     Put::TYPE => self.put(channel, context, &header).await?,
                     Get::TYPE => get(channel, context, &header).await?,
+                    PutTree::TYPE => {
+                        let manifests = &self.manifests;
+                        tree::server::put_tree(channel, context, manifests, &header).await?;
+                    }
+                    GetTree::TYPE => tree::server::get_tree(channel, context, &header).await?,
                     _ => entries::server::serve(channel, context, &header).await?,
                 }
                 context.set_activity(SERVICE);
@@ -311,7 +326,7 @@ async fn get(
 ///
 /// # Blocking
 /// Waits for the audit log.
-fn record_start(
+pub(super) fn record_start(
     context: &ServiceContext,
     direction: Direction,
     path: Vec<u8>,
@@ -327,7 +342,7 @@ fn record_start(
 }
 
 /// Makes a check whether given rules still let the user read or write this path.
-fn still_may(
+pub(super) fn still_may(
     context: &ServiceContext,
     place: Vec<u8>,
     is_write: bool,
@@ -345,7 +360,7 @@ fn still_may(
 ///
 /// # Blocking
 /// Reads the database.
-fn check_still_allowed(
+pub(super) fn check_still_allowed(
     context: &ServiceContext,
     still: impl Fn(&Rights) -> bool,
 ) -> Result<(), Error> {

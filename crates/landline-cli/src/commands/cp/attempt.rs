@@ -287,7 +287,7 @@ fn plan_files(options: &Cp, paths: &[TypedLocation]) -> Result<(Target, Vec<Copy
 
 impl Cp {
     /// All paths, also those behind `--`.
-    fn all_paths(&self) -> Result<Vec<TypedLocation>, Failure> {
+    pub(super) fn all_paths(&self) -> Result<Vec<TypedLocation>, Failure> {
         let mut paths = self.paths.clone();
         if !self.from_command {
             for word in &self.words {
@@ -349,8 +349,7 @@ impl CopyItem {
                 if let Location::Local(folder) = local
                     && local::is_folder(folder)
                 {
-                    let access = &options.access;
-                    return Err(habits::folder_failure(folder, destination, access));
+                    return Err(habits::folder_failure(folder));
                 }
                 let mut remote = to_remote_name(path);
                 if !is_only_one && !remote.0.ends_with(b"/") {

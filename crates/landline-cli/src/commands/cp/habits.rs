@@ -1,26 +1,14 @@
 //! Answers to what users of cp, scp and rsync type.
 
-use std::path::{Component, Path};
+use std::path::Path;
 
 use clap::Args;
-use landline::{net::Location, paths::local};
 
-use crate::{
-    arguments::{Access, TypedLocation},
-    failure::Failure,
-    terminal::shell_word,
-};
+use crate::{failure::Failure, terminal::shell_word};
 
 /// The options of scp and cp that landline answers, though it does not have them.
 #[derive(Debug, Args)]
 pub(super) struct Habits {
-    // Without a folder among the sources it changes nothing.
-    #[arg(short = 'r', visible_short_alias = 'R', long, hide = true)]
-    recursive: bool,
-    #[arg(short = 'a', long, hide = true)]
-    archive: bool,
-    #[arg(short = 'p', long, hide = true)]
-    preserve: bool,
     #[arg(short = 'C', long, hide = true)]
     compress: bool,
     #[arg(short = 'J', hide = true, value_name = "HOST")]
@@ -40,16 +28,6 @@ impl Habits {
                 let advice = format!("write --via-ssh {}", shell_word(host));
                 ("-J", "jump hosts have another option", advice)
             }
-            Self { preserve: true, .. } => (
-                "-p",
-                "times and owners are not kept",
-                "leave it out; a new file gets the permission bits of the source".to_owned(),
-            ),
-            Self { archive: true, .. } => (
-                "-a",
-                "times, owners and folders are not copied",
-                "leave it out; a new file gets the permission bits of the source".to_owned(),
-            ),
             Self { compress: true, .. } => (
                 "-C",
                 "landline does not compress",
@@ -67,56 +45,10 @@ pub(super) fn is_pattern(path: &[u8]) -> bool {
     path.iter().any(|byte| b"*?[".contains(byte))
 }
 
-/// The failure for a local folder as a source, with the command that copies it.
-pub(super) fn folder_failure(
-    folder: &Path,
-    destination: &TypedLocation,
-    access: &Access,
-) -> Failure {
-    let shown = folder.display();
-    let failure = Failure::new(
-        "not-a-file",
-        format!("{shown} is a folder, not a regular file"),
-    );
-    let Some(advice) = archive_command(folder, &destination.location, access) else {
-        return failure.with_advice("copy an archive of it: tar -cf - FOLDER | landline cp - DST");
-    };
-    failure.with_advice(&format!("copy an archive of it: {advice}"))
-}
-
-/// The command that copies a folder as an archive.
-fn archive_command(folder: &Path, destination: &Location, access: &Access) -> Option<String> {
-    let Location::Remote { target, path } = destination else {
-        return None;
-    };
-    let is_named = matches!(folder.components().next_back(), Some(Component::Normal(_)));
-    let full = if is_named {
-        folder.to_owned()
-    } else {
-        local::resolve_folder(folder)?
-    };
-    let name = full.file_name()?.to_string_lossy().into_owned();
-    let mut path = path.clone();
-    if path.is_empty() || path.ends_with(b"/") {
-        path.extend_from_slice(name.as_bytes());
-    }
-    path.extend_from_slice(b".tar");
-    let destination = Location::Remote {
-        target: target.clone(),
-        path,
-    };
-    let port = access.port.map(|port| format!("-P {port} "));
-    let parent = full
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.map(|parent| format!("-C {} ", shell_word(&parent.to_string_lossy())));
-    Some(format!(
-        "tar {}-cf - {} | landline cp {}- {}",
-        parent.unwrap_or_default(),
-        shell_word(&name),
-        port.unwrap_or_default(),
-        shell_word(&destination.to_string()),
-    ))
+/// The failure for a local folder as a source of a copy that is not of trees.
+pub(super) fn folder_failure(folder: &Path) -> Failure {
+    let what = format!("{} is a folder, not a regular file", folder.display());
+    Failure::new("not-a-file", what).with_advice("add -r to copy it with all that is in it")
 }
 
 /// What to write instead of a local source that cannot be read.

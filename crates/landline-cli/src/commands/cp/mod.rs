@@ -4,6 +4,7 @@ mod attempt;
 mod habits;
 mod producer;
 pub(super) mod progress;
+pub(super) mod tree;
 
 use std::{
     ffi::OsString,
@@ -22,6 +23,7 @@ use landline::{
 };
 use progress::ProgressView;
 use serde_json::json;
+use tree::TreeOptions;
 
 use crate::{
     arguments::{Access, TypedLocation, location_parser, parse_seconds},
@@ -44,12 +46,13 @@ const WAIT_MAX: Duration = Duration::from_secs(8);
 /// copy is interrupted, run the same command again to resume it. Several files go one after
 /// another into the folder DST.
 ///
-/// landline always copies the whole file, also if nothing has changed. It keeps no times. For a
-/// folder, copy an archive: tar -cf - FOLDER | landline cp - HOST:FOLDER.tar
+/// Without -r, landline copies the whole file, also if nothing has changed. With -r, it copies
+/// folders with all that is in them, and leaves out files that are unchanged: those with the same
+/// length and time.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "landline cp [OPTIONS] <SRC>... <DST>\n       landline cp [OPTIONS] --from-command <DST> -- <COMMAND> [ARGUMENT]...",
-    after_help = "Examples:\n  landline cp photo.jpg nas:photos/\n  landline cp nas:notes.txt nas:todo.txt .\n  landline cp --from-command nas:db.sql -- pg_dump db"
+    after_help = "Examples:\n  landline cp photo.jpg nas:photos/\n  landline cp nas:notes.txt nas:todo.txt .\n  landline cp -r photos nas:\n  landline cp --from-command nas:db.sql -- pg_dump db"
 )]
 pub(crate) struct Cp {
     /// Path, `[user@]host:path`, or - for standard input or output
@@ -69,6 +72,8 @@ pub(crate) struct Cp {
     /// cannot be resumed.
     #[arg(long, conflicts_with = "restart")]
     from_command: bool,
+    #[command(flatten)]
+    tree: TreeOptions,
     /// Do not replace an existing file
     #[arg(short, long)]
     no_clobber: bool,
@@ -93,6 +98,9 @@ pub(crate) struct Cp {
 
 impl Run for Cp {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        if self.tree.is_used() {
+            return self.copy_trees(context).await;
+        }
         // Standard output may be the copy itself.
         let events = match self.paths.last().map(|path| &path.location) {
             Some(Location::Stream) => &context.err,
@@ -276,9 +284,9 @@ fn explain(error: Error, item: &CopyItem, was_connected: bool) -> Failure {
         "not-found" if item.is_download() && is_pattern => {
             failure.with_advice("landline does not expand patterns on the server; name each file")
         }
-        "not-a-file" if item.is_download() => failure.with_advice(
-            "to copy a folder, make an archive of it on the server with tar, and copy that",
-        ),
+        "not-a-file" if item.is_download() => {
+            failure.with_advice("if it is a folder, add -r to copy it with all that is in it")
+        }
         _ => failure,
     }
 }

@@ -1,0 +1,526 @@
+//! `landline cp -r`: copies of trees.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use landline::{
+    Client, ClientSession, Error,
+    files::{
+        Progress,
+        messages::SERVICE,
+        tree::{
+            EntryFailure, GetTree, Placement, StoreOptions, TreeEvents, TreeProgress, TreeSummary,
+            WalkOptions, check_place,
+            client::{EarlierTree, TreeReport, get_tree, put_tree, put_tree_request, source_key},
+        },
+    },
+    login::FirstRequest,
+    net::{Channel, Location, Target},
+    paths::{TreeSource, local},
+    proto::{Message, Name},
+};
+use log::debug;
+use serde_json::json;
+
+use super::{Cp, WAIT_MAX, WAIT_MIN, is_session_limit, make_label, progress::ProgressView};
+use crate::{
+    arguments::{Access, TypedLocation},
+    connect::{self, is_transient},
+    context::{Context, ExitStatus},
+    failure::Failure,
+    signals,
+    streams::OutputStream,
+    terminal::{bytes, shown_line},
+};
+
+/// How often the counters of a copy are looked at.
+const PROGRESS_TIME: Duration = Duration::from_millis(100);
+/// How many failures are printed one by one.
+const FAILURES_MAX: u32 = 100;
+
+/// The options of copies of trees.
+#[derive(Debug, Args)]
+pub(super) struct TreeOptions {
+    /// Copy folders with all that is in them
+    ///
+    /// A folder SRC becomes DST/SRC if DST exists, else DST. SRC/. means the content of SRC. Links
+    /// within the tree are kept, others are reported. Times are kept, owners are not.
+    #[arg(short = 'r', visible_short_alias = 'R', long, conflicts_with_all = ["from_command", "restart"])]
+    recursive: bool,
+    /// Keep exactly the permission bits, and times
+    #[arg(short = 'p', long, conflicts_with_all = ["from_command", "restart"])]
+    preserve: bool,
+    /// Copy folders, permission bits and times: as -r -p
+    #[arg(short = 'a', long, conflicts_with_all = ["from_command", "restart"])]
+    archive: bool,
+    /// Make DST itself the copy, also if it is a folder
+    #[arg(short = 'T', long, requires = "recursive")]
+    no_target_directory: bool,
+    /// Stay on the file system of SRC
+    #[arg(short = 'x', long, requires = "recursive")]
+    one_file_system: bool,
+    /// Do not keep times
+    #[arg(long, requires = "recursive")]
+    no_times: bool,
+}
+
+impl TreeOptions {
+    /// Whether trees are copied.
+    pub(super) fn is_used(&self) -> bool {
+        self.recursive || self.preserve || self.archive
+    }
+}
+
+impl Cp {
+    /// Copies trees.
+    pub(super) async fn copy_trees(&self, context: &Context) -> Result<ExitStatus, Failure> {
+        self.habits.check()?;
+        let options = &self.tree;
+        let times = !options.no_times && (options.recursive || options.archive || options.preserve);
+        let copy = TreeCopy {
+            paths: self.all_paths()?,
+            is_exact: options.no_target_directory,
+            store: StoreOptions {
+                replace: !self.no_clobber,
+                exact_mode: options.preserve || options.archive,
+                times,
+            },
+            walk: WalkOptions {
+                one_file_system: options.one_file_system,
+            },
+            takes_folders: options.recursive || options.archive,
+            quiet: self.quiet,
+            retry: self.retry,
+        };
+        copy.run(context, &self.access).await
+    }
+}
+
+/// A copy of trees, as the user asks for it.
+pub(in crate::commands) struct TreeCopy {
+    /// The sources, and the destination last.
+    pub(in crate::commands) paths: Vec<TypedLocation>,
+    /// Whether the destination itself becomes the copy.
+    pub(in crate::commands) is_exact: bool,
+    pub(in crate::commands) store: StoreOptions,
+    pub(in crate::commands) walk: WalkOptions,
+    /// Whether folders are copied; otherwise they are refused.
+    pub(in crate::commands) takes_folders: bool,
+    pub(in crate::commands) quiet: bool,
+    /// How long a lost connection is made again.
+    pub(in crate::commands) retry: Duration,
+}
+
+/// The two ends of a copy.
+enum Ends {
+    Upload {
+        sources: Vec<PathBuf>,
+        path: Name,
+        placement: Placement,
+    },
+    Download {
+        request: GetTree,
+        target: PathBuf,
+        placement: Placement,
+    },
+}
+
+/// A copy whose server was found.
+struct PlannedTree<'a> {
+    copy: &'a TreeCopy,
+    context: &'a Context,
+    client: Client,
+    session: ClientSession,
+    /// The server as the user named it.
+    target: Target,
+    ends: Ends,
+    was_connected: bool,
+    failures: Arc<Mutex<Vec<EntryFailure>>>,
+}
+
+impl TreeCopy {
+    /// Copies, and connects again when the connection is lost.
+    ///
+    /// # Errors
+    /// The copy could not be completed. If single entries could not be copied, the failure is
+    /// `incomplete`.
+    pub(in crate::commands) async fn run(
+        &self,
+        context: &Context,
+        access: &Access,
+    ) -> Result<ExitStatus, Failure> {
+        let (target, ends) = self.plan()?;
+        let client = context.client()?;
+        let (server, credential) = connect::find_server(context, &client, &target, access).await?;
+        let mut planned = PlannedTree {
+            copy: self,
+            context,
+            client,
+            session: ClientSession::new(server, credential),
+            target: access.with_port(&target)?,
+            ends,
+            was_connected: false,
+            failures: Arc::default(),
+        };
+        let view = ProgressView::new(context, self.quiet, &context.out);
+        let stop = signals::stop()?;
+        let progress = Arc::new(TreeProgress::default());
+        let done = tokio::select! {
+            done = planned.copy_all(&view, &progress) => Some(done),
+            () = stop => None,
+        };
+        match done {
+            Some(done) => done.map(|()| ExitStatus::SUCCESS),
+            None => Err(Failure::stopped(progress.files() > 0)),
+        }
+    }
+
+    /// Finds the two ends.
+    fn plan(&self) -> Result<(Target, Ends), Failure> {
+        let Some((destination, sources)) =
+            self.paths.split_last().filter(|(_, rest)| !rest.is_empty())
+        else {
+            return Err(Failure::usage("a source and a destination are needed")
+                .with_advice("for example: landline cp -r FOLDER HOST:"));
+        };
+        let is_content = match sources {
+            [source] => is_content(&source.text),
+            sources => match sources.iter().find(|source| is_content(&source.text)) {
+                Some(source) => {
+                    let what = format!("{} means the content of a folder", source.text);
+                    return Err(Failure::usage(what).with_advice("copy it on its own"));
+                }
+                None => false,
+            },
+        };
+        let placement = match sources.len() {
+            1 if self.is_exact || is_content => Placement::Exact,
+            1 => Placement::Auto,
+            _ if self.is_exact => {
+                return Err(Failure::usage("-T takes one source"));
+            }
+            _ => Placement::Into,
+        };
+        match &destination.location {
+            Location::Remote { target, path } => {
+                let path = remote_name(path);
+                let sources = self.local_sources(sources)?;
+                Ok((
+                    target.clone(),
+                    Ends::Upload {
+                        sources,
+                        path,
+                        placement,
+                    },
+                ))
+            }
+            Location::Local(folder) => {
+                let (server, paths) = remote_sources(sources)?;
+                let request = GetTree {
+                    paths,
+                    one_file_system: self.walk.one_file_system,
+                };
+                let exact = placement == Placement::Exact;
+                // Fail before connecting if nothing can be written there.
+                let opened = local::open_tree_target(folder, exact).map_err(Error::from)?;
+                check_place(&opened, placement)?;
+                Ok((
+                    server,
+                    Ends::Download {
+                        request,
+                        target: folder.clone(),
+                        placement,
+                    },
+                ))
+            }
+            Location::Stream => Err(Failure::usage(
+                "- is a single file; a tree needs a folder to go to",
+            )),
+        }
+    }
+
+    fn local_sources(&self, sources: &[TypedLocation]) -> Result<Vec<PathBuf>, Failure> {
+        let mut paths = Vec::new();
+        let mut names = std::collections::HashSet::new();
+        for source in sources {
+            let path = match &source.location {
+                Location::Local(path) => path.clone(),
+                Location::Remote { .. } => {
+                    return Err(Failure::usage(
+                        "both sides are remote; copy to this machine first",
+                    ));
+                }
+                Location::Stream => {
+                    return Err(Failure::usage("- is a single file; copy it on its own"));
+                }
+            };
+            let opened = local::open_tree_source(&path).map_err(Error::from)?;
+            if !self.takes_folders && local::is_folder(&path) {
+                return Err(super::habits::folder_failure(&path));
+            }
+            if !names.insert(opened.name) {
+                let what = format!("{}: two sources have this name", source.text);
+                return Err(Failure::usage(what).with_advice("copy one of them on its own"));
+            }
+            paths.push(path);
+        }
+        Ok(paths)
+    }
+}
+
+/// Whether a path means the content of a folder: it ends in a component `.`, or is the home.
+fn is_content(text: &str) -> bool {
+    text == "." || text.ends_with("/.") || text.ends_with(':') || text.ends_with(":.")
+}
+
+fn remote_sources(sources: &[TypedLocation]) -> Result<(Target, Vec<Name>), Failure> {
+    let mut found: Option<Target> = None;
+    let mut names = Vec::new();
+    for source in sources {
+        let Location::Remote { target, path } = &source.location else {
+            return Err(Failure::usage(
+                "neither side is remote; one must be host:path",
+            ));
+        };
+        if found.as_ref().is_some_and(|other| other != target) {
+            return Err(Failure::usage(
+                "the sources are at several servers; copy from one at a time",
+            ));
+        }
+        found = Some(target.clone());
+        names.push(remote_name(path));
+    }
+    match found {
+        Some(target) => Ok((target, names)),
+        None => Err(Failure::usage("a source and a destination are needed")),
+    }
+}
+
+/// The path to send to the server, without the `.` that asks for the content.
+fn remote_name(path: &[u8]) -> Name {
+    Name(match path {
+        b"" | b"." => b".".to_vec(),
+        b"/." => b"/".to_vec(),
+        [path @ .., b'/', b'.'] => path.to_vec(),
+        path => path.to_vec(),
+    })
+}
+
+impl PlannedTree<'_> {
+    /// Retries until the copy is done, cannot be done, or `--retry` has passed without progress.
+    async fn copy_all(
+        &mut self,
+        view: &ProgressView,
+        progress: &Arc<TreeProgress>,
+    ) -> Result<(), Failure> {
+        let label = make_label(&self.label());
+        let start = Instant::now();
+        let mut lost_since: Option<Instant> = None;
+        let mut wait = WAIT_MIN;
+        loop {
+            let moved_before = progress.bytes();
+            let was_connected = self.was_connected;
+            let shown = Progress::default();
+            let error = {
+                let attempt = self.attempt(progress);
+                let followed = show(progress, &shown, attempt);
+                match view.follow(&label, &shown, followed).await {
+                    Ok((summary, place)) => {
+                        return self.report(view, &summary, &place, start.elapsed());
+                    }
+                    Err(error) => error,
+                }
+            };
+            let has_moved = progress.bytes() > moved_before;
+            if has_moved {
+                lost_since = None;
+                wait = WAIT_MIN;
+            }
+            let may_pass =
+                has_moved || was_connected || lost_since.is_some() || is_session_limit(&error);
+            let since = *lost_since.get_or_insert_with(Instant::now);
+            if !(may_pass && is_transient(&error)) || since.elapsed() + wait > self.copy.retry {
+                let is_lost = self.was_connected && is_transient(&error);
+                let failure = Failure::from(error);
+                self.print_failures(view);
+                return Err(if is_lost {
+                    failure.with_advice("run the same command again to continue")
+                } else {
+                    failure
+                });
+            }
+            // The next attempt reports them again.
+            self.failures().clear();
+            view.remark(&format!("{error}; trying again"));
+            view.print_event(&json!({"event": "reconnecting", "message": error.to_string()}));
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(WAIT_MAX);
+        }
+    }
+
+    fn label(&self) -> String {
+        self.copy
+            .paths
+            .first()
+            .map(|path| path.text.clone())
+            .unwrap_or_default()
+    }
+
+    fn failures(&self) -> std::sync::MutexGuard<'_, Vec<EntryFailure>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connects and copies once.
+    async fn attempt(
+        &mut self,
+        progress: &Arc<TreeProgress>,
+    ) -> Result<(TreeSummary, String), Error> {
+        let failures = self.failures.clone();
+        let report = TreeReport {
+            progress: progress.clone(),
+            events: TreeEvents::new(move |failure| {
+                let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+                if failures.len() < FAILURES_MAX as usize {
+                    failures.push(failure);
+                }
+            }),
+        };
+        match &self.ends {
+            Ends::Upload {
+                sources,
+                path,
+                placement,
+            } => {
+                let opened: Vec<TreeSource> = sources
+                    .iter()
+                    .map(|path| local::open_tree_source(path))
+                    .collect::<Result<_, _>>()?;
+                let source = source_key(sources);
+                let request = put_tree_request(path.clone(), *placement, source, self.copy.store);
+                let target = self.target.clone();
+                let walk = self.copy.walk;
+                let mut channel = self.request(&request).await?;
+                let done = put_tree(&mut channel, opened, walk, report).await;
+                let (summary, path) = close(channel, done).await?;
+                let place = Location::Remote {
+                    target,
+                    path: path.unwrap_or_else(|| request.path.clone()).0,
+                };
+                Ok((summary, place.to_string()))
+            }
+            Ends::Download {
+                request,
+                target,
+                placement,
+            } => {
+                let exact = *placement == Placement::Exact;
+                let target = local::open_tree_target(target, exact)?;
+                check_place(&target, *placement)?;
+                let shown = target.shown.display().to_string();
+                let request = request.clone();
+                let server = self.session.server().fingerprint;
+                // A read-only or full state folder prevents a resume, and not the copy.
+                let earlier = self
+                    .client
+                    .manifests()
+                    .and_then(|manifests| EarlierTree::find(&manifests, &server, &request, &target))
+                    .unwrap_or_else(|error| {
+                        debug!("the copy cannot be resumed: {error}");
+                        EarlierTree::default()
+                    });
+                let store = self.copy.store;
+                let mut channel = self.request(&request).await?;
+                let done = get_tree(&mut channel, target, earlier, store, report).await;
+                Ok((close(channel, done).await?, shown))
+            }
+        }
+    }
+
+    async fn request(&mut self, request: &impl Message) -> Result<Channel, Error> {
+        let first = FirstRequest::new(SERVICE, request)?;
+        let connected = self.session.open_channel(&first).await?;
+        self.was_connected = true;
+        Ok(connected.login.channel)
+    }
+
+    /// Prints what was not copied.
+    fn print_failures(&self, view: &ProgressView) {
+        for failure in self.failures().drain(..) {
+            let code = failure.code.as_str();
+            view.print_event(&json!({
+                "event": "failed", "code": code, "message": failure.message,
+            }));
+            if !self.context.json {
+                let err: &OutputStream = &self.context.err;
+                err.print(&shown_line(&format!("landline: {}", failure.message)));
+            }
+        }
+    }
+
+    fn report(
+        &self,
+        view: &ProgressView,
+        summary: &TreeSummary,
+        place: &str,
+        time: Duration,
+    ) -> Result<(), Failure> {
+        let digest = summary.digest_text();
+        self.print_failures(view);
+        view.print_event(&json!({
+            "event": "done", "digest": digest, "path": place, "entries": summary.entries,
+            "files": summary.files, "others": summary.others, "failures": summary.failures,
+            "bytes": summary.bytes, "seconds": time.as_secs_f64(),
+        }));
+        if !self.context.json && !self.copy.quiet {
+            let line = format!("{digest}  {}", shown_line(place));
+            self.context.out.print(&line);
+        }
+        let seconds = time.as_secs_f64();
+        view.remark(&format!(
+            "{} entries, {} files with {} copied and verified in {seconds:.1} s",
+            summary.entries,
+            summary.files,
+            bytes(summary.bytes),
+        ));
+        match summary.failures {
+            0 => Ok(()),
+            count => Err(Failure::new(
+                "incomplete",
+                format!("{count} entries were not copied; all others were"),
+            )),
+        }
+    }
+}
+
+/// Shows the counters of a tree while it is copied.
+async fn show<T>(progress: &TreeProgress, shown: &Progress, work: impl Future<Output = T>) -> T {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(PROGRESS_TIME) => {
+                if progress.wanted_bytes() > 0 {
+                    let done = progress.bytes() + progress.kept_bytes();
+                    shown.set(done, progress.wanted_bytes().max(done));
+                }
+            }
+        }
+    }
+}
+
+/// Closes the channel. If the copy failed on this side, tells the peer why.
+async fn close<T>(channel: Channel, done: Result<T, Error>) -> Result<T, Error> {
+    match &done {
+        Ok(_) => channel.finish().await,
+        Err(error) => match error.to_peer() {
+            Some(reason) => channel.fail(&reason).await,
+            None if matches!(error, Error::Lost(_)) => drop(channel),
+            None => channel.finish().await,
+        },
+    }
+    done
+}

@@ -1,0 +1,578 @@
+//! Copies of trees: `cp -r`.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, PermissionsExt, symlink},
+    },
+    path::Path,
+    process::Command,
+    time::{Duration, SystemTime},
+};
+
+use serde_json::{Value, json};
+use testkit::{Census, Outcome, RawClient, ServerProcess, Stage, frame, wait_for};
+
+use crate::{
+    login::client_key,
+    noise,
+    resume::{RelayedServer, event, events, staging},
+    stage,
+};
+
+/// Names that a shell, a terminal or a pattern would take for something else.
+const ODD_NAMES: [&[u8]; 11] = [
+    b"a b",
+    b"[x].txt",
+    b"x.txt",
+    b"*",
+    b"-n",
+    b"$(id)",
+    b"it's",
+    b"new\nline",
+    b"\xff\xfe",
+    b"\x1b[2J",
+    b".hidden",
+];
+
+fn write(path: &Path, content: &[u8]) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+    // Older than the time for which a file counts as recent.
+    let old = SystemTime::now() - Duration::from_secs(1000);
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(old).unwrap();
+}
+
+/// A tree with all that a copy keeps.
+fn make_tree(root: &Path) {
+    for name in ODD_NAMES {
+        write(&root.join("odd").join(OsStr::from_bytes(name)), name);
+    }
+    write(&root.join("a").join("x".repeat(255)), b"long");
+    write(&root.join("big"), &noise(3_000_000, 5));
+    write(&root.join("empty-file"), b"");
+    fs::create_dir_all(root.join("empty/below")).unwrap();
+    for number in 0..100u8 {
+        write(&root.join(format!("many/{number}")), &[number; 500]);
+    }
+    symlink("../odd/x.txt", root.join("a/link")).unwrap();
+    symlink("missing", root.join("a/broken")).unwrap();
+    let closed = root.join("closed");
+    write(&closed.join("file"), b"closed");
+    fs::set_permissions(&closed, PermissionsExt::from_mode(0o555)).unwrap();
+    fs::set_permissions(root.join("a"), PermissionsExt::from_mode(0o700)).unwrap();
+}
+
+/// Everything about a tree that a copy keeps.
+fn picture(root: &Path) -> Vec<String> {
+    let listed = Command::new("find")
+        .arg(root)
+        .args([
+            "-printf",
+            "%P|%y|%m|%T@|%l|",
+            "(",
+            "-type",
+            "f",
+            "-exec",
+            "sha256sum",
+            "--zero",
+            "-b",
+            "{}",
+            ";",
+            "-o",
+            "-printf",
+            "\n",
+            ")",
+        ])
+        .output()
+        .unwrap();
+    let root = root.to_str().unwrap();
+    let text = String::from_utf8_lossy(&listed.stdout).replace(root, "");
+    let mut lines: Vec<String> = text.split('\0').map(ToOwned::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+fn done(outcome: Outcome) -> Value {
+    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+    event(&events(&outcome), "done").unwrap().clone()
+}
+
+#[test]
+fn tree_goes_over_and_back_and_then_nothing_is_sent() {
+    let stage = stage();
+    let server = stage.joined();
+    make_tree(&stage.path("user/tree"));
+    let tree = stage.path("user/tree");
+    let tree = tree.to_str().unwrap();
+    let first = done(stage.run(&["cp", "--json", "-rp", tree, &server.at("copy")]));
+    assert_eq!(
+        picture(&stage.path("home/copy")),
+        picture(&stage.path("user/tree"))
+    );
+    assert_eq!(first["failures"], 0);
+    let back = stage.path("user/back");
+    let back = back.to_str().unwrap();
+    done(stage.run(&["cp", "--json", "-rp", &server.at("copy"), back]));
+    assert_eq!(
+        picture(&stage.path("user/back")),
+        picture(&stage.path("user/tree"))
+    );
+    for arguments in [
+        ["cp", "--json", "-rpT", tree, &server.at("copy")],
+        ["cp", "--json", "-rpT", &server.at("copy"), back],
+    ] {
+        let again = done(stage.run(&arguments));
+        assert_eq!(
+            (&again["files"], &again["others"]),
+            (&json!(0), &json!(0)),
+            "{again}"
+        );
+    }
+    assert_eq!(
+        staging(&stage.home()).len() + staging(&stage.path("user")).len(),
+        0
+    );
+}
+
+#[test]
+fn destination_is_found_as_cp_finds_it() {
+    let stage = stage();
+    let server = stage.joined();
+    write(&stage.path("user/d/file"), b"content");
+    write(&stage.path("user/e/file"), b"other");
+    let local = |name: &str| {
+        stage
+            .path(&format!("user/{name}"))
+            .to_str()
+            .unwrap()
+            .to_owned()
+    };
+    let has = |name: &str| stage.path(&format!("home/{name}")).exists();
+    let copy = |arguments: &[&str]| {
+        let mut all = vec!["cp", "--json"];
+        all.extend(arguments);
+        stage.run(&all)
+    };
+    copy(&["-r", &local("d"), &server.at("new")]).ok();
+    assert!(has("new/file"));
+    copy(&["-r", &local("d"), &server.at("new")]).ok();
+    copy(&["-r", &format!("{}/", local("d")), &server.at("new")]).ok();
+    assert!(has("new/d/file") && !has("new/d/d"));
+    copy(&["-rT", &local("e"), &server.at("new")]).ok();
+    assert_eq!(stage.read("home/new/file"), b"other");
+    copy(&["-r", &format!("{}/.", local("d")), &server.at("new")]).ok();
+    assert_eq!(stage.read("home/new/file"), b"content");
+    copy(&["-r", &local("d"), &local("e"), &server.at("new")]).ok();
+    assert!(has("new/e/file"));
+    copy(&["-r", &local("d"), &local("e"), &server.at("none")]).fails(20, "not-found");
+    copy(&["-r", &local("d"), &server.at("none/new")]).fails(20, "not-found");
+    assert!(!has("none"));
+    copy(&[
+        "-r",
+        &server.at("new/d"),
+        &server.at("new/e"),
+        &local("none"),
+    ])
+    .fails(20, "not-found");
+    copy(&["-r", &server.at("new/."), &local("got")]).ok();
+    assert!(stage.path("user/got/d/file").exists());
+    copy(&[&local("d"), &server.at("x")]).fails(21, "not-a-file");
+    copy(&["-p", &local("d"), &server.at("x")]).fails(21, "not-a-file");
+    copy(&["-r", &local("d"), "-T", &local("e"), &server.at("x")]).fails(2, "usage");
+    assert!(!has("x"));
+}
+
+#[test]
+fn what_cannot_be_copied_is_reported_and_the_rest_is_copied() {
+    let stage = stage();
+    let server = stage.joined();
+    let tree = stage.path("user/tree");
+    write(&tree.join("below/file"), b"content");
+    symlink("/etc/passwd", tree.join("absolute")).unwrap();
+    symlink("../../outside", tree.join("below/out")).unwrap();
+    symlink("file/../../../..", tree.join("below/hidden-out")).unwrap();
+    symlink("../below", tree.join("below/inside")).unwrap();
+    let fifo = Command::new("mkfifo")
+        .arg(tree.join("fifo"))
+        .status()
+        .unwrap();
+    assert!(fifo.success());
+    for (source, target, copied) in [
+        (tree.to_str().unwrap(), server.at("copy"), "home/copy"),
+        (
+            &*server.at("tree"),
+            stage.path("user/back").to_str().unwrap().to_owned(),
+            "user/back",
+        ),
+    ] {
+        let outcome = stage.run(&["cp", "--json", "-r", source, &target]);
+        assert_eq!(outcome.status, Some(1), "{}", outcome.stderr);
+        let events = events(&outcome);
+        let failed: Vec<_> = events.iter().filter(|it| it["event"] == "failed").collect();
+        assert_eq!(failed.len(), 4, "{failed:?}");
+        assert_eq!(event(&events, "done").unwrap()["failures"], 4);
+        let copied = stage.path(copied);
+        assert_eq!(fs::read(copied.join("below/file")).unwrap(), b"content");
+        assert_eq!(
+            fs::read_link(copied.join("below/inside")).unwrap(),
+            Path::new("../below")
+        );
+        for left_out in ["absolute", "below/out", "below/hidden-out", "fifo"] {
+            assert!(
+                fs::symlink_metadata(copied.join(left_out)).is_err(),
+                "{left_out}"
+            );
+        }
+        // For the way back: the same tree at the server.
+        Command::new("cp")
+            .arg("-a")
+            .arg(&tree)
+            .arg(stage.path("home/tree"))
+            .status()
+            .unwrap();
+    }
+}
+
+#[test]
+fn changed_files_are_replaced_and_others_are_kept() {
+    let stage = stage();
+    let server = stage.joined();
+    let tree = stage.path("user/tree");
+    for name in ["same", "longer", "newer", "below/same"] {
+        write(&tree.join(name), b"first");
+    }
+    let source = tree.to_str().unwrap();
+    let copy = server.at("copy");
+    done(stage.run(&["cp", "--json", "-r", source, &copy]));
+    let inode = |name: &str| {
+        fs::metadata(stage.path(&format!("home/copy/{name}")))
+            .unwrap()
+            .ino()
+    };
+    let before = ["same", "longer", "newer", "below/same"].map(inode);
+    // A second name keeps the old content.
+    fs::hard_link(stage.path("home/copy/longer"), stage.path("home/kept")).unwrap();
+    fs::set_permissions(
+        stage.path("home/copy/longer"),
+        PermissionsExt::from_mode(0o604),
+    )
+    .unwrap();
+    write(&tree.join("longer"), b"second, longer");
+    fs::write(tree.join("newer"), b"FIRST").unwrap();
+    write(&tree.join("added"), b"added");
+    let second = done(stage.run(&["cp", "--json", "-rT", source, &copy]));
+    assert_eq!(second["files"], 3);
+    let after = ["same", "longer", "newer", "below/same"].map(inode);
+    assert_eq!((before[0], before[3]), (after[0], after[3]));
+    assert!(before[1] != after[1] && before[2] != after[2]);
+    assert_eq!(stage.read("home/kept"), b"first");
+    assert_eq!(stage.read("home/copy/longer"), b"second, longer");
+    let mode = fs::metadata(stage.path("home/copy/longer")).unwrap().mode() & 0o777;
+    assert_eq!(mode, 0o604, "a replaced file keeps its own");
+    // With -n, what exists stays.
+    write(&tree.join("longer"), b"third");
+    write(&tree.join("another"), b"another");
+    let third = done(stage.run(&["cp", "--json", "-rnT", source, &copy]));
+    assert_eq!(stage.read("home/copy/longer"), b"second, longer");
+    assert_eq!(stage.read("home/copy/another"), b"another");
+    assert_eq!(third["failures"], 0);
+}
+
+#[test]
+fn folder_and_file_never_replace_each_other() {
+    let stage = stage();
+    let server = stage.joined();
+    let tree = stage.path("user/tree");
+    write(&tree.join("x"), b"a file");
+    write(&tree.join("y/file"), b"in a folder");
+    write(&tree.join("z"), b"copied");
+    write(&stage.path("home/tree/x/kept"), b"kept");
+    write(&stage.path("home/tree/y"), b"kept");
+    let outcome = stage.run(&["cp", "--json", "-r", tree.to_str().unwrap(), &server.at("")]);
+    assert_eq!(outcome.status, Some(1));
+    let events = events(&outcome);
+    let failed: Vec<_> = events.iter().filter(|it| it["event"] == "failed").collect();
+    assert_eq!(failed.len(), 2);
+    assert!(failed.iter().all(|it| it["code"] == "exists"), "{failed:?}");
+    assert_eq!(stage.read("home/tree/x/kept"), b"kept");
+    assert_eq!(stage.read("home/tree/y"), b"kept");
+    assert_eq!(stage.read("home/tree/z"), b"copied");
+}
+
+/// Waits until the server has files of a copy in its staging folder.
+fn wait_for_content(folder: &Path) {
+    wait_for("files in the staging folder", || {
+        staging(folder).first().is_some_and(|staging| {
+            let found = Command::new("find")
+                .arg(staging)
+                .args(["-type", "f"])
+                .output();
+            found
+                .unwrap()
+                .stdout
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count()
+                > 50
+        })
+    });
+}
+
+fn slow_command(stage: &Stage, arguments: &[&str]) -> std::process::Child {
+    let mut command = stage.command(arguments);
+    command.stdout(std::process::Stdio::null());
+    command.stderr(std::process::Stdio::null());
+    command.spawn().unwrap()
+}
+
+#[test]
+fn killed_copy_continues_and_leaves_nothing() {
+    let RelayedServer {
+        stage,
+        mut server,
+        relay,
+        ..
+    } = RelayedServer::new(3);
+    relay.limit(2_000_000);
+    let copy = format!("landline://{}/copy", relay.address);
+    let tree = stage.path("user/tree");
+    for number in 0..600 {
+        write(
+            &tree.join(format!("{}/{number}", number % 7)),
+            &noise(10_000, number),
+        );
+    }
+    let source = tree.to_str().unwrap();
+    let address = server.address.clone();
+    for round in 0..3 {
+        let mut child = slow_command(&stage, &["cp", "-q", "--retry", "0", "-r", source, &copy]);
+        wait_for_content(&stage.home());
+        if round == 1 {
+            server.kill();
+            child.wait().unwrap();
+            server = stage.serve_at(&address, &[]);
+        } else {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert!(!stage.path("home/copy").exists(), "it appears as a whole");
+    }
+    relay.mend();
+    let last = done(stage.run(&["cp", "--json", "-r", source, &server.at("copy")]));
+    assert!(last["files"].as_u64().unwrap() < 600, "{last}");
+    assert_eq!(picture(&stage.path("home/copy")), picture(&tree));
+    wait_for("no staging folders", || staging(&stage.home()).is_empty());
+}
+
+#[test]
+fn lost_connection_is_made_again() {
+    let relayed = RelayedServer::new(7);
+    let stage = &relayed.stage;
+    let tree = stage.path("user/tree");
+    for number in 0..300 {
+        write(&tree.join(number.to_string()), &noise(30_000, number));
+    }
+    relayed.relay.cut_after(3_000_000);
+    let copy = stage.run(&[
+        "cp",
+        "--json",
+        "-r",
+        tree.to_str().unwrap(),
+        &relayed.via_relay("copy"),
+    ]);
+    assert!(event(&events(&copy), "reconnecting").is_some());
+    let done = done(copy);
+    assert!(done["files"].as_u64().unwrap() < 300);
+    assert_eq!(picture(&stage.path("home/copy")), picture(&tree));
+}
+
+#[test]
+fn rights_hold_in_every_folder() {
+    let stage = stage();
+    let server = stage.joined();
+    for folder in ["home/tree/closed/open", "home/other"] {
+        fs::create_dir_all(stage.path(folder)).unwrap();
+    }
+    stage.write_rights(
+        "[users.alice]\nrole = \"owner\"\nfiles = [\"rw:~\", \"r:~/tree/closed\", \"rw:~/tree/closed/open\"]\n",
+    );
+    server.rights_loaded(&stage);
+    let tree = stage.path("user/tree");
+    for name in ["file", "closed/file", "closed/open/file"] {
+        write(&tree.join(name), b"content");
+    }
+    let outcome = stage.run(&["cp", "--json", "-r", tree.to_str().unwrap(), &server.at("")]);
+    assert_eq!(outcome.status, Some(1));
+    let events = events(&outcome);
+    let failed: Vec<_> = events.iter().filter(|it| it["event"] == "failed").collect();
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert_eq!(failed[0]["code"], "denied");
+    assert!(stage.path("home/tree/file").exists());
+    assert!(!stage.path("home/tree/closed/file").exists());
+    assert!(stage.path("home/tree/closed/open/file").exists());
+    stage
+        .run(&[
+            "cp",
+            "--json",
+            "-r",
+            tree.to_str().unwrap(),
+            &server.at("tree/closed/new"),
+        ])
+        .fails(23, "denied");
+    stage
+        .run(&[
+            "cp",
+            "--json",
+            "-r",
+            tree.to_str().unwrap(),
+            &server.at("/etc/new"),
+        ])
+        .fails(23, "denied");
+    stage
+        .run(&[
+            "cp",
+            "--json",
+            "-r",
+            &server.at("/etc"),
+            stage.path("user/etc").to_str().unwrap(),
+        ])
+        .fails(23, "denied");
+}
+
+/// A record of a tree: length, kind and content.
+fn record(kind: u8, content: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(content.len() + 1).unwrap();
+    [&length.to_le_bytes()[..], &[kind], content].concat()
+}
+
+fn entry(what: u8, parent: u32, name: &[u8], value: u64, target: &[u8]) -> Vec<u8> {
+    let head = [what, 0, u8::try_from(name.len()).unwrap(), 0xa4, 0x01];
+    record(
+        1,
+        &[
+            &head[..],
+            &parent.to_le_bytes(),
+            &1_000_000_000i64.to_le_bytes(),
+            &0u32.to_le_bytes(),
+            &value.to_le_bytes(),
+            name,
+            target,
+        ]
+        .concat(),
+    )
+}
+
+const SOURCE: u32 = u32::MAX;
+
+/// Sends a tree's records by hand. Returns the code of the server's error, if there is one.
+fn send_records(stage: &Stage, server: &ServerProcess, records: &[Vec<u8>]) -> Option<String> {
+    let key = client_key(stage);
+    let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
+    client.greet().unwrap();
+    let login = client.login_header("alice", &key, None);
+    client.send_json(&login).unwrap();
+    client
+        .send_json(&json!({"type": "open", "service": "files"}))
+        .unwrap();
+    client
+        .send_json(&json!({
+            "type": "put-tree", "path": "tree", "source": "x", "replace": true, "times": true,
+        }))
+        .unwrap();
+    client
+        .send_json(&json!({"type": "tree", "size": null}))
+        .unwrap();
+    for record in records {
+        client.send(&frame(record)).unwrap();
+    }
+    let _ = client.send(&frame([]));
+    let _ = client.finish();
+    client.error_code().unwrap()
+}
+
+#[test]
+fn hostile_records_change_nothing() {
+    let stage = stage();
+    let server = stage.joined();
+    let before = Census::of(&stage.home());
+    let root = entry(1, SOURCE, b"tree", 0, b"");
+    let many: Vec<Vec<u8>> = std::iter::once(root.clone())
+        .chain((0..700u32).map(|number| entry(1, number, b"d", 0, b"")))
+        .collect();
+    let cases: Vec<(&str, Vec<Vec<u8>>)> = vec![
+        (
+            "a name that leads up",
+            vec![root.clone(), entry(2, 0, b"..", 1, b"")],
+        ),
+        (
+            "a name with a slash",
+            vec![root.clone(), entry(2, 0, b"a/b", 1, b"")],
+        ),
+        (
+            "a staging name",
+            vec![root.clone(), entry(2, 0, b".landline-x.part", 1, b"")],
+        ),
+        (
+            "a name with NUL",
+            vec![root.clone(), entry(2, 0, b"a\0b", 1, b"")],
+        ),
+        (
+            "no name",
+            vec![entry(1, SOURCE, b"", 0, b""), entry(2, 0, b"", 1, b"")],
+        ),
+        (
+            "an unknown parent",
+            vec![root.clone(), entry(2, 7, b"a", 1, b"")],
+        ),
+        (
+            "a file as a parent",
+            vec![
+                root.clone(),
+                entry(2, 0, b"a", 1, b""),
+                entry(2, 1, b"b", 1, b""),
+            ],
+        ),
+        (
+            "a link as a parent",
+            vec![
+                root.clone(),
+                entry(3, 0, b"a", 0, b"/etc"),
+                entry(2, 1, b"b", 1, b""),
+            ],
+        ),
+        (
+            "content that is not wanted",
+            vec![root.clone(), record(3, &[0; 40])],
+        ),
+        ("an unknown kind", vec![record(99, b"x")]),
+        ("an empty record", vec![vec![0, 0, 0, 0]]),
+        ("a long record", vec![vec![0xff, 0xff, 0xff, 0x7f]]),
+        ("an early end", vec![root.clone()]),
+        (
+            "a wrong digest",
+            vec![root.clone(), record(2, &[0; 5]), record(7, &[1; 36])],
+        ),
+        (
+            "two sources",
+            vec![root.clone(), entry(1, SOURCE, b"other", 0, b"")],
+        ),
+        ("many levels", many),
+    ];
+    for (what, records) in cases {
+        let code = send_records(&stage, &server, &records);
+        assert!(code.is_some(), "{what}: no error");
+        wait_for(what, || {
+            // What arrived of a tree may be kept for another attempt, and nothing else.
+            for staged in staging(&stage.home()) {
+                let _ = fs::remove_dir_all(staged);
+            }
+            Census::of(&stage.home()) == before
+        });
+    }
+    assert!(!stage.path("home/tree").exists());
+    stage.run(&["ping", "127.0.0.1"]).ok();
+}

@@ -1,0 +1,164 @@
+//! The client's part of `put-tree` and `get-tree`.
+
+use std::{path::PathBuf, sync::Arc};
+
+use landline_proto::{BodySize, Name};
+
+use super::{
+    StoreOptions, TreeEvents, TreeProgress, TreeSummary, WalkOptions,
+    bodies::bodies,
+    messages::{GetTree, Placement, PutTree, TREE, Tree},
+    receiver::{ReceiverParts, TreeReceiver},
+    run_exchange,
+    sender::TreeSender,
+    walk::Walk,
+    worker::Worker,
+};
+use crate::{
+    Error,
+    crypto::Fingerprint,
+    files::{ManifestStore, manifests::Manifest},
+    net::Channel,
+    paths::{TreeGuard, TreeSource, TreeTarget},
+};
+
+/// What a copy tells while it runs.
+#[derive(Debug, Clone, Default)]
+pub struct TreeReport {
+    /// What was done so far.
+    pub progress: Arc<TreeProgress>,
+    /// Called for failures of single entries, as they happen.
+    pub events: TreeEvents,
+}
+
+/// Stores trees at the server, after [`PutTree`] was sent. Returns what the server did, and the
+/// path there.
+///
+/// # Errors
+/// Errors of the server, `ended`, [`Error::Protocol`], or [`Error::Lost`]. The caller then has to
+/// call [`Channel::fail`]. Failures of single entries are reported, and are no error.
+///
+/// # Cancel safety
+/// Not cancel-safe: the channel cannot be used afterwards.
+pub async fn put_tree(
+    channel: &mut Channel,
+    sources: Vec<TreeSource>,
+    options: WalkOptions,
+    report: TreeReport,
+) -> Result<(TreeSummary, Option<Name>), Error> {
+    channel.send_with_body(&Tree { path: None }, BodySize::Unknown)?;
+    let (connection, ends) = bodies();
+    let guard = Arc::new(TreeGuard::unlimited());
+    let work = Worker::Client.run(move |leave| {
+        let sources = sources
+            .into_iter()
+            .map(|source| (source, guard.clone()))
+            .collect();
+        let walk = Walk::new(sources, options);
+        TreeSender::new(walk, ends, leave.clone(), report.progress, report.events).run()
+    });
+    let mut path = None;
+    let summary = run_exchange(channel, connection, &TREE, work, |tree| path = tree.path).await?;
+    Ok((summary, path))
+}
+
+/// What identifies the sources of a copy: the same for each attempt at it, and no path of this
+/// machine.
+pub fn source_key(sources: &[PathBuf]) -> Name {
+    let mut hasher = blake3::Hasher::new();
+    for source in sources {
+        let full = std::path::absolute(source).unwrap_or_else(|_| source.clone());
+        let full = full.as_os_str().as_encoded_bytes();
+        hasher.update(&(full.len() as u64).to_le_bytes());
+        hasher.update(full);
+    }
+    Name(hasher.finalize().to_hex().as_bytes().to_vec())
+}
+
+/// The request for [`put_tree`].
+///
+/// `source` says what the copy consists of, the same for each attempt at it.
+pub fn put_tree_request(
+    path: Name,
+    placement: Placement,
+    source: Name,
+    options: StoreOptions,
+) -> PutTree {
+    PutTree {
+        path,
+        placement,
+        source,
+        replace: options.replace,
+        exact_mode: options.exact_mode,
+        times: options.times,
+    }
+}
+
+/// What an earlier attempt to fetch a tree left, if there was one.
+///
+/// Locked against other processes until it is dropped. The default is none: a copy with it cannot
+/// be resumed.
+#[derive(Debug, Default)]
+pub struct EarlierTree(Option<Manifest>);
+
+impl EarlierTree {
+    /// Looks for an earlier attempt at `request` to `server`, with this target.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    ///
+    /// # Blocking
+    /// Reads the disk, and may wait some seconds for another attempt.
+    pub fn find(
+        manifests: &ManifestStore,
+        server: &Fingerprint,
+        request: &GetTree,
+        target: &TreeTarget,
+    ) -> Result<Self, Error> {
+        let full = std::path::absolute(&target.shown).unwrap_or_else(|_| target.shown.clone());
+        let mut parts: Vec<&[u8]> = vec![b"get-tree", server.bytes()];
+        parts.push(full.as_os_str().as_encoded_bytes());
+        parts.extend(request.paths.iter().map(|path| &path.0[..]));
+        // A copy of the client is not preempted.
+        let manifest = match manifests.lock(&parts, |_| false)? {
+            Some(manifest) => Some(manifest),
+            None => manifests.anonymous()?,
+        };
+        Ok(Self(manifest))
+    }
+}
+
+/// Fetches trees from the server, after the [`GetTree`] was sent.
+///
+/// `earlier` is what an earlier attempt left; see [`EarlierTree::find`].
+///
+/// # Errors
+/// As [`put_tree`], and what goes wrong on this side: `denied`, `no-space`, `io`.
+///
+/// # Cancel safety
+/// Not cancel-safe: the channel cannot be used afterwards.
+pub async fn get_tree(
+    channel: &mut Channel,
+    target: TreeTarget,
+    earlier: EarlierTree,
+    options: StoreOptions,
+    report: TreeReport,
+) -> Result<TreeSummary, Error> {
+    let EarlierTree(earlier) = earlier;
+    channel.send_with_body(&Tree { path: None }, BodySize::Unknown)?;
+    let (connection, ends) = bodies();
+    let work = Worker::Client.run(move |leave| {
+        TreeReceiver::new(ReceiverParts {
+            target,
+            guard: TreeGuard::unlimited(),
+            options,
+            manifest: earlier,
+            ends,
+            leave: leave.clone(),
+            progress: report.progress,
+            events: report.events,
+        })?
+        .run(Box::new(|_| Ok(())))
+    });
+    run_exchange(channel, connection, &TREE, work, |_| ()).await
+}

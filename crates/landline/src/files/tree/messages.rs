@@ -1,0 +1,91 @@
+//! The messages around the records of a tree's copy.
+
+use landline_proto::{Message, MessageRule, Name, ProtocolState, messages::ErrorMessage};
+use serde::{Deserialize, Serialize};
+
+use super::{StoreOptions, WalkOptions};
+
+macro_rules! message {
+    ($type:ident = $name:literal) => {
+        impl Message for $type {
+            const TYPE: &'static str = $name;
+        }
+    };
+}
+
+const ERROR: MessageRule = MessageRule::new(ErrorMessage::TYPE);
+
+/// Either side: has sent its request or its `tree`, and waits for the records of the other.
+pub(crate) static TREE: ProtocolState =
+    ProtocolState::new("files-tree", &[MessageRule::open("tree", u64::MAX), ERROR]);
+
+/// How the destination of a tree is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Placement {
+    /// The copy goes into the destination if that is a folder, else it gets that name.
+    #[default]
+    Auto,
+    /// The copy goes into the destination, which must be a folder.
+    Into,
+    /// The destination becomes the copy, also if it is a folder.
+    Exact,
+}
+
+/// Client: stores a tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutTree {
+    /// The folder to write to, or the name that the tree gets.
+    pub path: Name,
+    /// How `path` is meant.
+    #[serde(default)]
+    pub placement: Placement,
+    /// What the copy consists of, the same for each attempt at it.
+    pub source: Name,
+    /// Whether files that exist are replaced if they differ.
+    pub replace: bool,
+    /// Whether entries get exactly the permission bits of the source.
+    #[serde(default)]
+    pub exact_mode: bool,
+    /// Whether entries get the times of the source.
+    pub times: bool,
+}
+message!(PutTree = "put-tree");
+
+impl PutTree {
+    pub(super) fn options(&self) -> StoreOptions {
+        StoreOptions {
+            replace: self.replace,
+            exact_mode: self.exact_mode,
+            times: self.times,
+        }
+    }
+}
+
+/// Client: fetches a tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GetTree {
+    /// The folders and files to fetch.
+    pub paths: Vec<Name>,
+    /// Whether the walk stays on the file system of each path.
+    #[serde(default)]
+    pub one_file_system: bool,
+}
+message!(GetTree = "get-tree");
+
+impl GetTree {
+    pub(super) fn options(&self) -> WalkOptions {
+        WalkOptions {
+            one_file_system: self.one_file_system,
+        }
+    }
+}
+
+/// Either side: carries its records as the body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tree {
+    /// Server: the path of the copy, or of the folder into which it goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<Name>,
+}
+message!(Tree = "tree");

@@ -1,0 +1,202 @@
+//! Copies of trees (`docs/protocol.md` section 8): many files and folders in one exchange.
+//!
+//! The sender walks and numbers the entries. The receiver says which files it wants, stores them,
+//! and makes them durable in batches. Both sides speak at the same time, and no entry waits for a
+//! round trip.
+
+mod bodies;
+pub mod client;
+pub(crate) mod messages;
+mod open_folders;
+mod receiver;
+mod records;
+mod sender;
+pub(crate) mod server;
+mod staging;
+mod walk;
+mod worker;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use bodies::Bodies;
+use landline_proto::{ErrorCode, ProtocolState, limits::LINGER_TIME_MAX};
+use messages::Tree;
+pub use messages::{GetTree, Placement, PutTree};
+pub use receiver::StoreOptions;
+pub use records::{EntryFailure, Hash, TreeSummary};
+pub use walk::WalkOptions;
+
+use crate::{
+    Error,
+    net::Channel,
+    paths::{TreePlace, TreeTarget},
+};
+
+/// What a peer that ends its body early is reported as, until its error message is read.
+const ENDED_EARLY: &str = "the other side ended the copy early";
+
+/// Counters that a copy of a tree keeps up to date. Reading them does not slow it down.
+#[derive(Debug, Default)]
+pub struct TreeProgress {
+    entries: AtomicU32,
+    decided: AtomicU32,
+    files: AtomicU32,
+    wanted_files: AtomicU32,
+    bytes: AtomicU64,
+    wanted_bytes: AtomicU64,
+    kept_bytes: AtomicU64,
+}
+
+impl TreeProgress {
+    /// How many entries were found so far.
+    pub fn entries(&self) -> u32 {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    /// How many files were copied so far.
+    pub fn files(&self) -> u32 {
+        self.files.load(Ordering::Relaxed)
+    }
+
+    /// How many files are to be copied, as far as is known.
+    pub fn wanted_files(&self) -> u32 {
+        self.wanted_files.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes were copied so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes are to be copied, as far as is known.
+    pub fn wanted_bytes(&self) -> u64 {
+        self.wanted_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many of the bytes to be copied an earlier attempt left.
+    pub fn kept_bytes(&self) -> u64 {
+        self.kept_bytes.load(Ordering::Relaxed)
+    }
+
+    fn add_entry(&self) {
+        self.entries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn set_decided(&self, entries: u32) {
+        self.decided.store(entries, Ordering::Relaxed);
+    }
+
+    fn add_wanted(&self, length: u64) {
+        self.wanted_files.fetch_add(1, Ordering::Relaxed);
+        self.wanted_bytes.fetch_add(length, Ordering::Relaxed);
+    }
+
+    fn add_file(&self) {
+        self.files.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn add_bytes(&self, count: u64) {
+        self.bytes.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn add_kept(&self, count: u64) {
+        self.kept_bytes.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// Who gets to know what happens during a copy.
+#[derive(Clone, Default)]
+pub struct TreeEvents {
+    failed: Option<Arc<dyn Fn(EntryFailure) + Send + Sync>>,
+}
+
+impl TreeEvents {
+    /// `failed` is called for each entry that is not copied, on any thread.
+    pub fn new(failed: impl Fn(EntryFailure) + Send + Sync + 'static) -> Self {
+        Self {
+            failed: Some(Arc::new(failed)),
+        }
+    }
+
+    fn failed(&self, failure: EntryFailure) {
+        if let Some(failed) = &self.failed {
+            failed(failure);
+        }
+    }
+}
+
+impl fmt::Debug for TreeEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TreeEvents").finish_non_exhaustive()
+    }
+}
+
+/// Runs a thread and both bodies until the copy is complete.
+///
+/// # Errors
+/// The thread's, or what the peer says.
+async fn run_exchange<T>(
+    channel: &mut Channel,
+    connection: Bodies,
+    state: &'static ProtocolState,
+    work: impl Future<Output = Result<T, Error>>,
+    on_header: impl FnOnce(Tree),
+) -> Result<T, Error> {
+    let done = {
+        let work = std::pin::pin!(work);
+        let flow = std::pin::pin!(connection.run(channel, state, on_header));
+        match select(work, flow).await {
+            First::Work(Ok(done), flow) => flow.await.map(|()| done),
+            First::Work(Err(error), _) => Err(error),
+            First::Flow(Ok(()), work) => work.await,
+            First::Flow(Err(error), _) => Err(error),
+        }
+    };
+    match done {
+        // The peer has ended its body to say why it cannot continue.
+        Err(Error::Lost(what)) if what == ENDED_EARLY => {
+            let reason = channel.reader.interruption(state);
+            match tokio::time::timeout(LINGER_TIME_MAX, reason).await {
+                Ok(reason @ Error::Failed { .. }) => Err(reason),
+                _ => Err(sender::unexpected("an end before everything was sent")),
+            }
+        }
+        done => done,
+    }
+}
+
+/// Which of two futures was ready first, with the other one.
+enum First<T, W, F> {
+    Work(Result<T, Error>, F),
+    Flow(Result<(), Error>, W),
+}
+
+async fn select<T, W, F>(mut work: W, mut flow: F) -> First<T, W, F>
+where
+    W: Future<Output = Result<T, Error>> + Unpin,
+    F: Future<Output = Result<(), Error>> + Unpin,
+{
+    tokio::select! {
+        biased;
+        done = &mut work => First::Work(done, flow),
+        done = &mut flow => First::Flow(done, work),
+    }
+}
+
+/// Checks that several sources go into a folder.
+///
+/// # Errors
+/// `not-found`.
+pub fn check_place(target: &TreeTarget, placement: Placement) -> Result<(), Error> {
+    if placement == Placement::Into && matches!(target.place, TreePlace::As(..)) {
+        let message = format!("{}: no such folder", target.shown.display());
+        return Err(Error::here(ErrorCode::NotFound, message));
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! What makes files durable, and gives them their names.
+
+use std::{ffi::OsString, io};
+
+use landline_proto::ErrorCode;
+
+use super::{
+    BATCH_BYTES, BATCH_FILES, Base, Problem, Record, StagedFile, StagedRoot, TreeReceiver,
+};
+use crate::{
+    Error,
+    files::tree::records::{FromReceiver, TreeSummary},
+    paths::{EntryKind, Folder, set_file_mode, set_file_modified, staging_name, sync_file},
+};
+
+impl TreeReceiver {
+    /// Begins to make durable what was written.
+    pub(super) fn begin_sync(&mut self) -> Result<(), Error> {
+        if self.syncer.is_busy() {
+            // While the disk is slow, a few batches wait.
+            let wait =
+                self.written_files >= 4 * BATCH_FILES || self.written_bytes >= 4 * BATCH_BYTES;
+            if !self.syncer.end(wait)? {
+                return Ok(());
+            }
+            self.publish_synced()?;
+        }
+        let mark = self.staging.mark();
+        let mark = mark.map_err(|error| Error::io("the staging folder", &error))?;
+        self.syncing = std::mem::take(&mut self.written);
+        self.syncing_mark = Some(mark);
+        (self.written_files, self.written_bytes) = (0, 0);
+        self.syncer.begin();
+        Ok(())
+    }
+
+    /// Waits until everything that was written is durable.
+    pub(super) fn sync_all(&mut self) -> Result<(), Error> {
+        if self.syncer.end(true)? {
+            self.publish_synced()?;
+        }
+        self.begin_sync()?;
+        if self.syncer.end(true)? {
+            self.publish_synced()?;
+        }
+        Ok(())
+    }
+
+    /// Gives the files that are durable now their final names.
+    pub(super) fn publish_synced(&mut self) -> Result<(), Error> {
+        if let Some(mark) = self.syncing_mark.take() {
+            let noted = self.staging.set_durable(mark);
+            noted.map_err(|error| Error::io("the staging folder", &error))?;
+        }
+        for file in std::mem::take(&mut self.syncing) {
+            self.leave.spend(0)?;
+            match self.publish(&file) {
+                Ok(()) => self.note_stored(&file.location, &file.name),
+                Err(Problem::Copy(error)) => return Err(error),
+                Err(Problem::Entry(error)) => {
+                    let _ = self.staging.folder.remove(&file.staged);
+                    self.summary.files = self.summary.files.saturating_sub(1);
+                    self.summary.bytes = self.summary.bytes.saturating_sub(file.length);
+                    self.fail(file.entry, &error);
+                }
+            }
+            self.complete(file.location.parent);
+        }
+        Ok(())
+    }
+
+    pub(super) fn publish(&mut self, file: &StagedFile) -> Result<(), Problem> {
+        let (location, name) = (&file.location, &file.name);
+        let folder = self.open(location).map_err(self.problem(location, name))?;
+        let now = folder.stat(name).map_err(self.problem(location, name))?;
+        match now {
+            Some(stat) if self.was_stored(location, &stat) => {
+                return Err(self.collision(location, name));
+            }
+            Some(stat) if matches!(stat.kind, EntryKind::Folder | EntryKind::Special) => {
+                let shown = self.shown(location, name);
+                let message = format!("{} exists and is no file", shown.display());
+                return Err(Problem::Entry(Error::here(ErrorCode::Exists, message)));
+            }
+            _ => {}
+        }
+        let staging = self.staging.folder.clone();
+        let renamed = staging.rename_to(&file.staged, &folder, name, self.options.replace);
+        match renamed {
+            // Another program made it meanwhile, and it may not be replaced.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !self.options.replace => {
+                let _ = staging.remove(&file.staged);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => self
+                .move_across(file, &folder)
+                .map_err(self.problem(location, name)),
+            renamed => renamed.map_err(self.problem(location, name)),
+        }
+    }
+
+    /// Moves a file to a folder on another file system.
+    pub(super) fn move_across(&self, file: &StagedFile, folder: &Folder) -> io::Result<()> {
+        let name = OsString::from(staging_name());
+        let staging = &self.staging.folder;
+        let source = staging
+            .reopen(&file.staged)?
+            .ok_or(io::ErrorKind::NotFound)?;
+        let stat = staging.stat(&file.staged)?.ok_or(io::ErrorKind::NotFound)?;
+        let target = folder.create(&name)?;
+        let moved = io::copy(&mut &source, &mut &target)
+            .and_then(|_| set_file_mode(&target, stat.mode))
+            .and_then(|()| set_file_modified(&target, stat.modified))
+            .and_then(|()| sync_file(&target))
+            .and_then(|()| folder.rename(&name, &file.name, self.options.replace))
+            .and_then(|()| folder.sync());
+        if moved.is_err() {
+            let _ = folder.remove(&name);
+        }
+        staging.remove(&file.staged)?;
+        moved
+    }
+
+    /// Makes everything durable and visible, and says so.
+    pub(super) fn finish(&mut self, record: Record) -> Result<TreeSummary, Error> {
+        self.sync_all()?;
+        record(&self.summary)?;
+        let base = self.place.base().clone();
+        for root in std::mem::take(&mut self.staged_roots) {
+            self.leave.spend(0)?;
+            let renamed = self.publish_root(&base, &root);
+            if let Err(error) = renamed {
+                self.fail(root.number, &error);
+            }
+        }
+        self.staging
+            .remove()
+            .map_err(|error| Error::io("the staging folder", &error))?;
+        // Now the names are made durable.
+        let synced = if self.syncer.each {
+            base.sync()
+        } else {
+            self.syncer.begin();
+            self.syncer.end(true)?;
+            Ok(())
+        };
+        synced.map_err(|error| Error::io(self.shown.display(), &error))?;
+        FromReceiver::Done(self.summary).write(&mut self.out);
+        self.ends.send(std::mem::take(&mut self.out))?;
+        self.ends.end()?;
+        Ok(self.summary)
+    }
+
+    /// Gives a new tree its final name, by which it appears as a whole.
+    pub(super) fn publish_root(&self, base: &Folder, root: &StagedRoot) -> Result<(), Error> {
+        let shown = match &self.place {
+            Base::As(..) => self.shown.clone(),
+            Base::Into(_) | Base::Content(_) => self.shown.join(&root.name),
+        };
+        self.staging
+            .folder
+            .rename_to(&root.staged, base, &root.name, false)
+            .and_then(|()| base.open_folder(&root.name))
+            .and_then(|folder| {
+                if let Some(modified) = root.modified {
+                    folder.set_own_modified(modified)?;
+                }
+                root.mode.map_or(Ok(()), |mode| folder.set_own_mode(mode))
+            })
+            .map_err(|error| Error::io(shown.display(), &error))
+    }
+}

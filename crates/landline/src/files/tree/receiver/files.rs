@@ -1,0 +1,488 @@
+//! Files of the tree: which are wanted, and their content.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+};
+
+use landline_proto::ErrorCode;
+
+use super::{
+    ArrivingFile, BATCH_BYTES, BATCH_FILES, HAS_BEGUN, PARTIAL_BYTES_MIN, Problem, StagedFile,
+    StorePlace, TreeReceiver, WANTED_MAX, WantedFile, mismatch, staged_name,
+};
+use crate::{
+    Error,
+    files::tree::{
+        records::{FromReceiver, Hash, PIECE_BYTES, TreeEntry, hash_file},
+        sender::unexpected,
+        staging::write_all,
+    },
+    paths::{EntryKind, EntryStat, File, Folder, set_file_mode, set_file_modified, sync_file},
+};
+
+impl TreeReceiver {
+    /// Decides whether a file is wanted.
+    pub(super) fn decide(
+        &mut self,
+        number: u32,
+        location: StorePlace,
+        name: OsString,
+        entry: &TreeEntry,
+        length: u64,
+    ) -> Result<(), Problem> {
+        let existing = self.existing(&location, &name)?;
+        let mut kept = None;
+        match existing {
+            None => {}
+            Some(stat) if self.was_stored(&location, &stat) => {
+                return Err(self.collision(&location, &name));
+            }
+            Some(stat) => match stat.kind {
+                EntryKind::File => {
+                    if self.is_unchanged(&location, &stat, entry, length) {
+                        return self.keep(&location, &name, &stat, entry);
+                    }
+                    if !self.options.replace {
+                        return Ok(());
+                    }
+                    if location.is_staged
+                        && stat.length >= PARTIAL_BYTES_MIN
+                        && stat.length < length
+                    {
+                        kept = Some(stat.length);
+                    }
+                }
+                EntryKind::Link => {
+                    if !self.options.replace {
+                        return Ok(());
+                    }
+                }
+                EntryKind::Folder | EntryKind::Special => {
+                    let shown = self.shown(&location, &name);
+                    let message = format!("{} exists and is no file", shown.display());
+                    return Err(Problem::Entry(Error::here(ErrorCode::Exists, message)));
+                }
+            },
+        }
+        self.check_writable(&location, &name)?;
+        if self.wanted.len() >= WANTED_MAX {
+            return Err(Problem::Copy(unexpected("too many files at once")));
+        }
+        let replaced_mode = existing
+            .filter(|stat| stat.kind == EntryKind::File && !location.is_staged)
+            .map(|stat| stat.mode);
+        let kept_hash = match kept {
+            Some(kept) => self.hash_kept(&location, &name, kept)?,
+            None => None,
+        };
+        let file = WantedFile {
+            name,
+            length,
+            mode: u32::from(entry.mode),
+            modified: entry.modified,
+            replaced_mode,
+            kept: kept_hash.as_ref().map_or(0, |(length, _)| *length),
+            location,
+        };
+        self.add_open(file.location.parent);
+        self.progress.add_wanted(length);
+        match kept_hash {
+            Some((offset, digest)) => {
+                self.write_want();
+                let entry = number;
+                FromReceiver::WantRest {
+                    entry,
+                    offset,
+                    digest,
+                }
+                .write(&mut self.out);
+            }
+            None => match &mut self.want {
+                Some((first, count)) if *first + *count == number => *count += 1,
+                _ => {
+                    self.write_want();
+                    self.want = Some((number, 1));
+                }
+            },
+        }
+        self.wanted.insert(number, file);
+        Ok(())
+    }
+
+    pub(super) fn is_unchanged(
+        &self,
+        location: &StorePlace,
+        stat: &EntryStat,
+        entry: &TreeEntry,
+        length: u64,
+    ) -> bool {
+        let looks_same =
+            stat.length == length && stat.modified.is_same(entry.modified) && !entry.is_recent;
+        looks_same && (!location.is_staged || self.staging.trusts(stat))
+    }
+
+    /// Keeps a file that is unchanged, with the permission bits that it should have.
+    pub(super) fn keep(
+        &mut self,
+        location: &StorePlace,
+        name: &OsStr,
+        stat: &EntryStat,
+        entry: &TreeEntry,
+    ) -> Result<(), Problem> {
+        let mode = if location.is_staged {
+            self.mode_for(entry, None)
+        } else {
+            self.mode_for(entry, Some(stat.mode))
+        };
+        let Some(mode) = mode.filter(|mode| *mode != stat.mode) else {
+            return Ok(());
+        };
+        self.check_writable(location, name)?;
+        let folder = self.open(location).map_err(self.problem(location, name))?;
+        folder
+            .set_mode_of(name, mode)
+            .map_err(self.problem(location, name))?;
+        self.summary.others += 1;
+        Ok(())
+    }
+
+    /// Hashes what an earlier attempt left of a file.
+    pub(super) fn hash_kept(
+        &mut self,
+        location: &StorePlace,
+        name: &OsStr,
+        kept: u64,
+    ) -> Result<Option<(u64, Hash)>, Problem> {
+        let folder = self.open(location).map_err(self.problem(location, name))?;
+        let shown = self.shown(location, name);
+        let source = match folder.open_source(name, shown.display()) {
+            Ok(source) => source,
+            Err(error) => return Err(Problem::of(error.into())),
+        };
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = vec![0; PIECE_BYTES];
+        let mut position = 0;
+        while position < kept {
+            let left = usize::try_from(kept - position).unwrap_or(usize::MAX);
+            let piece = buffer.get_mut(..left.min(PIECE_BYTES)).unwrap_or_default();
+            let read = source
+                .read_into(position, piece)
+                .map_err(|error| Problem::of(error.into()))?;
+            if read == 0 {
+                return Ok(None);
+            }
+            hasher.update(buffer.get(..read).unwrap_or_default());
+            position += read as u64;
+            self.leave.spend(read as u64).map_err(Problem::Copy)?;
+        }
+        Ok(Some((kept, *hasher.finalize().as_bytes())))
+    }
+
+    /// Creates the file to write to: a new one in its own folder or in the staging folder.
+    pub(super) fn create(
+        &mut self,
+        entry: u32,
+        file: &WantedFile,
+    ) -> Result<(File, OsString), Problem> {
+        if !file.location.is_staged {
+            let staged = staged_name(entry);
+            let created = self.staging.folder.create(&staged);
+            let created = created.map_err(self.problem(&file.location, &file.name))?;
+            return Ok((created, staged));
+        }
+        let folder = self
+            .open(&file.location)
+            .map_err(self.problem(&file.location, &file.name))?;
+        let created = match folder.create(&file.name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let stat = folder
+                    .stat(&file.name)
+                    .map_err(self.problem(&file.location, &file.name))?;
+                let is_own = stat.is_some_and(|stat| self.was_stored(&file.location, &stat));
+                if file.location.is_new || is_own {
+                    return Err(self.collision(&file.location, &file.name));
+                }
+                // An earlier attempt left another version.
+                folder
+                    .remove(&file.name)
+                    .and_then(|()| folder.create(&file.name))
+            }
+            created => created,
+        };
+        let created = created.map_err(self.problem(&file.location, &file.name))?;
+        Ok((created, file.name.clone()))
+    }
+
+    pub(super) fn take_wanted(&mut self, entry: u32) -> Result<WantedFile, Error> {
+        self.wanted
+            .remove(&entry)
+            .ok_or_else(|| unexpected("content of a file that is not wanted"))
+    }
+
+    /// Stores a whole file.
+    pub(super) fn file(&mut self, entry: u32, digest: &Hash, content: &[u8]) -> Result<(), Error> {
+        let file = self.take_wanted(entry)?;
+        if file.length != content.len() as u64 {
+            return Err(unexpected("a file of another length than announced"));
+        }
+        if blake3::hash(content).as_bytes() != digest {
+            return Err(mismatch(&self.shown(&file.location, &file.name)));
+        }
+        hash_file(&mut self.hasher, entry, file.length, digest);
+        self.progress.add_bytes(file.length);
+        self.leave.spend(file.length)?;
+        let stored = self.create(entry, &file).and_then(|(created, name)| {
+            write_all(&created, content).map_err(self.problem(&file.location, &file.name))?;
+            self.complete_file(&created, &file)?;
+            Ok(name)
+        });
+        self.settle(entry, file, stored)
+    }
+
+    /// Stores a part of a longer file.
+    pub(super) fn piece(&mut self, entry: u32, offset: u64, content: &[u8]) -> Result<(), Error> {
+        let is_arriving = self.arriving.as_ref().is_some_and(|it| it.entry == entry);
+        if !is_arriving || offset == 0 {
+            self.begin_file(entry, offset)?;
+        }
+        let Some(arriving) = &mut self.arriving else {
+            return Ok(());
+        };
+        if arriving.position != offset {
+            return Err(unexpected("a part of a file at another place"));
+        }
+        let end = offset.checked_add(content.len() as u64);
+        let Some(end) = end else {
+            return Err(unexpected("a part of a file at another place"));
+        };
+        arriving.position = end;
+        arriving.hasher.update(content);
+        let written = match &arriving.file {
+            Some((file, _)) => write_all(file, content),
+            None => Ok(()),
+        };
+        self.progress.add_bytes(content.len() as u64);
+        self.leave.spend(content.len() as u64)?;
+        if let Err(error) = written {
+            self.drop_arriving(entry, &error)?;
+        }
+        Ok(())
+    }
+
+    /// Opens or creates a longer file that begins to arrive.
+    pub(super) fn begin_file(&mut self, entry: u32, offset: u64) -> Result<(), Error> {
+        if let Some(other) = self.arriving.take().filter(|other| other.entry != entry) {
+            return Err(unexpected(&format!(
+                "an end of file {} is missing",
+                other.entry
+            )));
+        }
+        let Some(file) = self.wanted.remove(&entry) else {
+            return Err(unexpected("content of a file that is not wanted"));
+        };
+        let (opened, hasher) = match offset {
+            0 => {
+                // Another attempt at a file that changed begins from the start.
+                if file.kept == HAS_BEGUN {
+                    self.remove_begun(entry, &file);
+                }
+                (self.create(entry, &file), blake3::Hasher::new())
+            }
+            offset if offset == file.kept => self
+                .reopen(&file)
+                .map(|(file, hasher)| (Ok(file), hasher))?,
+            _ => return Err(unexpected("a part of a file at another place")),
+        };
+        let opened = match opened {
+            Ok(opened) => Some(opened),
+            Err(Problem::Copy(error)) => return Err(error),
+            Err(Problem::Entry(error)) => {
+                self.fail(entry, &error);
+                None
+            }
+        };
+        self.arriving = Some(ArrivingFile {
+            entry,
+            file: opened,
+            hasher,
+            position: offset,
+        });
+        let file = WantedFile {
+            kept: HAS_BEGUN,
+            ..file
+        };
+        self.wanted.insert(entry, file);
+        Ok(())
+    }
+
+    /// Removes what has arrived of a file in this copy.
+    pub(super) fn remove_begun(&mut self, entry: u32, file: &WantedFile) {
+        let (folder, name) = if file.location.is_staged {
+            (self.open(&file.location), file.name.clone())
+        } else {
+            (Ok(self.staging.folder.clone()), staged_name(entry))
+        };
+        let _ = folder.and_then(|folder| folder.remove(&name));
+    }
+
+    /// Opens what an earlier attempt left of a file, to continue it.
+    pub(super) fn reopen(
+        &mut self,
+        file: &WantedFile,
+    ) -> Result<((File, OsString), blake3::Hasher), Error> {
+        let failed = |this: &Self, error: io::Error| {
+            Error::io(this.shown(&file.location, &file.name).display(), &error)
+        };
+        let folder = self
+            .open(&file.location)
+            .map_err(|error| failed(self, error))?;
+        let opened = folder
+            .reopen(&file.name)
+            .and_then(|opened| opened.ok_or_else(|| io::ErrorKind::NotFound.into()))
+            .map_err(|error| failed(self, error))?;
+        let mut hasher = blake3::Hasher::new();
+        let copied = io::copy(&mut io::Read::take(&opened, file.kept), &mut hasher)
+            .map_err(|error| failed(self, error))?;
+        if copied != file.kept {
+            return Err(failed(self, io::ErrorKind::UnexpectedEof.into()));
+        }
+        opened
+            .set_len(file.kept)
+            .map_err(|error| failed(self, error))?;
+        Ok(((opened, file.name.clone()), hasher))
+    }
+
+    /// Gives up a file that cannot be written; the rest of its content is dropped.
+    pub(super) fn drop_arriving(&mut self, entry: u32, error: &io::Error) -> Result<(), Error> {
+        let Some(file) = self.wanted.get(&entry) else {
+            return Ok(());
+        };
+        let shown = self.shown(&file.location, &file.name);
+        match Problem::of(Error::io(shown.display(), error)) {
+            Problem::Copy(error) => Err(error),
+            Problem::Entry(error) => {
+                self.remove_arriving();
+                self.fail(entry, &error);
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes what has arrived of a file; the rest is dropped.
+    pub(super) fn remove_arriving(&mut self) {
+        let Some(arriving) = self.arriving.as_mut() else {
+            return;
+        };
+        let entry = arriving.entry;
+        arriving.file = None;
+        if let Some(file) = self.wanted.remove(&entry) {
+            self.remove_begun(entry, &file);
+            self.wanted.insert(entry, file);
+        }
+    }
+
+    pub(super) fn file_end(&mut self, entry: u32, length: u64, digest: &Hash) -> Result<(), Error> {
+        if self.arriving.as_ref().is_none_or(|it| it.entry != entry) {
+            // Nothing was left to send.
+            let kept = self.wanted.get(&entry).map_or(0, |file| file.kept);
+            self.begin_file(entry, kept)?;
+        }
+        let Some(arriving) = self.arriving.take() else {
+            return Ok(());
+        };
+        let file = self.take_wanted(entry)?;
+        if arriving.position != length || file.length != length {
+            return Err(unexpected("a file of another length than announced"));
+        }
+        if arriving.hasher.finalize().as_bytes() != digest {
+            return Err(mismatch(&self.shown(&file.location, &file.name)));
+        }
+        hash_file(&mut self.hasher, entry, length, digest);
+        let Some((created, name)) = arriving.file else {
+            self.complete(file.location.parent);
+            return Ok(());
+        };
+        let stored = self.complete_file(&created, &file).map(|()| name);
+        self.settle(entry, file, stored)
+    }
+
+    /// Gives a file whose content is complete its properties. The time comes last: it says that
+    /// the file is complete.
+    pub(super) fn complete_file(&self, created: &File, file: &WantedFile) -> Result<(), Problem> {
+        let mode = match file.replaced_mode {
+            _ if self.options.exact_mode => file.mode,
+            Some(mode) => mode,
+            None => Folder::mode_for_new(file.mode),
+        };
+        // A file system without permission bits.
+        let _ = set_file_mode(created, mode);
+        let done = if self.options.times || file.location.is_staged {
+            set_file_modified(created, file.modified)
+        } else {
+            Ok(())
+        };
+        done.and_then(|()| {
+            if self.syncer.each {
+                sync_file(created)
+            } else {
+                Ok(())
+            }
+        })
+        .map_err(self.problem(&file.location, &file.name))
+    }
+
+    /// Enters a file that was written, or reports why it was not.
+    pub(super) fn settle(
+        &mut self,
+        entry: u32,
+        file: WantedFile,
+        stored: Result<OsString, Problem>,
+    ) -> Result<(), Error> {
+        let staged = match stored {
+            Ok(staged) => staged,
+            Err(Problem::Copy(error)) => return Err(error),
+            Err(Problem::Entry(error)) => {
+                self.fail(entry, &error);
+                self.complete(file.location.parent);
+                return Ok(());
+            }
+        };
+        self.progress.add_file();
+        self.written_files += 1;
+        self.written_bytes = self.written_bytes.saturating_add(file.length);
+        self.summary.files += 1;
+        self.summary.bytes = self.summary.bytes.saturating_add(file.length);
+        if file.location.is_staged {
+            self.note_stored(&file.location, &file.name);
+            self.complete(file.location.parent);
+        } else {
+            self.written.push(StagedFile {
+                staged,
+                location: file.location,
+                name: file.name,
+                entry,
+                length: file.length,
+            });
+        }
+        if self.written_files >= BATCH_FILES || self.written_bytes >= BATCH_BYTES {
+            self.begin_sync()?;
+        }
+        Ok(())
+    }
+
+    /// Remembers a file that was stored, to tell names that the file system takes for one.
+    pub(super) fn note_stored(&mut self, location: &StorePlace, name: &OsStr) {
+        let stat = self
+            .open(location)
+            .and_then(|folder| folder.stat(name))
+            .ok()
+            .flatten();
+        let folder = location
+            .parent
+            .and_then(|number| self.folders.get_mut(&number));
+        if let (Some(stat), Some(folder)) = (stat, folder) {
+            folder.stored.push(stat.numbers());
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! Folders of the tree: where entries go, and what a folder gets at its end.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    sync::Arc,
+};
+
+use landline_proto::ErrorCode;
+
+use super::{Base, DEPTH_MAX, Problem, StagedRoot, StorePlace, StoredFolder, TreeReceiver};
+use crate::{
+    Error,
+    files::tree::{
+        open_folders::FolderPlace,
+        records::{EntryContent, TreeEntry},
+        sender::unexpected,
+    },
+    paths::{EntryKind, EntryStat, TreeAccess},
+};
+
+impl TreeReceiver {
+    /// Finds where an entry goes; `None` if its folder is not stored.
+    pub(super) fn locate(
+        &mut self,
+        entry: &TreeEntry,
+        number: u32,
+    ) -> Result<Option<(StorePlace, OsString)>, Error> {
+        let name = OsString::from_vec(entry.name.clone());
+        let Some(parent) = entry.parent else {
+            return self.locate_root(entry, number, name);
+        };
+        let Some(folder) = self.folders.get(&parent).filter(|folder| !folder.has_ended) else {
+            return Err(unexpected(
+                "an entry of a folder that is none, or has ended",
+            ));
+        };
+        if folder.is_skipped {
+            if entry.content == EntryContent::Folder {
+                self.skip_folder(number, Some(parent));
+            }
+            return Ok(None);
+        }
+        Ok(Some((folder.location.clone(), name)))
+    }
+
+    /// Finds where a source goes that the user named.
+    pub(super) fn locate_root(
+        &mut self,
+        entry: &TreeEntry,
+        number: u32,
+        own_name: OsString,
+    ) -> Result<Option<(StorePlace, OsString)>, Error> {
+        let is_first = self.roots == 0;
+        self.roots += 1;
+        let base = self.place.base().clone();
+        let location = StorePlace {
+            folder: Arc::new(FolderPlace::base(u64::MAX)),
+            base,
+            parent: None,
+            access: self.guard.start(),
+            is_staged: false,
+            is_new: false,
+            depth: 0,
+        };
+        let name = match &self.place {
+            Base::Into(_) => own_name,
+            Base::As(_, name) if is_first => name.clone(),
+            Base::Content(folder) if is_first && entry.content == EntryContent::Folder => {
+                let stat = folder.own_stat();
+                let stat = stat.map_err(|error| Error::io(self.shown.display(), &error))?;
+                let location = StorePlace {
+                    depth: 1,
+                    ..location
+                };
+                self.enter(number, None, location, &stat, entry, false);
+                return Ok(None);
+            }
+            Base::As(..) | Base::Content(_) => {
+                return Err(unexpected("a second source for one destination"));
+            }
+        };
+        if name.is_empty() {
+            return Err(unexpected("a source without a name"));
+        }
+        Ok(Some((location, name)))
+    }
+
+    /// The final name of a folder, if it has another one in the staging folder.
+    pub(super) fn final_name(&self, location: &StorePlace, name: &OsStr) -> Option<OsString> {
+        let is_root = location.is_staged && location.parent.is_none();
+        let roots = self.staged_roots.iter();
+        let mut named = roots.filter(|root| is_root && root.staged == name);
+        named.next().map(|root| root.name.clone())
+    }
+
+    /// Makes or enters a folder.
+    pub(super) fn folder(
+        &mut self,
+        number: u32,
+        location: StorePlace,
+        name: OsString,
+        entry: &TreeEntry,
+    ) -> Result<(), Problem> {
+        if location.depth >= DEPTH_MAX {
+            let message = format!(
+                "{}: more than {DEPTH_MAX} folders within each other",
+                self.shown(&location, &name).display()
+            );
+            return Err(Problem::Entry(Error::here(ErrorCode::NameRefused, message)));
+        }
+        match self.existing(&location, &name)? {
+            Some(stat) if stat.kind == EntryKind::Folder => {
+                let parent = location.parent;
+                self.enter_below(number, parent, &location, name, &stat, entry, false)
+            }
+            Some(_) => {
+                let shown = self.shown(&location, &name);
+                let message = format!("{} exists and is no folder", shown.display());
+                Err(Problem::Entry(Error::here(ErrorCode::Exists, message)))
+            }
+            None => {
+                self.check_writable(&location, &name)?;
+                // A new tree is built in the staging folder.
+                let (location, name) = if location.parent.is_none() {
+                    self.stage_root(number, &location, name, entry)
+                } else {
+                    (location, name)
+                };
+                let folder = self
+                    .open(&location)
+                    .map_err(self.problem(&location, &name))?;
+                let is_new = match folder.create_folder(&name) {
+                    Ok(()) => true,
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                        if location.is_new {
+                            return Err(self.collision(&location, &name));
+                        }
+                        false
+                    }
+                    Err(error) => return Err(self.problem(&location, &name)(error)),
+                };
+                let stat = folder
+                    .stat(&name)
+                    .and_then(|stat| stat.ok_or_else(|| io::ErrorKind::NotFound.into()))
+                    .map_err(self.problem(&location, &name))?;
+                if is_new {
+                    self.summary.others += 1;
+                }
+                let parent = location.parent;
+                self.enter_below(number, parent, &location, name, &stat, entry, is_new)
+            }
+        }
+    }
+
+    /// The place of a new tree in the staging folder, until it is complete.
+    pub(super) fn stage_root(
+        &mut self,
+        number: u32,
+        location: &StorePlace,
+        name: OsString,
+        entry: &TreeEntry,
+    ) -> (StorePlace, OsString) {
+        // By its name, another attempt finds it.
+        let hash = blake3::hash(name.as_bytes()).to_hex();
+        let staged = OsString::from(format!("tree-{}", hash.get(..32).unwrap_or(&hash)));
+        self.staged_roots.push(StagedRoot {
+            staged: staged.clone(),
+            name,
+            number,
+            mode: self.mode_for(entry, None),
+            modified: self.options.times.then_some(entry.modified),
+        });
+        let location = StorePlace {
+            base: self.staging.folder.clone(),
+            folder: Arc::new(FolderPlace::base(u64::MAX - 1)),
+            parent: None,
+            access: location.access,
+            is_staged: true,
+            is_new: !self.staging.is_resumed,
+            depth: 0,
+        };
+        (location, staged)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "each is a fact of its own")]
+    pub(super) fn enter_below(
+        &mut self,
+        number: u32,
+        parent: Option<u32>,
+        location: &StorePlace,
+        name: OsString,
+        stat: &EntryStat,
+        entry: &TreeEntry,
+        is_new: bool,
+    ) -> Result<(), Problem> {
+        let above = self.open(location).map_err(self.problem(location, &name))?;
+        let folder = above
+            .open_folder(&name)
+            .map_err(self.problem(location, &name))?;
+        let access = self
+            .guard
+            .enter(location.access, &folder)
+            .map_err(|error| Problem::Entry(error.into()))?;
+        // A folder of this user that is closed to it is opened for the time of the copy.
+        if access.is_writable && stat.is_ours && stat.mode & 0o700 != 0o700 {
+            folder
+                .set_own_mode(stat.mode | 0o700)
+                .map_err(self.problem(location, &name))?;
+        }
+        let key = u64::from(number);
+        self.open.keep(key, Arc::new(folder));
+        let inner = StorePlace {
+            base: location.base.clone(),
+            folder: Arc::new(FolderPlace {
+                parent: Some(location.folder.clone()),
+                final_name: self.final_name(location, &name),
+                name,
+                numbers: stat.numbers(),
+                key,
+            }),
+            parent: Some(number),
+            access,
+            is_staged: location.is_staged,
+            is_new,
+            depth: location.depth + 1,
+        };
+        self.enter(number, parent, inner, stat, entry, is_new);
+        Ok(())
+    }
+
+    /// Enters a folder that is open into the table.
+    pub(super) fn enter(
+        &mut self,
+        number: u32,
+        parent: Option<u32>,
+        mut location: StorePlace,
+        stat: &EntryStat,
+        entry: &TreeEntry,
+        is_new: bool,
+    ) {
+        location.parent = Some(number);
+        let is_root_of_staging = location.is_staged && parent.is_none();
+        let mode = if is_new || (location.is_staged && !is_root_of_staging) {
+            self.mode_for(entry, None)
+        } else {
+            self.mode_for(entry, Some(stat.mode))
+        };
+        let folder = StoredFolder {
+            mode: (location.access.is_writable && !is_root_of_staging)
+                .then_some(mode)
+                .flatten(),
+            modified: (self.options.times && location.access.is_writable && !is_root_of_staging)
+                .then_some(entry.modified),
+            location,
+            open: 0,
+            has_ended: false,
+            parent,
+            is_skipped: false,
+            stored: Vec::new(),
+        };
+        self.folders.insert(number, folder);
+        self.add_open(parent);
+    }
+
+    pub(super) fn skip_folder(&mut self, number: u32, parent: Option<u32>) {
+        let location = StorePlace {
+            base: self.place.base().clone(),
+            folder: Arc::new(FolderPlace::base(u64::MAX)),
+            parent: Some(number),
+            access: TreeAccess { is_writable: false },
+            is_staged: false,
+            is_new: false,
+            depth: 0,
+        };
+        self.folders.insert(
+            number,
+            StoredFolder {
+                location,
+                mode: None,
+                modified: None,
+                open: 0,
+                has_ended: false,
+                parent,
+                is_skipped: true,
+                stored: Vec::new(),
+            },
+        );
+        self.add_open(parent);
+    }
+
+    pub(super) fn add_open(&mut self, folder: Option<u32>) {
+        if let Some(folder) = folder.and_then(|number| self.folders.get_mut(&number)) {
+            folder.open += 1;
+        }
+    }
+
+    /// Something in a folder is complete.
+    pub(super) fn complete(&mut self, folder: Option<u32>) {
+        let Some(number) = folder else { return };
+        if let Some(folder) = self.folders.get_mut(&number) {
+            folder.open = folder.open.saturating_sub(1);
+        }
+        self.complete_folders(number);
+    }
+
+    /// Completes a folder of which nothing is left to do, and those above it.
+    pub(super) fn complete_folders(&mut self, number: u32) {
+        let mut next = Some(number);
+        while let Some(number) = next.take() {
+            let is_complete = self
+                .folders
+                .get(&number)
+                .is_some_and(|folder| folder.has_ended && folder.open == 0);
+            if !is_complete {
+                return;
+            }
+            let Some(folder) = self.folders.remove(&number) else {
+                return;
+            };
+            if let Err(error) = self.set_properties(&folder) {
+                self.fail(number, &error);
+            }
+            next = folder.parent;
+            if let Some(above) = next.and_then(|number| self.folders.get_mut(&number)) {
+                above.open = above.open.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Gives a folder its time and permission bits.
+    pub(super) fn set_properties(&mut self, stored: &StoredFolder) -> Result<(), Error> {
+        if stored.is_skipped || (stored.mode.is_none() && stored.modified.is_none()) {
+            return Ok(());
+        }
+        let done = self.open(&stored.location).and_then(|folder| {
+            let now = folder.own_stat()?;
+            if self.syncer.each {
+                folder.sync()?;
+            }
+            if let Some(modified) = stored.modified.filter(|time| *time != now.modified) {
+                folder.set_own_modified(modified)?;
+            }
+            match stored.mode {
+                Some(mode) if mode != now.mode => folder.set_own_mode(mode),
+                _ => Ok(()),
+            }
+        });
+        done.map_err(|error| {
+            let shown = self.shown(&stored.location, OsStr::new(""));
+            Error::io(shown.display(), &error)
+        })
+    }
+
+    /// Gives the folders of a copy that failed their permission bits.
+    pub(super) fn restore_folders(&mut self) {
+        let folders = std::mem::take(&mut self.folders);
+        let mut numbers: Vec<_> = folders.into_iter().collect();
+        // A folder has a greater number than the one that has it.
+        numbers.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+        for (_, mut folder) in numbers {
+            folder.modified = None;
+            if !folder.location.is_staged {
+                let _ = self.set_properties(&folder);
+            }
+        }
+    }
+
+    pub(super) fn folder_end(&mut self, number: u32) -> Result<(), Error> {
+        let Some(folder) = self.folders.get_mut(&number).filter(|it| !it.has_ended) else {
+            return Err(unexpected("the end of a folder that is none, or has ended"));
+        };
+        folder.has_ended = true;
+        self.complete_folders(number);
+        Ok(())
+    }
+}

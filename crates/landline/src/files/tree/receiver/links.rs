@@ -1,0 +1,126 @@
+//! Links of the tree.
+
+use std::ffi::{OsStr, OsString};
+
+use landline_proto::ErrorCode;
+
+use super::{Problem, StorePlace, TreeReceiver};
+use crate::{Error, files::tree::records::TreeEntry, paths::EntryKind};
+
+impl TreeReceiver {
+    /// Makes a link, which must lead to a place within the tree.
+    pub(super) fn link(
+        &mut self,
+        location: &StorePlace,
+        name: &OsStr,
+        entry: &TreeEntry,
+        target: &[u8],
+    ) -> Result<(), Problem> {
+        let depth = location.depth.saturating_sub(1);
+        if location.parent.is_none() || !stays_within(target, depth) {
+            let message = format!(
+                "{} is a link that leads out of the tree, to {}",
+                self.shown(location, name).display(),
+                String::from_utf8_lossy(target)
+            );
+            return Err(Problem::Entry(Error::here(ErrorCode::NameRefused, message)));
+        }
+        let existing = self.existing(location, name)?;
+        let folder = self.open(location).map_err(self.problem(location, name))?;
+        match existing {
+            Some(stat) if self.was_stored(location, &stat) => {
+                return Err(self.collision(location, name));
+            }
+            Some(stat) if stat.kind == EntryKind::Link => {
+                let now = folder
+                    .read_link(name)
+                    .map_err(self.problem(location, name))?;
+                if now == target {
+                    return Ok(());
+                }
+            }
+            Some(stat) if stat.kind == EntryKind::File => {}
+            Some(_) => {
+                let shown = self.shown(location, name);
+                let message = format!("{} exists and is no link", shown.display());
+                return Err(Problem::Entry(Error::here(ErrorCode::Exists, message)));
+            }
+            None => {}
+        }
+        if existing.is_some() && !self.options.replace {
+            return Ok(());
+        }
+        self.check_writable(location, name)?;
+        let made = if existing.is_some() {
+            let staged = OsString::from("link");
+            let staging = self.staging.folder.clone();
+            let _ = staging.remove(&staged);
+            staging
+                .create_link(target, &staged)
+                .and_then(|()| staging.rename_to(&staged, &folder, name, true))
+        } else {
+            folder.create_link(target, name)
+        };
+        made.and_then(|()| {
+            if self.options.times {
+                folder.set_modified(name, entry.modified)
+            } else {
+                Ok(())
+            }
+        })
+        .map_err(self.problem(location, name))?;
+        self.note_stored(location, name);
+        self.summary.others += 1;
+        Ok(())
+    }
+}
+
+/// Whether the target of a link stays within a tree, for a link with `depth` folders above it in
+/// the tree.
+///
+/// `..` is allowed only at the beginning: behind a name it could follow another link.
+fn stays_within(target: &[u8], depth: usize) -> bool {
+    if target.starts_with(b"/") {
+        return false;
+    }
+    let mut ups = 0;
+    let mut has_name = false;
+    for component in target.split(|byte| *byte == b'/') {
+        match component {
+            b"" | b"." => {}
+            b".." if has_name => return false,
+            b".." => ups += 1,
+            _ => has_name = true,
+        }
+    }
+    ups <= depth
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_stay_within_the_tree() {
+        for (target, depth, stays) in [
+            ("file", 0, true),
+            ("folder/file", 0, true),
+            ("./file", 0, true),
+            ("../file", 0, false),
+            ("../file", 1, true),
+            ("../../file", 1, false),
+            ("folder/../file", 1, false),
+            ("folder/..", 5, false),
+            ("/etc/passwd", 5, false),
+            ("..", 1, true),
+            ("a//b", 0, true),
+            ("..x", 0, true),
+        ] {
+            assert_eq!(
+                stays_within(target.as_bytes(), depth),
+                stays,
+                "{target:?} at {depth}"
+            );
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The server's part of `put-tree` and `get-tree`.
+
+use std::sync::Arc;
+
+use landline_proto::{BodySize, ErrorCode, Header, Name};
+
+use super::{
+    TreeEvents, TreeProgress, TreeSummary,
+    bodies::bodies,
+    check_place,
+    messages::{GetTree, Placement, PutTree, TREE, Tree},
+    receiver::{ReceiverParts, TreeReceiver},
+    run_exchange,
+    sender::TreeSender,
+    walk::Walk,
+    worker::Worker,
+};
+use crate::{
+    Error,
+    activity::{Activity, Direction},
+    files::{
+        ManifestStore,
+        server::{check_still_allowed, record_start, still_may},
+    },
+    net::Channel,
+    paths::{TreeGuard, TreeSource},
+    session::{ServiceContext, WorkUnit},
+};
+
+/// The most sources of one `get-tree`.
+const SOURCES_MAX: usize = 1024;
+
+/// Receives a tree.
+///
+/// # Errors
+/// What ends the channel. A request that is refused is answered, and is no error.
+pub(crate) async fn put_tree(
+    channel: &mut Channel,
+    context: &ServiceContext,
+    manifests: &ManifestStore,
+    header: &Header,
+) -> Result<(), Error> {
+    let put: PutTree = header.read()?;
+    // Watched before the request is checked, so that no change of the rules is missed.
+    let mut rules = context.rights().watch();
+    let now = rules.borrow_and_update().clone();
+    let options = put.options();
+    let (preparing, asked, manifests) = (context.clone(), put.clone(), manifests.clone());
+    let prepare = move |_: &WorkUnit| {
+        let user = preparing.user();
+        let path = now.locate(user, &asked.path.0)?;
+        let is_exact = asked.placement == Placement::Exact;
+        let opened = preparing
+            .root()
+            .open_tree_target(now.files(user), &path, is_exact)?;
+        check_place(&opened.0, asked.placement)?;
+        let path = opened.0.path_bytes();
+        record_start(&preparing, Direction::Put, path.clone(), None)?;
+        // A newer attempt at the same copy takes over.
+        let parts: [&[u8]; 4] = [
+            b"put-tree",
+            user.as_str().as_bytes(),
+            &path,
+            &asked.source.0,
+        ];
+        let manifest = match manifests.lock(&parts, |_| true)? {
+            Some(manifest) => Some(manifest),
+            None => manifests.anonymous()?,
+        };
+        Ok((opened, manifest))
+    };
+    let ((target, guard), manifest) = match context.blocking("files put-tree", prepare).await {
+        Ok(opened) => opened,
+        Err(error) => return context.answer_failure(channel, error).await,
+    };
+    let path = target.path_bytes();
+    context.set_activity(&format!("files put {}", String::from_utf8_lossy(&path)));
+    let tree = Tree {
+        path: Some(Name(path.clone())),
+    };
+    channel.send_with_body(&tree, BodySize::Unknown)?;
+    let still = still_may(context, path.clone(), true);
+    let (recording, still_then, stored) = (context.clone(), still.clone(), path.clone());
+    // Just before the tree appears: none is stored without its line in the log.
+    let record = move |summary: &TreeSummary| {
+        check_still_allowed(&recording, still_then)?;
+        let summary = *summary;
+        recording.record_blocking(|user, session| {
+            copied(user, session, Direction::Put, stored, &summary)
+        })
+    };
+    let heartbeat = manifest
+        .as_ref()
+        .map(|manifest| manifest.heartbeat().clone())
+        .unwrap_or_default();
+    let (connection, ends) = bodies();
+    let worker = Worker::Server(context, "files put-tree");
+    let work = worker.run(move |leave| {
+        TreeReceiver::new(ReceiverParts {
+            target,
+            guard,
+            options,
+            manifest,
+            ends,
+            leave: leave.clone(),
+            progress: Arc::new(TreeProgress::default()),
+            events: TreeEvents::default(),
+        })?
+        .run(Box::new(record))
+    });
+    tokio::select! {
+        biased;
+        never = context.terminate_on_revocation(&mut rules, "write this tree", still) => {
+            match never {}
+        }
+        done = run_exchange(channel, connection, &TREE, work, |_| ()) => done.map(drop),
+        () = heartbeat.preempted() => {
+            let message = "another attempt at the same copy has taken over";
+            Err(Error::here(ErrorCode::Superseded, message))
+        }
+    }
+}
+
+/// Sends trees.
+///
+/// # Errors
+/// As [`put_tree`].
+pub(crate) async fn get_tree(
+    channel: &mut Channel,
+    context: &ServiceContext,
+    header: &Header,
+) -> Result<(), Error> {
+    let get: GetTree = header.read()?;
+    let mut rules = context.rights().watch();
+    let now = rules.borrow_and_update().clone();
+    let options = get.options();
+    let preparing = context.clone();
+    let asked = get.clone();
+    let prepare = move |_: &WorkUnit| {
+        let user = preparing.user();
+        check_sources(&asked)?;
+        let mut sources: Vec<(TreeSource, Arc<TreeGuard>)> = Vec::new();
+        for path in &asked.paths {
+            let path = now.locate(user, &path.0)?;
+            let (source, guard) = preparing.root().open_tree_source(now.files(user), &path)?;
+            sources.push((source, Arc::new(guard)));
+        }
+        let shown = shown_paths(&sources);
+        record_start(&preparing, Direction::Get, shown, None)?;
+        Ok(sources)
+    };
+    let sources = match context.blocking("files get-tree", prepare).await {
+        Ok(sources) => sources,
+        Err(error) => return context.answer_failure(channel, error).await,
+    };
+    let path = shown_paths(&sources);
+    context.set_activity(&format!("files get {}", String::from_utf8_lossy(&path)));
+    let places: Vec<Vec<u8>> = sources
+        .iter()
+        .map(|(source, _)| source.path_bytes())
+        .collect();
+    channel.send_with_body(&Tree { path: None }, BodySize::Unknown)?;
+    let checks: Vec<_> = places
+        .into_iter()
+        .map(|place| still_may(context, place, false))
+        .collect();
+    let still = move |rules: &crate::rights::Rights| checks.iter().all(|still| still(rules));
+    let (connection, ends) = bodies();
+    let worker = Worker::Server(context, "files get-tree");
+    let work = worker.run(move |leave| {
+        let walk = Walk::new(sources, options);
+        let (progress, events) = (Arc::default(), TreeEvents::default());
+        TreeSender::new(walk, ends, leave.clone(), progress, events).run()
+    });
+    let summary = tokio::select! {
+        biased;
+        never = context.terminate_on_revocation(&mut rules, "read this tree", still) => {
+            match never {}
+        }
+        done = run_exchange(channel, connection, &TREE, work, |_| ()) => done?,
+    };
+    // Not durable: the client has the content already.
+    context.note(|user, session| copied(user, session, Direction::Get, path, &summary));
+    Ok(())
+}
+
+fn check_sources(get: &GetTree) -> Result<(), Error> {
+    if get.paths.is_empty() || get.paths.len() > SOURCES_MAX {
+        let message = format!("get-tree names 1 to {SOURCES_MAX} paths");
+        return Err(landline_proto::ProtocolError::BadHeader(message).into());
+    }
+    Ok(())
+}
+
+/// The first path, which stands for the copy in the log.
+fn shown_paths(sources: &[(TreeSource, Arc<TreeGuard>)]) -> Vec<u8> {
+    sources
+        .first()
+        .map(|(source, _)| source.path_bytes())
+        .unwrap_or_default()
+}
+
+/// The activity of a copy that is complete.
+fn copied(
+    user: landline_proto::login::UserName,
+    session: String,
+    direction: Direction,
+    path: Vec<u8>,
+    summary: &TreeSummary,
+) -> Activity {
+    Activity::Tree {
+        user,
+        session,
+        direction,
+        path: Name(path),
+        entries: summary.entries,
+        files: summary.files,
+        bytes: summary.bytes,
+        failures: summary.failures,
+        digest: summary.digest_text(),
+    }
+}

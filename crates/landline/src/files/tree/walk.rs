@@ -1,0 +1,479 @@
+//! Walks the sources of a tree and numbers their entries.
+
+use std::{
+    collections::VecDeque,
+    ffi::{OsStr, OsString},
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use landline_proto::ErrorCode;
+
+use super::{
+    open_folders::{FolderPlace, OpenFolders},
+    records::{EntryContent, EntryFailure, FromSender, TARGET_BYTES_MAX, TreeEntry},
+};
+use crate::{
+    Error,
+    paths::{
+        EntryKind, EntryNames, EntryStat, FileTime, Folder, SourceFile, TreeAccess, TreeGuard,
+        TreeOrigin, TreeSource, name::check_component,
+    },
+};
+
+/// How old a file must be for its size and time to tell that it is unchanged.
+///
+/// A file can be written twice within one step of the file system's clock.
+const RECENT_TIME: Duration = Duration::from_secs(2);
+
+/// What a walk takes along.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WalkOptions {
+    /// Whether the walk stays on the file system of each source.
+    pub one_file_system: bool,
+}
+
+/// A file that was numbered and may be wanted.
+#[derive(Debug)]
+pub(super) struct WalkedFile {
+    source: usize,
+    folder: Arc<FolderPlace>,
+    name: OsString,
+    stat: EntryStat,
+}
+
+impl WalkedFile {
+    /// The length that was announced.
+    pub(super) fn length(&self) -> u64 {
+        self.stat.length
+    }
+
+    /// When it was modified, as was announced.
+    pub(super) fn modified(&self) -> FileTime {
+        self.stat.modified
+    }
+}
+
+/// A source: the folder it is in, and its path for messages.
+struct Source {
+    base: Arc<Folder>,
+    /// The path of `base`, for messages.
+    shown: PathBuf,
+    guard: Arc<TreeGuard>,
+    device: u64,
+}
+
+/// A folder whose entries are due.
+struct PendingFolder {
+    source: usize,
+    number: u32,
+    place: Arc<FolderPlace>,
+    access: TreeAccess,
+}
+
+/// A folder whose entries are being listed.
+struct Listing {
+    due: PendingFolder,
+    folder: Arc<Folder>,
+    names: EntryNames,
+    /// The folders found so far.
+    folders: Vec<PendingFolder>,
+    is_incomplete: bool,
+}
+
+/// What a step of the walk has found.
+pub(super) enum WalkStep {
+    /// A record to send; with the file, if it is one that may be wanted.
+    Entry(TreeEntry, Option<WalkedFile>),
+    FolderEnd {
+        folder: u32,
+        is_incomplete: bool,
+    },
+    /// Something that is not copied.
+    Failed(EntryFailure),
+}
+
+/// The walk over all sources of a copy.
+pub(super) struct Walk {
+    options: WalkOptions,
+    /// Sources that are left, the next one first.
+    sources: VecDeque<(TreeSource, Arc<TreeGuard>)>,
+    started: Vec<Source>,
+    /// Folders that are left, the next one last.
+    due: Vec<PendingFolder>,
+    listing: Option<Listing>,
+    next: u32,
+    open: OpenFolders,
+    /// Files that were modified later may change without a sign.
+    recent: FileTime,
+    found: VecDeque<WalkStep>,
+    /// Whether an entry was left out since this was last looked at.
+    has_left_out: bool,
+}
+
+impl Walk {
+    /// `guard` says which folders may be entered.
+    pub(super) fn new(sources: Vec<(TreeSource, Arc<TreeGuard>)>, options: WalkOptions) -> Self {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .saturating_sub(RECENT_TIME);
+        Self {
+            options,
+            sources: sources.into(),
+            started: Vec::new(),
+            due: Vec::new(),
+            listing: None,
+            next: 0,
+            open: OpenFolders::default(),
+            recent: FileTime {
+                seconds: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+                nanoseconds: now.subsec_nanos(),
+            },
+            found: VecDeque::new(),
+            has_left_out: false,
+        }
+    }
+
+    /// How many entries were numbered.
+    pub(super) fn entries(&self) -> u32 {
+        self.next
+    }
+
+    /// The next thing that the walk finds; `None` at the end.
+    ///
+    /// # Errors
+    /// `too-large` if there are more entries than can be numbered.
+    pub(super) fn next(&mut self) -> Result<Option<WalkStep>, Error> {
+        loop {
+            if let Some(found) = self.found.pop_front() {
+                return Ok(Some(found));
+            }
+            if self.next == u32::MAX - 1 {
+                let message = "the tree has more entries than one copy can have; copy its parts";
+                return Err(Error::here(ErrorCode::Io, message));
+            }
+            if let Some(listing) = self.listing.take() {
+                self.list(listing);
+            } else if let Some(due) = self.due.pop() {
+                self.open(due);
+            } else if let Some((source, guard)) = self.sources.pop_front() {
+                self.start(source, guard);
+            } else {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Numbers a source.
+    fn start(&mut self, source: TreeSource, guard: Arc<TreeGuard>) {
+        let index = self.started.len();
+        let (base, name, stat, shown) = match source.origin {
+            // The folder itself is the base, so that it need not be found by its name again.
+            TreeOrigin::Folder(folder, stat) => (folder, OsString::new(), stat, source.shown),
+            TreeOrigin::Entry(folder, name, stat) => {
+                let shown = source.shown.parent().map(ToOwned::to_owned);
+                (folder, name, stat, shown.unwrap_or_default())
+            }
+        };
+        let place = Arc::new(FolderPlace::base(u64::MAX - index as u64));
+        let access = guard.start();
+        self.started.push(Source {
+            base: Arc::new(base),
+            shown,
+            guard,
+            device: stat.numbers()[0],
+        });
+        let own_name = source.name.into_vec();
+        if stat.kind == EntryKind::Folder {
+            let number = self.number();
+            self.found.push_back(WalkStep::Entry(
+                entry(None, own_name, EntryContent::Folder, &stat),
+                None,
+            ));
+            self.due.push(PendingFolder {
+                source: index,
+                number,
+                place,
+                access,
+            });
+        } else {
+            self.entry(index, None, &place, &name, own_name, &stat);
+        }
+    }
+
+    fn number(&mut self) -> u32 {
+        let number = self.next;
+        self.next += 1;
+        number
+    }
+
+    /// Opens a folder to list it.
+    fn open(&mut self, due: PendingFolder) {
+        let opened = self.open_to_list(&due);
+        match opened {
+            Ok((folder, names)) => {
+                self.listing = Some(Listing {
+                    due,
+                    folder,
+                    names,
+                    folders: Vec::new(),
+                    is_incomplete: false,
+                });
+            }
+            Err(error) => {
+                self.found.push_back(failed(due.number, &error));
+                self.found.push_back(WalkStep::FolderEnd {
+                    folder: due.number,
+                    is_incomplete: true,
+                });
+            }
+        }
+    }
+
+    fn open_to_list(&mut self, due: &PendingFolder) -> Result<(Arc<Folder>, EntryNames), Error> {
+        let source = self.source(due.source)?;
+        let (base, guard) = (source.base.clone(), source.guard.clone());
+        let opened = self.open.get(&base, &due.place);
+        let folder = opened.map_err(|error| self.failure(due, &error))?;
+        // The folder where the copy begins was checked when it was found.
+        if due.place.parent.is_some() {
+            guard.enter(due.access, &folder)?;
+        }
+        let names = folder.entry_names();
+        let names = names.map_err(|error| self.failure(due, &error))?;
+        Ok((folder, names))
+    }
+
+    fn source(&self, index: usize) -> Result<&Source, Error> {
+        let missing = || Error::here(ErrorCode::NotFound, "the source is gone");
+        self.started.get(index).ok_or_else(missing)
+    }
+
+    fn failure(&self, due: &PendingFolder, error: &std::io::Error) -> Error {
+        Error::io(
+            self.shown(due.source, &due.place, OsStr::new("")).display(),
+            error,
+        )
+    }
+
+    /// The path of an entry, for messages.
+    fn shown(&self, source: usize, folder: &FolderPlace, name: &OsStr) -> PathBuf {
+        let below = folder.path_of(name);
+        match self.started.get(source) {
+            Some(source) => source.shown.join(below),
+            None => below,
+        }
+    }
+
+    /// Numbers the next entry of a folder.
+    fn list(&mut self, mut listing: Listing) {
+        let Some(name) = listing.names.next() else {
+            self.found.push_back(WalkStep::FolderEnd {
+                folder: listing.due.number,
+                is_incomplete: listing.is_incomplete,
+            });
+            // The first folder found is the next one.
+            self.due.extend(listing.folders.into_iter().rev());
+            return;
+        };
+        let found = name.and_then(|name| {
+            let stat = listing.folder.stat(&name)?;
+            Ok(stat.map(|stat| (name, stat)))
+        });
+        match found {
+            // It was removed meanwhile.
+            Ok(None) => {}
+            Ok(Some((name, stat))) => self.listed(&mut listing, &name, &stat),
+            Err(error) => {
+                listing.is_incomplete = true;
+                let error = self.failure(&listing.due, &error);
+                self.found.push_back(failed(listing.due.number, &error));
+            }
+        }
+        self.listing = Some(listing);
+    }
+
+    fn listed(&mut self, listing: &mut Listing, name: &OsStr, stat: &EntryStat) {
+        // Staging files, also those of this copy.
+        if check_component(name.as_bytes()).is_err() {
+            return;
+        }
+        let due = &listing.due;
+        if stat.kind != EntryKind::Folder {
+            let (source, number, place) = (due.source, due.number, due.place.clone());
+            self.entry(
+                source,
+                Some(number),
+                &place,
+                name,
+                name.as_bytes().to_vec(),
+                stat,
+            );
+            listing.is_incomplete |= std::mem::take(&mut self.has_left_out);
+            return;
+        }
+        let parent = due.number;
+        let number = self.number();
+        self.found.push_back(WalkStep::Entry(
+            entry(
+                Some(parent),
+                name.as_bytes().to_vec(),
+                EntryContent::Folder,
+                stat,
+            ),
+            None,
+        ));
+        let is_elsewhere = self
+            .started
+            .get(due.source)
+            .is_some_and(|source| source.device != stat.numbers()[0]);
+        if is_elsewhere && self.options.one_file_system {
+            self.found.push_back(WalkStep::FolderEnd {
+                folder: number,
+                // What is there is left alone by the receiver too.
+                is_incomplete: true,
+            });
+            return;
+        }
+        listing.folders.push(PendingFolder {
+            source: due.source,
+            number,
+            place: Arc::new(FolderPlace {
+                parent: Some(due.place.clone()),
+                name: name.to_owned(),
+                final_name: None,
+                numbers: stat.numbers(),
+                key: u64::from(number),
+            }),
+            access: due.access,
+        });
+    }
+
+    /// Numbers an entry that is no folder. `own_name` is the name that is sent.
+    fn entry(
+        &mut self,
+        source: usize,
+        parent: Option<u32>,
+        folder: &Arc<FolderPlace>,
+        name: &OsStr,
+        own_name: Vec<u8>,
+        stat: &EntryStat,
+    ) {
+        let shown = |walk: &Self| walk.shown(source, folder, name);
+        let (content, file) = match stat.kind {
+            EntryKind::File => {
+                let file = WalkedFile {
+                    source,
+                    folder: folder.clone(),
+                    name: name.to_owned(),
+                    stat: *stat,
+                };
+                (EntryContent::File(stat.length), Some(file))
+            }
+            EntryKind::Link => {
+                let target = self
+                    .source(source)
+                    .map(|source| source.base.clone())
+                    .and_then(|base| {
+                        let opened = self.open.get(&base, folder);
+                        opened
+                            .and_then(|folder| folder.read_link(name))
+                            .map_err(|error| Error::io(shown(self).display(), &error))
+                    });
+                match target {
+                    Ok(target) if target.len() <= TARGET_BYTES_MAX => {
+                        (EntryContent::Link(target), None)
+                    }
+                    Ok(_) => {
+                        let message =
+                            format!("{}: the link's target is too long", shown(self).display());
+                        self.leave_out(parent, &Error::here(ErrorCode::NameRefused, message));
+                        return;
+                    }
+                    Err(error) => {
+                        self.leave_out(parent, &error);
+                        return;
+                    }
+                }
+            }
+            EntryKind::Special | EntryKind::Folder => {
+                let message = format!(
+                    "{} is a device, FIFO or socket, which is not copied",
+                    shown(self).display()
+                );
+                self.leave_out(parent, &Error::here(ErrorCode::NotAFile, message));
+                return;
+            }
+        };
+        let _ = self.number();
+        let mut found = entry(parent, own_name, content, stat);
+        found.is_recent = stat.modified >= self.recent;
+        self.found.push_back(WalkStep::Entry(found, file));
+    }
+
+    /// Reports an entry that is not copied. It has no number, so its folder stands for it.
+    fn leave_out(&mut self, parent: Option<u32>, error: &Error) {
+        self.has_left_out = true;
+        self.found
+            .push_back(failed(parent.unwrap_or(u32::MAX), error));
+    }
+
+    /// Opens a file that is wanted.
+    ///
+    /// # Errors
+    /// `not-found`, `denied`, `not-a-file` or `io`, with the path.
+    pub(super) fn open_file(&mut self, file: &WalkedFile) -> Result<SourceFile, Error> {
+        let shown = self.shown(file.source, &file.folder, &file.name);
+        let base = self.source(file.source)?.base.clone();
+        let folder = self
+            .open
+            .get(&base, &file.folder)
+            .map_err(|error| Error::io(shown.display(), &error))?;
+        Ok(folder.open_source(&file.name, shown.display())?)
+    }
+}
+
+fn entry(parent: Option<u32>, name: Vec<u8>, content: EntryContent, stat: &EntryStat) -> TreeEntry {
+    TreeEntry {
+        parent,
+        name,
+        content,
+        mode: u16::try_from(stat.mode).unwrap_or(0o777),
+        modified: stat.modified,
+        is_recent: false,
+    }
+}
+
+fn failed(entry: u32, error: &Error) -> WalkStep {
+    WalkStep::Failed(failure_of(entry, error))
+}
+
+/// The failure of an entry that an error explains.
+pub(super) fn failure_of(entry: u32, error: &Error) -> EntryFailure {
+    let message = error.to_command();
+    EntryFailure {
+        entry,
+        code: message.code(),
+        message: message.message,
+    }
+}
+
+impl WalkStep {
+    /// The record for the receiver.
+    pub(super) fn record(&self) -> FromSender<'_> {
+        match self {
+            Self::Entry(entry, _) => FromSender::Entry(entry.clone()),
+            Self::FolderEnd {
+                folder,
+                is_incomplete,
+            } => FromSender::FolderEnd {
+                folder: *folder,
+                is_incomplete: *is_incomplete,
+            },
+            Self::Failed(failure) => FromSender::Failed(failure.clone()),
+        }
+    }
+}
