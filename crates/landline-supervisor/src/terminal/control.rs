@@ -321,9 +321,10 @@ impl Emulator {
             47 | 1047 => self.show_alternate(is_set),
             1048 if is_set => self.save_cursor(),
             1048 => self.restore_cursor(),
+            // Only a change saves and restores the cursor.
+            1049 if is_set == self.alternate.is_some() => {}
             1049 if is_set => {
                 self.save_cursor();
-                self.show_alternate(false);
                 self.show_alternate(true);
             }
             1049 => {

@@ -89,6 +89,10 @@ fn alternate_screen_keeps_the_main_one() {
     let mut back = terminal(2, 9, output);
     back.feed(b"\x1b[?1049lX");
     assert_eq!(lines(&back)[0], "mainX");
+    let again = shown(2, 9, &format!("{output}\x1b[?1049h"));
+    assert_eq!(again[0], "other", "it is not emptied again");
+    let main = terminal(2, 9, "main\x1b[?1049l");
+    assert_eq!(cursor(&main), (1, 5), "the cursor stays where it is");
     let mut style = Vec::new();
     back.emulator.cursor.style.write(&mut style);
     assert_eq!(style, b"\x1b[0;31m");

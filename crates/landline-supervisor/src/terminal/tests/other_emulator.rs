@@ -58,8 +58,8 @@ fn output() -> impl Strategy<Value = String> {
         "\x1b[?1002h",
         "\x1b=",
         "\x1b>",
-        "\x1b[r\x1b[?1049h\x1b[H",
-        "\x1b[r\x1b[?1049l\x1b[9;9H",
+        "\x1b[r\x1b[?1049l\x1b[?1049h\x1b[m\x1b[H",
+        "\x1b[r\x1b[?1049l\x1b[m\x1b[9;9H",
         "\x1b[2;6r\x1b[H",
         "\x1b[r\x1b[H",
     ])
