@@ -205,8 +205,7 @@ impl<'a> WatchedOutput<'a> {
             }
         };
         self.offset = screen.offset;
-        self.filter = OutputFilter::for_watcher();
-        self.pending = [STRING_END, &screen.bytes].concat();
+        (self.filter, self.pending) = filter_screen(&screen);
         self.burst = (Instant::now(), 0);
         Ok(())
     }
@@ -257,5 +256,61 @@ impl<'a> WatchedOutput<'a> {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// What of a screen a watcher gets, and the filter for the output after it. The screen may end
+/// within a string, which the output continues.
+fn filter_screen(screen: &ShownScreen) -> (OutputFilter, Vec<u8>) {
+    let (mut filter, mut shown) = (OutputFilter::for_watcher(), STRING_END.to_vec());
+    filter.filter(&screen.bytes, &mut shown);
+    (filter, shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use landline_supervisor::{protocol::Size, terminal::Terminal};
+
+    use super::*;
+
+    /// The screen of a terminal that got this output.
+    fn screen(output: &[u8]) -> ShownScreen {
+        let mut terminal = Terminal::new(Size {
+            rows: 5,
+            columns: 20,
+        });
+        terminal.feed(output);
+        ShownScreen {
+            offset: output.len() as u64,
+            is_whole: true,
+            bytes: terminal.dump(None, usize::MAX).bytes,
+        }
+    }
+
+    #[test]
+    fn screen_of_a_watcher_has_only_what_is_seen() {
+        let output =
+            b"\x1b]2;title\x07\x1b]7;file:///srv\x07\x1b[?1000h\x1b[?2004h\x1b[>1u\x1b[?1049h\
+            \x1b[?25l\x1b[31mred";
+        let (_, shown) = filter_screen(&screen(output));
+        let shown = String::from_utf8(shown).unwrap();
+        for seen in ["red", "\x1b[0;31m", "\x1b[?1049h", "\x1b[?25l"] {
+            assert!(shown.contains(seen), "{seen:?} is missing in {shown:?}");
+        }
+        for unseen in ["title", "srv", "1000h", "2004h", "\x1b[>1u"] {
+            assert!(!shown.contains(unseen), "{unseen:?} is in {shown:?}");
+        }
+    }
+
+    #[test]
+    fn rest_of_a_string_is_not_shown() {
+        let long = [&b"\x1b]52;c;"[..], &vec![b'A'; 2 << 20]].concat();
+        let (mut filter, mut shown) = filter_screen(&screen(&long));
+        filter.filter(b"AAAA\x07text", &mut shown);
+        let shown = String::from_utf8(shown).unwrap();
+        assert!(
+            shown.ends_with("text") && !shown.contains("AAAA"),
+            "{shown:?}"
+        );
     }
 }
