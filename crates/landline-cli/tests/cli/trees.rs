@@ -443,6 +443,48 @@ fn rights_hold_in_every_folder() {
         .fails(23, "denied");
 }
 
+#[test]
+fn quota_holds_for_trees_as_for_files() {
+    let stage = stage();
+    let server = stage.joined();
+    let tree = stage.path("user/tree");
+    for number in 0..20 {
+        write(&tree.join(format!("{}/{number}", number % 3)), &[7; 1000]);
+    }
+    let source = tree.to_str().unwrap();
+    let limit = |quota: &str| {
+        stage.write_rights(&format!(
+            "[users.alice]\nrole = \"owner\"\nfiles = [\"rw:~\"]\nquota = {{ {quota} }}\n"
+        ));
+        server.rights_loaded(&stage);
+    };
+    let copy = |target: &str| stage.run(&["cp", "--json", "-rT", source, &server.at(target)]);
+    for quota in ["bytes = 19999", "files = 19"] {
+        limit(quota);
+        copy("new").fails(24, "no-space");
+        assert!(!stage.path("home/new").exists());
+        fs::create_dir_all(stage.path("home/there")).unwrap();
+        copy("there").fails(24, "no-space");
+        let stored = Command::new("find")
+            .arg(stage.path("home/there"))
+            .args(["-type", "f"])
+            .output();
+        assert!(stored.unwrap().stdout.is_empty(), "{quota}");
+    }
+    limit("bytes = 20000, files = 20");
+    done(copy("new"));
+    // The same files count once, and others do not fit.
+    done(copy("new"));
+    write(&tree.join("0/0"), &[8; 900]);
+    assert_eq!(done(copy("new"))["files"], 1);
+    copy("there").fails(24, "no-space");
+    // Room is made, also by other programs.
+    fs::remove_dir_all(stage.path("home/new")).unwrap();
+    done(copy("there"));
+    copy("new").fails(24, "no-space");
+    assert_eq!(staging(&stage.home()).len(), 0);
+}
+
 /// A record of a tree: length, kind and content.
 fn record(kind: u8, content: &[u8]) -> Vec<u8> {
     let length = u32::try_from(content.len() + 1).unwrap();

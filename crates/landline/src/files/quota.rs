@@ -1,6 +1,6 @@
 //! Reserves bytes and files of a user's quota.
 
-use std::{ffi::OsStr, fmt, os::unix::ffi::OsStrExt, path::Path};
+use std::{collections::HashSet, ffi::OsStr, fmt, os::unix::ffi::OsStrExt, path::Path};
 
 use landline_proto::{ErrorCode, login::UserName};
 
@@ -121,7 +121,7 @@ impl QuotaReservation {
                 .reserve_stored(&self.user, staged, bytes, self.limit())
         };
         if !reserve()? {
-            self.count_again(staged)?;
+            count_again(&self.store, &self.user, |path| path == staged.path)?;
             if !reserve()? {
                 return Err(self.full_error());
             }
@@ -130,52 +130,127 @@ impl QuotaReservation {
         Ok(())
     }
 
-    /// Counts staging files that have their final names there, and stops counting files that other
-    /// programs have removed.
-    fn count_again(&self, own: &StagedRecord) -> Result<(), Error> {
-        for record in self.store.stored_records(&self.user)? {
-            match record {
-                StoredRecord::Staged(staged) => {
-                    // In this order, a file that gets its name meanwhile is found.
-                    if staged.path == own.path || !local::is_missing(path(&staged.path)) {
-                        continue;
-                    }
-                    match local::length_of_inode(path(&staged.place), staged.inode) {
-                        Some(length) => self.store.commit_stored(&self.user, &staged, length)?,
-                        None => self.store.forget_stored(&staged.path)?,
-                    }
-                }
-                StoredRecord::Final(place) => {
-                    if local::is_missing(path(&place)) {
-                        self.store.forget_stored(&place)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn limit(&self) -> StorageLimit {
-        StorageLimit {
-            bytes: self.quota.bytes,
-            files: self.quota.files,
-        }
+        limit_of(self.quota)
     }
 
     fn full_error(&self) -> Error {
-        let limit = |limit: Option<u64>, what: &str| limit.map(|limit| format!("{limit} {what}"));
-        let limits = [
-            limit(self.quota.bytes, "bytes"),
-            limit(self.quota.files, "files"),
-        ];
-        let limits = limits
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>()
-            .join(" and ");
-        let message = format!("the quota is full: {} may store {limits} here", self.user);
-        Error::here(ErrorCode::NoSpace, message)
+        full_error(&self.user, self.quota)
     }
+}
+
+/// The part of a user's quota that a copy of a tree takes.
+pub(crate) struct TreeQuota {
+    store: WorkStore,
+    user: UserName,
+    quota: Quota,
+}
+
+impl TreeQuota {
+    /// `None` for a user without a quota.
+    pub(crate) fn for_user(store: &WorkStore, user: &UserName, quota: Quota) -> Option<Self> {
+        let is_limited = quota.bytes.is_some() || quota.files.is_some();
+        is_limited.then(|| Self {
+            store: store.clone(),
+            user: user.clone(),
+            quota,
+        })
+    }
+
+    /// Counts staging files with their lengths, before or after they are written.
+    ///
+    /// # Errors
+    /// `no-space`, [`Error::State`].
+    ///
+    /// # Blocking
+    /// Writes to the database.
+    pub(super) fn reserve(&self, staged: &[(StagedRecord, u64)]) -> Result<(), Error> {
+        let reserve = || {
+            let limit = limit_of(self.quota);
+            self.store.reserve_all_stored(&self.user, staged, limit)
+        };
+        if reserve()? {
+            return Ok(());
+        }
+        let own: HashSet<&[u8]> = staged.iter().map(|(staged, _)| &staged.path[..]).collect();
+        count_again(&self.store, &self.user, |path| own.contains(path))?;
+        if reserve()? {
+            Ok(())
+        } else {
+            Err(full_error(&self.user, self.quota))
+        }
+    }
+
+    /// Counts files that have their final names now.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub(super) fn commit(&self, staged: &[(StagedRecord, u64)]) -> Result<(), Error> {
+        self.store.commit_all_stored(&self.user, staged)
+    }
+
+    /// Counts the files of a tree that got its final name.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<(), Error> {
+        let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
+        self.store.rename_stored(&bytes(from), &bytes(to))
+    }
+
+    /// Stops counting staging files that were removed.
+    pub(super) fn release(&self, paths: &[Vec<u8>]) {
+        // A full quota is counted again, which corrects a failure here.
+        let _ = self.store.forget_all_stored(paths);
+    }
+}
+
+/// Counts staging files that have their final names there, and stops counting files that other
+/// programs have removed.
+fn count_again(
+    store: &WorkStore,
+    user: &UserName,
+    is_own: impl Fn(&[u8]) -> bool,
+) -> Result<(), Error> {
+    for record in store.stored_records(user)? {
+        match record {
+            StoredRecord::Staged(staged) => {
+                // In this order, a file that gets its name meanwhile is found.
+                if is_own(&staged.path) || !local::is_missing(path(&staged.path)) {
+                    continue;
+                }
+                match local::length_of_inode(path(&staged.place), staged.inode) {
+                    Some(length) => store.commit_stored(user, &staged, length)?,
+                    None => store.forget_stored(&staged.path)?,
+                }
+            }
+            StoredRecord::Final(place) => {
+                if local::is_missing(path(&place)) {
+                    store.forget_stored(&place)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn limit_of(quota: Quota) -> StorageLimit {
+    StorageLimit {
+        bytes: quota.bytes,
+        files: quota.files,
+    }
+}
+
+fn full_error(user: &UserName, quota: Quota) -> Error {
+    let limit = |limit: Option<u64>, what: &str| limit.map(|limit| format!("{limit} {what}"));
+    let limits = [limit(quota.bytes, "bytes"), limit(quota.files, "files")];
+    let limits = limits
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(" and ");
+    let message = format!("the quota is full: {user} may store {limits} here");
+    Error::here(ErrorCode::NoSpace, message)
 }
 
 fn path(bytes: &[u8]) -> &Path {

@@ -99,6 +99,68 @@ impl WorkStore {
         })
     }
 
+    /// Counts staging files with these lengths, instead of what they and their final names counted
+    /// for the user.
+    ///
+    /// Returns false and changes nothing if the quota is full.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub(crate) fn reserve_all_stored(
+        &self,
+        user: &UserName,
+        staged: &[(StagedRecord, u64)],
+        limit: StorageLimit,
+    ) -> Result<bool, Error> {
+        self.write(|transaction| {
+            let (mut bytes, mut files): (i64, i64) = transaction.query_row(
+                "SELECT coalesce(sum(bytes), 0), count(*) FROM stored WHERE user = ?1",
+                params![user.as_str()],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )?;
+            let mut counted = transaction.prepare(
+                "SELECT coalesce(sum(bytes), 0), count(*) FROM stored WHERE user = ?1 AND path IN (?2, ?3)",
+            )?;
+            for (staged, length) in staged {
+                let (replaced, names): (i64, i64) = counted.query_row(
+                    params![user.as_str(), staged.path, staged.place],
+                    |row| Ok((row.get(0)?, row.get(1)?)),
+                )?;
+                let length = i64::try_from(*length).unwrap_or(i64::MAX);
+                bytes = bytes.saturating_sub(replaced).saturating_add(length);
+                files = files.saturating_sub(names).saturating_add(1);
+            }
+            let is_over = |used: i64, max: Option<u64>| max.is_some_and(|max| used.cast_unsigned() > max);
+            if is_over(bytes, limit.bytes) || is_over(files, limit.files) || bytes == i64::MAX {
+                return Ok(false);
+            }
+            for (staged, length) in staged {
+                let target = Some((&*staged.place, staged.inode));
+                count(transaction, user, &staged.path, *length, target)?;
+            }
+            Ok(true)
+        })
+    }
+
+    /// Counts files under their final names, instead of their staging files.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub(crate) fn commit_all_stored(
+        &self,
+        user: &UserName,
+        staged: &[(StagedRecord, u64)],
+    ) -> Result<(), Error> {
+        self.write(|transaction| {
+            let mut forget = transaction.prepare("DELETE FROM stored WHERE path = ?1")?;
+            for (staged, length) in staged {
+                forget.execute(params![staged.path])?;
+                count(transaction, user, &staged.place, *length, None)?;
+            }
+            Ok(())
+        })
+    }
+
     /// Counts a file under its final name, instead of its staging file.
     ///
     /// # Errors

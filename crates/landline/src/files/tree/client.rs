@@ -153,6 +153,7 @@ pub async fn get_tree(
             guard: TreeGuard::unlimited(),
             options,
             manifest: earlier,
+            quota: None,
             ends,
             leave: leave.clone(),
             progress: report.progress,

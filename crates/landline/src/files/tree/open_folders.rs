@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     ffi::{OsStr, OsString},
     io,
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -39,12 +40,23 @@ impl FolderPlace {
         }
     }
 
-    /// The path of an entry of this folder: the names below the folder in which the tree is.
-    pub(super) fn path_of(&self, name: &OsStr) -> std::path::PathBuf {
+    /// The path of an entry of this folder: the final names below the folder in which the tree is.
+    pub(super) fn path_of(&self, name: &OsStr) -> PathBuf {
+        self.join(name, |place| {
+            place.final_name.as_ref().unwrap_or(&place.name)
+        })
+    }
+
+    /// The path of an entry of this folder as it is now, below the folder in which the tree is.
+    pub(super) fn staged_path_of(&self, name: &OsStr) -> PathBuf {
+        self.join(name, |place| &place.name)
+    }
+
+    fn join<'a>(&'a self, name: &'a OsStr, name_of: impl Fn(&'a Self) -> &'a OsString) -> PathBuf {
         let mut names = vec![name];
         let mut place = Some(self);
         while let Some(folder) = place {
-            names.push(folder.final_name.as_ref().unwrap_or(&folder.name));
+            names.push(name_of(folder));
             place = folder.parent.as_deref();
         }
         names.iter().rev().filter(|name| !name.is_empty()).collect()

@@ -20,6 +20,7 @@ use crate::{
     activity::{Activity, Direction},
     files::{
         ManifestStore,
+        quota::TreeQuota,
         server::{check_still_allowed, record_start, still_may},
     },
     net::Channel,
@@ -93,6 +94,8 @@ pub(crate) async fn put_tree(
         .as_ref()
         .map(|manifest| manifest.heartbeat().clone())
         .unwrap_or_default();
+    let limits = context.rights().quota(context.user());
+    let quota = TreeQuota::for_user(context.work_store(), context.user(), limits);
     let (connection, ends) = bodies();
     let worker = Worker::Server(context, "files put-tree");
     let work = worker.run(move |leave| {
@@ -101,6 +104,7 @@ pub(crate) async fn put_tree(
             guard,
             options,
             manifest,
+            quota,
             ends,
             leave: leave.clone(),
             progress: Arc::new(TreeProgress::default()),

@@ -3,7 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     io::{self, Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
 };
@@ -28,12 +28,16 @@ pub(super) struct TreeStaging {
     /// The folder that has it.
     base: Arc<Folder>,
     name: OsString,
+    /// The path of the staging folder.
+    pub(super) path: PathBuf,
     pub(super) folder: Arc<Folder>,
     manifest: Option<Manifest>,
     file: Option<File>,
     journal: Journal,
     /// Whether an earlier attempt used this folder.
     pub(super) is_resumed: bool,
+    /// Whether it has files of a new tree, which another attempt can use.
+    pub(super) has_content: bool,
     is_removed: bool,
 }
 
@@ -121,7 +125,8 @@ impl TreeStaging {
         if let Some(name) = earlier {
             let opened = Self::open_earlier(&base, &name).map_err(failed)?;
             if let Some(folder) = opened {
-                return Self::begin(base, name, folder, manifest, true).map_err(failed);
+                let path = path.join(&name);
+                return Self::begin(base, name, path, folder, manifest, true).map_err(failed);
             }
         }
         let name = OsString::from(staging_name());
@@ -133,7 +138,10 @@ impl TreeStaging {
             .create_folder(&name)
             .and_then(|()| base.open_folder(&name));
         match opened {
-            Ok(folder) => Self::begin(base, name, folder, manifest, false).map_err(failed),
+            Ok(folder) => {
+                let path = path.join(&name);
+                Self::begin(base, name, path, folder, manifest, false).map_err(failed)
+            }
             Err(error) => {
                 if let Some(manifest) = manifest {
                     manifest.remove();
@@ -159,6 +167,7 @@ impl TreeStaging {
     fn begin(
         base: Arc<Folder>,
         name: OsString,
+        path: PathBuf,
         folder: Folder,
         manifest: Option<Manifest>,
         is_resumed: bool,
@@ -171,11 +180,13 @@ impl TreeStaging {
         let mut staging = Self {
             base,
             name,
+            path,
             folder: Arc::new(folder),
             manifest,
             file: Some(file),
             journal: Journal::default(),
             is_resumed,
+            has_content: is_resumed,
             is_removed: false,
         };
         // This also tells the time of the file system.
@@ -272,11 +283,7 @@ impl Drop for TreeStaging {
         if self.is_removed {
             return;
         }
-        let has_content = self
-            .folder
-            .entry_names()
-            .is_ok_and(|mut names| names.any(|name| name.is_ok_and(|name| name != JOURNAL)));
-        if !has_content {
+        if !self.has_content {
             let _ = self.remove();
         }
     }

@@ -25,6 +25,7 @@ impl TreeReceiver {
             }
             self.publish_synced()?;
         }
+        self.reserve_written()?;
         let mark = self.staging.mark();
         let mark = mark.map_err(|error| Error::io("the staging folder", &error))?;
         self.syncing = std::mem::take(&mut self.written);
@@ -52,13 +53,18 @@ impl TreeReceiver {
             let noted = self.staging.set_durable(mark);
             noted.map_err(|error| Error::io("the staging folder", &error))?;
         }
+        let mut published = Vec::new();
         for file in std::mem::take(&mut self.syncing) {
             self.leave.spend(0)?;
             match self.publish(&file) {
-                Ok(()) => self.note_stored(&file.location, &file.name),
+                Ok(()) => {
+                    self.note_stored(&file.location, &file.name);
+                    published.extend(file.record.map(|record| (record, file.length)));
+                }
                 Err(Problem::Copy(error)) => return Err(error),
                 Err(Problem::Entry(error)) => {
                     let _ = self.staging.folder.remove(&file.staged);
+                    self.release(file.record.as_ref());
                     self.summary.files = self.summary.files.saturating_sub(1);
                     self.summary.bytes = self.summary.bytes.saturating_sub(file.length);
                     self.fail(file.entry, &error);
@@ -66,7 +72,10 @@ impl TreeReceiver {
             }
             self.complete(file.location.parent);
         }
-        Ok(())
+        match &self.quota {
+            Some(quota) if !published.is_empty() => quota.commit(&published),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn publish(&mut self, file: &StagedFile) -> Result<(), Problem> {
@@ -167,6 +176,7 @@ impl TreeReceiver {
                 }
                 root.mode.map_or(Ok(()), |mode| folder.set_own_mode(mode))
             })
-            .map_err(|error| Error::io(shown.display(), &error))
+            .map_err(|error| Error::io(shown.display(), &error))?;
+        self.commit_root(root)
     }
 }

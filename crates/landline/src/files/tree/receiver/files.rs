@@ -76,7 +76,12 @@ impl TreeReceiver {
             Some(kept) => self.hash_kept(&location, &name, kept)?,
             None => None,
         };
+        let record = self.record_of(number, &location, &name);
+        if let Some(record) = &record {
+            self.reserving.push((record.clone(), length));
+        }
         let file = WantedFile {
+            record,
             name,
             length,
             mode: u32::from(entry.mode),
@@ -211,6 +216,7 @@ impl TreeReceiver {
             created => created,
         };
         let created = created.map_err(self.problem(&file.location, &file.name))?;
+        self.staging.has_content = true;
         Ok((created, file.name.clone()))
     }
 
@@ -400,6 +406,7 @@ impl TreeReceiver {
         }
         hash_file(&mut self.hasher, entry, length, digest);
         let Some((created, name)) = arriving.file else {
+            self.release(file.record.as_ref());
             self.complete(file.location.parent);
             return Ok(());
         };
@@ -444,6 +451,7 @@ impl TreeReceiver {
             Err(Problem::Copy(error)) => return Err(error),
             Err(Problem::Entry(error)) => {
                 self.fail(entry, &error);
+                self.release(file.record.as_ref());
                 self.complete(file.location.parent);
                 return Ok(());
             }
@@ -455,6 +463,9 @@ impl TreeReceiver {
         self.summary.bytes = self.summary.bytes.saturating_add(file.length);
         if file.location.is_staged {
             self.note_stored(&file.location, &file.name);
+            if let Some(record) = file.record {
+                self.staged.push((record, file.length));
+            }
             self.complete(file.location.parent);
         } else {
             self.written.push(StagedFile {
@@ -463,6 +474,7 @@ impl TreeReceiver {
                 name: file.name,
                 entry,
                 length: file.length,
+                record: file.record,
             });
         }
         if self.written_files >= BATCH_FILES || self.written_bytes >= BATCH_BYTES {

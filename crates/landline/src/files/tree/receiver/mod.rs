@@ -4,6 +4,7 @@ mod batches;
 mod files;
 mod folders;
 mod links;
+mod quotas;
 
 use std::{
     collections::HashMap,
@@ -30,8 +31,9 @@ use super::{
 };
 use crate::{
     Error,
-    files::manifests::Manifest,
+    files::{manifests::Manifest, quota::TreeQuota},
     paths::{EntryStat, File, FileTime, Folder, TreeAccess, TreeGuard, TreePlace, TreeTarget},
+    store::StagedRecord,
 };
 
 /// How many files may be wanted that have not arrived.
@@ -113,6 +115,8 @@ struct WantedFile {
     replaced_mode: Option<u32>,
     /// Where this copy begins: what an earlier attempt left.
     kept: u64,
+    /// What counts for the user, if there is a quota.
+    record: Option<StagedRecord>,
 }
 
 /// A longer file that is arriving.
@@ -131,6 +135,7 @@ struct StagedFile {
     name: OsString,
     entry: u32,
     length: u64,
+    record: Option<StagedRecord>,
 }
 
 /// A new tree in the staging folder.
@@ -178,6 +183,13 @@ pub(super) struct TreeReceiver {
     syncing_mark: Option<FileTime>,
     staged_roots: Vec<StagedRoot>,
     summary: TreeSummary,
+    quota: Option<TreeQuota>,
+    /// Wanted files that do not count for the user yet.
+    reserving: Vec<(StagedRecord, u64)>,
+    /// Files in new trees that were written since the last sync began.
+    staged: Vec<(StagedRecord, u64)>,
+    /// The path of the folder in which the copy goes.
+    base_path: PathBuf,
 }
 
 /// Where the sources go, with what is open of it.
@@ -211,6 +223,8 @@ pub(super) struct ReceiverParts {
     pub(super) options: StoreOptions,
     /// What an earlier attempt at the same copy left, locked; `None` if nothing can be resumed.
     pub(super) manifest: Option<Manifest>,
+    /// What the files count against.
+    pub(super) quota: Option<TreeQuota>,
     pub(super) ends: ThreadEnds,
     pub(super) leave: Leave,
     pub(super) progress: Arc<TreeProgress>,
@@ -231,8 +245,8 @@ impl TreeReceiver {
         };
         let failed = |error: io::Error| Error::io(shown.display(), &error);
         let file_system = place.base().file_system().map_err(failed)?;
-        let base = place.path_of_base(&shown);
-        let staging = TreeStaging::open(place.base().clone(), &base, parts.manifest)?;
+        let base_path = place.path_of_base(&shown);
+        let staging = TreeStaging::open(place.base().clone(), &base_path, parts.manifest)?;
         if staging.is_resumed {
             staging.remove_files().map_err(failed)?;
         }
@@ -264,6 +278,10 @@ impl TreeReceiver {
             syncing_mark: None,
             staged_roots: Vec::new(),
             summary: TreeSummary::default(),
+            quota: parts.quota,
+            reserving: Vec::new(),
+            staged: Vec::new(),
+            base_path,
         })
     }
 
@@ -282,6 +300,7 @@ impl TreeReceiver {
         let stored = self.receive_all().and_then(|()| self.finish(record));
         if stored.is_err() {
             self.restore_folders();
+            self.release_all();
         }
         stored
     }
@@ -312,6 +331,7 @@ impl TreeReceiver {
 
     /// Sends the answers so far.
     fn answer(&mut self) -> Result<(), Error> {
+        self.reserve()?;
         self.write_want();
         if self.decided < self.next {
             self.decided = self.next;
@@ -351,6 +371,10 @@ impl TreeReceiver {
                     return Err(unexpected("a change of a file that is not wanted"));
                 };
                 (file.length, file.modified) = (length, modified);
+                if let Some(record) = &file.record {
+                    self.reserving.push((record.clone(), length));
+                    self.reserve()?;
+                }
             }
             FromSender::FileEnd {
                 entry,
@@ -489,6 +513,7 @@ impl TreeReceiver {
             self.arriving = None;
         }
         if let Some(file) = self.wanted.remove(&entry) {
+            self.release(file.record.as_ref());
             self.complete(file.location.parent);
         }
         Ok(())

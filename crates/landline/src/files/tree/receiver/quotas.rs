@@ -1,0 +1,98 @@
+//! What the files of the tree count for their user.
+
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStringExt,
+};
+
+use super::{StagedRoot, StorePlace, TreeReceiver, staged_name};
+use crate::{Error, store::StagedRecord};
+
+impl TreeReceiver {
+    /// What a wanted file counts, if the user has a quota.
+    pub(super) fn record_of(
+        &self,
+        entry: u32,
+        location: &StorePlace,
+        name: &OsStr,
+    ) -> Option<StagedRecord> {
+        self.quota.as_ref()?;
+        let staged = if location.is_staged {
+            location.folder.staged_path_of(name)
+        } else {
+            staged_name(entry).into()
+        };
+        let place = self.base_path.join(location.folder.path_of(name));
+        let bytes = |path: std::path::PathBuf| OsString::from(path).into_vec();
+        Some(StagedRecord {
+            path: bytes(self.staging.path.join(staged)),
+            place: bytes(place),
+            // The file does not exist yet. It is found by its path.
+            inode: 0,
+        })
+    }
+
+    /// Counts the files that are wanted, before their content is asked for.
+    ///
+    /// # Errors
+    /// `no-space` if the quota is full.
+    pub(super) fn reserve(&mut self) -> Result<(), Error> {
+        let reserving = std::mem::take(&mut self.reserving);
+        match &self.quota {
+            Some(quota) if !reserving.is_empty() => quota.reserve(&reserving),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts the files that were written once more: another copy may have found that they did not
+    /// exist.
+    ///
+    /// # Errors
+    /// `no-space` if the quota is full.
+    pub(super) fn reserve_written(&mut self) -> Result<(), Error> {
+        let Some(quota) = &self.quota else {
+            return Ok(());
+        };
+        let mut staged = std::mem::take(&mut self.staged);
+        let written = self.written.iter();
+        staged.extend(written.filter_map(|file| Some((file.record.clone()?, file.length))));
+        if staged.is_empty() {
+            return Ok(());
+        }
+        quota.reserve(&staged)
+    }
+
+    /// Stops counting a file that is not stored.
+    pub(super) fn release(&self, record: Option<&StagedRecord>) {
+        if let (Some(quota), Some(record)) = (&self.quota, record) {
+            quota.release(std::slice::from_ref(&record.path));
+        }
+    }
+
+    /// Stops counting what a copy that failed does not keep: all but what is in new trees.
+    pub(super) fn release_all(&mut self) {
+        let Some(quota) = &self.quota else {
+            return;
+        };
+        let wanted = self.wanted.values().filter_map(|file| file.record.as_ref());
+        let files = self.written.iter().chain(&self.syncing);
+        let files = files.filter_map(|file| file.record.as_ref());
+        let paths: Vec<Vec<u8>> = wanted
+            .chain(files)
+            .map(|record| record.path.clone())
+            .collect();
+        quota.release(&paths);
+    }
+
+    /// Counts the files of a new tree that has its final name.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub(super) fn commit_root(&self, root: &StagedRoot) -> Result<(), Error> {
+        let Some(quota) = &self.quota else {
+            return Ok(());
+        };
+        let from = self.staging.path.join(&root.staged);
+        quota.rename(&from, &self.base_path.join(&root.name))
+    }
+}
