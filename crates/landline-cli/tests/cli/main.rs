@@ -67,6 +67,7 @@ mod signing;
 mod ssh;
 mod store;
 mod texts;
+mod tree_records;
 mod trees;
 mod trust;
 mod unfinished;

@@ -1,0 +1,142 @@
+//! Records of trees that no sender sends.
+
+use std::fs;
+
+use serde_json::json;
+use testkit::{Census, RawClient, ServerProcess, Stage, frame, wait_for};
+
+use crate::{login::client_key, resume::staging, stage};
+
+/// A record of a tree: length, kind and content.
+fn record(kind: u8, content: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(content.len() + 1).unwrap();
+    [&length.to_le_bytes()[..], &[kind], content].concat()
+}
+
+fn entry(what: u8, parent: u32, name: &[u8], value: u64, target: &[u8]) -> Vec<u8> {
+    let head = [what, 0, u8::try_from(name.len()).unwrap(), 0xa4, 0x01];
+    record(
+        1,
+        &[
+            &head[..],
+            &parent.to_le_bytes(),
+            &1_000_000_000i64.to_le_bytes(),
+            &0u32.to_le_bytes(),
+            &value.to_le_bytes(),
+            name,
+            target,
+        ]
+        .concat(),
+    )
+}
+
+const SOURCE: u32 = u32::MAX;
+
+/// Sends a tree's records by hand. Returns the code of the server's error, if there is one.
+fn send_records(stage: &Stage, server: &ServerProcess, records: &[Vec<u8>]) -> Option<String> {
+    let key = client_key(stage);
+    let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
+    client.greet().unwrap();
+    let login = client.login_header("alice", &key, None);
+    client.send_json(&login).unwrap();
+    client
+        .send_json(&json!({"type": "open", "service": "files"}))
+        .unwrap();
+    client
+        .send_json(&json!({
+            "type": "put-tree", "path": "tree", "source": "x", "replace": true, "times": true,
+        }))
+        .unwrap();
+    client
+        .send_json(&json!({"type": "tree", "size": null}))
+        .unwrap();
+    for record in records {
+        client.send(&frame(record)).unwrap();
+    }
+    let _ = client.send(&frame([]));
+    let _ = client.finish();
+    client.error_code().unwrap()
+}
+
+#[test]
+fn hostile_records_change_nothing() {
+    let stage = stage();
+    let server = stage.joined();
+    let before = Census::of(&stage.home());
+    let root = entry(1, SOURCE, b"tree", 0, b"");
+    let many: Vec<Vec<u8>> = std::iter::once(root.clone())
+        .chain((0..700u32).map(|number| entry(1, number, b"d", 0, b"")))
+        .collect();
+    let cases: Vec<(&str, Vec<Vec<u8>>)> = vec![
+        (
+            "a name that leads up",
+            vec![root.clone(), entry(2, 0, b"..", 1, b"")],
+        ),
+        (
+            "a name with a slash",
+            vec![root.clone(), entry(2, 0, b"a/b", 1, b"")],
+        ),
+        (
+            "a staging name",
+            vec![root.clone(), entry(2, 0, b".landline-x.part", 1, b"")],
+        ),
+        (
+            "a name with NUL",
+            vec![root.clone(), entry(2, 0, b"a\0b", 1, b"")],
+        ),
+        (
+            "no name",
+            vec![entry(1, SOURCE, b"", 0, b""), entry(2, 0, b"", 1, b"")],
+        ),
+        (
+            "an unknown parent",
+            vec![root.clone(), entry(2, 7, b"a", 1, b"")],
+        ),
+        (
+            "a file as a parent",
+            vec![
+                root.clone(),
+                entry(2, 0, b"a", 1, b""),
+                entry(2, 1, b"b", 1, b""),
+            ],
+        ),
+        (
+            "a link as a parent",
+            vec![
+                root.clone(),
+                entry(3, 0, b"a", 0, b"/etc"),
+                entry(2, 1, b"b", 1, b""),
+            ],
+        ),
+        (
+            "content that is not wanted",
+            vec![root.clone(), record(3, &[0; 40])],
+        ),
+        ("an unknown kind", vec![record(99, b"x")]),
+        ("an empty record", vec![vec![0, 0, 0, 0]]),
+        ("a long record", vec![vec![0xff, 0xff, 0xff, 0x7f]]),
+        ("an early end", vec![root.clone()]),
+        (
+            "a wrong digest",
+            vec![root.clone(), record(2, &[0; 5]), record(7, &[1; 36])],
+        ),
+        (
+            "two sources",
+            vec![root.clone(), entry(1, SOURCE, b"other", 0, b"")],
+        ),
+        ("many levels", many),
+    ];
+    for (what, records) in cases {
+        let code = send_records(&stage, &server, &records);
+        assert!(code.is_some(), "{what}: no error");
+        wait_for(what, || {
+            // What arrived of a tree may be kept for another attempt, and nothing else.
+            for staged in staging(&stage.home()) {
+                let _ = fs::remove_dir_all(staged);
+            }
+            Census::of(&stage.home()) == before
+        });
+    }
+    assert!(!stage.path("home/tree").exists());
+    stage.run(&["ping", "127.0.0.1"]).ok();
+}
