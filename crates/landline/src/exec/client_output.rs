@@ -176,6 +176,7 @@ fn filter_part(
 mod tests {
     use super::*;
 
+    /// Proves `query-twice` in docs/faults.md.
     #[test]
     fn answered_queries_are_not_shown_again() {
         let query = b"\x1b[6n";

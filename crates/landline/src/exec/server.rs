@@ -220,16 +220,14 @@ impl ExecService {
             };
         }
         match self.detach(context, &run, &body).await {
-            Ok((job, existing)) => {
-                channel.send(&Started {
-                    job: job.id().to_owned(),
-                    existing,
-                })?;
-                channel.flush().await?;
-                if run.attach {
-                    return self.attach_to(channel, context, &run, &job, existing).await;
-                }
+            Ok((job, existing)) if run.attach => {
+                let attached = self.attach_started(channel, context, &run, &job, existing);
+                let attached = attached.await;
+                // A client that was lost before it attached leaves a program that waits for it.
+                job.leave_terminal(0);
+                return attached;
             }
+            Ok((job, existing)) => send_started(channel, &job, existing).await?,
             Err(error) => context.answer_failure(channel, error).await?,
         }
         Ok(true)
@@ -237,7 +235,7 @@ impl ExecService {
 
     /// Attaches the client to the job of its `run`. Returns whether the channel can carry a further
     /// request.
-    async fn attach_to(
+    async fn attach_started(
         &self,
         channel: &mut Channel,
         context: &ServiceContext,
@@ -245,6 +243,7 @@ impl ExecService {
         job: &Arc<Job>,
         existing: bool,
     ) -> Result<bool, Error> {
+        send_started(channel, job, existing).await?;
         let request = AttachToJob {
             job: job.id().to_owned(),
             // The client of a new job gets every byte.
@@ -542,6 +541,15 @@ fn hash_request(run: &Run, body: &[u8]) -> Result<String, Error> {
     hasher.update(&[0]);
     hasher.update(body);
     Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// Tells the client which job its `run` has started or found.
+async fn send_started(channel: &mut Channel, job: &Job, existing: bool) -> Result<(), Error> {
+    channel.send(&Started {
+        job: job.id().to_owned(),
+        existing,
+    })?;
+    channel.flush().await
 }
 
 /// Receives the body of a request.
