@@ -13,6 +13,7 @@ use rustix::{
     fs::{Mode, OFlags},
     process::{Pid, Signal},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Winsize, tcsetwinsize},
 };
 
 use crate::stage::SETSID;
@@ -30,6 +31,8 @@ pub struct Terminal {
     screen: mpsc::Receiver<Vec<u8>>,
     /// The text that was shown so far.
     pub shown: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
     /// Where the text begins that came after the last typed line.
     answered: usize,
 }
@@ -37,10 +40,16 @@ pub struct Terminal {
 impl Terminal {
     /// Starts `command` with a new terminal as its controlling terminal and its standard streams.
     pub fn start(command: &Command) -> Self {
+        Self::start_sized(command, 0, 0)
+    }
+
+    /// The same with a terminal of this size.
+    pub fn start_sized(command: &Command, rows: u16, columns: u16) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
             .expect("a terminal");
         grantpt(&master).expect("a terminal");
         unlockpt(&master).expect("a terminal");
+        tcsetwinsize(&master, window_size(rows, columns)).expect("a size");
         let name = ptsname(&master, Vec::new()).expect("its name");
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let slave: OwnedFd = rustix::fs::open(name, flags, Mode::empty()).expect("its other end");
@@ -81,6 +90,7 @@ impl Terminal {
             keyboard,
             screen,
             shown: String::new(),
+            bytes: Vec::new(),
             answered: 0,
         }
     }
@@ -105,10 +115,41 @@ impl Terminal {
                 .screen
                 .recv_timeout(end.saturating_duration_since(Instant::now()))
             {
-                Ok(bytes) => self.shown.push_str(&String::from_utf8_lossy(&bytes)),
+                Ok(bytes) => self.take(&bytes),
                 Err(_) => panic!("{words:?} was not shown: {}", self.shown),
             }
         }
+    }
+
+    /// Waits until the bytes that were shown so far are as expected.
+    #[track_caller]
+    pub fn wait_until(&mut self, what: &str, mut is_so: impl FnMut(&[u8]) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !is_so(&self.bytes) {
+            match self
+                .screen
+                .recv_timeout(end.saturating_duration_since(Instant::now()))
+            {
+                Ok(bytes) => self.take(&bytes),
+                Err(_) => panic!("{what} was not shown: {:?}", self.shown),
+            }
+        }
+    }
+
+    /// Takes what is shown in this time.
+    pub fn look_for(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while let Ok(bytes) = self
+            .screen
+            .recv_timeout(end.saturating_duration_since(Instant::now()))
+        {
+            self.take(&bytes);
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.shown.push_str(&String::from_utf8_lossy(bytes));
+        self.bytes.extend_from_slice(bytes);
     }
 
     /// Waits until the terminal no longer echoes.
@@ -138,6 +179,19 @@ impl Terminal {
             .expect("the command reads it");
     }
 
+    /// Types keys.
+    pub fn type_keys(&mut self, keys: &[u8]) {
+        self.answered = self.shown.len();
+        self.keyboard
+            .write_all(keys)
+            .expect("the command reads them");
+    }
+
+    /// Gives the terminal another size.
+    pub fn resize(&self, rows: u16, columns: u16) {
+        tcsetwinsize(&self.keyboard, window_size(rows, columns)).expect("a terminal");
+    }
+
     /// Sends the command a signal.
     pub fn signal(&self, signal: Signal) {
         // setsid has replaced itself by the command.
@@ -150,9 +204,18 @@ impl Terminal {
     pub fn end(&mut self) -> Option<i32> {
         let status = self.child.wait().expect("it can be waited for").code();
         while let Ok(bytes) = self.screen.recv_timeout(PATIENCE) {
-            self.shown.push_str(&String::from_utf8_lossy(&bytes));
+            self.take(&bytes);
         }
         status
+    }
+}
+
+fn window_size(rows: u16, columns: u16) -> Winsize {
+    Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
     }
 }
 

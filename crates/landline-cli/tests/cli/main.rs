@@ -63,6 +63,8 @@ mod service;
 mod service_live;
 mod service_sets;
 mod shared_secret;
+mod shell;
+mod shell_lost;
 mod signing;
 mod ssh;
 mod store;
@@ -74,6 +76,7 @@ mod unfinished;
 mod user_enumeration;
 mod user_invites;
 mod users;
+mod watch;
 
 use testkit::Stage;
 
