@@ -463,7 +463,9 @@ impl Supervisor {
         if let Some(program) = &self.program {
             // While it is not collected, the number is that of no other process group.
             if program.is_running() {
-                for signal in [libc::SIGTERM, libc::SIGCONT] {
+                // A shell at a terminal ignores SIGTERM.
+                let hang_up = program.terminal.is_some().then_some(libc::SIGHUP);
+                for signal in hang_up.into_iter().chain([libc::SIGTERM, libc::SIGCONT]) {
                     platform::kill(program.pid, tree::signal(signal), true);
                 }
             }

@@ -169,7 +169,7 @@ pub enum Order {
     /// The terminal has another size.
     Resize(Size),
     /// End the program and all that it started: SIGTERM to the process group, and after `grace`
-    /// SIGKILL to the whole process tree.
+    /// SIGKILL to the whole process tree. A program with a terminal gets SIGHUP before SIGTERM.
     End {
         /// How long the program may take to end by itself.
         grace: Duration,

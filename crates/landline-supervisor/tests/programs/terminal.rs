@@ -13,7 +13,7 @@ use crate::{
     server::{Server, script_start, wait_until},
 };
 
-pub(crate) const TESTS: [(&str, fn()); 11] = [
+pub(crate) const TESTS: [(&str, fn()); 12] = [
     ("queries_have_one_answer", queries_have_one_answer),
     ("split_query_has_one_answer", split_query_has_one_answer),
     (
@@ -38,6 +38,7 @@ pub(crate) const TESTS: [(&str, fn()); 11] = [
         "program_without_terminal_has_no_screen",
         program_without_terminal_has_no_screen,
     ),
+    ("end_hangs_up_a_shell", end_hangs_up_a_shell),
     ("vim_is_brought_back", vim_is_brought_back),
     ("tmux_is_brought_back", tmux_is_brought_back),
 ];
@@ -295,6 +296,24 @@ fn program_without_terminal_has_no_screen() {
     });
     while server.next().is_some() {}
     crate::server::assert_gone(server.pid);
+}
+
+/// A shell that is not killed can save its history.
+fn end_hangs_up_a_shell() {
+    let mut server = Server::with_start(start("PS1=ready exec sh -i"));
+    server.wait_for_output("ready");
+    server.write(b"trap 'echo saved' HUP; echo $((20 + 22))\n");
+    server.wait_for_output("42");
+    server.order(&Order::End {
+        grace: Duration::from_secs(1000),
+    });
+    server.wait_for_output("saved");
+    server.write(b"trap - HUP; kill -HUP $$\n");
+    let hang_up = Status::Signal {
+        signal: 1,
+        has_core: false,
+    };
+    assert_eq!(server.wait_for_status(), hang_up);
 }
 
 /// Whether a program is there; says so if not.
