@@ -224,6 +224,12 @@ TYPES = [
     ("exec", "screen", {"size": 3}, {"whole": BOOLEAN}),
     ("exec", "watch", {}, {"job": STRING, "user?": USER}),
     ("exec", "forget", {}, {"job": STRING}),
+    ("exec", "top", {}, {}),
+    ("exec", "load", {}, {"processors": SMALL, "load": INTEGER, "memory": INTEGER, "available": INTEGER}),
+    ("exec", "usage", {}, {
+        "job": STRING, "name?": STRING, "user": USER, "command": NAME, "detached?": BOOLEAN, "started": INTEGER, "processes": SMALL,
+        "processor_time": INTEGER, "memory": INTEGER,
+    }),
     ("forward", "connect", {}, {"stream": INTEGER, "host": STRING, "port": PORT}),
     ("forward", "connected", {}, {"stream": INTEGER, "address": ADDRESS}),
     ("forward", "reset", {}, {"stream": INTEGER, "code?": STRING, "message?": STRING}),

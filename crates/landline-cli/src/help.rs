@@ -124,7 +124,7 @@ mod tests {
     }
 
     /// Names that are kept for later commands, each until it is there.
-    const KEPT_NAMES: [&str; 3] = ["top", "sync", "chat"];
+    const KEPT_NAMES: [&str; 2] = ["sync", "chat"];
 
     #[test]
     fn names_of_later_commands_are_free() {

@@ -33,7 +33,9 @@ pub mod store;
 mod supervisor;
 pub mod terminal;
 mod tree;
+mod usage;
 
 pub use platform::is_peer_trusted;
 pub use remains::kill_remains;
 pub use supervisor::main;
+pub use usage::{JobUsage, MachineUsage, sample_usage};

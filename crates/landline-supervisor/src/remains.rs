@@ -2,7 +2,7 @@
 
 /// The variable in which the programs of a job find the job's id.
 #[cfg(target_os = "linux")]
-const VARIABLE: &str = "LANDLINE_JOB";
+pub(crate) const VARIABLE: &str = "LANDLINE_JOB";
 
 /// Ends the processes that a job without a supervisor has left behind: those of this user that have
 /// its id in their environment. Returns how many there were.

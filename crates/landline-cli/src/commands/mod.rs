@@ -33,6 +33,7 @@ pub(crate) mod service;
 mod shell;
 mod stat;
 mod sum;
+mod top;
 mod trust;
 mod user;
 mod wait;
@@ -94,7 +95,7 @@ macro_rules! register {
 register! {
     "Work with files": cp::Cp, ls::Ls, stat::Stat, cat::Cat, sum::Sum, du::Du, df::Df, mkdir::Mkdir, mv::Mv, rm::Rm;
     "Open a shell": shell::Shell, watch::Watch;
-    "Run commands": run::RunCommand, jobs::Jobs, logs::Logs, attach::Attach, wait::Wait, kill::Kill, hold::HoldCommand;
+    "Run commands": run::RunCommand, jobs::Jobs, logs::Logs, attach::Attach, wait::Wait, kill::Kill, top::Top, hold::HoldCommand;
     "Use a server": join::Join, hosts::Hosts, trust::Trust, ping::Ping, who::Who, kick::Kick, passwd::Passwd;
     "Set up a server": bootstrap::Bootstrap, serve::Serve, service::Service, config::Config;
     "Manage accounts and rights": user::User, secret::Secret, check::Check, audit::Audit;

@@ -69,6 +69,7 @@ mod signing;
 mod ssh;
 mod store;
 mod texts;
+mod top;
 mod tree_records;
 mod trees;
 mod trust;

@@ -23,7 +23,7 @@ use crate::{
         self, AuthMethod, ClientFolder, Credential, FirstRequest, Invite, KnownServer, Login,
         MachineName, Pins, Secret,
     },
-    net::{self, HostPort, Route, Target},
+    net::{self, Channel, HostPort, Route, Target},
     ping,
     ssh_config::ProxyJump,
 };
@@ -297,8 +297,34 @@ pub async fn who(
     server: &KnownServer,
     credential: &Credential,
 ) -> Result<(Connected, Vec<SessionRow>), Error> {
-    let first = FirstRequest::new(admin::messages::SERVICE, &Who {})?;
+    let first = first_sessions_request()?;
     let mut connected = connect(server, credential, Some(&first)).await?;
     let sessions = admin::client::receive_sessions(&mut connected.login.channel).await?;
     Ok((connected, sessions))
+}
+
+/// The first request of a client that asks for the live sessions.
+///
+/// # Errors
+/// None in practice, because the message always fits.
+pub fn first_sessions_request() -> Result<FirstRequest, Error> {
+    FirstRequest::new(admin::messages::SERVICE, &Who {})
+}
+
+/// Waits for the sessions that were asked for.
+///
+/// # Errors
+/// What the server says, [`Error::Lost`], [`Error::Protocol`].
+pub async fn receive_sessions(channel: &mut Channel) -> Result<Vec<SessionRow>, Error> {
+    admin::client::receive_sessions(channel).await
+}
+
+/// Asks for the sessions once more.
+///
+/// # Errors
+/// As [`receive_sessions`].
+pub async fn ask_sessions(channel: &mut Channel) -> Result<Vec<SessionRow>, Error> {
+    channel.send(&Who {})?;
+    channel.flush().await?;
+    receive_sessions(channel).await
 }

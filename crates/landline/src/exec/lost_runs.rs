@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use landline_proto::{ErrorCode, login::UserName};
+use landline_proto::{ErrorCode, Name, login::UserName};
 use landline_supervisor::{
     protocol::{Order, Report, Store},
     store::JobFolder,
@@ -29,10 +29,12 @@ use tokio::{
 use super::{
     command::Words,
     foreground::Foreground,
-    jobs::{ADOPTION_TIME, JobTable, RecordedWords},
+    jobs::{ADOPTION_TIME, JobTable, RecordedWords, now},
     messages::COMMAND_BYTES_MAX,
     server::describe,
+    start::shown,
     supervisor::Supervisor,
+    top::ProgramUsage,
 };
 use crate::{
     Error, activity::Activity, keys::CredentialId, paths::PrivateFolder, session::ServiceContext,
@@ -71,6 +73,10 @@ struct Runs {
 
 struct LostRun {
     user: UserName,
+    /// The beginning of the command, for people.
+    shown: Name,
+    /// When this server has learned of it, in milliseconds since 1970.
+    started: u64,
     credential: CredentialId,
     is_waiting: bool,
     claims: mpsc::Sender<Claim>,
@@ -219,7 +225,7 @@ impl LostRuns {
     ) -> StartedRun {
         let owner = RunOwner::of(context);
         StartedRun {
-            claims: self.enter(id, &owner, false),
+            claims: self.enter(id, &owner, &words, false),
             id: id.to_owned(),
             job,
             words,
@@ -230,10 +236,12 @@ impl LostRuns {
         }
     }
 
-    fn enter(&self, id: &str, owner: &RunOwner, is_waiting: bool) -> Claims {
+    fn enter(&self, id: &str, owner: &RunOwner, words: &Words, is_waiting: bool) -> Claims {
         let (sender, claims) = mpsc::channel(1);
         let run = LostRun {
             user: owner.user.clone(),
+            shown: Name(shown(words).into_bytes()),
+            started: now(),
             credential: owner.credential.clone(),
             is_waiting,
             claims: sender,
@@ -270,6 +278,15 @@ impl LostRuns {
         };
         let handed_over = tokio::time::timeout(HAND_OVER_TIME, handing_over).await;
         handed_over.ok().flatten().ok_or_else(missing)
+    }
+
+    /// The runs of all users, whether they have a client or not.
+    pub(super) fn running(&self) -> Vec<ProgramUsage> {
+        let table = lock(&self.0.table);
+        let programs = table.iter().map(|(id, run)| {
+            ProgramUsage::new(id.clone(), run.user.clone(), run.shown.clone(), run.started)
+        });
+        programs.collect()
     }
 
     /// Keeps a run whose client was lost until it is claimed, its time is over, or the user may not
@@ -357,7 +374,7 @@ impl LostRuns {
             // A client that is back already waits for a supervisor that does not answer.
             let entered = claims
                 .take()
-                .unwrap_or_else(|| self.enter(&id, &owner, true));
+                .unwrap_or_else(|| self.enter(&id, &owner, &words, true));
             match adopt(socket, record.terminal).await {
                 Ok(job) => {
                     let run = StartedRun {

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use super::attach_messages::{AnsweredPart, Attached, SCREEN_BYTES_MAX, Screen};
 pub use super::attach_messages::{AttachToJob, TerminalSize, WatchJob};
+use super::top::{MachineLoad, ProgramUsage, Top};
 
 /// The service's name.
 pub const SERVICE: &str = "exec";
@@ -69,6 +70,9 @@ pub(super) const TYPES: &[MessageType] = &[
     MessageType::of::<Screen>(),
     MessageType::of::<WatchJob>(),
     MessageType::of::<ForgetJob>(),
+    MessageType::of::<Top>(),
+    MessageType::of::<MachineLoad>(),
+    MessageType::of::<ProgramUsage>(),
 ];
 
 const ERROR: MessageRule = MessageRule::new(ErrorMessage::TYPE);
@@ -86,6 +90,7 @@ pub(super) static REQUESTS: ProtocolState = ProtocolState::new(
         MessageRule::new("attach"),
         MessageRule::new("watch"),
         MessageRule::new("forget"),
+        MessageRule::new("top"),
     ],
 );
 /// Server: works on a request that has no further messages of the client.

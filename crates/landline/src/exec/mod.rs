@@ -21,6 +21,7 @@ mod start;
 mod supervisor;
 mod terminal;
 mod terminfo;
+mod top;
 
 pub use client::{
     ClosedOutput, CommandCarrier, CommandControl, CommandExit, CommandInput, CommandTerminal,
@@ -35,3 +36,4 @@ pub use messages::{
 };
 pub use server::ExecOptions;
 pub use terminal::{ModeLatch, OutputFilter};
+pub use top::{MachineLoad, ProgramUsage, first_top_request, receive_top, send_top};

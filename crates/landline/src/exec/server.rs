@@ -26,6 +26,7 @@ use super::{
         Prepared, action, denied, may_have_terminal, not_started, prepare, record_start, shown,
     },
     supervisor::Supervisor,
+    top::{Top, serve_top},
 };
 use crate::{
     Error,
@@ -66,6 +67,7 @@ pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
         // Whose terminals a user may watch is looked at with the request.
         ("watch", Right::Account),
         ("forget", RIGHT),
+        ("top", RIGHT),
         ("signal", RIGHT),
         ("resize", RIGHT),
         ("done", RIGHT),
@@ -87,6 +89,7 @@ pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
         ("attach", JOBS_FEATURE),
         ("watch", WATCH_FEATURE),
         ("forget", JOBS_FEATURE),
+        ("top", JOBS_FEATURE),
     ],
     kept_by: Right::Account,
 };
@@ -179,6 +182,13 @@ impl Service for ExecService {
                     Continue::TYPE => {
                         let request: Continue = header.read()?;
                         self.continue_run(channel, context, &request).await?
+                    }
+                    Top::TYPE => {
+                        let served = serve_top(channel, context, &self.jobs, &self.lost).await;
+                        if let Err(error) = served {
+                            context.answer_failure(channel, error).await?;
+                        }
+                        true
                     }
                     _ => {
                         let served = serve_request(channel, context, &self.jobs, &header).await;

@@ -10,6 +10,7 @@ mod begin;
 mod input;
 mod job;
 mod log;
+mod overview;
 mod record;
 mod requests;
 mod screen;
@@ -27,7 +28,7 @@ use tokio::task::JoinSet;
 pub(super) use self::{
     begin::Begun,
     job::Job,
-    record::{COMMAND_BYTES_MAX as JOB_COMMAND_BYTES_MAX, RecordedWords, check_name},
+    record::{COMMAND_BYTES_MAX as JOB_COMMAND_BYTES_MAX, RecordedWords, check_name, now},
     requests::{serve_attach, serve_request, serve_watch},
 };
 use self::{

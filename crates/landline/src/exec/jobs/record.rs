@@ -136,7 +136,7 @@ pub(in super::super) fn check_name(name: &str) -> Result<(), Error> {
 }
 
 /// The time in milliseconds since 1970.
-pub(super) fn now() -> u64 {
+pub(in super::super) fn now() -> u64 {
     let time = SystemTime::now().duration_since(UNIX_EPOCH);
     time.map_or(0, |time| {
         u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
