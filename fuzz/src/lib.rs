@@ -15,6 +15,7 @@ mod rights;
 mod stream;
 mod streams;
 mod text;
+mod tree;
 
 pub use audit::audit;
 pub use classic::{
@@ -29,6 +30,7 @@ pub use rights::rights;
 pub use stream::{frame, header, message, message_types};
 pub use streams::streams;
 pub use text::{address, host_set, invite, key, key_line, path, secret};
+pub use tree::tree;
 
 /// A decoder under test.
 pub type Target = fn(&[u8]);
@@ -40,6 +42,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("message", message),
     ("message_types", message_types),
     ("streams", streams),
+    ("tree", tree),
     ("supervisor", supervisor),
     ("terminal", terminal),
     ("terminal_output", terminal_output),

@@ -1,7 +1,15 @@
 //! Sends and receives the two bodies of a tree's copy at the same time.
 
-use landline_proto::{BodyEnd, BodySize, Message, ProtocolError, ProtocolState};
-use tokio::sync::mpsc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use landline_proto::{BodyEnd, BodySize, ErrorCode, Message, ProtocolError, ProtocolState};
+use tokio::{sync::mpsc, time::Instant};
 
 use super::messages::Tree;
 use crate::{
@@ -11,6 +19,9 @@ use crate::{
 
 /// The most bytes that are handed to the thread at once, unless a record is longer.
 const CHUNK_BYTES: usize = 256 * 1024;
+/// How long a thread of the server waits for a client that neither sends nor takes anything. It may
+/// be making everything durable.
+const STALL_TIME_MAX: Duration = Duration::from_secs(600);
 /// How many chunks may wait in each direction.
 const CHUNKS: usize = 4;
 
@@ -25,25 +36,37 @@ pub(super) enum Outgoing {
 
 /// The ends of both bodies for the thread.
 pub(super) struct ThreadEnds {
-    pub(super) out: mpsc::Sender<Outgoing>,
+    out: mpsc::Sender<Outgoing>,
     pub(super) input: mpsc::Receiver<Vec<u8>>,
+    /// Whether the thread waits for the peer.
+    is_waiting: Arc<AtomicBool>,
 }
 
 /// The ends of both bodies for the connection.
 pub(super) struct Bodies {
     out: mpsc::Receiver<Outgoing>,
     input: mpsc::Sender<Vec<u8>>,
+    is_waiting: Arc<AtomicBool>,
+    is_server: bool,
 }
 
-/// Makes the ends of both bodies.
-pub(super) fn bodies() -> (Bodies, ThreadEnds) {
+/// Makes the ends of both bodies, at a server or at a client.
+pub(super) fn bodies(is_server: bool) -> (Bodies, ThreadEnds) {
     let (out_sender, out) = mpsc::channel(CHUNKS);
     let (input, input_receiver) = mpsc::channel(CHUNKS);
+    let is_waiting = Arc::new(AtomicBool::new(false));
     let ends = ThreadEnds {
         out: out_sender,
         input: input_receiver,
+        is_waiting: is_waiting.clone(),
     };
-    (Bodies { out, input }, ends)
+    let connection = Bodies {
+        out,
+        input,
+        is_waiting,
+        is_server,
+    };
+    (connection, ends)
 }
 
 impl Bodies {
@@ -63,7 +86,14 @@ impl Bodies {
         state: &ProtocolState,
         on_header: impl FnOnce(Tree),
     ) -> Result<(), Error> {
-        let Self { mut out, input } = self;
+        let Self {
+            mut out,
+            input,
+            is_waiting,
+            is_server,
+        } = self;
+        // Bytes that were sent or received.
+        let moved = AtomicU64::new(0);
         let rate_limiter = channel.rate_limiter();
         let Channel { reader, writer, .. } = channel;
         let sending = async {
@@ -89,6 +119,7 @@ impl Bodies {
                                 Ok::<_, Error>(piece.len())
                             })?;
                             writer.send_data(&frame).await?;
+                            moved.fetch_add(piece.len() as u64, Ordering::Relaxed);
                         }
                     }
                     Some(Outgoing::End) => {
@@ -119,7 +150,9 @@ impl Bodies {
                         Err(_) => std::future::pending().await,
                     },
                     received = reader.receive_data(&mut buffer), if !is_full => match received? {
-                        Received::Data(_) => {}
+                        Received::Data(bytes) => {
+                            moved.fetch_add(bytes as u64, Ordering::Relaxed);
+                        }
                         Received::End(BodyEnd::GivenUp) => {
                             // The next message is the error that says why.
                             return Err(reader.interruption(state).await);
@@ -134,8 +167,27 @@ impl Bodies {
             drop(input);
             Ok(())
         };
-        tokio::try_join!(sending, receiving)?;
-        Ok(())
+        let both = async { tokio::try_join!(sending, receiving).map(drop) };
+        tokio::select! {
+            done = both => done,
+            error = stall(&is_waiting, &moved), if is_server => Err(error),
+        }
+    }
+}
+
+/// Waits until the thread has waited for the peer for [`STALL_TIME_MAX`], while no byte moved: it
+/// must not be kept for as long as the peer likes.
+async fn stall(is_waiting: &AtomicBool, moved: &AtomicU64) -> Error {
+    let mut before = (moved.load(Ordering::Relaxed), Instant::now());
+    loop {
+        tokio::time::sleep(STALL_TIME_MAX / 8).await;
+        let now = moved.load(Ordering::Relaxed);
+        if now != before.0 || !is_waiting.load(Ordering::Relaxed) {
+            before = (now, Instant::now());
+        } else if before.1.elapsed() >= STALL_TIME_MAX {
+            let message = "the copy did not move for ten minutes; run it again to continue";
+            return Error::here(ErrorCode::Ended, message);
+        }
     }
 }
 
@@ -147,13 +199,28 @@ impl ThreadEnds {
     ///
     /// # Blocking
     /// Waits while the peer takes nothing.
-    pub(super) fn send(&self, bytes: Vec<u8>) -> Result<(), Error> {
+    pub(super) fn send(&mut self, bytes: Vec<u8>) -> Result<(), Error> {
         if bytes.is_empty() {
             return Ok(());
         }
-        self.out
-            .blocking_send(Outgoing::Bytes(bytes))
+        self.wait(|ends| ends.out.blocking_send(Outgoing::Bytes(bytes)))
             .map_err(|_| lost())
+    }
+
+    /// The next bytes of the peer's body; `None` at its end.
+    ///
+    /// # Blocking
+    /// Waits while the peer sends nothing.
+    pub(super) fn receive(&mut self) -> Option<Vec<u8>> {
+        self.wait(|ends| ends.input.blocking_recv())
+    }
+
+    /// Does something that waits for the peer.
+    fn wait<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.is_waiting.store(true, Ordering::Relaxed);
+        let done = work(self);
+        self.is_waiting.store(false, Ordering::Relaxed);
+        done
     }
 
     /// Ends this side's body.
@@ -167,4 +234,33 @@ impl ThreadEnds {
 
 fn lost() -> Error {
     Error::Lost("the copy was aborted".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_thread_that_waits_for_the_peer_is_ended() {
+        let (is_waiting, moved) = (AtomicBool::new(false), AtomicU64::new(0));
+        let long = 10 * STALL_TIME_MAX;
+        // It works, for example on a slow disk.
+        let busy = tokio::time::timeout(long, stall(&is_waiting, &moved)).await;
+        assert!(busy.is_err());
+        // It waits, but bytes move.
+        is_waiting.store(true, Ordering::Relaxed);
+        let flowing = async {
+            loop {
+                tokio::time::sleep(STALL_TIME_MAX / 2).await;
+                moved.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        tokio::select! {
+            _ = stall(&is_waiting, &moved) => panic!("bytes moved"),
+            () = flowing => {}
+            () = tokio::time::sleep(long) => {}
+        }
+        let idle = tokio::time::timeout(long, stall(&is_waiting, &moved)).await;
+        assert_eq!(idle.unwrap().code_str(), "ended");
+    }
 }

@@ -47,7 +47,7 @@ pub async fn put_tree(
     report: TreeReport,
 ) -> Result<(TreeSummary, Option<Name>), Error> {
     channel.send_with_body(&Tree { path: None }, BodySize::Unknown)?;
-    let (connection, ends) = bodies();
+    let (connection, ends) = bodies(false);
     let guard = Arc::new(TreeGuard::unlimited());
     let work = Worker::Client.run(move |leave| {
         let sources = sources
@@ -146,7 +146,7 @@ pub async fn get_tree(
 ) -> Result<TreeSummary, Error> {
     let EarlierTree(earlier) = earlier;
     channel.send_with_body(&Tree { path: None }, BodySize::Unknown)?;
-    let (connection, ends) = bodies();
+    let (connection, ends) = bodies(false);
     let work = Worker::Client.run(move |leave| {
         TreeReceiver::new(ReceiverParts {
             target,

@@ -9,7 +9,7 @@ pub mod client;
 pub(crate) mod messages;
 mod open_folders;
 mod receiver;
-mod records;
+pub mod records;
 mod sender;
 pub(crate) mod server;
 mod staging;

@@ -143,7 +143,7 @@ impl TreeSender {
         let mut wait = wait;
         loop {
             let bytes = if wait {
-                self.ends.input.blocking_recv().ok_or_else(ended_early)?
+                self.ends.receive().ok_or_else(ended_early)?
             } else {
                 use tokio::sync::mpsc::error::TryRecvError;
                 match self.ends.input.try_recv() {
@@ -388,7 +388,7 @@ impl TreeSender {
                 }
             }
             self.leave.spend(0)?;
-            let bytes = self.ends.input.blocking_recv().ok_or_else(ended_early)?;
+            let bytes = self.ends.receive().ok_or_else(ended_early)?;
             self.input.input().extend_from_slice(&bytes);
         }
     }

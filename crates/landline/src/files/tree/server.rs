@@ -96,7 +96,7 @@ pub(crate) async fn put_tree(
         .unwrap_or_default();
     let limits = context.rights().quota(context.user());
     let quota = TreeQuota::for_user(context.work_store(), context.user(), limits);
-    let (connection, ends) = bodies();
+    let (connection, ends) = bodies(true);
     let worker = Worker::Server(context, "files put-tree");
     let work = worker.run(move |leave| {
         TreeReceiver::new(ReceiverParts {
@@ -169,7 +169,7 @@ pub(crate) async fn get_tree(
         .map(|place| still_may(context, place, false))
         .collect();
     let still = move |rules: &crate::rights::Rights| checks.iter().all(|still| still(rules));
-    let (connection, ends) = bodies();
+    let (connection, ends) = bodies(true);
     let worker = Worker::Server(context, "files get-tree");
     let work = worker.run(move |leave| {
         let walk = Walk::new(sources, options);

@@ -494,7 +494,7 @@ impl TreeReceiver {
             .parent
             .and_then(|number| self.folders.get_mut(&number));
         if let (Some(stat), Some(folder)) = (stat, folder) {
-            folder.stored.push(stat.numbers());
+            folder.stored.insert(stat.numbers());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Folders of the tree: where entries go, and what a folder gets at its end.
 
 use std::{
+    collections::HashSet,
     ffi::{OsStr, OsString},
     io,
     os::unix::ffi::{OsStrExt, OsStringExt},
@@ -258,7 +259,7 @@ impl TreeReceiver {
             has_ended: false,
             parent,
             is_skipped: false,
-            stored: Vec::new(),
+            stored: HashSet::new(),
         };
         self.folders.insert(number, folder);
         self.add_open(parent);
@@ -284,7 +285,7 @@ impl TreeReceiver {
                 has_ended: false,
                 parent,
                 is_skipped: true,
-                stored: Vec::new(),
+                stored: HashSet::new(),
             },
         );
         self.add_open(parent);

@@ -7,7 +7,7 @@ mod links;
 mod quotas;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ffi::{OsStr, OsString},
     io,
     path::{Path, PathBuf},
@@ -38,6 +38,8 @@ use crate::{
 
 /// How many files may be wanted that have not arrived.
 const WANTED_MAX: usize = 65_536;
+/// How many folders may be incomplete. Each takes memory.
+const FOLDERS_MAX: usize = 200_000;
 /// How deep a tree may be.
 const DEPTH_MAX: usize = 500;
 /// How many files, and bytes of files, are made durable together.
@@ -101,7 +103,7 @@ struct StoredFolder {
     is_skipped: bool,
     /// The files that this copy has stored in it, to tell names that the file system takes for
     /// one.
-    stored: Vec<[u64; 2]>,
+    stored: HashSet<[u64; 2]>,
 }
 
 /// A file that is wanted.
@@ -324,7 +326,7 @@ impl TreeReceiver {
             }
             self.leave.spend(0)?;
             self.staging.tick();
-            let bytes = self.ends.input.blocking_recv().ok_or_else(ended_early)?;
+            let bytes = self.ends.receive().ok_or_else(ended_early)?;
             input.input().extend_from_slice(&bytes);
         }
     }
@@ -397,6 +399,10 @@ impl TreeReceiver {
             .ok_or_else(|| unexpected("more entries than numbers"))?;
         entry.hash(&mut self.hasher);
         self.progress.add_entry();
+        if entry.content == EntryContent::Folder && self.folders.len() >= FOLDERS_MAX {
+            let message = "too many folders of the tree are incomplete; copy its parts";
+            return Err(Error::here(ErrorCode::Limit, message));
+        }
         let Some((location, name)) = self.locate(&entry, number)? else {
             return Ok(());
         };

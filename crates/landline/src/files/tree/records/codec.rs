@@ -210,7 +210,7 @@ impl EntryFailure {
 
 impl<'a> FromSender<'a> {
     /// Appends the record to `out`.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+    pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Entry(entry) => entry.write(out),
             Self::FolderEnd {
@@ -269,7 +269,7 @@ impl<'a> FromSender<'a> {
     ///
     /// # Errors
     /// [`RecordError`].
-    pub(crate) fn read(record: &'a [u8]) -> Result<Self, RecordError> {
+    pub fn read(record: &'a [u8]) -> Result<Self, RecordError> {
         let (kind, mut reader) = open(record)?;
         match kind {
             1 => TreeEntry::read(reader).map(Self::Entry),
@@ -340,7 +340,7 @@ impl<'a> FromSender<'a> {
 
 impl FromReceiver {
     /// Appends the record to `out`.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+    pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Want { first, count } => put(out, 1, |out| {
                 out.extend_from_slice(&first.to_le_bytes());
@@ -379,7 +379,7 @@ impl FromReceiver {
     ///
     /// # Errors
     /// [`RecordError`].
-    pub(crate) fn read(record: &[u8]) -> Result<Self, RecordError> {
+    pub fn read(record: &[u8]) -> Result<Self, RecordError> {
         let (kind, mut reader) = open(record)?;
         match kind {
             1 => {

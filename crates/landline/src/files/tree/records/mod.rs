@@ -28,7 +28,7 @@ const LENGTH_BYTES: usize = 4;
 
 /// Why the bytes of a `tree` body are not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum RecordError {
+pub enum RecordError {
     /// A record is empty or longer than allowed.
     #[error("a record of {0} bytes")]
     Length(usize),
@@ -42,7 +42,7 @@ pub(crate) enum RecordError {
 
 /// An entry of a tree. Entries are numbered in the order in which they are sent, from 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TreeEntry {
+pub struct TreeEntry {
     /// The number of the folder that has the entry; `None` for a source that the user named.
     pub parent: Option<u32>,
     /// The name, one component. A source that the user named may be renamed by the receiver.
@@ -59,7 +59,7 @@ pub(crate) struct TreeEntry {
 
 /// What an entry of a tree is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum EntryContent {
+pub enum EntryContent {
     /// A folder, whose entries follow.
     Folder,
     /// A file of this length.
@@ -84,7 +84,7 @@ pub struct EntryFailure {
 
 /// What the sender of a tree says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum FromSender<'a> {
+pub enum FromSender<'a> {
     /// The next entry.
     Entry(TreeEntry),
     /// A folder has no further entries.
@@ -143,7 +143,7 @@ pub(crate) enum FromSender<'a> {
 
 /// What the receiver of a tree says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum FromReceiver {
+pub enum FromReceiver {
     /// These files are wanted.
     Want {
         /// The number of the first file.
@@ -199,7 +199,7 @@ impl TreeSummary {
 
 /// Cuts a body into records.
 #[derive(Debug, Default)]
-pub(crate) struct RecordBuffer {
+pub struct RecordBuffer {
     bytes: Vec<u8>,
     /// The bytes before this offset were taken.
     taken: usize,
@@ -207,7 +207,7 @@ pub(crate) struct RecordBuffer {
 
 impl RecordBuffer {
     /// The buffer to append the next bytes of the body to.
-    pub(crate) fn input(&mut self) -> &mut Vec<u8> {
+    pub fn input(&mut self) -> &mut Vec<u8> {
         self.bytes.drain(..self.taken);
         self.taken = 0;
         &mut self.bytes
@@ -217,7 +217,7 @@ impl RecordBuffer {
     ///
     /// # Errors
     /// [`RecordError::Length`].
-    pub(crate) fn next_record(&mut self) -> Result<Option<&[u8]>, RecordError> {
+    pub fn next_record(&mut self) -> Result<Option<&[u8]>, RecordError> {
         let rest = self.bytes.get(self.taken..).unwrap_or_default();
         let Some((length, content)) = rest.split_first_chunk::<LENGTH_BYTES>() else {
             return Ok(None);
@@ -234,7 +234,7 @@ impl RecordBuffer {
     }
 
     /// Whether the body may end here.
-    pub(crate) fn is_complete(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         self.taken == self.bytes.len()
     }
 }

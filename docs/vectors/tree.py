@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Makes tree.json: records of copies of trees, right and wrong, from section 8 of docs/protocol.md alone.
+
+Python 3.11 standard library. A re-run writes the same bytes. It also writes the fuzzer's seeds.
+"""
+
+import json
+import os
+import struct
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SEEDS = os.path.join(HERE, "..", "..", "fuzz", "corpus", "tree")
+SOURCE = 0xFFFFFFFF
+DIGEST = bytes(range(32))
+FOLDER, FILE, LINK = 1, 2, 3
+
+
+def record(kind, content):
+    return struct.pack("<IB", len(content) + 1, kind) + content
+
+
+def entry(what, parent, name, value=0, target=b"", recent=0, mode=0o644, seconds=1_700_000_000, nanoseconds=5):
+    return record(1, struct.pack("<BBBHIqIQ", what, recent, len(name), mode, parent, seconds, nanoseconds, value) + name + target)
+
+
+def failed(kind, number, code, text):
+    return record(kind, struct.pack("<IB", number, len(code)) + code + text)
+
+
+SENDER = {
+    "folder of the request": entry(FOLDER, SOURCE, b"tree", mode=0o755),
+    "folder of the request without a name": entry(FOLDER, SOURCE, b""),
+    "file": entry(FILE, 0, b"file", 2**63),
+    "file that is recent": entry(FILE, 0, b"file", 0, recent=1),
+    "file from before the epoch": entry(FILE, 0, b"old", 1, seconds=-(2**40), nanoseconds=999_999_999),
+    "name that is not UTF-8": entry(FILE, 7, b"\xff\xfe", 1),
+    "name of 255 bytes": entry(FILE, 7, b"n" * 255, 1),
+    "link": entry(LINK, 0, b"link", 0, b"../target"),
+    "link with the longest target": entry(LINK, 0, b"link", 0, b"t" * 4096),
+    "folder-end": record(2, struct.pack("<IB", 3, 0)),
+    "folder-end, incomplete": record(2, struct.pack("<IB", 3, 1)),
+    "small file": record(3, struct.pack("<I", 4) + DIGEST + b"content"),
+    "empty file": record(3, struct.pack("<I", 4) + DIGEST),
+    "piece": record(4, struct.pack("<IQ", 4, 2**40) + b"part"),
+    "file-end": record(5, struct.pack("<IQ", 4, 2**40) + DIGEST),
+    "failed": failed(6, 4, b"denied", b"the reason"),
+    "end": record(7, struct.pack("<I", 9) + DIGEST),
+    "changed": record(8, struct.pack("<IQqI", 4, 12, -1, 5)),
+}
+BAD_SENDER = {
+    "kind": record(9, b""),
+    "kind 0": record(0, b""),
+    "short entry": record(1, b"\x01"),
+    "what": entry(5, 0, b"x"),
+    "flag": entry(FILE, 0, b"x", 1, recent=2),
+    "folder with a value": entry(FOLDER, 0, b"x", 1),
+    "link with a value": entry(LINK, 0, b"x", 1, b"t"),
+    "file with a target": entry(FILE, 0, b"x", 1, b"t"),
+    "link without a target": entry(LINK, 0, b"x"),
+    "link with a long target": entry(LINK, 0, b"x", 0, b"t" * 4097),
+    "NUL in a target": entry(LINK, 0, b"x", 0, b"a\0b"),
+    "mode": entry(FILE, 0, b"x", 1, mode=0o4755),
+    "nanoseconds": entry(FILE, 0, b"x", 1, nanoseconds=1_000_000_000),
+    "no name": entry(FILE, 0, b"", 1),
+    "slash": entry(FILE, 0, b"a/b", 1),
+    "dots": entry(FILE, 0, b"..", 1),
+    "NUL": entry(FILE, 0, b"a\0b", 1),
+    "staging": entry(FILE, 0, b".landline-x.part", 1),
+    "name longer than the record": record(1, struct.pack("<BBBHIqIQ", FILE, 0, 5, 0o644, 0, 0, 0, 1) + b"x"),
+    "folder-end with a flag": record(2, struct.pack("<IB", 3, 2)),
+    "folder-end with more": record(2, struct.pack("<IB", 3, 1) + b"x"),
+    "long file": record(3, struct.pack("<I", 4) + DIGEST + bytes(131_073)),
+    "empty piece": record(4, struct.pack("<IQ", 4, 0)),
+    "long piece": record(4, struct.pack("<IQ", 4, 0) + bytes(131_073)),
+    "failed with a long text": failed(6, 4, b"denied", b"x" * 1025),
+    "failed that is not UTF-8": failed(6, 4, b"denied", b"\xff"),
+    "end with more": record(7, struct.pack("<I", 9) + DIGEST + b"x"),
+    "changed with nanoseconds": record(8, struct.pack("<IQqI", 4, 12, 0, 1_000_000_000)),
+}
+RECEIVER = {
+    "want": record(1, struct.pack("<II", 4, 1)),
+    "want many": record(1, struct.pack("<II", 0, 65_536)),
+    "want-rest": record(2, struct.pack("<IQ", 4, 2**40) + DIGEST),
+    "decided": record(3, struct.pack("<I", 9)),
+    "failed": failed(4, 4, b"no-space", "der Grund: voll".encode()),
+    "done": record(5, struct.pack("<IIIIIQ", 9, 1, 2, 3, 4, 2**40) + DIGEST),
+}
+BAD_RECEIVER = {
+    "kind": record(6, b""),
+    "want none": record(1, struct.pack("<II", 4, 0)),
+    "want behind the last number": record(1, struct.pack("<II", 2, 2**32 - 1)),
+    "short want": record(1, struct.pack("<I", 4)),
+    "want-rest with more": record(2, struct.pack("<IQ", 4, 0) + DIGEST + b"x"),
+    "decided with more": record(3, struct.pack("<IB", 9, 0)),
+    "short done": record(5, struct.pack("<IIIII", 9, 1, 2, 3, 4)),
+}
+LENGTHS = {"empty": struct.pack("<I", 0), "long": struct.pack("<I", 196_609) + bytes(8), "negative": b"\xff" * 4}
+
+
+def packed(data):
+    """Long runs of one byte are shortened: a list of hexadecimal, and of a byte with its count."""
+    if len(data) <= 4500:
+        return data.hex()
+    head = data.rstrip(data[-1:])
+    return [head.hex(), {"byte": data[-1], "count": len(data) - len(head)}]
+
+
+def main():
+    parts = {"sender": SENDER, "receiver": RECEIVER, "bad_sender": BAD_SENDER, "bad_receiver": BAD_RECEIVER, "bad_lengths": LENGTHS}
+    vectors = {name: [{"what": what, "bytes": packed(data)} for what, data in part.items()] for name, part in parts.items()}
+    with open(os.path.join(HERE, "tree.json"), "w") as file:
+        json.dump(vectors, file, indent=1)
+        file.write("\n")
+    os.makedirs(SEEDS, exist_ok=True)
+    # A seed is a choice, a step and a stream.
+    for choice, name, part in [(0, "sender", SENDER), (1, "receiver", RECEIVER)]:
+        with open(os.path.join(SEEDS, name), "wb") as file:
+            file.write(bytes([choice, 7]) + b"".join(part.values()))
+
+
+main()
