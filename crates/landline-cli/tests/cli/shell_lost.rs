@@ -62,6 +62,27 @@ fn lost_client_does_not_take_a_shell_back() {
     second.detach();
 }
 
+/// Output that nobody could see is not sent.
+#[test]
+fn client_far_behind_gets_the_screen() {
+    let stage = stage();
+    let mut server = stage.joined();
+    let mut client = shell(&stage, "work");
+    client.terminal.type_line(
+        "clear; until test -e go; do sleep 0.1; done; seq 500000; echo over; touch done",
+    );
+    client.terminal.look_for(Duration::from_millis(500));
+    server.kill();
+    stage.write("home/go", b"");
+    wait_for("the end of the output", || {
+        stage.home().join("done").exists()
+    });
+    let _next = stage.serve_at(&server.address, &[]);
+    client.wait_for_text("500000\nover\nready>");
+    assert!(client.terminal.bytes.len() < 1 << 20);
+    client.detach();
+}
+
 /// A program does not wait for a client that was lost before it had attached.
 #[test]
 fn client_that_vanishes_stops_nothing() {

@@ -63,12 +63,12 @@ impl CommandCarrier {
     }
 
     /// Waits for the answer to it. [`carry`](Self::carry) then continues at the exact byte, or with
-    /// the screen if this client was far behind.
+    /// the screen if this client was far behind. Returns whether it is the screen.
     ///
     /// # Errors
     /// `not-found` if there is no such job; `superseded` if another client has it by now; `io` if
     /// output was dropped meanwhile; [`Error::Lost`], [`Error::Protocol`].
-    pub async fn attach_again(&mut self, channel: &mut Channel) -> Result<(), Error> {
+    pub async fn attach_again(&mut self, channel: &mut Channel) -> Result<bool, Error> {
         let attached: Attached = channel.receive(&ATTACHED).await?.read()?;
         if let Some(screen) = receive_screen(channel, &attached).await? {
             self.stdout.show_screen(screen, attached.stdout);
@@ -87,7 +87,7 @@ impl CommandCarrier {
         self.stdout.set_answered(attached.answered);
         self.owner = attached.owner;
         self.restart_streams([attached.stdin, attached.stdout, attached.stderr]);
-        Ok(())
+        Ok(attached.screen)
     }
 
     /// Waits for the answer to [`WatchJob`] on a new channel, on which [`carry`](Self::carry) then

@@ -52,13 +52,14 @@ impl Continuation {
         }
     }
 
-    /// Connects again and continues there, with the whole screen if that is spoiled.
+    /// Connects again and continues there, with the whole screen if that is spoiled. Returns the
+    /// channel, and whether the terminal shows the whole screen.
     async fn attempt(
         &self,
         is_spoiled: bool,
         dial: &impl AsyncFn(&FirstRequest) -> Result<Channel, Error>,
         carrier: &mut CommandCarrier,
-    ) -> Result<Channel, Error> {
+    ) -> Result<(Channel, bool), Error> {
         let request = match self {
             Self::Run { id, .. } => continue_request(id)?,
             Self::Job { id } => {
@@ -68,12 +69,12 @@ impl Continuation {
             Self::Watch(request) => request.first_request()?,
         };
         let mut channel = dial(&request).await?;
-        match self {
-            Self::Run { .. } => carrier.continue_on(&mut channel).await?,
+        let has_screen = match self {
+            Self::Run { .. } => carrier.continue_on(&mut channel).await.map(|()| false)?,
             Self::Job { .. } => carrier.attach_again(&mut channel).await?,
-            Self::Watch(_) => carrier.watch_again(&mut channel).await?,
-        }
-        Ok(channel)
+            Self::Watch(_) => carrier.watch_again(&mut channel).await.map(|()| true)?,
+        };
+        Ok((channel, has_screen))
     }
 }
 
@@ -130,8 +131,9 @@ async fn reconnect(
         let is_spoiled = is_told && teller.screen.is_full();
         let attempt = continuation.attempt(is_spoiled, dial, carrier);
         match tokio::time::timeout(ATTEMPT_TIME_MAX, attempt).await {
-            Ok(Ok(channel)) => {
-                if is_told {
+            Ok(Ok((channel, has_screen))) => {
+                // The screen says so itself, and is not to be spoiled.
+                if is_told && !has_screen {
                     teller.tell("connected again");
                 }
                 return Ok(Some(channel));
