@@ -56,6 +56,7 @@ ORDERS = {
     "leave": (11, []),
     "screen": (12, [("rows", U16), ("columns", U16), ("history", U32)]),
     "attended": (13, [("is_attended", U8)]),
+    "confirm": (14, []),
 }
 
 OUTPUT = ["acknowledged", "read", "has_ended"]
@@ -76,6 +77,7 @@ REPORTS = {
                    for stream in ["stdout", "stderr"] for name in OUTPUT]
                 + [("has_input", U8), ("received", U64), ("taken", U64), ("has_end", U8), ("has_stopped", U8)]),
     "screen": (10, [("offset", U64), ("is_whole", U8), ("bytes", Rest)]),
+    "confirmed": (11, []),
 }
 
 
@@ -135,6 +137,7 @@ GOOD_ORDERS = [
     ("screen", {"rows": 0, "columns": 0, "history": 2**32 - 1}),
     ("attended", {"is_attended": 1}),
     ("attended", {"is_attended": 0}),
+    ("confirm", {}),
 ]
 GOOD_REPORTS = [
     ("started", {"pid": 4711}),
@@ -154,6 +157,7 @@ GOOD_REPORTS = [
     ("adopted", ADOPTED | {"store": 1, "has_input": 0, "received": 0, "taken": 0, "has_end": 0, "has_stopped": 1}),
     ("screen", {"offset": 2**33, "is_whole": 1, "bytes": b"\x1b[2J"}),
     ("screen", {"offset": 0, "is_whole": 0, "bytes": b""}),
+    ("confirmed", {}),
 ]
 
 
@@ -170,7 +174,7 @@ BAD_ORDERS = [
     ("length", struct.pack(U32, 0)),
     ("length", struct.pack(U32, 4 * 1024 * 1024 + 1)),
     ("type", frame({"x": (0, [])}, "x", {})),
-    ("type", frame({"x": (14, [])}, "x", {})),
+    ("type", frame({"x": (15, [])}, "x", {})),
     ("version", bad(ORDERS, "start", START, version=2)),
     ("version", frame(ORDERS, "adopt", {"version": 0})),
     ("content", bad(ORDERS, "start", START, has_terminal=2)),
@@ -185,12 +189,13 @@ BAD_ORDERS = [
     ("content", lengthened(frame(ORDERS, "leave", {}), 1)),
     ("content", lengthened(frame(ORDERS, "screen", {"rows": 1, "columns": 1, "history": 1}), -1)),
     ("content", frame(ORDERS, "attended", {"is_attended": 2})),
+    ("content", lengthened(frame(ORDERS, "confirm", {}), 1)),
     ("content", frame(ORDERS, "start", START | {"modes": b"\x03"})),
     ("content", frame(ORDERS, "start", START | {"is_attended": 2})),
 ]
 BAD_REPORTS = [
     ("type", frame({"x": (0, [])}, "x", {})),
-    ("type", frame({"x": (11, [])}, "x", {})),
+    ("type", frame({"x": (12, [])}, "x", {})),
     ("version", bad(REPORTS, "adopted", ADOPTED, version=2)),
     ("content", frame(REPORTS, "failed", {"step": 4, "errno": 0})),
     ("content", bad(REPORTS, "exited", EXITED, kind=3)),
@@ -200,6 +205,7 @@ BAD_REPORTS = [
     ("content", lengthened(frame(REPORTS, "exited", EXITED), 1)),
     ("content", lengthened(frame(REPORTS, "adopted", ADOPTED), -1)),
     ("content", frame(REPORTS, "screen", {"offset": 0, "is_whole": 2, "bytes": b""})),
+    ("content", lengthened(frame(REPORTS, "confirmed", {}), 1)),
 ]
 
 # A job folder: what of each stream is read, and the records of the index.

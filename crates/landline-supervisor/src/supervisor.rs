@@ -408,6 +408,7 @@ impl Supervisor {
                 server.report(&terminal.report(size, history));
             }
             Order::Attended(is_attended) => program.set_attended(is_attended),
+            Order::Confirm => server.report(&Report::Confirmed),
         }
         true
     }

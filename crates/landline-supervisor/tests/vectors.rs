@@ -147,6 +147,7 @@ impl Fields<'_> {
                 history: self.narrow("history"),
             },
             "attended" => Order::Attended(self.flag("is_attended")),
+            "confirm" => Order::Confirm,
             _ => panic!("the order {name}"),
         }
     }
@@ -213,6 +214,7 @@ impl Fields<'_> {
                 is_whole: self.flag("is_whole"),
                 bytes: self.bytes("bytes"),
             },
+            "confirmed" => Report::Confirmed,
             _ => panic!("the report {name}"),
         }
     }
@@ -264,14 +266,14 @@ fn messages_have_the_bytes_of_the_vectors() {
     let vectors = vectors();
     check(
         &vectors["orders"],
-        13,
+        14,
         |fields, name| fields.order(name),
         Order::encode,
         Order::decode,
     );
     check(
         &vectors["reports"],
-        10,
+        11,
         |fields, name| fields.report(name),
         Report::encode,
         Report::decode,

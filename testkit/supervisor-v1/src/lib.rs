@@ -313,6 +313,7 @@ impl Supervisor {
                 self.send(10, &content);
             }
             13 => assert!(fields.number(1) < 2, "a flag"),
+            14 => self.send(11, &[]),
             _ => panic!("the order {kind}"),
         }
         Ok(())

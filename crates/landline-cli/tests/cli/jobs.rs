@@ -218,6 +218,25 @@ fn silent_supervisor_is_taken_up_later() {
     assert_eq!(wait(&stage, &id), Some(137));
 }
 
+/// A signal for a job that does not answer arrives once it does, and the client learns that.
+#[test]
+fn signal_waits_for_silent_supervisor() {
+    let stage = stage();
+    let _server = stage.joined();
+    let id = detach(&stage, "echo $$ > pid; echo x; sleep 1000");
+    let file = stage.home().join("pid");
+    wait_for("the job runs", || {
+        stage.run(&["logs", HOST, &id]).stdout == b"x\n"
+    });
+    let supervisor = Pid::from_raw(supervisor_of(&file)).unwrap();
+    kill_process(supervisor, Signal::STOP).unwrap();
+    stage.run(&["--json", "kill", HOST, &id]).fails(27, "io");
+    assert_eq!(job(&stage, &id)["state"], "running");
+    kill_process(supervisor, Signal::CONT).unwrap();
+    assert_eq!(wait(&stage, &id), Some(143));
+    assert!(has_ended(&file));
+}
+
 /// Proves `job-revoked` in docs/faults.md.
 #[test]
 fn revocation_ends_jobs_and_adoption_checks_it() {

@@ -68,6 +68,7 @@ impl Order {
                 out.extend(history.to_le_bytes());
             }),
             Self::Attended(is_attended) => frame(out, 13, |out| out.push(u8::from(*is_attended))),
+            Self::Confirm => frame(out, 14, |_| {}),
         }
     }
 
@@ -115,6 +116,7 @@ impl Order {
                 history: fields.u32()?,
             },
             13 => Self::Attended(fields.flag()?),
+            14 => Self::Confirm,
             _ => return Err(FrameError::Type(kind)),
         };
         fields.end()?;
@@ -190,6 +192,7 @@ impl Report {
                 out.push(u8::from(*is_whole));
                 out.extend(bytes);
             }),
+            Self::Confirmed => frame(out, 11, |_| {}),
         }
     }
 
@@ -248,6 +251,7 @@ impl Report {
                 is_whole: fields.flag()?,
                 bytes: fields.rest(),
             },
+            11 => Self::Confirmed,
             _ => return Err(FrameError::Type(kind)),
         };
         fields.end()?;

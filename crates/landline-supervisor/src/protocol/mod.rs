@@ -24,6 +24,7 @@
 //! | leave | 11 | |
 //! | screen | 12 | rows `u16`, columns `u16`, lines of history `u32` |
 //! | attended | 13 | is attended `u8` |
+//! | confirm | 14 | |
 //!
 //! | report | type | content |
 //! | --- | --- | --- |
@@ -37,6 +38,7 @@
 //! | stored | 8 | stream `u8`, offset `u64` |
 //! | adopted | 9 | version `u16`, process id `u32`, store `u8`; of standard output, then of standard error: acknowledged `u64`, read `u64`, has ended `u8`; of the input: has input `u8`, received `u64`, taken `u64`, has an end `u8`, has stopped `u8` |
 //! | screen | 10 | offset `u64`, is whole `u8`, the bytes |
+//! | confirmed | 11 | |
 //!
 //! # Stores
 //! The supervisor keeps output in memory or on disk.
@@ -191,6 +193,8 @@ pub enum Order {
     },
     /// Whether a terminal that answers queries gets the output.
     Attended(bool),
+    /// Report that all orders before were obeyed.
+    Confirm,
 }
 
 /// Which program to start, and how.
@@ -319,6 +323,8 @@ pub enum Report {
         /// What brings a terminal to this state.
         bytes: Vec<u8>,
     },
+    /// All orders before `confirm` were obeyed.
+    Confirmed,
 }
 
 /// What failed when a program was started.

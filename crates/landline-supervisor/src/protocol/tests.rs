@@ -62,6 +62,7 @@ fn orders() -> Vec<Order> {
         },
         Order::Attended(true),
         Order::Attended(false),
+        Order::Confirm,
     ]
 }
 
@@ -128,6 +129,7 @@ fn reports() -> Vec<Report> {
             is_whole: true,
             bytes: b"\x1b[H".to_vec(),
         },
+        Report::Confirmed,
     ]
 }
 

@@ -59,6 +59,8 @@ fn frozen_supervisor_stores() {
     server.write(b"text");
     server.wait_until_input_is_taken();
     assert!(folder.job().is_locked().unwrap());
+    server.order(&Order::Confirm);
+    server.wait_for(|report| *report == Report::Confirmed);
     server.order(&Order::Signal { signal: 2 });
     let exit = server.wait_for_exit();
     let signal = Status::Signal {

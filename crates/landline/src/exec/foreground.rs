@@ -344,7 +344,8 @@ impl Foreground {
             | Report::Failed { .. }
             | Report::Stored { .. }
             | Report::Adopted(_)
-            | Report::Screen { .. } => {}
+            | Report::Screen { .. }
+            | Report::Confirmed => {}
         }
         self.send_exit(streams)
     }

@@ -40,11 +40,6 @@ impl Supervisor {
         order.encode(&mut self.out);
     }
 
-    /// Whether all orders were sent.
-    pub(super) fn has_sent_all(&self) -> bool {
-        self.out.is_empty()
-    }
-
     /// Sends orders until there is a report.
     ///
     /// # Errors

@@ -64,17 +64,16 @@ pub(super) struct QueuedOrder {
 /// Who is notified of an order.
 pub(super) enum Notice {
     None,
-    /// Once it was sent.
-    Sent(oneshot::Sender<()>),
+    /// Once it was obeyed. It is `confirm`.
+    Confirmed(oneshot::Sender<()>),
     /// Of the screen that it asks for.
     Screen(oneshot::Sender<ShownScreen>),
 }
 
-/// What is to be notified of what was sent to a supervisor.
+/// What is to be notified of what a supervisor reports, in the order of the orders.
 #[derive(Default)]
 struct PendingNotices {
-    sent: Vec<oneshot::Sender<()>>,
-    /// In the order of the orders.
+    confirmations: VecDeque<oneshot::Sender<()>>,
     screens: VecDeque<oneshot::Sender<ShownScreen>>,
 }
 
@@ -218,21 +217,21 @@ impl Job {
         let _ = self.orders.send(QueuedOrder { order, notice });
     }
 
-    /// Gives an order to the supervisor, and waits until it was sent. What happens to the server
-    /// then does not matter.
+    /// Gives an order to the supervisor, and waits until it was obeyed.
     ///
     /// # Errors
-    /// `io` if the supervisor does not take it in time, or the job is over.
+    /// `io` if the supervisor does not answer in time, or the job is over. A supervisor that is
+    /// stopped obeys once it continues.
     pub(in super::super) async fn order_and_wait(&self, order: Order) -> Result<(), Error> {
-        let (sender, sent) = oneshot::channel();
-        self.queue(order, Notice::Sent(sender));
-        match tokio::time::timeout(ORDER_TIME_MAX, sent).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => {
-                let message = "the job did not take it: look at its state";
-                Err(Error::here(ErrorCode::Io, message))
-            }
-        }
+        let (sender, confirmed) = oneshot::channel();
+        self.order(order);
+        self.queue(Order::Confirm, Notice::Confirmed(sender));
+        let message = match tokio::time::timeout(ORDER_TIME_MAX, confirmed).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(_)) => "the job did not take it: look at its state",
+            Err(_) => "the job does not answer yet, and takes it once it does",
+        };
+        Err(Error::here(ErrorCode::Io, message))
     }
 
     /// Enters a watcher, until the returned value is dropped.
@@ -396,11 +395,6 @@ impl Job {
                     supervisor.send_now();
                 }
             }
-            if supervisor.has_sent_all() {
-                for sent in pending.sent.drain(..) {
-                    let _ = sent.send(());
-                }
-            }
         }
     }
 
@@ -441,6 +435,11 @@ impl Job {
                     });
                 }
             }
+            Report::Confirmed => {
+                if let Some(confirmation) = pending.confirmations.pop_front() {
+                    let _ = confirmation.send(());
+                }
+            }
             Report::Exited(exit) => self.set_phase(Phase::Ended(exit)),
             Report::Started { .. }
             | Report::Failed { .. }
@@ -454,7 +453,7 @@ impl PendingNotices {
     fn add(&mut self, notice: Notice) {
         match notice {
             Notice::None => {}
-            Notice::Sent(sender) => self.sent.push(sender),
+            Notice::Confirmed(sender) => self.confirmations.push_back(sender),
             Notice::Screen(sender) => self.screens.push_back(sender),
         }
     }

@@ -88,7 +88,7 @@ pub(in super::super) async fn serve_request(
                     tree: request.tree,
                 })
                 .await?;
-            // Once this is answered, the end of the server changes nothing.
+            // Once this is answered, the program has the signal.
             job.order_and_wait(Order::Signal { signal }).await?;
             if request.tree {
                 let order = Order::End { grace: TREE_GRACE };
