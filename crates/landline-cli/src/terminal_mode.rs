@@ -111,6 +111,11 @@ impl RemoteTerminal {
 pub(crate) struct ScreenWatch(Option<Arc<Mutex<ShownOutput>>>);
 
 impl ScreenWatch {
+    /// Where no terminal is used.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
     /// Whether it does.
     pub(crate) fn is_full(&self) -> bool {
         // A thread may be writing, and blocked.

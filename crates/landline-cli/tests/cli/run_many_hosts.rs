@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::{BufRead, BufReader, Read},
     net::TcpListener,
     process::{Command, Stdio},
 };
@@ -294,6 +295,73 @@ fn options_for_one_host_are_refused() {
             .run(&[&["--json", "run"], words].concat())
             .fails(2, "usage");
     }
+}
+
+/// A server is killed and started again, and another does not come back. Each line arrives once.
+#[test]
+fn commands_continue_after_lost_connections() {
+    let stage = stage();
+    let mut servers = servers(&stage, 3);
+    let script = "for i in $(seq 20); do echo $i; sleep 0.1; done; exit 4";
+    let options = [
+        "run",
+        "--on-lost",
+        "end:10s",
+        "-H",
+        "web[1-3]",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ];
+    let mut child = stage.command(&options).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut output = Vec::new();
+    while by_host(&output).len() < 3 {
+        stdout.read_until(b'\n', &mut output).unwrap();
+    }
+    let address = servers[1].address.clone();
+    servers[1].kill();
+    servers[2].kill();
+    let mut command = stage.serve_command(&address);
+    command
+        .env("LANDLINE_STATE", stage.path("web2-state"))
+        .env("HOME", stage.path("web2"));
+    let _again = stage.serve_with(command);
+    stdout.read_to_end(&mut output).unwrap();
+    let outcome = Outcome::of(child);
+    let lines = by_host(&output);
+    let all: Vec<String> = (1..=20).map(|i| i.to_string()).collect();
+    assert_eq!(
+        (&lines["web1"], &lines["web2"]),
+        (&all, &all),
+        "{}",
+        outcome.stderr
+    );
+    assert_eq!(outcome.status, Some(255));
+    let both = ["status 4: web1, web2;", "status 4: web2, web1;"];
+    assert!(
+        both.iter().any(|text| outcome.stderr.contains(text)),
+        "{}",
+        outcome.stderr
+    );
+    assert!(
+        outcome.stderr.contains("failed: web3"),
+        "{}",
+        outcome.stderr
+    );
+    stage
+        .run(&[
+            "--json",
+            "run",
+            "--on-lost",
+            "keep",
+            "-H",
+            "web1",
+            "--",
+            "true",
+        ])
+        .fails(2, "usage");
 }
 
 #[test]

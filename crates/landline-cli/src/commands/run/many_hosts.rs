@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, io::Write, path::PathBuf, sync::Arc, time::Dura
 use clap::{Args, value_parser};
 use landline::{
     Client,
+    client::ClientSession,
     exec::{ClosedOutput, CommandControl, CommandExit, CommandInput, RunningCommand},
     login::FirstRequest,
     net::{HostSet, Target},
@@ -12,15 +13,17 @@ use landline::{
 };
 use serde_json::Value;
 use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
+    sync::{OnceCell, mpsc, watch},
+    task::{JoinSet, LocalSet},
 };
 
 use super::{
     RunCommand,
     input::read_input,
     lines::{HostOutput, Printer, Stream, with},
+    on_lost::OnLost,
     outcome::{NOT_CONNECTED, check_outputs, describe_exit, status, with_status_of_ssh},
+    reconnect::{Continuation, Teller, carry},
     ssh_options::SshSettings,
 };
 use crate::{
@@ -117,6 +120,8 @@ struct Work {
     access: Access,
     settings: SshSettings,
     first: FirstRequest,
+    /// How long the commands run on after a lost connection.
+    on_lost: Duration,
     timeout: Option<Duration>,
     stdin: Option<PathBuf>,
     output_dir: Option<PathBuf>,
@@ -139,9 +144,19 @@ pub(super) async fn run(
         words.insert(0, "--".into());
     }
     let seconds = command.timeout_seconds();
-    let first = command
-        .command(&settings, &words)?
-        .first_request(None, seconds, 0)?;
+    let on_lost = match command.on_lost.unwrap_or(OnLost::default_for(false)) {
+        OnLost::End(time) => time,
+        OnLost::Keep => {
+            return Err(Failure::usage(
+                "commands at many hosts are not kept as jobs",
+            ));
+        }
+    };
+    let first = command.command(&settings, &words)?.first_request(
+        None,
+        seconds,
+        u32::try_from(on_lost.as_secs()).unwrap_or(u32::MAX),
+    )?;
     settings.change_access(&mut command.access);
     let stdin = command.stdin.take().filter(|name| name != "none");
     let jobs = command.many.jobs.unwrap_or(JOBS);
@@ -155,12 +170,14 @@ pub(super) async fn run(
         access: command.access,
         settings,
         first,
+        on_lost,
         timeout: command.timeout,
         stdin: stdin.map(PathBuf::from),
         output_dir: command.many.output_dir,
         printer: Arc::new(Printer::new(context)),
     };
-    let summary = run_all(Arc::new(work), hosts, jobs.into()).await?;
+    let running = run_all(Arc::new(work), hosts, jobs.into());
+    let summary = LocalSet::new().run_until(running).await?;
     if !is_quiet && !context.json {
         context.err.print(&format!("landline: {}", summary.text()));
     }
@@ -202,7 +219,8 @@ async fn run_all(
                 break;
             };
             let (work, stopped) = (work.clone(), stopped.clone());
-            running.spawn(async move {
+            // The compiler cannot tell that the future of an async closure may change its thread.
+            running.spawn_local(async move {
                 let outcome = work.run_at(&name, &target, stopped).await;
                 (name, outcome)
             });
@@ -294,9 +312,9 @@ impl Work {
                 read_input(Some(Box::new(file)), None).bytes
             }
         };
+        let target = self.settings.target(target);
+        let (context, access) = (&self.context, &self.access);
         let start = async {
-            let target = self.settings.target(target);
-            let (context, access) = (&self.context, &self.access);
             let mut channel =
                 connect::open_channel(context, &self.client, &target, access, &self.first).await?;
             let running = RunningCommand::receive(&mut channel).await?;
@@ -319,7 +337,24 @@ impl Work {
         let [stdout, stderr] = self.outputs(name, &lines)?;
         let mut carrier =
             running.carrier(input, control, stdout, stderr, false, ClosedOutput::Stop);
-        let exit = carrier.carry(&mut channel).await;
+        let session = OnceCell::new();
+        let dial = async |request: &FirstRequest| {
+            let login = async {
+                let found = connect::find_server(context, &self.client, &target, access).await;
+                found
+                    .map(|(server, credential)| ClientSession::new(server, credential))
+                    .map_err(|failure| landline::Error::Lost(failure.what))
+            };
+            let session: &ClientSession = session.get_or_try_init(|| login).await?;
+            let connected = session.open_channel(request).await?;
+            Ok(connected.login.channel)
+        };
+        let teller = Teller::of_host(context, self.printer.clone(), name);
+        let continuation = Continuation::Run {
+            id: job.clone(),
+            time: self.on_lost,
+        };
+        let exit = carry(&teller, &dial, &mut channel, &mut carrier, &continuation).await;
         for lines in &lines {
             let printed = lines.finish();
             printed.map_err(|error| landline::Error::io("standard output", &error))?;

@@ -107,8 +107,8 @@ pub(crate) struct RunCommand {
     /// With end:TIME, this command connects again for that time, and continues at the exact byte.
     /// When the time is over, the command at the server is ended with all that it has started.
     /// With keep, the command is a job: it runs on, and `landline attach` follows it. The default
-    /// is keep with a terminal, and else end:30s.
-    #[arg(long, value_name = "ACTION", conflicts_with_all = ["detach", "hosts", "hosts_file"])]
+    /// is keep with a terminal, and else end:30s. Many hosts take end:TIME only.
+    #[arg(long, value_name = "ACTION", conflicts_with = "detach")]
     on_lost: Option<OnLost>,
     /// Start a job that runs by itself, and print its id
     ///

@@ -2,6 +2,7 @@
 
 use std::{
     io::Write,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,6 +14,7 @@ use landline::{
     proto::ErrorCode,
 };
 
+use super::lines::Printer;
 use crate::{
     connect::is_transient,
     context::Context,
@@ -169,32 +171,56 @@ fn why_over(error: Error) -> Failure {
 
 /// Prints messages to the user while a command runs.
 pub(in crate::commands) struct Teller {
-    err: OutputStream,
-    is_silent: bool,
-    is_raw: bool,
+    place: TellerPlace,
     screen: ScreenWatch,
 }
 
+/// Where messages are printed.
+enum TellerPlace {
+    Nowhere,
+    Stderr(OutputStream),
+    /// A terminal that passes every key on, and needs more to begin a line.
+    RawTerminal(OutputStream),
+    /// Beside the output of this host.
+    Host(Arc<Printer>, String),
+}
+
 impl Teller {
-    /// Prints to standard error. A terminal that passes every key on needs more to begin a line.
+    /// Prints to standard error.
     pub(in crate::commands) fn new(context: &Context, terminal: &RemoteTerminal) -> Self {
+        let err = context.err.clone();
         Self {
-            err: context.err.clone(),
-            is_silent: context.json,
-            is_raw: terminal.is_raw(),
+            place: match (context.json, terminal.is_raw()) {
+                (true, _) => TellerPlace::Nowhere,
+                (false, true) => TellerPlace::RawTerminal(err),
+                (false, false) => TellerPlace::Stderr(err),
+            },
             screen: terminal.watch_screen(),
         }
     }
 
-    fn tell(&self, what: &str) {
-        if self.is_silent {
-            return;
+    /// Prints beside the output of this host.
+    pub(super) fn of_host(context: &Context, printer: Arc<Printer>, name: &str) -> Self {
+        Self {
+            place: if context.json {
+                TellerPlace::Nowhere
+            } else {
+                TellerPlace::Host(printer, name.to_owned())
+            },
+            screen: ScreenWatch::none(),
         }
-        if self.is_raw {
-            let text = format!("\r\n{what}\r\n");
-            let _ = self.err.raw().write_all(text.as_bytes());
-        } else {
-            self.err.print(what);
+    }
+
+    fn tell(&self, what: &str) {
+        match &self.place {
+            TellerPlace::Nowhere => {}
+            TellerPlace::Stderr(err) => err.print(what),
+            TellerPlace::RawTerminal(err) => {
+                let text = format!("\r\n{what}\r\n");
+                let _ = err.raw().write_all(text.as_bytes());
+            }
+            // Its output fails, too, if this cannot be printed.
+            TellerPlace::Host(printer, name) => drop(printer.print_message(name, what)),
         }
     }
 }
