@@ -36,6 +36,7 @@ StrictModes no
 UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
+Subsystem sftp internal-sftp
 LogLevel ERROR
 """
 SSH = """

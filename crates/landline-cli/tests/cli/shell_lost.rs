@@ -62,7 +62,7 @@ fn lost_client_does_not_take_a_shell_back() {
     second.detach();
 }
 
-/// Output that no client could see is not sent.
+/// Output that was never shown is not sent once it is far behind.
 #[test]
 fn client_far_behind_gets_the_screen() {
     let stage = stage();
