@@ -152,7 +152,7 @@ TYPES = [
         "path": NAME, "placement?": PLACEMENT, "source": NAME, "replace": BOOLEAN, "exact_mode?": BOOLEAN, "times": BOOLEAN,
     }),
     ("files", "get-tree", {}, {"paths": many(NAME), "one_file_system?": BOOLEAN}),
-    ("files", "tree", {"size": None}, {"path?": NAME}),
+    ("files", "tree", {"size": None}, {"path?": NAME, "placement?": PLACEMENT}),
     ("admin", "who", {}, {}),
     ("admin", "kick", {}, {"target": STRING}),
     ("admin", "sessions", {}, rows(SESSION)),

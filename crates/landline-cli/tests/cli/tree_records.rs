@@ -124,6 +124,14 @@ fn hostile_records_change_nothing() {
             "two sources",
             vec![root.clone(), entry(1, SOURCE, b"other", 0, b"")],
         ),
+        (
+            "more of a file than announced",
+            vec![
+                root.clone(),
+                entry(2, 0, b"a", 1, b""),
+                record(4, &[&1u32.to_le_bytes()[..], &[0; 8], b"xx"].concat()),
+            ],
+        ),
         ("many levels", many),
     ];
     for (what, records) in cases {

@@ -367,6 +367,57 @@ fn killed_copy_continues_and_leaves_nothing() {
     wait_for("no staging folders", || staging(&stage.home()).is_empty());
 }
 
+/// What an earlier attempt left of a file appears only if the file is complete and still there.
+#[test]
+fn part_of_a_file_never_appears() {
+    let RelayedServer {
+        stage,
+        server: _server,
+        relay,
+        ..
+    } = RelayedServer::new(4);
+    let tree = stage.path("user/tree");
+    for name in ["kept", "removed", "turned"] {
+        write(&tree.join(name), &noise(30_000_000, 5));
+    }
+    let source = tree.to_str().unwrap();
+    for (name, options) in [("first", "-rn"), ("second", "-r")] {
+        let copy = format!("landline://{}/{name}", relay.address);
+        for part in 0..2 {
+            relay.limit(4_000_000);
+            let arguments = ["cp", "-q", "--retry", "0", options, source, &copy];
+            let mut child = slow_command(&stage, &arguments);
+            wait_for("a part of a file", || {
+                let mut find = Command::new("find");
+                let found = find
+                    .arg(stage.home())
+                    .args(["-path", "*.part/*", "-size", "+2M"])
+                    .output();
+                let parts = found
+                    .unwrap()
+                    .stdout
+                    .iter()
+                    .filter(|byte| **byte == b'\n')
+                    .count();
+                parts > part
+            });
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        if name == "second" {
+            fs::remove_file(tree.join("removed")).unwrap();
+            fs::remove_file(tree.join("turned")).unwrap();
+            write(&tree.join("turned/file"), b"now a folder");
+        }
+        relay.mend();
+        done(stage.run(&["cp", "--json", options, source, &copy]));
+        assert_eq!(
+            picture(&stage.path(&format!("home/{name}"))),
+            picture(&tree)
+        );
+    }
+}
+
 #[test]
 fn lost_connection_is_made_again() {
     let relayed = RelayedServer::new(7);

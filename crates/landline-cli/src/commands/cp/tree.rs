@@ -15,12 +15,14 @@ use landline::{
         tree::{
             EntryFailure, GetTree, Placement, StoreOptions, TreeEvents, TreeProgress, TreeSummary,
             WalkOptions, check_place,
-            client::{EarlierTree, TreeReport, get_tree, put_tree, put_tree_request, source_key},
+            client::{
+                EarlierTree, Resolved, TreeReport, get_tree, put_tree, put_tree_request, source_key,
+            },
         },
     },
     login::FirstRequest,
     net::{Channel, Location, Target},
-    paths::{TreeSource, local},
+    paths::{TreePlace, TreeSource, local},
     proto::{Message, Name},
 };
 use log::debug;
@@ -274,7 +276,13 @@ impl TreeCopy {
 
 /// Whether a path means the content of a folder: it ends in a component `.`, or is the home.
 fn is_content(text: &str) -> bool {
-    text == "." || text.ends_with("/.") || text.ends_with(':') || text.ends_with(":.")
+    text == "."
+        || text.ends_with(":~")
+        || text.ends_with(":~/")
+        || text.ends_with(":/")
+        || text.ends_with("/.")
+        || text.ends_with(':')
+        || text.ends_with(":.")
 }
 
 fn remote_sources(sources: &[TypedLocation]) -> Result<(Target, Vec<Name>), Failure> {
@@ -404,11 +412,13 @@ impl PlannedTree<'_> {
                 let target = self.target.clone();
                 let walk = self.copy.walk;
                 let mut channel = self.request(&request).await?;
-                let done = put_tree(&mut channel, opened, walk, report).await;
-                let (summary, path) = close(channel, done).await?;
+                let mut resolved = Resolved::default();
+                let done = put_tree(&mut channel, opened, walk, report, &mut resolved).await;
+                self.keep_placement(resolved.placement);
+                let summary = close(channel, done).await?;
                 let place = Location::Remote {
                     target,
-                    path: path.unwrap_or_else(|| request.path.clone()).0,
+                    path: resolved.path.unwrap_or_else(|| request.path.clone()).0,
                 };
                 Ok((summary, place.to_string()))
             }
@@ -421,6 +431,10 @@ impl PlannedTree<'_> {
                 let target = local::open_tree_target(target, exact)?;
                 check_place(&target, *placement)?;
                 let shown = target.shown.display().to_string();
+                let resolved = match target.place {
+                    TreePlace::Into(_) => Placement::Into,
+                    TreePlace::As(..) | TreePlace::Content(_) => Placement::Exact,
+                };
                 let request = request.clone();
                 let server = self.session.server().fingerprint;
                 // A read-only or full state folder prevents a resume, and not the copy.
@@ -434,9 +448,18 @@ impl PlannedTree<'_> {
                     });
                 let store = self.copy.store;
                 let mut channel = self.request(&request).await?;
-                let done = get_tree(&mut channel, target, earlier, store, report).await;
+                self.keep_placement(Some(resolved));
+                let done = get_tree(&mut channel, &request, target, earlier, store, report).await;
                 Ok((close(channel, done).await?, shown))
             }
+        }
+    }
+
+    /// Keeps how the destination was meant: at the next attempt it may exist.
+    fn keep_placement(&mut self, resolved: Option<Placement>) {
+        let (Ends::Upload { placement, .. } | Ends::Download { placement, .. }) = &mut self.ends;
+        if let Some(resolved) = resolved {
+            *placement = resolved;
         }
     }
 

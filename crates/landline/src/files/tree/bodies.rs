@@ -22,8 +22,11 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// How long a thread of the server waits for a client that neither sends nor takes anything. It may
 /// be making everything durable.
 const STALL_TIME_MAX: Duration = Duration::from_secs(600);
-/// How many chunks may wait in each direction.
+/// How many chunks may wait to be sent.
 const CHUNKS: usize = 4;
+/// How many received chunks may wait: all answers to the entries that may be undecided fit, so that
+/// neither side waits for the other to read.
+const INPUT_CHUNKS: usize = 40;
 
 /// What a thread sends.
 #[derive(Debug)]
@@ -53,7 +56,7 @@ pub(super) struct Bodies {
 /// Makes the ends of both bodies, at a server or at a client.
 pub(super) fn bodies(is_server: bool) -> (Bodies, ThreadEnds) {
     let (out_sender, out) = mpsc::channel(CHUNKS);
-    let (input, input_receiver) = mpsc::channel(CHUNKS);
+    let (input, input_receiver) = mpsc::channel(INPUT_CHUNKS);
     let is_waiting = Arc::new(AtomicBool::new(false));
     let ends = ThreadEnds {
         out: out_sender,

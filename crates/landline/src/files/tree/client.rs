@@ -19,7 +19,7 @@ use crate::{
     crypto::Fingerprint,
     files::{ManifestStore, manifests::Manifest},
     net::Channel,
-    paths::{TreeGuard, TreeSource, TreeTarget},
+    paths::{TreeGuard, TreeSource, TreeTarget, local, read_proc},
 };
 
 /// What a copy tells while it runs.
@@ -31,8 +31,7 @@ pub struct TreeReport {
     pub events: TreeEvents,
 }
 
-/// Stores trees at the server, after [`PutTree`] was sent. Returns what the server did, and the
-/// path there.
+/// Stores trees at the server, after [`PutTree`] was sent. Returns what the server did.
 ///
 /// # Errors
 /// Errors of the server, `ended`, [`Error::Protocol`], or [`Error::Lost`]. The caller then has to
@@ -45,8 +44,9 @@ pub async fn put_tree(
     sources: Vec<TreeSource>,
     options: WalkOptions,
     report: TreeReport,
-) -> Result<(TreeSummary, Option<Name>), Error> {
-    channel.send_with_body(&Tree { path: None }, BodySize::Unknown)?;
+    resolved: &mut Resolved,
+) -> Result<TreeSummary, Error> {
+    channel.send_with_body(&Tree::default(), BodySize::Unknown)?;
     let (connection, ends) = bodies(false);
     let guard = Arc::new(TreeGuard::unlimited());
     let work = Worker::Client.run(move |leave| {
@@ -57,15 +57,32 @@ pub async fn put_tree(
         let walk = Walk::new(sources, options);
         TreeSender::new(walk, ends, leave.clone(), report.progress, report.events).run()
     });
-    let mut path = None;
-    let summary = run_exchange(channel, connection, &TREE, work, |tree| path = tree.path).await?;
-    Ok((summary, path))
+    let on_header = |tree: Tree| {
+        *resolved = Resolved {
+            path: tree.path,
+            placement: tree.placement,
+        };
+    };
+    run_exchange(channel, connection, &TREE, work, on_header).await
+}
+
+/// The destination as the server has resolved it. A copy that fails may have set it.
+#[derive(Debug, Clone, Default)]
+pub struct Resolved {
+    /// The path of the copy, or of the folder into which it goes.
+    pub path: Option<Name>,
+    /// How the destination was meant. Another attempt has to say the same, because the destination
+    /// may exist by then.
+    pub placement: Option<Placement>,
 }
 
 /// What identifies the sources of a copy: the same for each attempt at it, and no path of this
 /// machine.
 pub fn source_key(sources: &[PathBuf]) -> Name {
     let mut hasher = blake3::Hasher::new();
+    // Two machines may have the same paths.
+    let machine = read_proc("sys/kernel/hostname").unwrap_or_default();
+    hasher.update(machine.as_bytes());
     for source in sources {
         let full = std::path::absolute(source).unwrap_or_else(|_| source.clone());
         let full = full.as_os_str().as_encoded_bytes();
@@ -92,6 +109,11 @@ pub fn put_tree_request(
         exact_mode: options.exact_mode,
         times: options.times,
     }
+}
+
+/// The name that a copy of this path gets: the server does not choose it.
+fn own_name(path: &[u8]) -> Vec<u8> {
+    local::own_name_of_bytes(path).unwrap_or_default()
 }
 
 /// What an earlier attempt to fetch a tree left, if there was one.
@@ -128,7 +150,7 @@ impl EarlierTree {
     }
 }
 
-/// Fetches trees from the server, after the [`GetTree`] was sent.
+/// Fetches trees from the server, after `request` was sent.
 ///
 /// `earlier` is what an earlier attempt left; see [`EarlierTree::find`].
 ///
@@ -139,13 +161,15 @@ impl EarlierTree {
 /// Not cancel-safe: the channel cannot be used afterwards.
 pub async fn get_tree(
     channel: &mut Channel,
+    request: &GetTree,
     target: TreeTarget,
     earlier: EarlierTree,
     options: StoreOptions,
     report: TreeReport,
 ) -> Result<TreeSummary, Error> {
     let EarlierTree(earlier) = earlier;
-    channel.send_with_body(&Tree { path: None }, BodySize::Unknown)?;
+    let names = request.paths.iter().map(|path| own_name(&path.0)).collect();
+    channel.send_with_body(&Tree::default(), BodySize::Unknown)?;
     let (connection, ends) = bodies(false);
     let work = Worker::Client.run(move |leave| {
         TreeReceiver::new(ReceiverParts {
@@ -154,6 +178,7 @@ pub async fn get_tree(
             options,
             manifest: earlier,
             quota: None,
+            names: Some(names),
             ends,
             leave: leave.clone(),
             progress: report.progress,

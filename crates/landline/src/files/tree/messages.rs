@@ -82,10 +82,13 @@ impl GetTree {
 }
 
 /// Either side: carries its records as the body.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Tree {
     /// Server: the path of the copy, or of the folder into which it goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<Name>,
+    /// Server: how the destination was meant, for the next attempt at the same copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
 }
 message!(Tree = "tree");

@@ -204,9 +204,9 @@ impl TreeSender {
     }
 
     /// Sends a file, or why it cannot be sent.
-    fn send_file(&mut self, wanted: Wanted) -> Result<(), Error> {
+    fn send_file(&mut self, mut wanted: Wanted) -> Result<(), Error> {
         let entry = wanted.entry;
-        match self.read_file(&wanted) {
+        match self.read_file(&mut wanted) {
             Ok(()) => {
                 self.progress.add_file();
                 Ok(())
@@ -221,12 +221,13 @@ impl TreeSender {
         }
     }
 
-    fn read_file(&mut self, wanted: &Wanted) -> Result<(), Failure> {
+    fn read_file(&mut self, wanted: &mut Wanted) -> Result<(), Failure> {
         let source = self.walk.open_file(&wanted.file).map_err(Failure::File)?;
         // Of a file that changes, a second attempt is made.
         match self.send_content(wanted, &source) {
             Err(Failure::File(error)) if is_changed(&error) => {
                 let source = self.walk.open_file(&wanted.file).map_err(Failure::File)?;
+                wanted.have = None;
                 self.send_content(wanted, &source)
             }
             sent => sent,

@@ -24,7 +24,7 @@ use crate::{
         server::{check_still_allowed, record_start, still_may},
     },
     net::Channel,
-    paths::{TreeGuard, TreeSource},
+    paths::{TreeGuard, TreePlace, TreeSource},
     session::{ServiceContext, WorkUnit},
 };
 
@@ -76,8 +76,13 @@ pub(crate) async fn put_tree(
     };
     let path = target.path_bytes();
     context.set_activity(&format!("files put {}", String::from_utf8_lossy(&path)));
+    let placement = match target.place {
+        TreePlace::Into(_) => Placement::Into,
+        TreePlace::As(..) | TreePlace::Content(_) => Placement::Exact,
+    };
     let tree = Tree {
         path: Some(Name(path.clone())),
+        placement: Some(placement),
     };
     channel.send_with_body(&tree, BodySize::Unknown)?;
     let still = still_may(context, path.clone(), true);
@@ -105,6 +110,7 @@ pub(crate) async fn put_tree(
             options,
             manifest,
             quota,
+            names: None,
             ends,
             leave: leave.clone(),
             progress: Arc::new(TreeProgress::default()),
@@ -163,7 +169,7 @@ pub(crate) async fn get_tree(
         .iter()
         .map(|(source, _)| source.path_bytes())
         .collect();
-    channel.send_with_body(&Tree { path: None }, BodySize::Unknown)?;
+    channel.send_with_body(&Tree::default(), BodySize::Unknown)?;
     let checks: Vec<_> = places
         .into_iter()
         .map(|place| still_may(context, place, false))

@@ -166,9 +166,15 @@ impl TreeReceiver {
             Base::As(..) => self.shown.clone(),
             Base::Into(_) | Base::Content(_) => self.shown.join(&root.name),
         };
-        self.staging
+        self.rename_records(root, false)?;
+        let renamed = self
+            .staging
             .folder
-            .rename_to(&root.staged, base, &root.name, false)
+            .rename_to(&root.staged, base, &root.name, false);
+        if renamed.is_err() {
+            self.rename_records(root, true)?;
+        }
+        renamed
             .and_then(|()| base.open_folder(&root.name))
             .and_then(|folder| {
                 if let Some(modified) = root.modified {
@@ -176,7 +182,6 @@ impl TreeReceiver {
                 }
                 root.mode.map_or(Ok(()), |mode| folder.set_own_mode(mode))
             })
-            .map_err(|error| Error::io(shown.display(), &error))?;
-        self.commit_root(root)
+            .map_err(|error| Error::io(shown.display(), &error))
     }
 }

@@ -43,20 +43,28 @@ impl TreeReceiver {
                     if self.is_unchanged(&location, &stat, entry, length) {
                         return self.keep(&location, &name, &stat, entry);
                     }
-                    if !self.options.replace {
+                    if !self.options.replace && !location.is_staged {
                         return Ok(());
                     }
+                    // A complete file has other permission bits.
                     if location.is_staged
                         && stat.length >= PARTIAL_BYTES_MIN
                         && stat.length < length
+                        && stat.mode & 0o600 == 0o600
                     {
                         kept = Some(stat.length);
                     }
                 }
                 EntryKind::Link => {
-                    if !self.options.replace {
+                    if !self.options.replace && !location.is_staged {
                         return Ok(());
                     }
+                }
+                EntryKind::Folder if location.is_staged => {
+                    // An earlier attempt had something else of this name.
+                    self.open(&location)
+                        .and_then(|folder| folder.remove_all(&name))
+                        .map_err(self.problem(&location, &name))?;
                 }
                 EntryKind::Folder | EntryKind::Special => {
                     let shown = self.shown(&location, &name);
@@ -229,6 +237,10 @@ impl TreeReceiver {
     /// Stores a whole file.
     pub(super) fn file(&mut self, entry: u32, digest: &Hash, content: &[u8]) -> Result<(), Error> {
         let file = self.take_wanted(entry)?;
+        // A second attempt at a file that was longer.
+        if self.arriving.take_if(|it| it.entry == entry).is_some() {
+            self.remove_begun(entry, &file);
+        }
         if file.length != content.len() as u64 {
             return Err(unexpected("a file of another length than announced"));
         }
@@ -262,6 +274,10 @@ impl TreeReceiver {
         let Some(end) = end else {
             return Err(unexpected("a part of a file at another place"));
         };
+        let length = self.wanted.get(&entry).map_or(0, |file| file.length);
+        if end > length {
+            return Err(unexpected("more of a file than announced"));
+        }
         arriving.position = end;
         arriving.hasher.update(content);
         let written = match &arriving.file {
@@ -392,7 +408,8 @@ impl TreeReceiver {
         if self.arriving.as_ref().is_none_or(|it| it.entry != entry) {
             // Nothing was left to send.
             let kept = self.wanted.get(&entry).map_or(0, |file| file.kept);
-            self.begin_file(entry, kept)?;
+            let offset = if kept <= length { kept } else { 0 };
+            self.begin_file(entry, offset)?;
         }
         let Some(arriving) = self.arriving.take() else {
             return Ok(());
@@ -424,7 +441,7 @@ impl TreeReceiver {
         };
         // A file system without permission bits.
         let _ = set_file_mode(created, mode);
-        let done = if self.options.times || file.location.is_staged {
+        let done = if self.options.times {
             set_file_modified(created, file.modified)
         } else {
             Ok(())

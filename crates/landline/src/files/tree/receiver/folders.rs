@@ -18,7 +18,7 @@ use crate::{
         records::{EntryContent, TreeEntry},
         sender::unexpected,
     },
-    paths::{EntryKind, EntryStat, TreeAccess},
+    paths::{EntryKind, EntryStat, TreeAccess, name::PATH_BYTES_MAX},
 };
 
 impl TreeReceiver {
@@ -43,7 +43,16 @@ impl TreeReceiver {
             }
             return Ok(None);
         }
-        Ok(Some((folder.location.clone(), name)))
+        let location = folder.location.clone();
+        if location.path_bytes + name.len() > PATH_BYTES_MAX {
+            if entry.content == EntryContent::Folder {
+                self.skip_folder(number, Some(parent));
+            }
+            let message = format!("a path in the tree is longer than {PATH_BYTES_MAX} bytes");
+            self.fail(number, &Error::here(ErrorCode::NameRefused, message));
+            return Ok(None);
+        }
+        Ok(Some((location, name)))
     }
 
     /// Finds where a source goes that the user named.
@@ -54,6 +63,17 @@ impl TreeReceiver {
         own_name: OsString,
     ) -> Result<Option<(StorePlace, OsString)>, Error> {
         let is_first = self.roots == 0;
+        let expected = match &self.names {
+            Some(names) => {
+                let Some(name) = names.get(self.roots as usize) else {
+                    return Err(unexpected("more sources than were asked for"));
+                };
+                Some(OsString::from_vec(name.clone()))
+            }
+            None => None,
+        };
+        // A sender that was asked for certain sources does not name them.
+        let own_name = expected.unwrap_or(own_name);
         self.roots += 1;
         let base = self.place.base().clone();
         let location = StorePlace {
@@ -64,6 +84,7 @@ impl TreeReceiver {
             is_staged: false,
             is_new: false,
             depth: 0,
+            path_bytes: 0,
         };
         let name = match &self.place {
             Base::Into(_) => own_name,
@@ -76,6 +97,14 @@ impl TreeReceiver {
                     ..location
                 };
                 self.enter(number, None, location, &stat, entry, false);
+                return Ok(None);
+            }
+            Base::Content(_) if is_first => {
+                let message = format!(
+                    "{} is a folder, and the source is not",
+                    self.shown.display()
+                );
+                self.fail(number, &Error::here(ErrorCode::Exists, message));
                 return Ok(None);
             }
             Base::As(..) | Base::Content(_) => {
@@ -115,6 +144,13 @@ impl TreeReceiver {
             Some(stat) if stat.kind == EntryKind::Folder => {
                 let parent = location.parent;
                 self.enter_below(number, parent, &location, name, &stat, entry, false)
+            }
+            Some(_) if location.is_staged => {
+                // An earlier attempt had something else of this name.
+                self.open(&location)
+                    .and_then(|folder| folder.remove_all(&name))
+                    .map_err(self.problem(&location, &name))?;
+                self.folder(number, location, name, entry)
             }
             Some(_) => {
                 let shown = self.shown(&location, &name);
@@ -181,6 +217,7 @@ impl TreeReceiver {
             is_staged: true,
             is_new: !self.staging.is_resumed,
             depth: 0,
+            path_bytes: 0,
         };
         (location, staged)
     }
@@ -210,6 +247,7 @@ impl TreeReceiver {
                 .set_own_mode(stat.mode | 0o700)
                 .map_err(self.problem(location, &name))?;
         }
+        let path_bytes = location.path_bytes + name.len() + 1;
         let key = u64::from(number);
         self.open.keep(key, Arc::new(folder));
         let inner = StorePlace {
@@ -226,6 +264,7 @@ impl TreeReceiver {
             is_staged: location.is_staged,
             is_new,
             depth: location.depth + 1,
+            path_bytes,
         };
         self.enter(number, parent, inner, stat, entry, is_new);
         Ok(())
@@ -242,6 +281,7 @@ impl TreeReceiver {
         is_new: bool,
     ) {
         location.parent = Some(number);
+        let location_is_staged = location.is_staged;
         let is_root_of_staging = location.is_staged && parent.is_none();
         let mode = if is_new || (location.is_staged && !is_root_of_staging) {
             self.mode_for(entry, None)
@@ -259,6 +299,7 @@ impl TreeReceiver {
             has_ended: false,
             parent,
             is_skipped: false,
+            names: (location_is_staged && !is_new).then(HashSet::new),
             stored: HashSet::new(),
         };
         self.folders.insert(number, folder);
@@ -274,6 +315,7 @@ impl TreeReceiver {
             is_staged: false,
             is_new: false,
             depth: 0,
+            path_bytes: 0,
         };
         self.folders.insert(
             number,
@@ -285,6 +327,7 @@ impl TreeReceiver {
                 has_ended: false,
                 parent,
                 is_skipped: true,
+                names: None,
                 stored: HashSet::new(),
             },
         );
@@ -332,7 +375,8 @@ impl TreeReceiver {
 
     /// Gives a folder its time and permission bits.
     pub(super) fn set_properties(&mut self, stored: &StoredFolder) -> Result<(), Error> {
-        if stored.is_skipped || (stored.mode.is_none() && stored.modified.is_none()) {
+        let is_unchanged = stored.mode.is_none() && stored.modified.is_none();
+        if stored.is_skipped || (is_unchanged && !self.syncer.each) {
             return Ok(());
         }
         let done = self.open(&stored.location).and_then(|folder| {
@@ -368,11 +412,40 @@ impl TreeReceiver {
         }
     }
 
+    /// Removes what an earlier attempt has left in a folder of the staging folder, and this one
+    /// does not have.
+    fn remove_others(
+        &mut self,
+        location: &StorePlace,
+        names: &HashSet<OsString>,
+    ) -> Result<(), Error> {
+        let failed = |this: &Self, error: io::Error| {
+            Error::io(this.shown(location, OsStr::new("")).display(), &error)
+        };
+        let folder = self.open(location).map_err(|error| failed(self, error))?;
+        let others: Vec<OsString> = folder
+            .entry_names()
+            .map_err(|error| failed(self, error))?
+            .filter_map(Result::ok)
+            .filter(|name| !names.contains(name))
+            .collect();
+        for name in others {
+            folder
+                .remove_all(&name)
+                .map_err(|error| failed(self, error))?;
+        }
+        Ok(())
+    }
+
     pub(super) fn folder_end(&mut self, number: u32) -> Result<(), Error> {
         let Some(folder) = self.folders.get_mut(&number).filter(|it| !it.has_ended) else {
             return Err(unexpected("the end of a folder that is none, or has ended"));
         };
         folder.has_ended = true;
+        let left = folder.names.take().zip(Some(folder.location.clone()));
+        if let Some((names, location)) = left {
+            self.remove_others(&location, &names)?;
+        }
         self.complete_folders(number);
         Ok(())
     }

@@ -47,7 +47,7 @@ impl TreeReceiver {
             }
             None => {}
         }
-        if existing.is_some() && !self.options.replace {
+        if existing.is_some() && !self.options.replace && !location.is_staged {
             return Ok(());
         }
         self.check_writable(location, name)?;

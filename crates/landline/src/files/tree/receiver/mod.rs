@@ -86,6 +86,8 @@ struct StorePlace {
     /// Whether the folder was made by this copy.
     is_new: bool,
     depth: usize,
+    /// The length of the folder's path below the base.
+    path_bytes: usize,
 }
 
 /// A folder of the tree, until all below it is complete.
@@ -101,6 +103,8 @@ struct StoredFolder {
     parent: Option<u32>,
     /// Whether it could not be made: nothing below it is stored.
     is_skipped: bool,
+    /// The names that this attempt has in it, if an earlier one may have left others there.
+    names: Option<HashSet<OsString>>,
     /// The files that this copy has stored in it, to tell names that the file system takes for
     /// one.
     stored: HashSet<[u64; 2]>,
@@ -186,6 +190,7 @@ pub(super) struct TreeReceiver {
     staged_roots: Vec<StagedRoot>,
     summary: TreeSummary,
     quota: Option<TreeQuota>,
+    names: Option<Vec<Vec<u8>>>,
     /// Wanted files that do not count for the user yet.
     reserving: Vec<(StagedRecord, u64)>,
     /// Files in new trees that were written since the last sync began.
@@ -227,6 +232,8 @@ pub(super) struct ReceiverParts {
     pub(super) manifest: Option<Manifest>,
     /// What the files count against.
     pub(super) quota: Option<TreeQuota>,
+    /// The names that the sources must have, in their order; `None` if the sender names them.
+    pub(super) names: Option<Vec<Vec<u8>>>,
     pub(super) ends: ThreadEnds,
     pub(super) leave: Leave,
     pub(super) progress: Arc<TreeProgress>,
@@ -281,6 +288,7 @@ impl TreeReceiver {
             staged_roots: Vec::new(),
             summary: TreeSummary::default(),
             quota: parts.quota,
+            names: parts.names,
             reserving: Vec::new(),
             staged: Vec::new(),
             base_path,
@@ -406,6 +414,13 @@ impl TreeReceiver {
         let Some((location, name)) = self.locate(&entry, number)? else {
             return Ok(());
         };
+        if let Some(names) = location
+            .parent
+            .and_then(|parent| self.folders.get_mut(&parent))
+            .and_then(|folder| folder.names.as_mut())
+        {
+            names.insert(name.clone());
+        }
         let stored = match &entry.content {
             EntryContent::Folder => self.folder(number, location, name, &entry),
             EntryContent::File(length) => self.decide(number, location, name, &entry, *length),
@@ -519,6 +534,11 @@ impl TreeReceiver {
             self.arriving = None;
         }
         if let Some(file) = self.wanted.remove(&entry) {
+            // What an earlier attempt left of it must not appear.
+            if file.location.is_staged && !file.location.is_new {
+                let folder = self.open(&file.location);
+                let _ = folder.and_then(|folder| folder.remove(&file.name));
+            }
             self.release(file.record.as_ref());
             self.complete(file.location.parent);
         }

@@ -74,7 +74,9 @@ impl TreeReceiver {
         let Some(quota) = &self.quota else {
             return;
         };
-        let wanted = self.wanted.values().filter_map(|file| file.record.as_ref());
+        let wanted = self.wanted.values();
+        let wanted = wanted.filter(|file| !file.location.is_staged);
+        let wanted = wanted.filter_map(|file| file.record.as_ref());
         let files = self.written.iter().chain(&self.syncing);
         let files = files.filter_map(|file| file.record.as_ref());
         let paths: Vec<Vec<u8>> = wanted
@@ -84,15 +86,21 @@ impl TreeReceiver {
         quota.release(&paths);
     }
 
-    /// Counts the files of a new tree that has its final name.
+    /// Counts the files of a new tree under its final name, just before it gets that; with `back`,
+    /// under its name in the staging folder again.
     ///
     /// # Errors
     /// [`Error::State`].
-    pub(super) fn commit_root(&self, root: &StagedRoot) -> Result<(), Error> {
+    pub(super) fn rename_records(&self, root: &StagedRoot, back: bool) -> Result<(), Error> {
         let Some(quota) = &self.quota else {
             return Ok(());
         };
-        let from = self.staging.path.join(&root.staged);
-        quota.rename(&from, &self.base_path.join(&root.name))
+        let staged = self.staging.path.join(&root.staged);
+        let place = self.base_path.join(&root.name);
+        if back {
+            quota.rename(&place, &staged)
+        } else {
+            quota.rename(&staged, &place)
+        }
     }
 }
