@@ -46,6 +46,7 @@ pub(crate) fn describe(activity: &Activity) -> String {
         | Activity::RunStart { .. }
         | Activity::RunEnd { .. }
         | Activity::JobSignal { .. }
+        | Activity::JobAttach { .. }
         | Activity::JobWatch { .. } => describe_work(activity),
         Activity::FilesRead { .. }
         | Activity::FilesChange { .. }
@@ -213,6 +214,9 @@ fn describe_work(activity: &Activity) -> String {
         } => {
             let whole = if *tree { " and ends all of it" } else { "" };
             format!("{session} {user} sends SIG{signal} to {job}{whole}")
+        }
+        Activity::JobAttach { user, session, job } => {
+            format!("{session} {user} attaches to {job}")
         }
         Activity::JobWatch {
             user,

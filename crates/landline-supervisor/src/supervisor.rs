@@ -287,7 +287,9 @@ impl Supervisor {
             return;
         };
         let is_connected = server.connection.read(&mut self.buffer);
-        let is_valid = self.obey_all(&mut server);
+        // A server that is gone has told its client that nothing was started.
+        let is_late = !is_connected && self.program.is_none();
+        let is_valid = is_late || self.obey_all(&mut server);
         self.server = Some(server);
         if !is_connected || !is_valid {
             self.lose_server();

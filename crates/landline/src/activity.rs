@@ -243,6 +243,15 @@ pub enum Activity {
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         tree: bool,
     },
+    /// A user is about to attach to a job. Recorded durably before that.
+    JobAttach {
+        /// The user, who owns the job.
+        user: UserName,
+        /// The id of the session.
+        session: String,
+        /// The id of the job.
+        job: String,
+    },
     /// A user is about to see the terminal of a job. Recorded durably before that.
     JobWatch {
         /// The user who watches.
@@ -458,6 +467,7 @@ impl Activity {
             Self::RunStart { .. } => "run-start",
             Self::RunEnd { .. } => "run-end",
             Self::JobSignal { .. } => "job-signal",
+            Self::JobAttach { .. } => "job-attach",
             Self::JobWatch { .. } => "job-watch",
             Self::ForwardStart { .. } => "forward-start",
             Self::ForwardEnd { .. } => "forward-end",
@@ -488,6 +498,7 @@ impl Activity {
             | Self::RunStart { user, .. }
             | Self::RunEnd { user, .. }
             | Self::JobSignal { user, .. }
+            | Self::JobAttach { user, .. }
             | Self::JobWatch { user, .. }
             | Self::ForwardStart { user, .. }
             | Self::ForwardEnd { user, .. }

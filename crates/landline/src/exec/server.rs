@@ -14,8 +14,8 @@ use super::{
     foreground::{Foreground, Served},
     hand_over::HandOver,
     jobs::{
-        Begun, JOB_COMMAND_BYTES_MAX, Job, JobTable, OUTPUT_BYTES_MAX, check_name, serve_attach,
-        serve_request, serve_watch,
+        Begun, JOB_COMMAND_BYTES_MAX, Job, JobTable, OUTPUT_BYTES_MAX, admit_attach, check_name,
+        serve_attach, serve_request, serve_watch,
     },
     lost_runs::{LostRuns, StartedRun, WAITING_TIME_MAX},
     messages::{
@@ -160,7 +160,12 @@ impl Service for ExecService {
                     Run::TYPE => self.serve_run(channel, context, &header).await?,
                     AttachToJob::TYPE => {
                         let request: AttachToJob = header.read()?;
-                        match self.jobs.find(context.user(), &request.job) {
+                        let found = self.jobs.find(context.user(), &request.job);
+                        let admitted = match found {
+                            Ok(job) => admit_attach(context, &job).await.map(|()| job),
+                            Err(error) => Err(error),
+                        };
+                        match admitted {
                             Ok(job) => self.attach(channel, context, &job, &request).await?,
                             Err(error) => {
                                 context.answer_failure(channel, error).await?;
@@ -511,17 +516,24 @@ async fn launch(launcher: Arc<dyn Launcher>, start: Start) -> Result<Supervisor,
     let program = String::from_utf8_lossy(&start.program).into_owned();
     let folder = String::from_utf8_lossy(&start.folder).into_owned();
     supervisor.order(&Order::Start(Box::new(start)));
-    let report = tokio::time::timeout(START_TIME_MAX, supervisor.next()).await;
-    let report =
-        report.map_err(|_| Error::here(ErrorCode::Io, "the supervisor does not answer"))?;
-    match report? {
-        Report::Started { .. } => Ok(supervisor),
-        Report::Failed { step, errno } => Err(not_started(step, errno, &program, &folder)),
-        _ => Err(Error::here(
-            ErrorCode::Io,
-            "the supervisor broke its protocol",
-        )),
-    }
+    let report = match tokio::time::timeout(START_TIME_MAX, supervisor.next()).await {
+        Ok(report) => report,
+        Err(_) => Err(Error::here(ErrorCode::Io, "the supervisor does not answer")),
+    };
+    let error = match report {
+        Ok(Report::Started { .. }) => return Ok(supervisor),
+        Ok(Report::Failed { step, errno }) => {
+            return Err(not_started(step, errno, &program, &folder));
+        }
+        Ok(_) => Error::here(ErrorCode::Io, "the supervisor broke its protocol"),
+        Err(error) => error,
+    };
+    // It may start the program later. Then the program has to end at once, because the client
+    // learns that it did not start.
+    let grace = Duration::ZERO;
+    supervisor.order(&Order::End { grace });
+    supervisor.send_now();
+    Err(error)
 }
 
 /// A hash of a request. The name is no part of it, nor what the client does with the job. All

@@ -73,7 +73,8 @@ impl Store {
     /// Removes a key of an account. The account's open invites become invalid.
     ///
     /// `is_admin` tells which accounts are admins. The last admin who can log in keeps the last
-    /// credential. With `keeps_jobs`, [`keeps_jobs`](Self::keeps_jobs) is true from then on.
+    /// credential. With `keeps_jobs`, [`keeps_jobs`](Self::keeps_jobs) is true from then on, until
+    /// the key is removed once more without it.
     ///
     /// # Errors
     /// `not-found`, `last-owner` for the last credential of the last admin, [`Error::State`].
@@ -97,12 +98,16 @@ impl Store {
             if has_key && keeps_jobs {
                 transaction.execute("INSERT INTO kept_keys VALUES (?1, ?2)", parameters)?;
             }
-            transaction
-                .execute(
-                    "DELETE FROM keys WHERE user = ?1 AND fingerprint = ?2",
-                    parameters,
-                )
-                .map(Some)
+            // Removing it again ends the jobs that were kept.
+            let was_kept = if keeps_jobs {
+                0
+            } else {
+                let sql = "DELETE FROM kept_keys WHERE user = ?1 AND fingerprint = ?2";
+                transaction.execute(sql, parameters)?
+            };
+            let sql = "DELETE FROM keys WHERE user = ?1 AND fingerprint = ?2";
+            let removed = transaction.execute(sql, parameters)?;
+            Ok(Some(removed + was_kept))
         })?;
         let removed = removed.ok_or_else(|| last_credential_error(user))?;
         if removed == 0 {

@@ -29,7 +29,7 @@ pub(super) use self::{
     begin::Begun,
     job::Job,
     record::{COMMAND_BYTES_MAX as JOB_COMMAND_BYTES_MAX, RecordedWords, check_name, now},
-    requests::{serve_attach, serve_request, serve_watch},
+    requests::{admit_attach, serve_attach, serve_request, serve_watch},
 };
 use self::{
     job::{Fate, Orders, Phase},

@@ -7,7 +7,7 @@ use landline_supervisor::{protocol::Order, signals};
 
 use super::{
     super::messages::{
-        AttachToJob, Finished, ForgetJob, KillJob, ListJobs, ReadLog, SERVER_BUSY, SERVICE,
+        AttachToJob, Finished, ForgetJob, KillJob, ListJobs, ReadLog, Run, SERVER_BUSY, SERVICE,
         WaitForJob, WatchJob,
     },
     JobTable,
@@ -19,6 +19,7 @@ use super::{
 use crate::{
     Error,
     activity::Activity,
+    keys::Facility,
     net::Channel,
     rights::{Action, EXEC, Right, Rights, WATCH},
     session::ServiceContext,
@@ -111,6 +112,32 @@ pub(in super::super) async fn serve_request(
     channel.flush().await
 }
 
+/// Checks that the credential may attach to the job, and records that it does.
+///
+/// Who types at a terminal can run anything, so that needs what running a command needs.
+///
+/// # Errors
+/// `credential-limited`, `denied`, `audit`, `audit-quota`.
+pub(in super::super) async fn admit_attach(
+    context: &ServiceContext,
+    job: &Arc<Job>,
+) -> Result<(), Error> {
+    if job.has_terminal() {
+        context.admit(Run::TYPE)?;
+        if context.session().limits.forbidden.contains(&Facility::Pty) {
+            let message = "the key of this session may have no terminal (no-pty)";
+            return Err(Error::here(ErrorCode::CredentialLimited, message));
+        }
+    }
+    context
+        .record(|user, session| Activity::JobAttach {
+            user,
+            session,
+            job: job.id().to_owned(),
+        })
+        .await
+}
+
 /// Serves a client that attaches to a job. Returns whether the channel can carry a further request.
 ///
 /// # Errors
@@ -177,6 +204,8 @@ pub(in super::super) async fn serve_watch(
     let _entry = job.enter_watcher(context.user().clone());
     context.set_activity(&format!("watching {} of {owner}", job.shown_name()));
     let mut rules = context.rights().watch();
+    // They may have changed since they were looked at.
+    rules.mark_changed();
     let still = move |rules: &Rights| may_watch(rules).is_ok();
     let watched = tokio::select! {
         biased;
@@ -194,6 +223,8 @@ async fn while_allowed<T>(
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     let mut rules = context.rights().watch();
+    // They may have changed since the request was admitted.
+    rules.mark_changed();
     let user = context.user().clone();
     let still = move |rules: &Rights| rules.has(&user, Right::Word(EXEC.name));
     tokio::select! {
