@@ -55,7 +55,8 @@ fn remains(stage: &Stage) -> Vec<String> {
 fn command_continues_after_killed_servers() {
     let stage = stage();
     let mut server = stage.joined();
-    let content = noise(20 << 20, 3);
+    // More than can be on the way when the last server is killed: the command then still runs.
+    let content = noise(40 << 20, 3);
     let mut child = started(&stage, "end:60s", "echo ready; exec cat");
     let mut stdin = child.stdin.take().unwrap();
     let bytes = content.clone();
