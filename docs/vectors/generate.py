@@ -2194,6 +2194,14 @@ def make_seeds():
         assert any(unpack(c["path"]) == p for c in load("paths.json", "paths")) or p.startswith(b"x")
         seed("path", hashlib.sha256(p).hexdigest()[:8], p)
 
+    # a pattern, a zero byte, a name
+    for p in (b"*.gz\0a.gz", b"[a-c]x\0bx", b"[!\xc3\xa9]?\0\xff\xfe", b"logs/*/[x].txt", b"~/[]a]*/", b"[\0[", b".*\0.hidden"):
+        seed("pattern", hashlib.sha256(p).hexdigest()[:8], p)
+    lines = [line.encode() + b"\n" for line in load("records.json", "good")]
+    seed("records", "all", bytes([0, 9]) + b"".join(lines))
+    seed("records", "cut", bytes([0, 3]) + lines[1][:-4])
+    seed("records", "unknown", bytes([0, 3]) + lines[0] + b'{"other":{}}\n')
+
     # the key, a line feed, the transcript, the signature
     signed_text = {c["name"]: bytes.fromhex(c["transcript"]) for c in login}
     for name in ("good: transcript.json, ssh-key", "version 0, all else right", "reserved field 78, signed", "blob names another key",
@@ -2243,6 +2251,38 @@ def make_seeds():
     return count
 
 
+def make_records():
+    """lines of the body of records"""
+    entry = {"name": "a", "kind": "link", "length": 1, "disk": 0, "mode": 511, "modified": -1, "nanoseconds": 7, "links": 1, "target": {"b64": "/w=="}}
+    whole = [
+        {"folder": {"path": "d", "sorted": True}},
+        {"entry": entry},
+        {"sum": {"path": "d/a", "digest": "sha256:" + "0" * 64, "length": 0}},
+        {"usage": {"path": "d", "disk": 1, "length": 2, "entries": 3}},
+        {"space": {"path": "d", "total": 9, "free": 3, "available": 2, "files": 0, "files_free": 0}},
+        {"done": {"path": "d", "to": "e", "entries": 1}},
+        {"failed": {"path": "d", "code": "io", "message": "x", "cause": "EIO"}},
+        {"end": {"failures": 1}},
+    ]
+    optional = {"entry": ["target"], "done": ["to"], "failed": ["cause"]}
+
+    def line(record):
+        return json.dumps(record, separators=(",", ":"))
+
+    good, bad = [line(record) for record in whole], ["", "{}", "[]", "7", '"end"', '{"other":{}}', line({**whole[0], **whole[7]})]
+    for record in whole:
+        (kind, keys), = record.items()
+        good.append(line({kind: {**keys, "unknown": {"keys": ["are", "ignored"]}}}))
+        for key in keys:
+            without = {kind: {name: value for name, value in keys.items() if name != key}}
+            (good if key in optional.get(kind, []) else bad).append(line(without))
+            bad.append(line({kind: {**keys, key: ["x"]}}))
+    bad += [line({"entry": {**entry, "kind": "fifo"}}), line({"entry": {**entry, "nanoseconds": -1}})]
+    bad += ['{"end":{"failures":1,"failures":1}}', '{"end":{"failures":1}}}', '{"end":{"failures":1}']
+    write("records.json", {"good": good, "bad": bad})
+    return len(good), len(bad)
+
+
 def main():
     print("frames.json", make_frames())
     print("headers.json", make_headers())
@@ -2257,6 +2297,7 @@ def main():
     print("keys.json", make_key_types(transcripts))
     print("paths.json", *make_paths())
     print("streams.json", make_streams())
+    print("records.json", *make_records())
     print("fuzz/corpus", make_seeds())
 
 

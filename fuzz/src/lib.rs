@@ -7,6 +7,7 @@
 
 mod audit;
 mod classic;
+mod entries;
 mod exec;
 mod forward;
 mod keys;
@@ -22,6 +23,7 @@ pub use classic::{
     bursts as classic_bursts, chat as classic_chat, echo as classic_echo,
     headers as classic_headers, login as classic_login, upload as classic_upload,
 };
+pub use entries::{pattern, records};
 pub use exec::{supervisor, terminal, terminal_output};
 pub use forward::socks;
 pub use keys::{agent, key_file, pins, ssh_config};
@@ -50,6 +52,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("server_login", server_login),
     ("client_login", client_login),
     ("path", path),
+    ("pattern", pattern),
+    ("records", records),
     ("key", key),
     ("key_line", key_line),
     ("key_file", key_file),

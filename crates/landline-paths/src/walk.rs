@@ -111,8 +111,9 @@ struct Level {
 /// Walks through a folder and all folders below it, in the order of their names, each before
 /// those in it.
 ///
-/// No link is followed. A folder that the guard refuses or that cannot be opened is skipped. On the
-/// way back up, the walk checks that a folder is still where it was.
+/// `shown` is the path of the start, for messages. No link is followed. A folder that the guard
+/// refuses or that cannot be opened is skipped. On the way back up, the walk checks that a folder
+/// is still where it was.
 ///
 /// # Errors
 /// What the visitor returns; `Limit` for a tree that is too deep or has too many folders in one;
@@ -121,10 +122,12 @@ pub fn walk_tree<V: TreeVisitor>(
     start: Folder,
     access: TreeAccess,
     guard: &TreeGuard,
+    shown: &Path,
     visitor: &mut V,
 ) -> Result<(), V::Error> {
     let mut walk = TreeWalk {
         guard,
+        shown,
         folder: start,
         path: PathBuf::new(),
         levels: Vec::new(),
@@ -146,6 +149,8 @@ pub fn walk_tree<V: TreeVisitor>(
 
 struct TreeWalk<'a> {
     guard: &'a TreeGuard,
+    /// The path of the start, for messages.
+    shown: &'a Path,
     /// The open folder.
     folder: Folder,
     path: PathBuf,
@@ -224,7 +229,8 @@ impl TreeWalk<'_> {
         let above = self.folder.open_folder(OsStr::new(".."));
         self.folder = above.map_err(|error| self.failed(error))?;
         if self.own_id()? != id {
-            let message = format!("{}: was moved meanwhile", self.path.display());
+            let shown = self.shown.join(&self.path);
+            let message = format!("{}: was moved meanwhile", shown.display());
             return Err(Error::new(ErrorKind::Io, message).into());
         }
         let name = self.path.file_name().unwrap_or_default().to_owned();
@@ -238,13 +244,13 @@ impl TreeWalk<'_> {
     }
 
     fn failed(&self, error: io::Error) -> Error {
-        Error::io(self.path.display(), error)
+        Error::io(self.shown.join(&self.path).display(), error)
     }
 
     fn limit(&self, problem: &str) -> Error {
         Error::new(
             ErrorKind::Limit,
-            format!("{}: {problem}", self.path.display()),
+            format!("{}: {problem}", self.shown.join(&self.path).display()),
         )
     }
 }
@@ -294,7 +300,7 @@ mod tests {
         let guard = TreeGuard::unlimited();
         let mut recorder = Recorder::default();
         let start = Folder::open(root).unwrap();
-        walk_tree(start, guard.start(), &guard, &mut recorder).unwrap();
+        walk_tree(start, guard.start(), &guard, root, &mut recorder).unwrap();
         recorder.steps
     }
 
@@ -368,7 +374,7 @@ mod tests {
         let guard = TreeGuard::unlimited();
         let start = Folder::open(scratch.path()).unwrap();
         let mut mover = Mover(scratch.path());
-        let ended = walk_tree(start, guard.start(), &guard, &mut mover);
+        let ended = walk_tree(start, guard.start(), &guard, scratch.path(), &mut mover);
         assert!(matches!(
             ended,
             Err(Error::Path {

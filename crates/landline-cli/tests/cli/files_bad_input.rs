@@ -149,6 +149,22 @@ fn hostile_names_are_refused() {
         let put = json!({"type": "put", "path": name, "length": 0, "mode": 420, "replace": true});
         client.send_json(&put).unwrap();
         assert_eq!(code(&mut client), "name-refused", "put {name}");
+        for kind in ["list", "sum", "usage", "space", "make-folder", "remove"] {
+            let request = json!({
+                "type": kind, "path": name, "pattern": true, "recursive": true, "parents": true,
+            });
+            client.send_json(&request).unwrap();
+            assert_eq!(code(&mut client), "name-refused", "{kind} {name}");
+        }
+        for (path, to) in [(name, &json!("x")), (&json!("x"), name)] {
+            let request = json!({"type": "move", "path": path, "to": to, "replace": true});
+            client.send_json(&request).unwrap();
+            let refused = code(&mut client);
+            assert!(
+                ["name-refused", "not-found"].contains(&&*refused),
+                "move {path} {to}"
+            );
+        }
     }
     // The same for the file name that goes with the path of a folder.
     for name in ["..", ".", "", "a/b", "/", "a\0b", "../x"] {

@@ -86,6 +86,64 @@ fn server_without_tls_is_reported() {
     let _ = server.join();
 }
 
+/// Sends the body of `records`.
+fn records(client: &mut Hostile, body: &[u8]) -> std::io::Result<()> {
+    client.send_json(&json!({"type": "records", "size": null}))?;
+    client.send(&frame(body))?;
+    client.send(&frame(b""))
+}
+
+/// Proves `terminal-escape` in docs/faults.md.
+#[test]
+fn hostile_records_are_escaped_or_refused() {
+    let entry = json!({"entry": {
+        "name": "a\u{1b}[2J\n\u{202e}b", "kind": "link", "length": 1, "disk": 1, "mode": 511,
+        "modified": -1, "nanoseconds": 0, "links": 1, "target": "c\u{9b}d",
+    }});
+    let end = r#"{"end":{"failures":0}}"#;
+    let bodies = [
+        ("whole", format!("{entry}\n{end}\n")),
+        ("without an end", format!("{entry}\n")),
+        ("no JSON", "{\n".into()),
+        ("an unknown record", "{\"other\":{}}\n".into()),
+        ("half a line", format!("{end}\nx")),
+        ("an endless line", String::new()),
+    ];
+    for (what, body) in bodies {
+        let stage = stage();
+        let server = trusted(&stage, 1, move |client| {
+            client.welcome()?;
+            client.header()?;
+            client.header()?;
+            if !body.is_empty() {
+                return records(client, body.as_bytes());
+            }
+            client.send_json(&json!({"type": "records", "size": null}))?;
+            let part = vec![b' '; 200 * 1024];
+            client.send(&frame(&part))?;
+            client.send(&frame(&part))
+        });
+        let outcome = stage.run(&["ls", "-l", "127.0.0.1:"]);
+        let text = [&outcome.stdout[..], outcome.stderr.as_bytes()].concat();
+        let is_plain = |byte: &u8| *byte == b'\n' || !byte.is_ascii_control();
+        assert!(text.iter().all(is_plain), "{what}");
+        if what == "whole" {
+            let shown = outcome.ok();
+            assert!(
+                shown.contains("a\\u{1b}[2J\\n\\u{202e}b -> c\\u{9b}d"),
+                "{shown}"
+            );
+            assert_eq!(shown.lines().count(), 1);
+        } else {
+            assert!(
+                matches!(outcome.status, Some(10 | 13)),
+                "{what}: {outcome:?}"
+            );
+        }
+        server.join();
+    }
+}
+
 /// A reply of a hostile server to `get`, with the status and code of the client's error.
 type Reply = fn(&mut Hostile) -> std::io::Result<()>;
 

@@ -138,7 +138,13 @@ impl PathPattern {
 
     /// The path of a match, as the user would write it.
     pub fn join(&self, name: &[u8]) -> Vec<u8> {
-        [&self.folder, name].concat()
+        // A name that is `~` would mean the home.
+        let beginning: &[u8] = if self.folder.is_empty() && name.starts_with(b"~") {
+            b"./"
+        } else {
+            b""
+        };
+        [beginning, &self.folder, name].concat()
     }
 }
 
@@ -451,6 +457,13 @@ mod tests {
         assert_eq!(home.expand("*/*").unwrap(), ["d/x"]);
         assert_eq!(home.expand("*").unwrap(), ["d", "etc", "link"]);
         assert_eq!(home.expand(".l*"), Err(ErrorKind::NotFound));
+    }
+
+    #[test]
+    fn file_named_as_the_home_is_not_the_home() {
+        let home = home(&["~"], &["~/x"]);
+        assert_eq!(home.expand("?").unwrap(), ["./~"]);
+        assert_eq!(home.expand("?/x").unwrap(), ["./~/x"]);
     }
 
     #[test]

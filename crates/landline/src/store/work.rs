@@ -324,6 +324,58 @@ fn count(
 mod tests {
     use super::*;
 
+    /// The staging files and final files that count for a user, by path.
+    fn counted(store: &WorkStore, user: &UserName) -> Vec<String> {
+        let records = store.stored_records(user).unwrap();
+        let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+        let mut paths: Vec<String> = records
+            .iter()
+            .map(|record| match record {
+                StoredRecord::Final(path) => text(path),
+                StoredRecord::Staged(staged) => {
+                    format!("{} for {}", text(&staged.path), text(&staged.place))
+                }
+            })
+            .collect();
+        paths.sort();
+        paths
+    }
+
+    #[test]
+    fn renamed_and_removed_files_are_counted_as_such() {
+        let store = WorkStore::open_at(Path::new(":memory:")).unwrap();
+        let alice: UserName = "alice".parse().unwrap();
+        let staged = |path: &str, place: &str| StagedRecord {
+            path: path.as_bytes().to_vec(),
+            place: place.as_bytes().to_vec(),
+            inode: 1,
+        };
+        for place in ["/d", "/d/a", "/d/b/c", "/d0", "/d-/x", "/e/a"] {
+            store
+                .commit_stored(&alice, &staged("/none", place), 1)
+                .unwrap();
+        }
+        let limit = StorageLimit {
+            bytes: None,
+            files: None,
+        };
+        let being_made = staged("/d/.part", "/d/new");
+        assert!(store.reserve_stored(&alice, &being_made, 1, limit).unwrap());
+        store.forget_all_stored(&[b"/d".to_vec()]).unwrap();
+        store.rename_stored(b"/d", b"/e").unwrap();
+        assert_eq!(
+            counted(&store, &alice),
+            ["/d-/x", "/d0", "/e/.part for /e/new", "/e/a", "/e/b/c"]
+        );
+        store.rename_stored(b"/e/a", b"/d0").unwrap();
+        let gone = ["/e/b/c", "/none"].map(|path| path.as_bytes().to_vec());
+        store.forget_all_stored(&gone).unwrap();
+        assert_eq!(
+            counted(&store, &alice),
+            ["/d-/x", "/d0", "/e/.part for /e/new"]
+        );
+    }
+
     /// A user who is removed and added again begins with an empty quota.
     #[test]
     fn users_without_account_are_forgotten() {

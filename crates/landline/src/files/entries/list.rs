@@ -55,7 +55,8 @@ impl Task<'_> {
                             list,
                             start: path,
                         };
-                        return walk_tree(folder, guard.start(), &guard, &mut lister);
+                        let shown = &source.shown;
+                        return walk_tree(folder, guard.start(), &guard, shown, &mut lister);
                     }
                 }
                 Err(error) => match entry.stat() {

@@ -354,6 +354,27 @@ mod tests {
     }
 
     #[test]
+    fn records_match_vectors() {
+        let file = include_str!("../../../../../docs/vectors/records.json");
+        let file: serde_json::Value = serde_json::from_str(file).unwrap();
+        for (kind, is_good) in [("good", true), ("bad", false)] {
+            let lines = file[kind].as_array().unwrap();
+            assert!(lines.len() > 10);
+            for line in lines {
+                let line = line.as_str().unwrap();
+                let mut decoder = RecordDecoder::default();
+                decoder.extend(format!("{line}\n").as_bytes());
+                let record = decoder.next_record();
+                assert_eq!(
+                    record.is_ok_and(|record| record.is_some()),
+                    is_good,
+                    "{line}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn broken_records_are_refused() {
         let decode = |bytes: &[u8]| {
             let mut decoder = RecordDecoder::default();

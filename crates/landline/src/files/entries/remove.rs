@@ -81,7 +81,7 @@ impl Task<'_> {
             removed: 0,
             forgotten: Vec::new(),
         };
-        let walked = walk_tree(folder, access, &entry.guard, &mut remover);
+        let walked = walk_tree(folder, access, &entry.guard, &entry.shown, &mut remover);
         let forgotten = remover.forget();
         let mut removed = remover.removed;
         let result = walked.and(forgotten).and_then(|()| {
@@ -164,7 +164,8 @@ impl Remover<'_, '_> {
         visit: &Visit<'_>,
         folders: &mut Vec<OsString>,
     ) -> Result<(), Error> {
-        let failed = |error: io::Error| Error::io(visit.path.display(), &error);
+        let shown = self.shown.join(visit.path);
+        let failed = |error: io::Error| Error::io(shown.display(), &error);
         for entry in visit.folder.reader().map_err(failed)? {
             self.task.unit.spend(1)?;
             let (name, kind) = entry.map_err(failed)?;

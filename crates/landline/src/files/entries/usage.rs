@@ -108,7 +108,7 @@ impl Task<'_> {
                 linked: &mut linked,
                 totals: Vec::new(),
             };
-            walk_tree(folder, guard.start(), &guard, &mut counter)?;
+            walk_tree(folder, guard.start(), &guard, &source.shown, &mut counter)?;
             let total = counter.totals.pop().unwrap_or_default();
             task.out.write(&total.record(path.to_vec()))
         })
@@ -166,7 +166,8 @@ impl Counter<'_, '_> {
         total: &mut Total,
         folders: &mut Vec<OsString>,
     ) -> Result<(), Error> {
-        let failed = |error: std::io::Error| Error::io(visit.path.display(), &error);
+        let path = join(self.start, visit.path);
+        let failed = |error: std::io::Error| Error::io(String::from_utf8_lossy(&path), &error);
         total.add(Total::of(&visit.folder.own_stat().map_err(failed)?));
         for entry in visit.folder.reader().map_err(failed)? {
             self.task.unit.spend(1)?;
