@@ -30,6 +30,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct RemotePath {
     pub(crate) target: Target,
+    typed: TypedLocation,
     /// What the user typed before the path, such as `nas:`.
     prefix: String,
     /// The path in the request; the home is `.`.
@@ -45,6 +46,7 @@ impl RemotePath {
         match &typed.location {
             Location::Remote { target, path } => Ok(Self {
                 target: target.clone(),
+                typed: typed.clone(),
                 prefix: match typed.text.strip_suffix(&*String::from_utf8_lossy(path)) {
                     Some(prefix) => prefix.to_owned(),
                     None => format!("{target}:"),
@@ -248,6 +250,12 @@ pub(crate) async fn for_each_path<'a>(
     mut work: impl AsyncFnMut(&mut FileSession<'a>, &RemotePath, &mut Failures<'a>) -> Result<(), Ended>,
 ) -> Result<ExitStatus, Failure> {
     let mut session = FileSession::new(context, access)?;
+    if access.port.is_none() {
+        let known = session.client.pins().all()?;
+        for path in paths {
+            path.typed.check_not_port(&known)?;
+        }
+    }
     let mut failures = Failures::new(context, paths);
     let mut ended = Ok(true);
     for path in paths {

@@ -6,7 +6,9 @@ use std::{
 };
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use landline::net::Location;
+use landline::{login::KnownServer, net::Location};
+
+use crate::failure::Failure;
 
 /// A location with the text that the user typed.
 #[derive(Debug, Clone)]
@@ -29,6 +31,30 @@ impl TypedLocation {
         let location = Location::parse(text)?;
         let text = text.to_string_lossy().into_owned();
         Ok(Self { text, location })
+    }
+
+    /// Checks that `host:REST` is not meant as `host:port`.
+    ///
+    /// # Errors
+    /// REST is the port of a known server.
+    pub(crate) fn check_not_port(&self, known: &[KnownServer]) -> Result<(), Failure> {
+        let Self { text, location } = self;
+        let Location::Remote { path: rest, .. } = location else {
+            return Ok(());
+        };
+        let rest = String::from_utf8_lossy(rest);
+        let server = known.iter().find(|server| server.port.to_string() == rest);
+        match (server, text.strip_suffix(&*rest)) {
+            (Some(server), Some(host)) if !text.starts_with("landline://") => {
+                let what = format!(
+                    "{text} names the file {rest}, but {rest} is the port of the known server {server}"
+                );
+                let advice =
+                    format!("write -P {rest} {host} for the port, or {host}./{rest} for the file");
+                Err(Failure::usage(what).with_advice(&advice))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

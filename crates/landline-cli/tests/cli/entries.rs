@@ -261,6 +261,11 @@ fn several_paths_report_each_failure_and_do_the_rest() {
     assert!(Census::of(&stage.home()).paths().is_empty());
     stage.run(&["--json", "ls", "/etc"]).fails(2, "usage");
     stage.run(&["--json", "rm", "-"]).fails(2, "usage");
+    let port = server.address.rsplit(':').next().unwrap();
+    let host_and_port = format!("127.0.0.1:{port}");
+    stage
+        .run(&["--json", "ls", &host_and_port])
+        .fails(2, "usage");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use landline::{
         client::{get, get_request, put, put_request},
         messages::SERVICE,
     },
-    login::{FirstRequest, KnownServer},
+    login::FirstRequest,
     net::{Channel, Location, Target},
     paths::{Destination, SourceFile, local},
     proto::{Message, Name},
@@ -69,7 +69,7 @@ impl<'a> PlannedCopies<'a> {
         if options.access.port.is_none() {
             let known = client.pins().all()?;
             for path in &paths {
-                check_not_port(path, &known)?;
+                path.check_not_port(&known)?;
             }
         }
         let (target, mut items) = if options.from_command {
@@ -451,30 +451,6 @@ impl LocalEnd {
                 habits::destination_advice(place, super::explain_exists(error.into()))
             })?;
         Ok(Self::Destination(place.clone(), own_name))
-    }
-}
-
-/// Checks that `host:REST` is not meant as `host:port`.
-///
-/// # Errors
-/// REST is the port of a known server.
-fn check_not_port(path: &TypedLocation, known: &[KnownServer]) -> Result<(), Failure> {
-    let TypedLocation { text, location } = path;
-    let Location::Remote { path: rest, .. } = location else {
-        return Ok(());
-    };
-    let rest = String::from_utf8_lossy(rest);
-    let server = known.iter().find(|server| server.port.to_string() == rest);
-    match (server, text.strip_suffix(&*rest)) {
-        (Some(server), Some(host)) if !text.starts_with("landline://") => {
-            let what = format!(
-                "{text} names the file {rest}, but {rest} is the port of the known server {server}"
-            );
-            let advice =
-                format!("write -P {rest} {host} for the port, or {host}./{rest} for the file");
-            Err(Failure::usage(what).with_advice(&advice))
-        }
-        _ => Ok(()),
     }
 }
 
