@@ -112,9 +112,7 @@ fn hostile_records_are_escaped_or_refused() {
     for (what, body) in bodies {
         let stage = stage();
         let server = trusted(&stage, 1, move |client| {
-            client.welcome()?;
-            client.header()?;
-            client.header()?;
+            assert_eq!(client.welcome()?.kind(), "list");
             if !body.is_empty() {
                 return records(client, body.as_bytes());
             }
