@@ -23,7 +23,7 @@ fn knows(stage: &Stage, address: &str, fingerprint: &str) {
 }
 
 /// Starts a hostile server that the client knows and trusts.
-fn trusted(
+pub(crate) fn trusted(
     stage: &Stage,
     connections: usize,
     act: impl Fn(&mut Hostile) -> std::io::Result<()> + Send + 'static,

@@ -2,10 +2,11 @@
 
 use std::fs;
 
+use landline::files::{Algorithm, ContentHasher, Digest};
 use serde_json::json;
 use testkit::{Census, RawClient, ServerProcess, Stage, frame, wait_for};
 
-use crate::{login::client_key, resume::staging, stage};
+use crate::{hostile_server::trusted, login::client_key, resume::staging, stage};
 
 /// A record of a tree: length, kind and content.
 fn record(kind: u8, content: &[u8]) -> Vec<u8> {
@@ -147,4 +148,42 @@ fn hostile_records_change_nothing() {
     }
     assert!(!stage.path("home/tree").exists());
     stage.run(&["ping", "127.0.0.1"]).ok();
+}
+
+/// The body of a sender whose tree consists of these entries.
+fn body_of(entries: &[Vec<u8>]) -> Vec<u8> {
+    let mut hasher = ContentHasher::new(Algorithm::Blake3);
+    entries.iter().for_each(|entry| hasher.update(entry));
+    let Digest::Blake3(digest) = hasher.finish() else {
+        panic!("the digest of a tree is BLAKE3");
+    };
+    let count = u32::try_from(entries.len()).unwrap().to_le_bytes();
+    let ends = (0..u32::try_from(entries.len()).unwrap())
+        .map(|folder| record(2, &[&folder.to_le_bytes()[..], &[0]].concat()));
+    let end = record(7, &[&count[..], digest.as_bytes()].concat());
+    let ends: Vec<u8> = ends.flatten().collect();
+    [entries.concat(), ends, end].concat()
+}
+
+/// A server could name `.ssh`, or a second source.
+#[test]
+fn server_does_not_name_what_is_fetched() {
+    let ssh = entry(1, SOURCE, b".ssh", 0, b"");
+    for (entries, is_copied) in [(vec![ssh.clone()], true), (vec![ssh.clone(), ssh], false)] {
+        let stage = stage();
+        let body = body_of(&entries);
+        let server = trusted(&stage, 1, move |client| {
+            assert_eq!(client.welcome()?.kind(), "get-tree");
+            client.send_json(&json!({"type": "tree", "size": null}))?;
+            client.send(&frame(&body))?;
+            client.send(&frame([]))
+        });
+        let into = stage.path("user").to_str().unwrap().to_owned();
+        let arguments = ["cp", "-q", "--retry", "0", "-r", "127.0.0.1:photos", &into];
+        let outcome = stage.run(&arguments);
+        assert_eq!(outcome.status == Some(0), is_copied, "{outcome:?}");
+        assert_eq!(stage.path("user/photos").exists(), is_copied);
+        assert!(!stage.path("user/.ssh").exists());
+        server.join();
+    }
 }
