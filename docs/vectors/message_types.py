@@ -151,7 +151,7 @@ TYPES = [
     ("files", "put-tree", {}, {
         "path": NAME, "placement?": PLACEMENT, "source": NAME, "replace": BOOLEAN, "exact_mode?": BOOLEAN, "times": BOOLEAN,
     }),
-    ("files", "get-tree", {}, {"paths": many(NAME), "one_file_system?": BOOLEAN}),
+    ("files", "get-tree", {}, {"paths": many(NAME), "folders": BOOLEAN, "one_file_system?": BOOLEAN}),
     ("files", "tree", {"size": None}, {"path?": NAME, "placement?": PLACEMENT}),
     ("admin", "who", {}, {}),
     ("admin", "kick", {}, {"target": STRING}),

@@ -3,12 +3,7 @@
 //! Everything here takes one component and follows no link, so that what another process changes
 //! meanwhile leads nowhere else.
 
-use std::{
-    ffi::{OsStr, OsString},
-    fs::File,
-    io,
-    os::fd::OwnedFd,
-};
+use std::{ffi::OsStr, fs::File, io, os::fd::OwnedFd};
 
 use cap_std::fs::Dir;
 use rustix::{
@@ -103,28 +98,6 @@ pub struct EntryStat {
     pub(super) id: FileId,
 }
 
-/// Reads the names of a folder's entries, one after another, so that a large folder takes no more
-/// memory than a small one.
-#[derive(Debug)]
-pub struct EntryNames(rustix::fs::Dir);
-
-impl Iterator for EntryNames {
-    type Item = io::Result<OsString>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let entry = match self.0.read()? {
-                Ok(entry) => entry,
-                Err(error) => return Some(Err(error.into())),
-            };
-            let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                return Some(Ok(platform::os_str(name).to_owned()));
-            }
-        }
-    }
-}
-
 impl EntryStat {
     fn of(stat: &Stat) -> Self {
         Self {
@@ -206,14 +179,6 @@ impl Folder {
     /// The system's error.
     pub fn own_stat(&self) -> io::Result<EntryStat> {
         Ok(EntryStat::of(&rustix::fs::fstat(self.dir())?))
-    }
-
-    /// The names of all entries, in the order of the file system.
-    ///
-    /// # Errors
-    /// The system's error, also for a folder that may be entered but not read.
-    pub fn entry_names(&self) -> io::Result<EntryNames> {
-        Ok(EntryNames(rustix::fs::Dir::new(self.open_to_list()?)?))
     }
 
     /// Opens a folder in this one.
@@ -299,20 +264,6 @@ impl Folder {
             platform::os_str(target),
             self.dir(),
             name,
-        )?)
-    }
-
-    /// Gives a file of this folder a second name in it.
-    ///
-    /// # Errors
-    /// `AlreadyExists` if the name is taken. Otherwise the system's error.
-    pub fn create_hard_link(&self, from: &OsStr, to_folder: &Self, to: &OsStr) -> io::Result<()> {
-        Ok(rustix::fs::linkat(
-            self.dir(),
-            from,
-            to_folder.dir(),
-            to,
-            AtFlags::empty(),
         )?)
     }
 
@@ -428,12 +379,13 @@ impl Folder {
         let mut emptying = vec![(self.open_to_empty(name)?, name.to_owned())];
         while let Some((folder, own_name)) = emptying.pop() {
             let mut below = None;
-            for name in folder.entry_names()? {
-                let name = name?;
-                let is_folder = folder
-                    .stat(&name)?
-                    .is_some_and(|stat| stat.kind == EntryKind::Folder);
-                if is_folder {
+            for entry in folder.reader()? {
+                let (name, kind) = entry?;
+                let kind = match kind {
+                    None => folder.stat(&name)?.map(|stat| stat.kind),
+                    kind => kind,
+                };
+                if kind == Some(EntryKind::Folder) {
                     below = Some(name);
                     break;
                 }
@@ -496,7 +448,8 @@ mod tests {
             0,
         )
         .unwrap();
-        let mut names: Vec<_> = folder.entry_names().unwrap().map(Result::unwrap).collect();
+        let entries = folder.reader().unwrap().map(Result::unwrap);
+        let mut names: Vec<_> = entries.map(|(name, _)| name).collect();
         names.sort();
         assert_eq!(names, ["fifo", "file", "folder", "link"]);
         let kind = |name: &str| folder.stat(OsStr::new(name)).unwrap().map(|stat| stat.kind);

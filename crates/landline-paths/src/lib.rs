@@ -54,7 +54,7 @@ pub use std::fs::File;
 
 pub use atomic_file::AtomicFile;
 pub use cause::{cause_named, cause_names, cause_of, replace_system_texts};
-pub use entries::{EntryKind, EntryNames, EntryStat, FileTime, Space};
+pub use entries::{EntryKind, EntryStat, FileTime, Space};
 pub use error::{Error, ErrorKind, describe};
 pub use file_system::{FileSystem, set_file_mode, set_file_modified, sync_file};
 pub use folder::{Destination, Folder};

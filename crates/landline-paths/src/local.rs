@@ -162,11 +162,6 @@ pub fn is_folder(path: &Path) -> bool {
     path.is_dir()
 }
 
-/// The path of a folder without links and dots; `None` if it cannot be found out.
-pub fn resolve_folder(path: &Path) -> Option<PathBuf> {
-    path.canonicalize().ok()
-}
-
 /// Appends to a file, which is created with mode 0600 if there is none.
 ///
 /// The file is opened each time, so it may be renamed meanwhile.

@@ -41,6 +41,8 @@ pub struct Root {
     hidden: Option<FileId>,
     /// The state folder and all folders that contain it.
     hidden_ancestors: Vec<FileId>,
+    /// The path of the state folder as the caller gave it, which may contain links.
+    hidden_given: Option<PathBuf>,
 }
 
 /// A path from a peer, and the granted folder below which it is opened.
@@ -59,6 +61,7 @@ impl Root {
     /// [`Error::State`] if one of them cannot be opened, or the home is in the hidden folder.
     pub fn open(given: &Path, hidden: &Path) -> Result<Self, Error> {
         let root = Self::open_home(given)?;
+        let hidden_given = Some(hidden.to_owned());
         let hidden = hidden
             .canonicalize()
             .map_err(|error| Error::state(hidden.display(), error))?;
@@ -74,6 +77,7 @@ impl Root {
         Ok(Self {
             hidden: hidden_ancestors.first().copied(),
             hidden_ancestors,
+            hidden_given,
             ..root
         })
     }
@@ -102,6 +106,7 @@ impl Root {
             given: given.to_owned(),
             hidden: None,
             hidden_ancestors: Vec::new(),
+            hidden_given: None,
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, ffi::OsString, path::PathBuf};
 
-use super::{EntryStat, Folder, platform, platform::FileId};
+use super::{EntryStat, Folder, ProtectedFolders, platform, platform::FileId};
 use crate::{Error, ErrorKind};
 
 /// What a copy of a tree reads.
@@ -68,6 +68,7 @@ pub struct TreeGuard {
     grants: HashMap<FileId, bool>,
     hidden: Option<FileId>,
     starts_writable: bool,
+    protected: ProtectedFolders,
 }
 
 /// What may be done in a folder.
@@ -104,6 +105,7 @@ impl TreeGuard {
             grants: by_id,
             hidden,
             starts_writable,
+            protected: ProtectedFolders::default(),
         }
     }
 
@@ -135,8 +137,14 @@ impl TreeGuard {
         })
     }
 
-    /// Whether a folder keeps its name and place: a grant names it, or it has the state.
+    /// The same guard for a copy that leaves these folders and links in their places.
+    #[must_use]
+    pub fn protecting(self, protected: ProtectedFolders) -> Self {
+        Self { protected, ..self }
+    }
+
+    /// Whether an entry keeps its name and place; see [`protecting`](Self::protecting).
     pub fn is_protected(&self, stat: &EntryStat) -> bool {
-        Some(stat.id) == self.hidden || self.grants.contains_key(&stat.id)
+        self.protected.contains(stat)
     }
 }

@@ -10,6 +10,24 @@ use crate::{
     noise, stage,
 };
 
+/// Several matches under one new name would replace each other.
+#[test]
+fn pattern_with_several_matches_needs_a_folder() {
+    let stage = stage();
+    let server = stage.joined();
+    for name in ["a.log", "b.log"] {
+        stage.write(&format!("home/{name}"), name.as_bytes());
+    }
+    let moving = ["--json", "mv", &server.at("*.log"), &server.at("one")];
+    assert_eq!(stage.run(&moving).status, Some(1));
+    assert!(!stage.path("home/one").exists());
+    assert_eq!(stage.read("home/a.log"), b"a.log");
+    assert_eq!(stage.read("home/b.log"), b"b.log");
+    fs::create_dir(stage.path("home/one")).unwrap();
+    stage.run(&moving).ok();
+    assert_eq!(stage.read("home/one/b.log"), b"b.log");
+}
+
 #[test]
 fn mkdir_makes_folders_with_usual_mode() {
     let stage = stage();

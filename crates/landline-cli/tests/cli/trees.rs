@@ -88,6 +88,7 @@ fn picture(root: &Path) -> Vec<String> {
         ])
         .output()
         .unwrap();
+    assert!(listed.status.success(), "{listed:?}");
     let root = root.to_str().unwrap();
     let text = String::from_utf8_lossy(&listed.stdout).replace(root, "");
     let mut lines: Vec<String> = text.split('\0').map(ToOwned::to_owned).collect();
@@ -121,7 +122,7 @@ fn tree_goes_over_and_back_and_then_nothing_is_sent() {
         picture(&stage.path("user/tree"))
     );
     for arguments in [
-        ["cp", "--json", "-rpT", tree, &server.at("copy")],
+        ["cp", "--json", "-aT", tree, &server.at("copy")],
         ["cp", "--json", "-rpT", &server.at("copy"), back],
     ] {
         let again = done(stage.run(&arguments));
@@ -181,6 +182,9 @@ fn destination_is_found_as_cp_finds_it() {
     assert!(stage.path("user/got/d/file").exists());
     copy(&[&local("d"), &server.at("x")]).fails(21, "not-a-file");
     copy(&["-p", &local("d"), &server.at("x")]).fails(21, "not-a-file");
+    copy(&["-p", &server.at("new"), &local("x")]).fails(21, "not-a-file");
+    copy(&["-T", &local("d"), &server.at("x")]).fails(2, "usage");
+    assert!(!stage.path("user/x").exists());
     copy(&["-r", &local("d"), "-T", &local("e"), &server.at("x")]).fails(2, "usage");
     assert!(!has("x"));
 }

@@ -77,14 +77,15 @@ impl NamedEntry {
     }
 }
 
-/// Folders that keep their names and places: each of a list, and each that contains one of them.
+/// What keeps its name and place: each folder of a list, each link by which its path leads there,
+/// and each folder that contains one of them.
 #[derive(Debug, Default)]
 pub struct ProtectedFolders {
     ids: HashSet<FileId>,
 }
 
 impl ProtectedFolders {
-    /// Whether this is one of them.
+    /// Whether this is one of these folders or links.
     pub fn contains(&self, stat: &EntryStat) -> bool {
         self.ids.contains(&stat.id)
     }
@@ -247,7 +248,8 @@ impl Root {
         Ok(Matches { names, shown })
     }
 
-    /// Finds the folders of a list, with all folders that contain one. They keep their places.
+    /// Finds the folders of a list, the links by which their paths lead there, and all folders that
+    /// contain one of them. They keep their places.
     ///
     /// The home of the accounts and the folder that no grant reaches belong to the list.
     ///
@@ -260,12 +262,24 @@ impl Root {
         let mut ids: HashSet<FileId> = self.hidden_ancestors.iter().copied().collect();
         let mut seen = HashSet::new();
         insert_ancestors(&mut ids, &self.dir);
+        insert_links(&mut ids, &self.given);
+        if let Some(hidden) = &self.hidden_given {
+            insert_links(&mut ids, hidden);
+        }
         for folder in folders {
             let parts = folder.components().iter();
             let below: PathBuf = parts.map(|part| platform::os_str(part)).collect();
             if !seen.insert((folder.is_absolute(), below.clone())) {
                 continue;
             }
+            insert_links(
+                &mut ids,
+                &if folder.is_absolute() {
+                    Path::new("/").join(&below)
+                } else {
+                    self.path.join(&below)
+                },
+            );
             // If it does not exist, the folders are protected that it would be in.
             let opened = below.ancestors().find_map(|below| {
                 if folder.is_absolute() {
@@ -285,6 +299,24 @@ impl Root {
 fn insert_ancestors(ids: &mut HashSet<FileId>, dir: &Dir) {
     if let Ok(ancestors) = platform::ancestors(dir) {
         ids.extend(ancestors);
+    }
+}
+
+/// Inserts each link in a path, and the folders that contain it.
+fn insert_links(ids: &mut HashSet<FileId>, path: &Path) {
+    for prefix in path.ancestors() {
+        let Some(link) = prefix
+            .symlink_metadata()
+            .ok()
+            .filter(std::fs::Metadata::is_symlink)
+        else {
+            continue;
+        };
+        ids.insert(FileId::of(&link));
+        let above = prefix.parent().unwrap_or(Path::new("/"));
+        if let Ok(dir) = Dir::open_ambient_dir(above, ambient_authority()) {
+            insert_ancestors(ids, &dir);
+        }
     }
 }
 
@@ -517,5 +549,27 @@ mod tests {
         assert!(!is_protected("a/b/c"));
         let state = Folder::open(&home.scratch.path().join("state")).unwrap();
         assert!(protected.contains(&state.own_stat().unwrap()));
+    }
+
+    #[test]
+    fn links_that_lead_to_a_granted_folder_are_protected() {
+        let home = home(&["data/alice", "srv"], &[]);
+        let data = home.path("data/alice");
+        symlink(&data, home.path("srv/alice")).unwrap();
+        symlink(&data, home.path("data/other")).unwrap();
+        let granted = format!("{}/srv/alice", home.path("").display()).replace("//", "/");
+        let folders = [RemotePath::parse(granted.as_bytes()).unwrap()];
+        let protected = home.root.protected_folders(&folders);
+        let is_protected = |path: &str| {
+            let entry = home.root.open_entry(&home.grants, path.as_bytes(), false);
+            protected.contains(&entry.unwrap().stat().unwrap())
+        };
+        for path in ["srv", "srv/alice", "data", "data/alice"] {
+            assert!(is_protected(path), "{path}");
+        }
+        assert!(
+            !is_protected("data/other"),
+            "it leads there, but no rule names it"
+        );
     }
 }

@@ -60,20 +60,25 @@ pub(super) struct TreeOptions {
     #[arg(short = 'a', long, conflicts_with_all = ["from_command", "restart"])]
     archive: bool,
     /// Make DST itself the copy, also if it is a folder
-    #[arg(short = 'T', long, requires = "recursive")]
+    #[arg(short = 'T', long)]
     no_target_directory: bool,
     /// Stay on the file system of SRC
-    #[arg(short = 'x', long, requires = "recursive")]
+    #[arg(short = 'x', long)]
     one_file_system: bool,
     /// Do not keep times
-    #[arg(long, requires = "recursive")]
+    #[arg(long)]
     no_times: bool,
 }
 
 impl TreeOptions {
     /// Whether trees are copied.
     pub(super) fn is_used(&self) -> bool {
-        self.recursive || self.preserve || self.archive
+        self.recursive
+            || self.preserve
+            || self.archive
+            || self.no_target_directory
+            || self.one_file_system
+            || self.no_times
     }
 }
 
@@ -82,6 +87,12 @@ impl Cp {
     pub(super) async fn copy_trees(&self, context: &Context) -> Result<ExitStatus, Failure> {
         self.habits.check()?;
         let options = &self.tree;
+        let takes_folders = options.recursive || options.archive;
+        if !takes_folders && (options.no_target_directory || options.one_file_system) {
+            return Err(Failure::usage(
+                "-T and -x are for copies of folders; add -r",
+            ));
+        }
         let times = !options.no_times && (options.recursive || options.archive || options.preserve);
         let copy = TreeCopy {
             paths: self.all_paths()?,
@@ -94,7 +105,7 @@ impl Cp {
             walk: WalkOptions {
                 one_file_system: options.one_file_system,
             },
-            takes_folders: options.recursive || options.archive,
+            takes_folders,
             quiet: self.quiet,
             retry: self.retry,
         };
@@ -177,7 +188,7 @@ impl TreeCopy {
         };
         match done {
             Some(done) => done.map(|()| ExitStatus::SUCCESS),
-            None => Err(Failure::stopped(progress.files() > 0)),
+            None => Err(Failure::stopped(progress.bytes() > 0)),
         }
     }
 
@@ -224,6 +235,7 @@ impl TreeCopy {
                 let (server, paths) = remote_sources(sources)?;
                 let request = GetTree {
                     paths,
+                    folders: self.takes_folders,
                     one_file_system: self.walk.one_file_system,
                 };
                 let exact = placement == Placement::Exact;
@@ -356,7 +368,7 @@ impl PlannedTree<'_> {
                 let failure = Failure::from(error);
                 self.print_failures(view);
                 return Err(if is_lost {
-                    failure.with_advice("run the same command again to continue")
+                    failure.with_advice("run the same command again to resume")
                 } else {
                     failure
                 });

@@ -101,22 +101,39 @@ impl Task<'_> {
     pub(super) fn move_entries(&mut self, request: &Move) -> Result<(), Error> {
         let to = self.locate(&request.to.0)?;
         let record = |task: &mut Self, path| task.record_change(path, Some(Name(to.clone())));
-        self.for_each(&request.path.0, request.pattern, record, |task, path| {
-            task.unit.spend(1)?;
-            task.move_one(path, request, &to)
-        })
+        self.for_each(
+            &request.path.0,
+            request.pattern,
+            record,
+            |task, path, count| {
+                task.unit.spend(1)?;
+                // Several entries under one name would replace each other.
+                let into = request.into || count > 1;
+                task.move_one(path, request, &to, into)
+            },
+        )
     }
 
-    fn move_one(&mut self, path: &[u8], request: &Move, to: &[u8]) -> Result<(), Error> {
+    fn move_one(
+        &mut self,
+        path: &[u8],
+        request: &Move,
+        to: &[u8],
+        into: bool,
+    ) -> Result<(), Error> {
         let entry = self.open_entry(path, true)?;
         let stat = entry.stat()?;
         let name = self.removable_name(&entry, &stat)?.clone();
-        let target = self.open_target(request, to, &name, &stat)?;
+        let target = self.open_target(into, to, &name, &stat)?;
         let existing = target.folder.stat(&target.name);
         let existing = existing.map_err(|error| Error::io(target.shown.display(), &error))?;
         let is_folder = stat.kind == EntryKind::Folder;
         if let Some(existing) = existing {
             let shown = target.shown.display();
+            if self.protected().contains(&existing) {
+                let message = format!("{shown} leads to a home or a granted folder, and stays");
+                return Err(Error::here(ErrorCode::Denied, message));
+            }
             let problem = match existing.kind {
                 _ if existing.is_same_entry(&stat) => "is the same entry",
                 EntryKind::Folder => "is a folder, which is never replaced",
@@ -139,9 +156,12 @@ impl Task<'_> {
         self.context
             .work_store()
             .rename_stored(&entry.path_bytes(), &shown)?;
-        for folder in [&target.folder, &entry.folder] {
-            folder.sync().map_err(|error| failed(&entry, &error))?;
-        }
+        let target_failed = |error| Error::io(target.shown.display(), &error);
+        target.folder.sync().map_err(target_failed)?;
+        entry
+            .folder
+            .sync()
+            .map_err(|error| failed(&entry, &error))?;
         let to = match target.own_name {
             Some(name) => super::list::join(&request.to.0, name.as_ref()),
             None => request.to.0.clone(),
@@ -156,7 +176,7 @@ impl Task<'_> {
     /// The folder and name that a moved entry gets.
     fn open_target(
         &self,
-        request: &Move,
+        into: bool,
         to: &[u8],
         own_name: &OsString,
         stat: &EntryStat,
@@ -172,7 +192,7 @@ impl Task<'_> {
             }),
             TreePlace::As(folder, name) => {
                 let is_folder = stat.kind == EntryKind::Folder;
-                if request.into || to.ends_with(b"/") && !is_folder {
+                if into || to.ends_with(b"/") && !is_folder {
                     let message = format!("{}: no such folder", target.shown.display());
                     return Err(Error::here(ErrorCode::NotFound, message));
                 }
@@ -195,13 +215,13 @@ impl Task<'_> {
         entry: &'e NamedEntry,
         stat: &EntryStat,
     ) -> Result<&'e OsString, Error> {
-        let is_protected = stat.kind == EntryKind::Folder && self.protected().contains(stat);
+        let is_protected = self.protected().contains(stat);
         match &entry.name {
             Some(name) if !is_protected => Ok(name),
             _ => {
                 let message = format!(
-                    "{} is or contains a home, a granted folder or the server's state folder, and stays \
-                     where it is",
+                    "{} is, contains or leads to a home, a granted folder or the server's state folder, \
+                     and stays where it is",
                     entry.shown.display()
                 );
                 Err(Error::here(ErrorCode::Denied, message))

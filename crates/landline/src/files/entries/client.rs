@@ -36,10 +36,12 @@ pub struct RecordStream<'a> {
 enum StreamState {
     /// The answer has not begun.
     Waiting,
-    /// Within the body, or after a body that was cut short.
+    /// Within the body.
     Body,
     /// The last record was received, and the end of the body was not.
     Ending,
+    /// After a body that ended early: an error follows.
+    Failed,
     /// After the body.
     Ended,
 }
@@ -76,6 +78,9 @@ impl<'a> RecordStream<'a> {
                     None if batch.is_empty() => self.receive().await?,
                     None => return Ok(Some(batch)),
                 },
+                StreamState::Failed => {
+                    self.channel.receive(&FAILED).await?;
+                }
                 StreamState::Ending if batch.is_empty() => {
                     self.receive().await?;
                     self.decoder.finish()?;
@@ -86,8 +91,7 @@ impl<'a> RecordStream<'a> {
         }
     }
 
-    /// Receives more of the body. At its end, the last record must have been received, or an error
-    /// follows.
+    /// Receives more of the body.
     async fn receive(&mut self) -> Result<(), Error> {
         match self.channel.receive_data(&mut self.buffer).await? {
             Received::Data(_) => {
@@ -97,9 +101,7 @@ impl<'a> RecordStream<'a> {
             Received::End(BodyEnd::Complete) if self.state == StreamState::Ending => {
                 self.state = StreamState::Ended;
             }
-            Received::End(_) => {
-                self.channel.receive(&FAILED).await?;
-            }
+            Received::End(_) => self.state = StreamState::Failed,
         }
         Ok(())
     }

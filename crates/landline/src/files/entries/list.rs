@@ -32,7 +32,7 @@ impl Task<'_> {
     /// `not-found`, `name-refused`, `denied`, `limit`, `io`; `ended`.
     pub(super) fn list(&mut self, list: &ListEntries) -> Result<(), Error> {
         let record = |task: &mut Self, path| task.record_read(FileRead::List, path);
-        self.for_each(&list.path.0, list.pattern, record, |task, path| {
+        self.for_each(&list.path.0, list.pattern, record, |task, path, _| {
             task.list_one(list, path)
         })
     }

@@ -1,6 +1,7 @@
 //! `remove`.
 
 use std::{
+    collections::HashSet,
     ffi::{OsStr, OsString},
     io,
     os::unix::ffi::OsStringExt,
@@ -32,7 +33,7 @@ impl Task<'_> {
     /// `denied`, `limit`, `io`, `audit`; `ended`.
     pub(super) fn remove(&mut self, request: &Remove) -> Result<(), Error> {
         let record = |task: &mut Self, path| task.record_change(path, None);
-        self.for_each(&request.path.0, request.pattern, record, |task, path| {
+        self.for_each(&request.path.0, request.pattern, record, |task, path, _| {
             task.unit.spend(1)?;
             task.remove_one(path, request.recursive)
         })
@@ -123,10 +124,11 @@ impl TreeVisitor for Remover<'_, '_> {
             return Ok(Vec::new());
         }
         // A file system may pass over names while others are removed, so a folder is read again.
+        let mut kept = HashSet::new();
         loop {
             let mut folders = Vec::new();
             let before = self.removed;
-            match self.remove_files(&visit, &mut folders) {
+            match self.remove_files(&visit, &mut folders, &mut kept) {
                 Ok(()) if self.removed > before => {}
                 Ok(()) => return Ok(folders),
                 Err(error) => {
@@ -158,11 +160,13 @@ impl TreeVisitor for Remover<'_, '_> {
 }
 
 impl Remover<'_, '_> {
-    /// Removes the entries of a folder that are no folders, and collects the others.
+    /// Removes the entries of a folder that are no folders, and collects the others. `kept` are
+    /// those that cannot be removed.
     fn remove_files(
         &mut self,
         visit: &Visit<'_>,
         folders: &mut Vec<OsString>,
+        kept: &mut HashSet<OsString>,
     ) -> Result<(), Error> {
         let shown = self.shown.join(visit.path);
         let failed = |error: io::Error| Error::io(shown.display(), &error);
@@ -191,10 +195,11 @@ impl Remover<'_, '_> {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
+                Err(error) if kept.insert(name) => {
                     let failed = Error::io(self.shown.join(&path).display(), &error);
                     self.fail(&path, failed)?;
                 }
+                Err(_) => {}
             }
         }
         Ok(())

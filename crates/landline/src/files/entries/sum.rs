@@ -28,7 +28,7 @@ impl Task<'_> {
     pub(super) fn sum(&mut self, sum: &Sum) -> Result<(), Error> {
         let record = |task: &mut Self, path| task.record_read(FileRead::Sum, path);
         let mut buffer = Vec::new();
-        self.for_each(&sum.path.0, sum.pattern, record, |task, path| {
+        self.for_each(&sum.path.0, sum.pattern, record, |task, path, _| {
             let located = task.locate(path)?;
             let source = task.context.root().open_source(task.grants(), &located)?;
             task.record_read(FileRead::Sum, Name(source.name.clone().into_bytes()))?;

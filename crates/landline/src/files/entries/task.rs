@@ -172,7 +172,7 @@ impl<'a> Task<'a> {
     }
 
     /// Works on a path, or on each that it matches as a pattern. `on_match` is called once for the
-    /// whole pattern, and `work` for each path.
+    /// whole pattern, and `work` for each path, with the number of paths.
     ///
     /// A single path fails as a whole. If there are several, each failure is a record.
     ///
@@ -183,7 +183,7 @@ impl<'a> Task<'a> {
         path: &[u8],
         may_match: bool,
         on_match: impl FnOnce(&mut Self, Name) -> Result<(), Error>,
-        mut work: impl FnMut(&mut Self, &[u8]) -> Result<(), Error>,
+        mut work: impl FnMut(&mut Self, &[u8], usize) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let pattern = if may_match {
             PathPattern::parse(path)?
@@ -191,7 +191,7 @@ impl<'a> Task<'a> {
             None
         };
         let Some(pattern) = pattern else {
-            return work(self, path);
+            return work(self, path, 1);
         };
         let located = self.locate(pattern.folder())?;
         let mut spend = || self.unit.spend(1);
@@ -200,9 +200,10 @@ impl<'a> Task<'a> {
             .root()
             .expand(self.grants(), &located, &pattern, &mut spend)?;
         on_match(self, Name(found.shown.into_os_string().into_vec()))?;
+        let count = found.names.len();
         for name in found.names {
             let path = pattern.join(&name);
-            if let Err(error) = work(self, &path) {
+            if let Err(error) = work(self, &path, count) {
                 self.out.fail(path, error)?;
             }
         }

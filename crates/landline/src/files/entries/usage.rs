@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Error,
     activity::FileRead,
-    paths::{self, EntryKind, EntryStat, TreeOrigin, TreeVisitor, Visit, walk_tree},
+    paths::{self, EntryKind, EntryStat, TreeVisitor, Visit, walk_tree},
 };
 
 /// The most files with several names that are remembered, to count each once.
@@ -85,7 +85,7 @@ impl Task<'_> {
     pub(super) fn usage(&mut self, usage: &Usage) -> Result<(), Error> {
         let record = |task: &mut Self, path| task.record_read(FileRead::Usage, path);
         let mut linked = Linked::default();
-        self.for_each(&usage.path.0, usage.pattern, record, |task, path| {
+        self.for_each(&usage.path.0, usage.pattern, record, |task, path, _| {
             let entry = task.open_entry(path, false)?;
             let shown = Name(entry.path_bytes());
             task.record_read(FileRead::Usage, shown)?;
@@ -97,10 +97,7 @@ impl Task<'_> {
                 }
                 return task.out.write(&total.record(path.to_vec()));
             }
-            let located = task.locate(path)?;
-            let root = task.context.root();
-            let (source, guard) = root.open_tree_source(task.grants(), &located)?;
-            let (TreeOrigin::Folder(folder, _) | TreeOrigin::Entry(folder, ..)) = source.origin;
+            let (folder, access) = entry.open_folder()?;
             let mut counter = Counter {
                 task,
                 start: path,
@@ -108,7 +105,7 @@ impl Task<'_> {
                 linked: &mut linked,
                 totals: Vec::new(),
             };
-            walk_tree(folder, guard.start(), &guard, &source.shown, &mut counter)?;
+            walk_tree(folder, access, &entry.guard, &entry.shown, &mut counter)?;
             let total = counter.totals.pop().unwrap_or_default();
             task.out.write(&total.record(path.to_vec()))
         })

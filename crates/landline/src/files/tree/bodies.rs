@@ -230,8 +230,12 @@ impl ThreadEnds {
     ///
     /// # Errors
     /// [`Error::Lost`] once the connection is gone.
-    pub(super) fn end(&self) -> Result<(), Error> {
-        self.out.blocking_send(Outgoing::End).map_err(|_| lost())
+    ///
+    /// # Blocking
+    /// Waits while the peer takes nothing.
+    pub(super) fn end(&mut self) -> Result<(), Error> {
+        self.wait(|ends| ends.out.blocking_send(Outgoing::End))
+            .map_err(|_| lost())
     }
 }
 

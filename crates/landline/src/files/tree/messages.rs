@@ -67,6 +67,8 @@ impl PutTree {
 pub struct GetTree {
     /// The folders and files to fetch.
     pub paths: Vec<Name>,
+    /// Whether a path may be a folder.
+    pub folders: bool,
     /// Whether the walk stays on the file system of each path.
     #[serde(default)]
     pub one_file_system: bool,

@@ -38,6 +38,8 @@ use crate::{
     paths::{TreePlace, TreeTarget},
 };
 
+/// How many folders of a tree may be within each other.
+const DEPTH_MAX: usize = 500;
 /// What a peer that ends its body early is reported as, until its error message is read.
 const ENDED_EARLY: &str = "the other side ended the copy early";
 
@@ -45,7 +47,6 @@ const ENDED_EARLY: &str = "the other side ended the copy early";
 #[derive(Debug, Default)]
 pub struct TreeProgress {
     entries: AtomicU32,
-    decided: AtomicU32,
     files: AtomicU32,
     wanted_files: AtomicU32,
     bytes: AtomicU64,
@@ -86,10 +87,6 @@ impl TreeProgress {
 
     fn add_entry(&self) {
         self.entries.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn set_decided(&self, entries: u32) {
-        self.decided.store(entries, Ordering::Relaxed);
     }
 
     fn add_wanted(&self, length: u64) {

@@ -181,7 +181,6 @@ impl TreeSender {
                 }
                 self.decided = entries;
                 self.undecided = self.undecided.split_off(&entries);
-                self.progress.set_decided(entries);
             }
             FromReceiver::Failed(failure) => self.report(failure),
             FromReceiver::Done(_) => return Err(unexpected("the end before that of the sender")),

@@ -24,7 +24,7 @@ use crate::{
         server::{check_still_allowed, record_start, still_may},
     },
     net::Channel,
-    paths::{TreeGuard, TreePlace, TreeSource},
+    paths::{TreeGuard, TreeOrigin, TreePlace, TreeSource},
     session::{ServiceContext, WorkUnit},
 };
 
@@ -55,6 +55,8 @@ pub(crate) async fn put_tree(
             .root()
             .open_tree_target(now.files(user), &path, is_exact)?;
         check_place(&opened.0, asked.placement)?;
+        let protected = preparing.root().protected_folders(&now.all_folders());
+        let opened = (opened.0, opened.1.protecting(protected));
         let path = opened.0.path_bytes();
         record_start(&preparing, Direction::Put, path.clone(), None)?;
         // A newer attempt at the same copy takes over.
@@ -153,17 +155,22 @@ pub(crate) async fn get_tree(
         for path in &asked.paths {
             let path = now.locate(user, &path.0)?;
             let (source, guard) = preparing.root().open_tree_source(now.files(user), &path)?;
+            if !asked.folders && matches!(source.origin, TreeOrigin::Folder(..)) {
+                let message = format!("{} is a folder, not a regular file", source.shown.display());
+                return Err(Error::here(ErrorCode::NotAFile, message));
+            }
             sources.push((source, Arc::new(guard)));
         }
-        let shown = shown_paths(&sources);
-        record_start(&preparing, Direction::Get, shown, None)?;
+        for (source, _) in &sources {
+            record_start(&preparing, Direction::Get, source.path_bytes(), None)?;
+        }
         Ok(sources)
     };
     let sources = match context.blocking("files get-tree", prepare).await {
         Ok(sources) => sources,
         Err(error) => return context.answer_failure(channel, error).await,
     };
-    let path = shown_paths(&sources);
+    let path = first_path(&sources);
     context.set_activity(&format!("files get {}", String::from_utf8_lossy(&path)));
     let places: Vec<Vec<u8>> = sources
         .iter()
@@ -202,8 +209,8 @@ fn check_sources(get: &GetTree) -> Result<(), Error> {
     Ok(())
 }
 
-/// The first path, which stands for the copy in the log.
-fn shown_paths(sources: &[(TreeSource, Arc<TreeGuard>)]) -> Vec<u8> {
+/// The first path, which stands for the whole copy when it is complete.
+fn first_path(sources: &[(TreeSource, Arc<TreeGuard>)]) -> Vec<u8> {
     sources
         .first()
         .map(|(source, _)| source.path_bytes())

@@ -249,8 +249,8 @@ impl TreeStaging {
 
     /// Removes the files of an earlier attempt that cannot be used, but not the trees.
     pub(super) fn remove_files(&self) -> io::Result<()> {
-        for name in self.folder.entry_names()? {
-            let name = name?;
+        for entry in self.folder.reader()? {
+            let (name, _) = entry?;
             let is_file = self
                 .folder
                 .stat(&name)?

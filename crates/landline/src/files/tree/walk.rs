@@ -12,14 +12,15 @@ use std::{
 use landline_proto::ErrorCode;
 
 use super::{
+    DEPTH_MAX,
     open_folders::{FolderPlace, OpenFolders},
     records::{EntryContent, EntryFailure, FromSender, TARGET_BYTES_MAX, TreeEntry},
 };
 use crate::{
     Error,
     paths::{
-        EntryKind, EntryNames, EntryStat, FileTime, Folder, SourceFile, TreeAccess, TreeGuard,
-        TreeOrigin, TreeSource, name::check_component,
+        EntryKind, EntryStat, FileTime, Folder, FolderReader, SourceFile, TreeGuard, TreeOrigin,
+        TreeSource, name::check_component,
     },
 };
 
@@ -27,6 +28,8 @@ use crate::{
 ///
 /// A file can be written twice within one step of the file system's clock.
 const RECENT_TIME: Duration = Duration::from_secs(2);
+/// How many folders may be found and not listed. Each takes memory.
+const PENDING_MAX: usize = 200_000;
 
 /// What a walk takes along.
 #[derive(Debug, Clone, Copy, Default)]
@@ -70,14 +73,15 @@ struct PendingFolder {
     source: usize,
     number: u32,
     place: Arc<FolderPlace>,
-    access: TreeAccess,
+    /// How many folders are above it in its source.
+    depth: usize,
 }
 
 /// A folder whose entries are being listed.
 struct Listing {
     due: PendingFolder,
     folder: Arc<Folder>,
-    names: EntryNames,
+    names: FolderReader,
     /// The folders found so far.
     folders: Vec<PendingFolder>,
     is_incomplete: bool,
@@ -145,7 +149,7 @@ impl Walk {
     /// The next thing that the walk finds; `None` at the end.
     ///
     /// # Errors
-    /// `too-large` if there are more entries than can be numbered.
+    /// `limit` if there are more entries than can be numbered.
     pub(super) fn next(&mut self) -> Result<Option<WalkStep>, Error> {
         loop {
             if let Some(found) = self.found.pop_front() {
@@ -153,7 +157,7 @@ impl Walk {
             }
             if self.next == u32::MAX - 1 {
                 let message = "the tree has more entries than one copy can have; copy its parts";
-                return Err(Error::here(ErrorCode::Io, message));
+                return Err(Error::here(ErrorCode::Limit, message));
             }
             if let Some(listing) = self.listing.take() {
                 self.list(listing);
@@ -179,7 +183,6 @@ impl Walk {
             }
         };
         let place = Arc::new(FolderPlace::base(u64::MAX - index as u64));
-        let access = guard.start();
         self.started.push(Source {
             base: Arc::new(base),
             shown,
@@ -197,7 +200,7 @@ impl Walk {
                 source: index,
                 number,
                 place,
-                access,
+                depth: 0,
             });
         } else {
             self.entry(index, None, &place, &name, own_name, &stat);
@@ -233,16 +236,16 @@ impl Walk {
         }
     }
 
-    fn open_to_list(&mut self, due: &PendingFolder) -> Result<(Arc<Folder>, EntryNames), Error> {
+    fn open_to_list(&mut self, due: &PendingFolder) -> Result<(Arc<Folder>, FolderReader), Error> {
         let source = self.source(due.source)?;
         let (base, guard) = (source.base.clone(), source.guard.clone());
         let opened = self.open.get(&base, &due.place);
         let folder = opened.map_err(|error| self.failure(due, &error))?;
         // The folder where the copy begins was checked when it was found.
         if due.place.parent.is_some() {
-            guard.enter(due.access, &folder)?;
+            guard.enter(guard.start(), &folder)?;
         }
-        let names = folder.entry_names();
+        let names = folder.reader();
         let names = names.map_err(|error| self.failure(due, &error))?;
         Ok((folder, names))
     }
@@ -279,7 +282,7 @@ impl Walk {
             self.due.extend(listing.folders.into_iter().rev());
             return;
         };
-        let found = name.and_then(|name| {
+        let found = name.and_then(|(name, _)| {
             let stat = listing.folder.stat(&name)?;
             Ok(stat.map(|stat| (name, stat)))
         });
@@ -338,6 +341,24 @@ impl Walk {
             });
             return;
         }
+        let problem = if due.depth + 1 >= DEPTH_MAX {
+            Some(format!("more than {DEPTH_MAX} folders within each other"))
+        } else if self.due.len() + listing.folders.len() >= PENDING_MAX {
+            Some("too many folders are waiting to be read; copy its parts".to_owned())
+        } else {
+            None
+        };
+        if let Some(problem) = problem {
+            let shown = self.shown(due.source, &due.place, name);
+            let message = format!("{}: {problem}", shown.display());
+            let error = Error::here(ErrorCode::Limit, message);
+            self.found.push_back(failed(number, &error));
+            self.found.push_back(WalkStep::FolderEnd {
+                folder: number,
+                is_incomplete: true,
+            });
+            return;
+        }
         listing.folders.push(PendingFolder {
             source: due.source,
             number,
@@ -348,7 +369,7 @@ impl Walk {
                 numbers: stat.numbers(),
                 key: u64::from(number),
             }),
-            access: due.access,
+            depth: due.depth + 1,
         });
     }
 

@@ -180,7 +180,7 @@ impl TreeReceiver {
                 if let Some(modified) = root.modified {
                     folder.set_own_modified(modified)?;
                 }
-                root.mode.map_or(Ok(()), |mode| folder.set_own_mode(mode))
+                folder.set_own_mode(root.mode)
             })
             .map_err(|error| Error::io(shown.display(), &error))
     }

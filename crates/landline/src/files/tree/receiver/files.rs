@@ -18,7 +18,7 @@ use crate::{
         sender::unexpected,
         staging::write_all,
     },
-    paths::{EntryKind, EntryStat, File, Folder, set_file_mode, set_file_modified, sync_file},
+    paths::{EntryKind, EntryStat, File, set_file_mode, set_file_modified, sync_file},
 };
 
 impl TreeReceiver {
@@ -59,6 +59,7 @@ impl TreeReceiver {
                     if !self.options.replace && !location.is_staged {
                         return Ok(());
                     }
+                    self.check_unprotected(&location, &name, &stat)?;
                 }
                 EntryKind::Folder if location.is_staged => {
                     // An earlier attempt had something else of this name.
@@ -123,7 +124,24 @@ impl TreeReceiver {
         Ok(())
     }
 
-    pub(super) fn is_unchanged(
+    /// Checks that a link may be replaced.
+    pub(super) fn check_unprotected(
+        &self,
+        location: &StorePlace,
+        name: &OsStr,
+        stat: &EntryStat,
+    ) -> Result<(), Problem> {
+        if !self.guard.is_protected(stat) {
+            return Ok(());
+        }
+        let message = format!(
+            "{} leads to a home or a granted folder, and stays",
+            self.shown(location, name).display()
+        );
+        Err(Problem::Entry(Error::here(ErrorCode::Denied, message)))
+    }
+
+    fn is_unchanged(
         &self,
         location: &StorePlace,
         stat: &EntryStat,
@@ -143,14 +161,11 @@ impl TreeReceiver {
         stat: &EntryStat,
         entry: &TreeEntry,
     ) -> Result<(), Problem> {
-        let mode = if location.is_staged {
-            self.mode_for(entry, None)
-        } else {
-            self.mode_for(entry, Some(stat.mode))
-        };
-        let Some(mode) = mode.filter(|mode| *mode != stat.mode) else {
+        let replaced = (!location.is_staged).then_some(stat.mode);
+        let mode = self.mode_for(entry.mode.into(), replaced);
+        if mode == stat.mode {
             return Ok(());
-        };
+        }
         self.check_writable(location, name)?;
         let folder = self.open(location).map_err(self.problem(location, name))?;
         folder
@@ -434,11 +449,7 @@ impl TreeReceiver {
     /// Gives a file whose content is complete its properties. The time comes last: it says that
     /// the file is complete.
     pub(super) fn complete_file(&self, created: &File, file: &WantedFile) -> Result<(), Problem> {
-        let mode = match file.replaced_mode {
-            _ if self.options.exact_mode => file.mode,
-            Some(mode) => mode,
-            None => Folder::mode_for_new(file.mode),
-        };
+        let mode = self.mode_for(file.mode, file.replaced_mode);
         // A file system without permission bits.
         let _ = set_file_mode(created, mode);
         let done = if self.options.times {

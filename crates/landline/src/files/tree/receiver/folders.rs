@@ -10,10 +10,11 @@ use std::{
 
 use landline_proto::ErrorCode;
 
-use super::{Base, DEPTH_MAX, Problem, StagedRoot, StorePlace, StoredFolder, TreeReceiver};
+use super::{Base, Problem, StagedRoot, StorePlace, StoredFolder, TreeReceiver};
 use crate::{
     Error,
     files::tree::{
+        DEPTH_MAX,
         open_folders::FolderPlace,
         records::{EntryContent, TreeEntry},
         sender::unexpected,
@@ -142,8 +143,7 @@ impl TreeReceiver {
         }
         match self.existing(&location, &name)? {
             Some(stat) if stat.kind == EntryKind::Folder => {
-                let parent = location.parent;
-                self.enter_below(number, parent, &location, name, &stat, entry, false)
+                self.enter_below(number, &location, name, &stat, entry, false)
             }
             Some(_) if location.is_staged => {
                 // An earlier attempt had something else of this name.
@@ -185,8 +185,7 @@ impl TreeReceiver {
                 if is_new {
                     self.summary.others += 1;
                 }
-                let parent = location.parent;
-                self.enter_below(number, parent, &location, name, &stat, entry, is_new)
+                self.enter_below(number, &location, name, &stat, entry, is_new)
             }
         }
     }
@@ -206,7 +205,7 @@ impl TreeReceiver {
             staged: staged.clone(),
             name,
             number,
-            mode: self.mode_for(entry, None),
+            mode: self.mode_for(entry.mode.into(), None),
             modified: self.options.times.then_some(entry.modified),
         });
         let location = StorePlace {
@@ -222,11 +221,9 @@ impl TreeReceiver {
         (location, staged)
     }
 
-    #[allow(clippy::too_many_arguments, reason = "each is a fact of its own")]
     pub(super) fn enter_below(
         &mut self,
         number: u32,
-        parent: Option<u32>,
         location: &StorePlace,
         name: OsString,
         stat: &EntryStat,
@@ -266,7 +263,7 @@ impl TreeReceiver {
             depth: location.depth + 1,
             path_bytes,
         };
-        self.enter(number, parent, inner, stat, entry, is_new);
+        self.enter(number, location.parent, inner, stat, entry, is_new);
         Ok(())
     }
 
@@ -283,15 +280,10 @@ impl TreeReceiver {
         location.parent = Some(number);
         let location_is_staged = location.is_staged;
         let is_root_of_staging = location.is_staged && parent.is_none();
-        let mode = if is_new || (location.is_staged && !is_root_of_staging) {
-            self.mode_for(entry, None)
-        } else {
-            self.mode_for(entry, Some(stat.mode))
-        };
+        let is_made = is_new || (location.is_staged && !is_root_of_staging);
+        let mode = self.mode_for(entry.mode.into(), (!is_made).then_some(stat.mode));
         let folder = StoredFolder {
-            mode: (location.access.is_writable && !is_root_of_staging)
-                .then_some(mode)
-                .flatten(),
+            mode: (location.access.is_writable && !is_root_of_staging).then_some(mode),
             modified: (self.options.times && location.access.is_writable && !is_root_of_staging)
                 .then_some(entry.modified),
             location,
@@ -424,12 +416,13 @@ impl TreeReceiver {
         };
         let folder = self.open(location).map_err(|error| failed(self, error))?;
         let others: Vec<OsString> = folder
-            .entry_names()
-            .map_err(|error| failed(self, error))?
-            .filter_map(Result::ok)
-            .filter(|name| !names.contains(name))
-            .collect();
+            .reader()
+            .and_then(|reader| reader.map(|entry| Ok(entry?.0)).collect::<io::Result<_>>())
+            .map_err(|error| failed(self, error))?;
         for name in others {
+            if names.contains(&name) {
+                continue;
+            }
             folder
                 .remove_all(&name)
                 .map_err(|error| failed(self, error))?;

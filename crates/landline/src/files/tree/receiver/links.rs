@@ -5,7 +5,11 @@ use std::ffi::{OsStr, OsString};
 use landline_proto::ErrorCode;
 
 use super::{Problem, StorePlace, TreeReceiver};
-use crate::{Error, files::tree::records::TreeEntry, paths::EntryKind};
+use crate::{
+    Error,
+    files::tree::records::TreeEntry,
+    paths::{EntryKind, staging_name},
+};
 
 impl TreeReceiver {
     /// Makes a link, which must lead to a place within the tree.
@@ -51,13 +55,19 @@ impl TreeReceiver {
             return Ok(());
         }
         self.check_writable(location, name)?;
+        if let Some(stat) = existing {
+            self.check_unprotected(location, name, &stat)?;
+        }
         let made = if existing.is_some() {
-            let staged = OsString::from("link");
-            let staging = self.staging.folder.clone();
-            let _ = staging.remove(&staged);
-            staging
+            // In the same folder, which may be on another file system than the staging folder.
+            let staged = OsString::from(staging_name());
+            let made = folder
                 .create_link(target, &staged)
-                .and_then(|()| staging.rename_to(&staged, &folder, name, true))
+                .and_then(|()| folder.rename(&staged, name, true));
+            if made.is_err() {
+                let _ = folder.remove(&staged);
+            }
+            made
         } else {
             folder.create_link(target, name)
         };

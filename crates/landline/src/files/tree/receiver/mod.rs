@@ -40,8 +40,6 @@ use crate::{
 const WANTED_MAX: usize = 65_536;
 /// How many folders may be incomplete. Each takes memory.
 const FOLDERS_MAX: usize = 200_000;
-/// How deep a tree may be.
-const DEPTH_MAX: usize = 500;
 /// How many files, and bytes of files, are made durable together.
 const BATCH_FILES: usize = 2_000;
 const BATCH_BYTES: u64 = 32 << 20;
@@ -149,7 +147,7 @@ struct StagedRoot {
     staged: OsString,
     name: OsString,
     number: u32,
-    mode: Option<u32>,
+    mode: u32,
     modified: Option<FileTime>,
 }
 
@@ -488,13 +486,13 @@ impl TreeReceiver {
         Err(Problem::Entry(Error::here(ErrorCode::Denied, message)))
     }
 
-    /// The permission bits that an entry gets; `replaced` are those that it has.
-    fn mode_for(&self, entry: &TreeEntry, replaced: Option<u32>) -> Option<u32> {
-        let mode = u32::from(entry.mode);
+    /// The permission bits that an entry gets whose source has `mode`; `replaced` are those that it
+    /// has.
+    fn mode_for(&self, mode: u32, replaced: Option<u32>) -> u32 {
         match replaced {
-            _ if self.options.exact_mode => Some(mode),
-            Some(mode) => Some(mode),
-            None => Some(Folder::mode_for_new(mode)),
+            _ if self.options.exact_mode => mode,
+            Some(mode) => mode,
+            None => Folder::mode_for_new(mode),
         }
     }
 
@@ -571,15 +569,16 @@ enum Problem {
 }
 
 impl Problem {
-    /// A full disk or a broken one ends the copy. Everything else concerns one entry.
+    /// These codes concern one entry. Everything else, such as a full disk, ends the copy.
     fn of(error: Error) -> Self {
         match &error {
             Error::Failed {
-                code: ErrorCode::Denied | ErrorCode::NotFound | ErrorCode::Exists,
-                ..
-            }
-            | Error::Failed {
-                code: ErrorCode::NotAFile | ErrorCode::NameRefused,
+                code:
+                    ErrorCode::Denied
+                    | ErrorCode::NotFound
+                    | ErrorCode::Exists
+                    | ErrorCode::NotAFile
+                    | ErrorCode::NameRefused,
                 ..
             } => Self::Entry(error),
             _ => Self::Copy(error),
