@@ -29,7 +29,7 @@ struct Screen {
     _terminal: RemoteTerminal,
 }
 
-/// Shows samples until the user has had enough.
+/// Shows samples until the user quits.
 ///
 /// # Errors
 /// The server cannot be asked, other than for a lost connection; standard input or output fails.
@@ -44,27 +44,31 @@ pub(super) async fn run(context: &Context, monitor: &mut Monitor) -> Result<(), 
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.tick().await;
     loop {
-        screen.draw(sample.as_ref(), order, problem.as_deref())?;
-        tokio::select! {
-            () = &mut stopped => return Ok(()),
-            key = keys.recv() => match key {
-                // Ctrl-C, and Ctrl-D or the end.
-                Some(b'q' | b'Q' | 3 | 4) | None => return Ok(()),
-                Some(b'c') => order = Order::Processor,
-                Some(b'm') => order = Order::Memory,
-                Some(b't') => order = Order::Time,
-                Some(_) => {}
-            },
-            _ = ticks.tick() => {
-                tokio::select! {
-                    next = monitor.sample() => match next {
-                        Ok(next) => (sample, problem) = (Some(next), None),
-                        Err(error) if is_transient(&error) => problem = Some(error.to_string()),
-                        Err(error) => return Err(error.into()),
-                    },
-                    () = &mut stopped => return Ok(()),
-                }
+        let next = async {
+            ticks.tick().await;
+            monitor.sample().await
+        };
+        tokio::pin!(next);
+        // Keys are read while a server does not answer.
+        let next = loop {
+            screen.draw(sample.as_ref(), order, problem.as_deref())?;
+            tokio::select! {
+                () = &mut stopped => return Ok(()),
+                key = keys.recv() => match key {
+                    // Ctrl-C, and Ctrl-D or the end.
+                    Some(b'q' | b'Q' | 3 | 4) | None => return Ok(()),
+                    Some(b'c') => order = Order::Processor,
+                    Some(b'm') => order = Order::Memory,
+                    Some(b't') => order = Order::Time,
+                    Some(_) => {}
+                },
+                next = &mut next => break next,
             }
+        };
+        match next {
+            Ok(next) => (sample, problem) = (Some(next), None),
+            Err(error) if is_transient(&error) => problem = Some(error.to_string()),
+            Err(error) => return Err(error.into()),
         }
     }
 }
