@@ -89,8 +89,9 @@ impl Run for Ls {
                 let asking = session.ask(target, &request, |batch| {
                     listing.print(path, batch, failures)
                 });
-                asking.await?;
-                listing.end_folder(path)
+                let done = asking.await;
+                listing.end_folder(path)?;
+                done
             },
         )
         .await
@@ -202,7 +203,7 @@ impl Listing<'_> {
     }
 }
 
-/// The mode as `ls -l` shows it.
+/// Kind and permission bits as `ls -l` shows them.
 pub(super) fn mode_text(entry: &EntryRecord) -> String {
     let kind = match entry.kind {
         RecordKind::File => '-',

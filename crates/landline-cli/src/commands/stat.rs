@@ -74,7 +74,7 @@ fn describe(path: &RemotePath, entry: &EntryRecord) -> String {
     let time = moment(entry.modified);
     let time = time.trim_end_matches('Z');
     let mut text = format!(
-        "{}\n  kind      {kind}\n  size      {} bytes, {} on the disk\n  mode      {:04o} {}\n\
+        "{}\n  kind      {kind}\n  size      {} bytes, {} on the disk\n  mode      {:03o} {}\n\
          \x20 modified  {time}.{:09}Z\n  names     {}",
         path.shown(&entry.name),
         entry.length,

@@ -153,7 +153,7 @@ impl RunCommand {
         let terminal = RemoteTerminal::enter(context, has_terminal)?;
         let keys = terminal
             .is_raw()
-            .then(|| EscapeKeys::new(context, self.escape.key));
+            .then(|| EscapeKeys::new(context, settings.escape.unwrap_or(self.escape.key)));
         let input = read_input(input, keys);
         let mut carrier = running.carrier(
             input.bytes,
@@ -239,9 +239,11 @@ fn continuation(job: &str, on_lost: OnLost) -> Continuation {
 /// The user leaves a command.
 fn left(continuation: &Continuation) -> Failure {
     match continuation {
-        Continuation::Job { id } => Failure::new("interrupted", format!("the job {id} runs on"))
-            .with_advice("follow it with landline attach, or end it with landline kill")
-            .with_status(INTERRUPTED),
+        Continuation::Job { id } => {
+            Failure::new("interrupted", format!("the job {id} is still running"))
+                .with_advice("follow it with landline attach, or end it with landline kill")
+                .with_status(INTERRUPTED)
+        }
         Continuation::Run { .. } | Continuation::Watch(_) => Failure::stopped(false),
     }
 }

@@ -84,7 +84,7 @@ impl Continuation {
 /// connect again in time. `dial` opens a channel on a new connection.
 ///
 /// # Errors
-/// As [`CommandCarrier::carry`]; `lost` once the time is over or the user has had enough.
+/// As [`CommandCarrier::carry`]; `lost` once the time is over or the user leaves.
 pub(in crate::commands) async fn carry(
     teller: &Teller,
     dial: &impl AsyncFn(&FirstRequest) -> Result<Channel, Error>,

@@ -7,7 +7,7 @@ use landline::{
     exec::is_client_variable, net::Target, proto::login::UserName, ssh_config::ProxyJump,
 };
 
-use super::refused_options::RefusedOptions;
+use super::{input::EscapeKey, refused_options::RefusedOptions};
 use crate::{
     arguments::{Access, AddressFamily},
     context::Context,
@@ -18,7 +18,7 @@ use crate::{
 const HEADING: &str = "Options of ssh, for programs that call it";
 
 /// Keywords of `-o` that change nothing here.
-const WITHOUT_EFFECT: [&str; 19] = [
+const WITHOUT_EFFECT: [&str; 18] = [
     "addkeystoagent",
     "clearallforwardings",
     "compression",
@@ -27,7 +27,6 @@ const WITHOUT_EFFECT: [&str; 19] = [
     "controlmaster",
     "controlpath",
     "controlpersist",
-    "escapechar",
     "exitonforwardfailure",
     "globalknownhostsfile",
     "loglevel",
@@ -117,6 +116,8 @@ pub(super) struct SshSettings {
     family: Option<AddressFamily>,
     pub(super) batch: bool,
     pub(super) terminal: Option<WantedTerminal>,
+    /// The key of escape sequences.
+    pub(super) escape: Option<EscapeKey>,
     /// Variables, each `NAME=VALUE`.
     pub(super) variables: Vec<String>,
 }
@@ -206,6 +207,7 @@ impl SshSettings {
                 };
                 set(&mut self.terminal, wanted);
             }
+            "escapechar" => set(&mut self.escape, value.parse().map_err(|_| malformed())?),
             "sendenv" => {
                 for name in value.split_ascii_whitespace() {
                     self.send_variables(context, name);
