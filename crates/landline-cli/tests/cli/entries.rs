@@ -56,7 +56,7 @@ pub(crate) fn make_folders(stage: &Stage, folders: &[&str]) {
     }
 }
 
-/// Asserts that a command ends within a second, and returns its outcome.
+/// Asserts that a command ends soon, and returns its outcome.
 #[track_caller]
 fn at_once(stage: &Stage, arguments: &[&str]) -> Outcome {
     let start = Instant::now();

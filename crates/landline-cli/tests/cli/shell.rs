@@ -1,6 +1,6 @@
 //! Shells and other programs at a terminal: what the terminal shows, and what is left of it.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{path::Path, process::Command};
 
 use rustix::process::Signal;
 use testkit::{ServerProcess, Stage, Terminal, wait_for};
@@ -177,9 +177,11 @@ fn ended_shell_is_replaced() {
     let stage = stage();
     let _server = stage.joined();
     let mut client = shell(&stage, "work");
-    client.terminal.type_line("sleep 1; exit 3");
-    client.terminal.look_for(Duration::from_millis(200));
+    let script = "touch begun; until test -e go; do sleep 0.1; done; exit 3";
+    client.terminal.type_line(script);
+    wait_for("the last command", || stage.home().join("begun").exists());
     client.detach();
+    stage.write("home/go", b"");
     wait_for("the end of the shell", || {
         jobs(&stage).contains("\"ended\"")
     });
@@ -209,7 +211,10 @@ fn full_screen_is_shown_at_another_size() {
     assert!(wide.screen().screen().alternate_screen());
     wide.terminal.resize(30, 100);
     wide.rows = 30;
-    wide.terminal.look_for(Duration::from_secs(1));
+    wide.wait_for_screen("30 lines", |screen| {
+        let contents = screen.contents();
+        contents.contains("line 29") && !contents.contains("line 30")
+    });
     wide.detach();
     let mut same = AtTerminal::start(&stage, &["shell", HOST, "work"], 30, 100);
     same.wait_for_screen("30 lines", |screen| {
@@ -346,7 +351,7 @@ fn query_has_one_answer() {
     let script = "stty raw -echo min 0 time 10; printf 'begun\\033[6n'; \
                   printf '<%s>' \"$(dd bs=32 count=1 2>/dev/null | wc -c | tr -d ' ')\"; \
                   until test -e go; do sleep 0.1; done; printf '\\033[6n'; \
-                  printf '[%s]' \"$(dd bs=32 count=1 2>/dev/null | wc -c | tr -d ' ')\"; sleep 60";
+                  printf '[%s]' \"$(dd bs=32 count=1 2>/dev/null | wc -c | tr -d ' ')\"; touch asked; sleep 60";
     let run = ["run", "--pty", HOST, "--", "sh", "-c", script];
     let mut client = AtTerminal::start(&stage, &run, 24, 80);
     // This terminal is asked, and does not answer.
@@ -355,7 +360,7 @@ fn query_has_one_answer() {
     stage.write("home/go", b"");
     let row = jobs(&stage);
     let job: serde_json::Value = serde_json::from_str(row.trim()).unwrap();
-    std::thread::sleep(Duration::from_secs(2));
+    wait_for("the second query", || stage.home().join("asked").exists());
     let attach = ["attach", HOST, job["job"].as_str().unwrap()];
     let mut again = AtTerminal::start(&stage, &attach, 24, 80);
     // The answer was like ESC [ 1 ; 9 R, and this terminal is not asked.

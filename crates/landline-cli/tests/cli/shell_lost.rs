@@ -69,9 +69,9 @@ fn client_far_behind_gets_the_screen() {
     let mut server = stage.joined();
     let mut client = shell(&stage, "work");
     client.terminal.type_line(
-        "clear; until test -e go; do sleep 0.1; done; seq 500000; echo over; touch done",
+        "clear; touch begun; until test -e go; do sleep 0.1; done; seq 500000; echo over; touch done",
     );
-    client.terminal.look_for(Duration::from_millis(500));
+    wait_for("the command", || stage.home().join("begun").exists());
     server.kill();
     stage.write("home/go", b"");
     wait_for("the end of the output", || {
@@ -130,8 +130,8 @@ fn ctrl_c_is_seen_soon_on_a_slow_connection() {
     assert!(client.terminal.bytes.len() - before < 2 << 20);
     client
         .terminal
-        .type_line("stty raw -echo; head -c 1000000 > pasted; stty sane");
-    client.terminal.look_for(Duration::from_millis(500));
+        .type_line("stty raw -echo; touch raw; head -c 1000000 > pasted; stty sane");
+    wait_for("the raw terminal", || stage.home().join("raw").exists());
     let pasted = vec![b'x'; 1_000_000];
     client.terminal.type_keys(&pasted);
     client.terminal.wait_for_next("ready>");

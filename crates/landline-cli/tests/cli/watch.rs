@@ -1,7 +1,5 @@
 //! Watching the terminals of jobs.
 
-use std::{thread::sleep, time::Duration};
-
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use testkit::{frame, wait_for};
@@ -130,7 +128,6 @@ fn watcher_cannot_act() {
         json!({"type": "resize", "rows": 10, "columns": 10}),
     ] {
         let mut client = into("exec-server-watched", &server, &key);
-        sleep(Duration::from_millis(300));
         client.send_json(&header).unwrap();
         let _ = client.send(&frame("x"));
         let code = client.error_code().unwrap();
