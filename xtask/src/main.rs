@@ -41,6 +41,7 @@ cargo xtask bench forward [ARGS...]  likewise bench/forward_bench.py: -L of land
 cargo xtask bench hosts [ARGS...]    likewise bench/hosts_bench.py: a command at 50 servers
 cargo xtask bench garbage [ARGS...]  likewise bench/garbage_bench.py: a million garbage connections
 cargo xtask bench terminal [ARGS...] likewise bench/terminal_bench.py: sessions that wait for a client
+cargo xtask bench tree [ARGS...]     likewise bench/tree_bench.py: 20,000 small files, landline and its peers
 cargo xtask dist                     build the binary of profile dist, its manual pages, completions
                                      and units, in target/dist
 cargo xtask deb                      the same, packed as a Debian package in target/debian
@@ -86,7 +87,7 @@ fn dispatch(words: &[&str]) -> Result<(), String> {
         [
             "bench",
             name @ ("copy" | "resume" | "wan" | "echo" | "run" | "forward" | "hosts" | "garbage"
-            | "terminal"),
+            | "terminal" | "tree"),
             arguments @ ..,
         ] => bench::run(&repository()?, name, arguments),
         ["dist"] => package::build(&repository()?),

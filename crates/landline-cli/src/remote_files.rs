@@ -330,7 +330,7 @@ impl<'a> Failures<'a> {
     }
 }
 
-/// OutputLines for standard output, which are written together.
+/// Lines for standard output, which are written together.
 pub(crate) struct OutputLines<'a> {
     context: &'a Context,
     text: String,

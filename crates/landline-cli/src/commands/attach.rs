@@ -23,12 +23,12 @@ use crate::{
 
 /// Follow a job until it ends
 ///
-/// Prints the output of the job from its beginning. Of a job with a terminal, it shows the screen,
+/// Prints the output of the job from its beginning. For a job with a terminal, it shows the screen,
 /// and every key goes to the job.
 /// The exit status is that of the job, as of `landline run`. Ctrl-C leaves a job without a
 /// terminal, which continues, with status 130; `~d` at the beginning of a line leaves one with a
-/// terminal. Of several clients that attach to a job with a terminal, the last one has it. A lost
-/// connection is made again.
+/// terminal. The client that attached last controls the terminal. After a lost connection, this
+/// command connects again.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  landline attach nas build")]
 pub(crate) struct Attach {
@@ -68,7 +68,7 @@ impl Attach {
             Some(exit) => finish(context, &exit, &job),
             // With a status by which no script takes the job for ended.
             None => Err(
-                Failure::new("interrupted", format!("the job {job} runs on"))
+                Failure::new("interrupted", format!("the job {job} is still running"))
                     .with_advice("follow it with landline attach, or end it with landline kill")
                     .with_status(INTERRUPTED),
             ),

@@ -28,7 +28,7 @@ use crate::{
     terminal_mode::{RemoteTerminal, terminal_modes, terminal_size},
 };
 
-/// The status when the user has had enough, as shells have it for Ctrl-C.
+/// The status when the user leaves, as shells have it for Ctrl-C.
 pub(super) const INTERRUPTED: u8 = 130;
 /// How long the server may take to forget a job that has ended.
 const RELEASE_TIME_MAX: Duration = Duration::from_secs(2);

@@ -22,9 +22,10 @@ use crate::{
 
 /// Open a shell at a server, or return to one
 ///
-/// The shell runs on when you leave it with `~d` at the beginning of a line, when the connection is
-/// lost, or when this command is ended. With NAME, the same command returns to it, from any
-/// machine: the screen is as it was. Without NAME, `landline attach` does.
+/// The shell keeps running when you leave it with `~d` at the beginning of a line, when the
+/// connection is lost, or when this command is ended. With NAME, the same command returns to it
+/// from any machine, and shows the screen as it was. Without NAME, return to it with `landline
+/// attach`.
 ///
 /// The shell ends like any other, and its exit status is that of this command.
 #[derive(Debug, Args)]
@@ -32,7 +33,7 @@ use crate::{
 pub(crate) struct Shell {
     /// Server: a machine name or `[user@]host[:port]`
     host: Target,
-    /// Name of the shell; one that runs is returned to
+    /// Name of the shell; attaches if it is running
     #[arg(value_name = "NAME")]
     name: Option<String>,
     #[command(flatten)]
@@ -74,16 +75,16 @@ impl Shell {
         }
     }
 
-    /// The user has left a shell that runs on.
+    /// The user has left a shell that is still running.
     fn left(&self, job: &str) -> Failure {
         let (what, command) = match &self.name {
             Some(name) => (
-                format!("the shell {name} runs on"),
-                format!("landline shell HOST {name}"),
+                format!("the shell {name} is still running"),
+                format!("landline shell {} {name}", self.host),
             ),
             None => (
-                format!("the shell {job} runs on"),
-                format!("landline attach HOST {job}"),
+                format!("the shell {job} is still running"),
+                format!("landline attach {} {job}", self.host),
             ),
         };
         Failure::new("interrupted", what)

@@ -32,7 +32,7 @@ const FIRST_INTERVAL: Duration = Duration::from_millis(500);
 /// and above see those of all users, other users their own. At a terminal the list is renewed
 /// each second until you press q. The keys c, m and t sort by processor, memory and time.
 ///
-/// CPU is in percent of one processor. MEMORY counts what processes share for each of them.
+/// CPU is in percent of one processor. MEMORY counts shared memory once for each process.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  landline top nas\n  landline top nas --json")]
 pub(crate) struct Top {

@@ -36,7 +36,7 @@ use crate::{
 pub(crate) struct Watch {
     /// Server: a machine name or `[user@]host[:port]`
     host: Target,
-    /// Id or name of the job, behind the user whose it is
+    /// Id or name of the job, after USER/ for another user's job
     #[arg(value_name = "[USER/]ID|NAME")]
     job: WatchedJob,
     #[command(flatten)]
