@@ -19,10 +19,10 @@ use crate::{commands::Command, help};
 
 /// Copy files between your machines and run commands on them.
 ///
-/// Everything is encrypted and verified. This release copies and manages files, runs commands,
-/// administers users and their rights, and speaks the formats of socket courses. Start a server
-/// with `landline serve`, hand its invite to a client, and redeem it there with `landline join`.
-/// Then `landline cp` copies in both directions, and `landline run` runs a command there.
+/// Everything is encrypted and verified. This release copies and manages files, runs commands and
+/// shells, administers users and their rights, and speaks the formats of socket courses. Start a
+/// server with `landline serve`, hand its invite to a client, and redeem it there with `landline
+/// join`. Then `landline cp` copies in both directions, and `landline run` runs a command there.
 #[derive(Debug, Parser)]
 #[command(name = "landline", version, help_template = help::template(), after_long_help = EXIT_STATUS)]
 pub(crate) struct Arguments {

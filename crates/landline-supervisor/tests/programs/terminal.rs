@@ -72,7 +72,7 @@ fn output_after(server: &Server, mark: &str) -> String {
     controls.split_whitespace().collect()
 }
 
-/// Proves `terminal-queries` in docs/faults.md.
+/// Proves `query-twice` in docs/faults.md.
 fn queries_have_one_answer() {
     let script = "printf mark; ask '\\033[c\\033[5n'; ask '\\033[?7$p\\033]11;?\\007'";
     let mut server = Server::with_start(start(&format!("{PRINT_INPUT}{script}")));
@@ -95,7 +95,7 @@ fn split_query_has_one_answer() {
     assert_eq!(output_after(&server, "mark"), format!("<ESC>[5n{answer}"));
 }
 
-/// Proves `terminal-queries` in docs/faults.md.
+/// Proves `query-twice` in docs/faults.md.
 fn attended_terminal_answers_itself() {
     let folder = Folder::new();
     let script = "stty raw -echo; printf ready; while word=$(head -c 1); do \
