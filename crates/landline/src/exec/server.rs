@@ -4,7 +4,7 @@ use std::{fmt, os::unix::ffi::OsStringExt, path::PathBuf, sync::Arc, time::Durat
 
 use landline_proto::{BodySize, ErrorCode, Header, Message};
 use landline_supervisor::{
-    protocol::{Order, Report, Start, Status, Store},
+    protocol::{Status, Store},
     signals,
 };
 
@@ -22,9 +22,8 @@ use super::{
         AttachToJob, CommandForm, Continue, Continued, REQUESTS, Run, SERVER_BUSY, SERVER_RUNNING,
         SERVER_WATCHED, SERVICE, Started, TRANSIT_TIME_MAX, TYPES, WatchJob,
     },
-    start::{
-        Prepared, action, denied, may_have_terminal, not_started, prepare, record_start, shown,
-    },
+    reserve::Reserve,
+    start::{Prepared, action, denied, may_have_terminal, prepare, record_start, shown},
     supervisor::Supervisor,
     top::{Top, serve_top},
 };
@@ -35,9 +34,6 @@ use crate::{
     rights::{EXEC, PTY, Right, Rights, SHELL, WATCH},
     session::{Service, ServiceContext, ServiceDefinition, ServiceFuture, draining_error},
 };
-
-/// How long a supervisor may take to start a program.
-const START_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The feature that starts detached jobs.
 const DETACH_FEATURE: &str = "exec.detach";
@@ -133,6 +129,7 @@ pub(crate) struct ExecService {
     pub(crate) jobs: JobTable,
     pub(crate) lost: LostRuns,
     pub(crate) hand_over: HandOver,
+    pub(crate) reserve: Reserve,
 }
 
 impl Service for ExecService {
@@ -434,7 +431,7 @@ impl ExecService {
                 })
                 .await?
         };
-        let supervisor = match launch(launcher, start).await {
+        let supervisor = match Supervisor::start(launcher, self.reserve.clone(), start).await {
             Ok(supervisor) => supervisor,
             Err(error) => {
                 let (lost, id) = (self.lost.clone(), id.clone());
@@ -490,9 +487,9 @@ impl ExecService {
         start.store = Store::Disk;
         start.bytes_max = OUTPUT_BYTES_MAX;
         start.on_lost = Duration::MAX;
-        let table = self.jobs.clone();
+        let (table, reserve) = (self.jobs.clone(), self.reserve.clone());
         let starting = tokio::spawn(async move {
-            let supervisor = launch(launcher, start).await?;
+            let supervisor = Supervisor::start(launcher, reserve, start).await?;
             let job = new.started(supervisor);
             table.check_started(&job).await;
             Ok::<_, Error>(job)
@@ -502,38 +499,6 @@ impl ExecService {
             .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))??;
         Ok((job, false))
     }
-}
-
-/// Starts a supervisor and has it start the program.
-async fn launch(launcher: Arc<dyn Launcher>, start: Start) -> Result<Supervisor, Error> {
-    let launched = tokio::task::spawn_blocking(move || launcher.launch()).await;
-    let launched = launched.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
-    let socket = launched.map_err(|error| {
-        let message = format!("no supervisor for the command: {error}");
-        Error::here(ErrorCode::Io, message)
-    })?;
-    let mut supervisor = Supervisor::new(socket)?;
-    let program = String::from_utf8_lossy(&start.program).into_owned();
-    let folder = String::from_utf8_lossy(&start.folder).into_owned();
-    supervisor.order(&Order::Start(Box::new(start)));
-    let report = match tokio::time::timeout(START_TIME_MAX, supervisor.next()).await {
-        Ok(report) => report,
-        Err(_) => Err(Error::here(ErrorCode::Io, "the supervisor does not answer")),
-    };
-    let error = match report {
-        Ok(Report::Started { .. }) => return Ok(supervisor),
-        Ok(Report::Failed { step, errno }) => {
-            return Err(not_started(step, errno, &program, &folder));
-        }
-        Ok(_) => Error::here(ErrorCode::Io, "the supervisor broke its protocol"),
-        Err(error) => error,
-    };
-    // It may start the program later. Then the program has to end at once, because the client
-    // learns that it did not start.
-    let grace = Duration::ZERO;
-    supervisor.order(&Order::End { grace });
-    supervisor.send_now();
-    Err(error)
 }
 
 /// A hash of a request. The name is no part of it, nor what the client does with the job. All

@@ -1,11 +1,16 @@
 //! The socket between a server and a supervisor.
 
-use std::os::unix::net::UnixStream as StdUnixStream;
+use std::{os::unix::net::UnixStream as StdUnixStream, sync::Arc, time::Duration};
 
-use landline_supervisor::protocol::{FrameBuffer, Order, Report};
+use landline_proto::ErrorCode;
+use landline_supervisor::protocol::{FrameBuffer, Order, Report, Start};
 use tokio::{io::Interest, net::UnixStream};
 
+use super::{Launcher, reserve::Reserve, start::not_started};
 use crate::Error;
+
+/// How long a supervisor may take to start a program.
+const START_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The most bytes that are read at a time.
 const READ_BYTES_MAX: usize = 64 * 1024;
@@ -20,6 +25,52 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
+    /// Takes or starts a supervisor, and has it start the program.
+    ///
+    /// # Errors
+    /// `io`, `not-found` and `not-executable`, where no program was started.
+    pub(super) async fn start(
+        launcher: Arc<dyn Launcher>,
+        reserve: Reserve,
+        start: Start,
+    ) -> Result<Self, Error> {
+        let taking = {
+            let (launcher, reserve) = (launcher.clone(), reserve.clone());
+            tokio::task::spawn_blocking(move || reserve.take(&*launcher))
+        };
+        let launched = taking.await;
+        let launched = launched.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
+        let socket = launched.map_err(|error| {
+            let message = format!("no supervisor for the command: {error}");
+            Error::here(ErrorCode::Io, message)
+        })?;
+        let mut supervisor = Self::new(socket)?;
+        let program = String::from_utf8_lossy(&start.program).into_owned();
+        let folder = String::from_utf8_lossy(&start.folder).into_owned();
+        supervisor.order(&Order::Start(Box::new(start)));
+        let report = match tokio::time::timeout(START_TIME_MAX, supervisor.next()).await {
+            Ok(report) => report,
+            Err(_) => Err(Error::here(ErrorCode::Io, "the supervisor does not answer")),
+        };
+        let error = match report {
+            Ok(Report::Started { .. }) => {
+                tokio::task::spawn_blocking(move || reserve.fill(&*launcher));
+                return Ok(supervisor);
+            }
+            Ok(Report::Failed { step, errno }) => {
+                return Err(not_started(step, errno, &program, &folder));
+            }
+            Ok(_) => Error::here(ErrorCode::Io, "the supervisor broke its protocol"),
+            Err(error) => error,
+        };
+        // It may start the program later. Then the program has to end at once, because the client
+        // learns that it did not start.
+        let grace = Duration::ZERO;
+        supervisor.order(&Order::End { grace });
+        supervisor.send_now();
+        Err(error)
+    }
+
     /// Takes over the socket to a supervisor.
     ///
     /// # Errors
@@ -86,7 +137,7 @@ impl Supervisor {
 
 fn broken(error: impl std::fmt::Display) -> Error {
     Error::here(
-        landline_proto::ErrorCode::Io,
+        ErrorCode::Io,
         format!("the supervisor of the command failed: {error}"),
     )
 }

@@ -9,7 +9,7 @@ use crate::{
     admin::{self, control, server::AdminService},
     exec::{
         self, ExecOptions, hand_over::HandOver, jobs::JobTable, lost_runs::LostRuns,
-        server::ExecService,
+        reserve::Reserve, server::ExecService,
     },
     files::{self, ManifestStore, server::FilesService},
     forward::{self, OwnListener, server::ForwardService},
@@ -49,6 +49,7 @@ static SERVICES: [Registration; 5] = [
             jobs: parts.jobs.clone(),
             lost: parts.lost_runs.clone(),
             hand_over: parts.hand_over.clone(),
+            reserve: Reserve::default(),
         })
     }),
     (&forward::server::DEFINITION, |parts| {
