@@ -5,10 +5,10 @@ mod language;
 mod on;
 mod values;
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 pub(crate) use access::{Access, AddressFamily, PasswordSource, VIA};
-use clap::Parser;
+use clap::{Args, FromArgMatches, Parser};
 pub(crate) use language::LanguageOption;
 pub(crate) use on::On;
 pub(crate) use values::{
@@ -26,6 +26,16 @@ use crate::{commands::Command, help};
 #[derive(Debug, Parser)]
 #[command(name = "landline", version, help_template = help::template(), after_long_help = EXIT_STATUS)]
 pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Without a command, the commands are listed.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// The options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
     /// State folder [default: $XDG_STATE_HOME/landline]
     ///
     /// The variable LANDLINE_STATE names another default.
@@ -47,9 +57,20 @@ pub(crate) struct Arguments {
     /// That is the release, the settings and all steps. No passwords, keys or invites are printed.
     #[arg(long, global = true, display_order = COMMON)]
     pub(crate) debug: bool,
-    /// Without a command, the commands are listed.
-    #[command(subcommand)]
-    pub(crate) command: Option<Command>,
+}
+
+impl Arguments {
+    /// Reads the words of a command line, the first of which is the program's name.
+    ///
+    /// All definitions together take longer to make than many commands take to run. So first only
+    /// those of the command that is named are made. All of them are needed for what clap prints.
+    pub(crate) fn read(words: Vec<OsString>) -> Result<Self, clap::Error> {
+        let short = Common::augment_args(clap::Command::new("landline"));
+        Command::add_deferred(short)
+            .try_get_matches_from(&words)
+            .and_then(|matches| Self::from_arg_matches(&matches))
+            .or_else(|_| Self::try_parse_from(words))
+    }
 }
 
 /// The place of the options of every command in a list: after those of the command itself.

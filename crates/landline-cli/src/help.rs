@@ -62,12 +62,12 @@ fn names() -> impl Iterator<Item = &'static str> {
 mod tests {
     use std::{collections::BTreeSet, path::Path};
 
-    use clap::CommandFactory;
+    use clap::{Args, CommandFactory};
     use landline::paths::local::names as names_in;
     use snapbox::{Assert, Data, assert::DEFAULT_ACTION_ENV};
 
     use super::*;
-    use crate::arguments::Arguments;
+    use crate::arguments::{Arguments, Common};
 
     /// Lines of a terminal that the overview may take.
     const OVERVIEW_LINES_MAX: usize = 24;
@@ -121,6 +121,23 @@ mod tests {
     #[test]
     fn definitions_are_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn deferred_commands_have_all_options() {
+        let names = |command: &clap::Command| {
+            let options = command.get_arguments().map(|it| it.get_id().to_string());
+            let commands = command.get_subcommands().map(|it| it.get_name().to_owned());
+            options.chain(commands).collect::<BTreeSet<_>>()
+        };
+        let deferred = Command::add_deferred(Common::augment_args(clap::Command::new("landline")));
+        let (mut deferred, mut all) = (deferred, Arguments::command());
+        deferred.build();
+        all.build();
+        for command in all.get_subcommands() {
+            let found = deferred.find_subcommand(command.get_name()).unwrap();
+            assert_eq!(names(found), names(command), "{}", command.get_name());
+        }
     }
 
     /// Names that are kept for later commands, each until it is there.

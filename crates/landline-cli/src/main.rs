@@ -48,7 +48,6 @@ use std::{
 };
 
 use arguments::Arguments;
-use clap::Parser;
 use commands::{Command, classic};
 use context::{Context, ExitStatus, Run};
 use failure::Failure;
@@ -85,23 +84,20 @@ fn run(context: &mut Context, words: Vec<OsString>) -> Result<ExitStatus, Failur
     // A command line that cannot be parsed may ask for JSON, too.
     context.json = asks_for_json(&words);
     let words = classic::expand_profile(context, words)?;
-    let Arguments {
-        state,
-        json,
-        verbose,
-        debug,
-        command,
-    } = match Arguments::try_parse_from(words).map_err(suggestions::keep_close) {
-        Ok(arguments) => arguments,
-        Err(error) if error.use_stderr() && context.json => {
-            return Err(Failure::usage(error.to_string().trim_end()));
-        }
-        Err(error) if error.use_stderr() => error.exit(),
-        Err(help) => return print_help(context, &help),
-    };
-    context.state = state.or_else(|| context.environment.path("LANDLINE_STATE"));
-    context.json = json;
-    trace::start(context, verbose, debug);
+    let Arguments { common, command } =
+        match Arguments::read(words).map_err(suggestions::keep_close) {
+            Ok(arguments) => arguments,
+            Err(error) if error.use_stderr() && context.json => {
+                return Err(Failure::usage(error.to_string().trim_end()));
+            }
+            Err(error) if error.use_stderr() => error.exit(),
+            Err(help) => return print_help(context, &help),
+        };
+    context.state = common
+        .state
+        .or_else(|| context.environment.path("LANDLINE_STATE"));
+    context.json = common.json;
+    trace::start(context, common.verbose, common.debug);
     let Some(command) = command else {
         context.out.print(&help::overview());
         return Ok(ExitStatus::SUCCESS);

@@ -42,7 +42,7 @@ mod who;
 
 use std::ops::ControlFlow::{self, Break, Continue};
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use crate::{
     context::{Context, ExitStatus, Run},
@@ -66,6 +66,14 @@ macro_rules! register {
             /// The headings of the help with the names of their commands, in the order of the help.
             pub(crate) const GROUPS: &[(&str, &[&str])] =
                 &[$(($heading, &[$(stringify!($module)),+])),+];
+
+            /// Adds the commands to `parent`. The options of each are defined when it is named.
+            pub(crate) fn add_deferred(parent: clap::Command) -> clap::Command {
+                parent.subcommands([$($(
+                    clap::Command::new(stringify!($module))
+                        .defer($module::$Arguments::augment_args)
+                ),+),+])
+            }
         }
 
         impl Run for Command {
