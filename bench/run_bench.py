@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Commands at a server: landline and ssh, in alternation, on loopback.
+"""Commands on a server: landline and ssh, in alternation, on loopback.
 
     true         `run -- true` and `ssh HOST true`: a new connection each time, in milliseconds
     held         `run -- true` with the session of `landline hold`, `ssh HOST true` with that of ControlMaster
-    output       `head -c SIZE /dev/zero` at the server, in MiB/s; ssh with its default cipher and with aes128-gcm
+    output       `head -c SIZE /dev/zero` on the server, in MiB/s; ssh with its default cipher and with aes128-gcm
     git clone    a repository of SIZE/4 random bytes, in seconds
 
 Medians of --rounds. What is measured is the whole client process.

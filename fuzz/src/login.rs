@@ -34,7 +34,7 @@ fn user() -> Option<UserName> {
     "alice".parse().ok()
 }
 
-/// The outcome of a login at the server.
+/// The outcome of a login on the server.
 ///
 /// It is the attempt with its transcript, an error, or nothing yet. Without an error it has the
 /// number of bytes that were read.

@@ -336,7 +336,7 @@ impl ServerProcess {
         self.invite_file.as_deref()
     }
 
-    /// The location of `path` at this server, as an argument of `cp`.
+    /// The location of `path` on this server, as an argument of `cp`.
     pub fn at(&self, path: &str) -> String {
         format!("landline://{}/{path}", self.address)
     }

@@ -22,7 +22,7 @@ impl Serialize for WireBytes {
     }
 }
 
-/// An event at a server.
+/// An event on a server.
 ///
 /// It serializes as a JSON object with its name under `event`.
 #[derive(Debug, Clone, PartialEq, Serialize)]

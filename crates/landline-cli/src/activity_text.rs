@@ -1,4 +1,4 @@
-//! What happens at a server, as one line for people.
+//! What happens on a server, as one line for people.
 
 use landline::{activity::Activity, proto::Name};
 

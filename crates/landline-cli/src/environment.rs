@@ -90,7 +90,7 @@ impl Environment {
         Language::from_locale(&locale.unwrap_or_default())
     }
 
-    /// The local user's name, to be used as a user name at a server. `option` is how to give
+    /// The local user's name, to be used as a user name on a server. `option` is how to give
     /// another.
     ///
     /// # Errors

@@ -66,7 +66,7 @@ pub(crate) fn report(
     ));
 }
 
-/// Prints that `key` logs in at the server that was joined.
+/// Prints that `key` logs in to the server that was joined.
 pub(crate) fn report_key(context: &Context, server: &KnownServer, key: &UserKey) {
     let credential = CredentialId::Key(key.public().fingerprint());
     report(context, server, &credential, &key.to_string());

@@ -1,4 +1,4 @@
-//! What the commands about files at a server share: their paths, the session, failures and lines.
+//! What the commands about files on a server share: their paths, the session, failures and lines.
 
 use std::io::{self, Write};
 
@@ -26,7 +26,7 @@ use crate::{
     terminal::{escape_json, shown_line},
 };
 
-/// A path at a server.
+/// A path on a server.
 #[derive(Debug, Clone)]
 pub(crate) struct RemotePath {
     pub(crate) target: Target,
@@ -38,7 +38,7 @@ pub(crate) struct RemotePath {
 }
 
 impl RemotePath {
-    /// Reads a location that must be at a server. `command` is the one for local paths.
+    /// Reads a location that must be on a server. `command` is the one for local paths.
     ///
     /// # Errors
     /// A path on this machine.

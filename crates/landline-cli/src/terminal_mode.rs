@@ -1,4 +1,4 @@
-//! The terminal of this process while a program at a server uses it.
+//! The terminal of this process while a program on a server uses it.
 
 use std::{
     io::{self, Write},
@@ -42,7 +42,7 @@ struct ShownOutput {
     is_closed: bool,
 }
 
-/// The terminal of this process while a program at a server uses it. Dropping it restores the
+/// The terminal of this process while a program on a server uses it. Dropping it restores the
 /// terminal.
 pub(crate) struct RemoteTerminal {
     is_raw: bool,
@@ -130,7 +130,7 @@ impl Drop for RemoteTerminal {
     }
 }
 
-/// Restores the terminal if a program at a server has it, once. With `begins_line`, messages on a
+/// Restores the terminal if a program on a server has it, once. With `begins_line`, messages on a
 /// line of their own can follow.
 pub(crate) fn restore(begins_line: bool) {
     let Some(active) = lock(&ACTIVE).take() else {
@@ -247,7 +247,7 @@ const CHARACTERS: [(u8, SpecialCodeIndex); 11] = [
     (14, SpecialCodeIndex::VLNEXT),
 ];
 
-/// The modes of the terminal that programs at a server are to have: numbers and values of RFC 4254,
+/// The modes of the terminal that programs on a server are to have: numbers and values of RFC 4254,
 /// section 8. Nothing if there is no terminal.
 pub(crate) fn terminal_modes() -> Vec<(u8, u8)> {
     let Ok(state) = tcgetattr(io::stdin()) else {

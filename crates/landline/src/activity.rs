@@ -1,4 +1,4 @@
-//! What happens at a server: the one list that the audit log, the activity bus and the command line
+//! What happens on a server: the one list that the audit log, the activity bus and the command line
 //! share.
 
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::keys::CredentialId;
 
-/// Something that happens at a server, or is about to.
+/// Something that happens on a server, or is about to.
 ///
 /// It serializes as one JSON object with its name under `event` (`docs/audit.md` has the table).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -104,7 +104,7 @@ pub enum Activity {
         session: String,
         /// Where the content flows.
         direction: Direction,
-        /// The path at the server.
+        /// The path on the server.
         path: Name,
         /// Bytes of content, if known.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,7 +119,7 @@ pub enum Activity {
         session: String,
         /// Where the content flowed.
         direction: Direction,
-        /// The path at the server.
+        /// The path on the server.
         path: Name,
         /// Bytes of content.
         length: u64,
@@ -134,7 +134,7 @@ pub enum Activity {
         session: String,
         /// What is done.
         action: FileRead,
-        /// The path at the server, or the pattern.
+        /// The path on the server, or the pattern.
         path: Name,
     },
     /// Entries are about to be made, moved or removed. Recorded durably before that.
@@ -145,7 +145,7 @@ pub enum Activity {
         session: String,
         /// What is done.
         action: FileChange,
-        /// The path at the server, or the pattern.
+        /// The path on the server, or the pattern.
         path: Name,
         /// The new path of what is moved.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -159,7 +159,7 @@ pub enum Activity {
         session: String,
         /// What was done.
         action: FileChange,
-        /// The path at the server, or the pattern.
+        /// The path on the server, or the pattern.
         path: Name,
         /// The new path of what was moved.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -177,7 +177,7 @@ pub enum Activity {
         session: String,
         /// Where the content flowed.
         direction: Direction,
-        /// The path at the server.
+        /// The path on the server.
         path: Name,
         /// How many entries the source has.
         entries: u32,

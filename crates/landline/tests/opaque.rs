@@ -331,7 +331,7 @@ fn only_registered_password_logs_in() {
     assert_eq!(
         stolen.logs_in(PASSWORD, ALICE, ALICE),
         None,
-        "the record at another server"
+        "the record on another server"
     );
     there.record.clear();
     assert_eq!(there.logs_in(PASSWORD, ALICE, ALICE), None, "no record");

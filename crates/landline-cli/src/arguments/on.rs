@@ -47,7 +47,7 @@ impl FromArgMatches for On {
         match on_the_command_line(matches) {
             Some(option) if on.host.is_none() => {
                 let problem = format!(
-                    "--{option} says how to log in at another server, which needs --on HOST"
+                    "--{option} says how to log in to another server, which needs --on HOST"
                 );
                 Err(clap::Error::raw(
                     ErrorKind::MissingRequiredArgument,

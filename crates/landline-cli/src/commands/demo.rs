@@ -23,13 +23,13 @@ use crate::{
     terminal::bytes,
 };
 
-/// The source, the copy at the server, and the copy back.
+/// The source, the copy on the server, and the copy back.
 const COPIES: u64 = 3;
 
 /// Run a self-contained demo on this machine
 ///
 /// Starts a server and a client in a temporary folder, copies random data in both directions, runs
-/// a command at the server, and removes everything.
+/// a command on the server, and removes everything.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  landline demo --size 64")]
 pub(crate) struct Demo {
@@ -211,7 +211,7 @@ impl Stage {
         Ok(line.split(' ').next().unwrap_or_default().to_owned())
     }
 
-    /// Runs a command in the home of the user at the server, which has the copy.
+    /// Runs a command in the home of the user on the server, which has the copy.
     async fn run_command(&mut self) -> Result<(), Failure> {
         let start = Instant::now();
         let host = format!("landline://{}", self.address);

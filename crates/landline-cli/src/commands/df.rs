@@ -1,4 +1,4 @@
-//! `landline df`: shows the space of file systems at a server.
+//! `landline df`: shows the space of file systems on a server.
 
 use clap::{ArgAction, Args};
 use landline::files::entries::{
@@ -14,10 +14,10 @@ use crate::{
     remote_files::{OutputLines, RemotePath, for_each_path, size},
 };
 
-/// Show the space of file systems at a server
+/// Show the space of file systems on a server
 ///
 /// Prints the size in bytes, what is used, what the server can still use, and the part that is
-/// used. Your quota at the server can be smaller.
+/// used. Your quota on the server can be smaller.
 #[derive(Debug, Args)]
 #[command(
     disable_help_flag = true,

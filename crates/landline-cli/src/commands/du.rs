@@ -1,4 +1,4 @@
-//! `landline du`: adds up the space that files and folders take at a server.
+//! `landline du`: adds up the space that files and folders take on a server.
 
 use clap::{ArgAction, Args};
 use landline::files::entries::{
@@ -14,7 +14,7 @@ use crate::{
     remote_files::{OutputLines, RemotePath, for_each_path, size},
 };
 
-/// Add up the space of files and folders at a server
+/// Add up the space of files and folders on a server
 ///
 /// Prints bytes on the disk, bytes of content, and the path. Without -s, each folder below has a
 /// line too. A file with several names counts once for each path that you name. Links are not

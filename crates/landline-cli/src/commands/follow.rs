@@ -1,4 +1,4 @@
-//! Following a job at a server on the streams of this process: what `attach`, `shell` and `watch`
+//! Following a job on a server on the streams of this process: what `attach`, `shell` and `watch`
 //! share.
 
 use std::time::Duration;
@@ -195,7 +195,7 @@ async fn typed_ctrl_c(typed: Option<mpsc::Receiver<CommandInput>>) {
     std::future::pending().await
 }
 
-/// The terminal that a program at a server gets: one like that of this process.
+/// The terminal that a program on a server gets: one like that of this process.
 pub(super) fn own_terminal() -> CommandTerminal {
     CommandTerminal {
         size: terminal_size().unwrap_or(TerminalSize::DEFAULT),

@@ -18,7 +18,7 @@ use crate::{
 /// The most characters of a command in the list.
 const COMMAND_CHARS_MAX: usize = 60;
 
-/// List your jobs at a server, or forget them
+/// List your jobs on a server, or forget them
 ///
 /// A job is what `landline run --detach` or `landline shell` has started. A job that has ended is
 /// kept for 14 days, or until newer ones need its room.

@@ -46,7 +46,7 @@ pub(crate) struct Join {
     /// commands log in with this file, so do not move it.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["invite", "user", "identity"])]
     secret_file: Option<PathBuf>,
-    /// User name at the server [default: your local user name]
+    /// User name on the server [default: your local user name]
     #[arg(long = "as", value_name = "NAME")]
     user: Option<UserName>,
     /// Name of the machine on this client

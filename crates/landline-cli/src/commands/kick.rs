@@ -1,4 +1,4 @@
-//! `landline kick`: ends sessions at a server.
+//! `landline kick`: ends sessions on a server.
 
 use clap::Args;
 use landline::{admin::client, net::Target};

@@ -1,4 +1,4 @@
-//! `landline ls`: lists files and folders at a server.
+//! `landline ls`: lists files and folders on a server.
 
 use clap::{ArgAction, Args};
 use landline::{
@@ -18,7 +18,7 @@ use crate::{
     terminal::moment,
 };
 
-/// List files and folders at a server
+/// List files and folders on a server
 ///
 /// The names come in the order of their bytes, one a line. A link to a folder is followed if you
 /// name it. What a terminal would obey in a name is escaped, and so are bytes that are not UTF-8.

@@ -1,4 +1,4 @@
-//! `landline mkdir`: makes folders at a server.
+//! `landline mkdir`: makes folders on a server.
 
 use clap::Args;
 use landline::files::entries::{messages::MakeFolder, records::FileRecord};
@@ -11,7 +11,7 @@ use crate::{
     remote_files::{OutputLines, RemotePath, for_each_path},
 };
 
-/// Make folders at a server
+/// Make folders on a server
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  landline mkdir -p nas:photos/2026")]
 pub(crate) struct Mkdir {

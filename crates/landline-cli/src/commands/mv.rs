@@ -1,4 +1,4 @@
-//! `landline mv`: renames and moves files and folders at a server.
+//! `landline mv`: renames and moves files and folders on a server.
 
 use clap::Args;
 use landline::files::entries::{messages::Move, records::FileRecord};
@@ -11,7 +11,7 @@ use crate::{
     remote_files::{OutputLines, RemotePath, for_each_path},
 };
 
-/// Rename or move files and folders at a server
+/// Rename or move files and folders on a server
 ///
 /// If DST is a folder, the entries move into it. A file is replaced in one step, so that at every
 /// moment the name has the whole old or the whole new file. A folder is never replaced. Nothing
@@ -43,7 +43,7 @@ impl Run for Mv {
             return Err(Failure::usage("a path and its new path are needed"));
         };
         if sources.iter().any(|source| source.target != to.target) {
-            let failure = Failure::usage("the paths are at several servers");
+            let failure = Failure::usage("the paths are on several servers");
             return Err(failure.with_advice("copy to the other server with landline cp"));
         }
         let into = sources.len() > 1;

@@ -1,4 +1,4 @@
-//! `landline passwd`: changes or removes one's own password at a server.
+//! `landline passwd`: changes or removes one's own password on a server.
 
 use std::path::PathBuf;
 
@@ -24,7 +24,7 @@ use crate::{
     terminal::shown_line,
 };
 
-/// Change or remove your own password at a server
+/// Change or remove your own password on a server
 ///
 /// The old password is needed. An admin sets the first one with `landline user password set`.
 #[derive(Debug, Args)]

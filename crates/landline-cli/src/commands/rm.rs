@@ -1,4 +1,4 @@
-//! `landline rm`: removes files and folders at a server.
+//! `landline rm`: removes files and folders on a server.
 
 use clap::Args;
 use landline::files::entries::{messages::Remove, records::FileRecord};
@@ -11,7 +11,7 @@ use crate::{
     remote_files::{Ended, OutputLines, RemotePath, for_each_path},
 };
 
-/// Remove files and folders at a server
+/// Remove files and folders on a server
 ///
 /// A link is removed, never what it leads to. A home, a folder that a user has a right to, and a
 /// folder that contains one of these stay.

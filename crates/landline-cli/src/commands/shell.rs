@@ -1,4 +1,4 @@
-//! `landline shell`: a login shell at a server.
+//! `landline shell`: a login shell on a server.
 
 use clap::Args;
 use landline::{
@@ -20,7 +20,7 @@ use crate::{
     failure::Failure,
 };
 
-/// Open a shell at a server, or return to one
+/// Open a shell on a server, or return to one
 ///
 /// The shell keeps running when you leave it with `~d` at the beginning of a line, when the
 /// connection is lost, or when this command is ended. With NAME, the same command returns to it

@@ -1,4 +1,4 @@
-//! `landline stat`: shows the properties of files and folders at a server.
+//! `landline stat`: shows the properties of files and folders on a server.
 
 use clap::Args;
 use landline::files::entries::{
@@ -15,7 +15,7 @@ use crate::{
     terminal::moment,
 };
 
-/// Show the properties of files and folders at a server
+/// Show the properties of files and folders on a server
 ///
 /// A link is shown itself. The path may have the patterns *, ? and [...].
 #[derive(Debug, Args)]

@@ -17,10 +17,10 @@ use crate::{
     remote_files::{OutputLines, RemotePath, for_each_path, shown_name},
 };
 
-/// Compute the digests of files at a server
+/// Compute the digests of files on a server
 ///
 /// The server reads and hashes the files, so their content is not copied. The lines are those of
-/// b3sum, or of sha256sum with --sha256, with the path at the server as the name. A file that
+/// b3sum, or of sha256sum with --sha256, with the path on the server as the name. A file that
 /// changes meanwhile fails.
 ///
 /// The path may have the patterns *, ? and [...].

@@ -1,4 +1,4 @@
-//! `landline top`: what runs at a server, and what it uses.
+//! `landline top`: what runs on a server, and what it uses.
 
 mod screen;
 
@@ -26,7 +26,7 @@ use crate::{
 /// The time between two samples of which only the second is shown.
 const FIRST_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Show what runs at a server, and what it uses
+/// Show what runs on a server, and what it uses
 ///
 /// Lists commands and jobs with their processors and memory, and below them the sessions. Helpers
 /// and above see those of all users, other users their own. At a terminal the list is renewed

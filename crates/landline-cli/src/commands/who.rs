@@ -1,4 +1,4 @@
-//! `landline who`: lists the sessions at a server.
+//! `landline who`: lists the sessions on a server.
 
 use clap::Args;
 use landline::{admin::paging::SessionRow, client, net::Target};
@@ -12,7 +12,7 @@ use crate::{
     terminal::{moment, table},
 };
 
-/// List who is logged in at a server
+/// List who is logged in to a server
 ///
 /// Shows where from, since when, and what each connection is doing. Admins see all sessions, other
 /// users only their own.

@@ -65,7 +65,7 @@ fn command_is_not_run_if_the_copy_is_refused() {
     assert!(!stage.path("user/ran").exists());
 }
 
-/// A signal ends the command too, and the session at the server.
+/// A signal ends the command too, and the session on the server.
 #[test]
 fn signal_ends_command_and_session() {
     let stage = stage();

@@ -101,7 +101,7 @@ fn made_up_file_is_copied_with_its_content() {
     symlink("/proc/cpuinfo", stage.path("user/cpus")).unwrap();
     stage.run(&["cp", "cpus", &server.at("linked")]).ok();
     assert!(!stage.read("home/linked").is_empty());
-    // A made-up file at the server needs a right to it.
+    // A made-up file on the server needs a right to it.
     stage.write_rights("[users.alice]\nrole = \"owner\"\nfiles = [\"rw:~\", \"r:/proc\"]\n");
     server.rights_loaded(&stage);
     stage.run(&["cp", &server.at("/proc/cpuinfo"), "back"]).ok();

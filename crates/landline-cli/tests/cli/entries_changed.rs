@@ -1,4 +1,4 @@
-//! `mkdir`, `mv` and `rm` at a server.
+//! `mkdir`, `mv` and `rm` on a server.
 
 use std::{fs, os::unix::fs::symlink, process::Command};
 

@@ -1,4 +1,4 @@
-//! The first login at a server: which key, passphrase and password are asked for, and in which
+//! The first login on a server: which key, passphrase and password are asked for, and in which
 //! order.
 
 use std::fs;

@@ -73,7 +73,7 @@ impl RelayedServer {
         }
     }
 
-    /// The location of `path` at the server, through the relay.
+    /// The location of `path` on the server, through the relay.
     pub(crate) fn via_relay(&self, path: &str) -> String {
         format!("landline://{}/{path}", self.relay.address)
     }

@@ -1,4 +1,4 @@
-//! `landline run -H`: one command at several servers.
+//! `landline run -H`: one command on several servers.
 
 use std::{
     collections::BTreeMap,

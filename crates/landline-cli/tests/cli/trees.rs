@@ -230,7 +230,7 @@ fn what_cannot_be_copied_is_reported_and_the_rest_is_copied() {
                 "{left_out}"
             );
         }
-        // For the way back: the same tree at the server.
+        // For the way back: the same tree on the server.
         Command::new("cp")
             .arg("-a")
             .arg(&tree)

@@ -324,7 +324,7 @@ fn callers_table(lifecycle: &Lifecycle, language: Language) -> Table {
                 "connect()",
                 "before accept()",
                 "at last",
-                "at the server",
+                "on the server",
             ],
             ["谁", "connect()", "accept() 之前", "最后", "在服务端"],
         ),
@@ -488,7 +488,7 @@ fn summarize_callers(backlog: &Backlog, language: Language) -> Vec<String> {
     )];
     if half > 0 {
         sentences.push(language.pick(
-            format!("{half} of those that connected are still in SYN_RECV at the server: it has no room for them."),
+            format!("{half} of those that connected are still in SYN_RECV on the server: it has no room for them."),
             format!("连上的客户端里，有 {half} 个在服务端还处于 SYN_RECV：没有位置。"),
         ));
     }

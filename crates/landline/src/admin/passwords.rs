@@ -51,7 +51,7 @@ impl Message for Registration {
     const TYPE: &'static str = "registration";
 }
 
-/// Makes the record to store for a password of `user` at the server with this fingerprint.
+/// Makes the record to store for a password of `user` on the server with this fingerprint.
 ///
 /// `ask` sends requests to the server, which does not see the password.
 ///

@@ -49,7 +49,7 @@ pub enum CommandControl {
 pub struct CommandExit {
     /// What it returned; `None` if a signal ended it.
     pub code: Option<u8>,
-    /// The signal that ended it, without `SIG`, and its number at the server.
+    /// The signal that ended it, without `SIG`, and its number on the server.
     pub signal: Option<(String, u8)>,
     /// Whether the server ended it because its time was over.
     pub timed_out: bool,
@@ -65,7 +65,7 @@ pub struct CommandExit {
     pub stderr_error: Option<io::Error>,
 }
 
-/// A command that runs at a server.
+/// A command that runs on a server.
 #[derive(Debug)]
 pub struct RunningCommand {
     /// The job's id.

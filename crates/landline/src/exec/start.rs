@@ -1,4 +1,4 @@
-//! Starting a program: what a request means at this server, and the checks before it runs.
+//! Starting a program: what a request means on this server, and the checks before it runs.
 
 use std::{
     ffi::OsStr,

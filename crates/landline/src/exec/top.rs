@@ -1,4 +1,4 @@
-//! What runs at a server, and what it uses.
+//! What runs on a server, and what it uses.
 
 use std::collections::BTreeMap;
 

@@ -208,7 +208,7 @@ async fn resolve(
 }
 
 fn no_address(host: &str) -> Error {
-    let message = format!("the name {host} has no address at the server");
+    let message = format!("the name {host} has no address on the server");
     Error::here(ErrorCode::NotFound, message)
 }
 

@@ -14,7 +14,7 @@ pub(crate) static FORWARD: RightWord = RightWord {
     parse: |item| Ok(Box::new(Places::<ForwardRule>::parse(item)?)),
 };
 
-/// Where a user may listen at the server.
+/// Where a user may listen on the server.
 pub(crate) static LISTEN: RightWord = RightWord {
     name: "listen",
     description: "listen on ports here",

@@ -245,7 +245,7 @@ impl Server {
         self.audit_problem.as_deref()
     }
 
-    /// Subscribes to everything that happens at the server, from now on; see [`Audit::subscribe`].
+    /// Subscribes to everything that happens on the server, from now on; see [`Audit::subscribe`].
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Record>> {
         self.state.audit.subscribe()
     }

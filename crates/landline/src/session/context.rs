@@ -372,7 +372,7 @@ impl ServiceContext {
         self.parts.rights.role(self.user()).log_priority()
     }
 
-    /// Subscribes to the activities at the server that this user may see, from now on.
+    /// Subscribes to the activities on the server that this user may see, from now on.
     pub fn subscribe(&self) -> Subscription {
         let (user, rights) = (self.user().clone(), self.rights().clone());
         Subscription::new(self.parts.audit.subscribe(), user, rights)

@@ -18,7 +18,7 @@ pub(crate) struct Bootstrap {
     /// The port is that of sshd. Of several hosts, the first ones are jump hosts.
     #[arg(value_name = VIA)]
     pub(super) host: ProxyJump,
-    /// User name at the server [default: your local user name]
+    /// User name on the server [default: your local user name]
     #[arg(long = "as", value_name = "NAME")]
     pub(super) user: Option<UserName>,
     /// Name of the machine on this client, as with join

@@ -60,7 +60,7 @@ impl<'a> PlannedCopies<'a> {
     /// Finds the server and the files, and checks what can be checked without a connection.
     ///
     /// # Errors
-    /// Not exactly one side is remote, the sources are at several servers, a file cannot be used,
+    /// Not exactly one side is remote, the sources are on several servers, a file cannot be used,
     /// or the server cannot be found.
     pub(super) async fn new(context: &'a Context, options: &Cp) -> Result<Self, Failure> {
         options.habits.check()?;
@@ -272,7 +272,7 @@ fn plan_files(options: &Cp, paths: &[TypedLocation]) -> Result<(Target, Vec<Copy
         match &found {
             Some(other) if *other != target => {
                 return Err(Failure::usage(
-                    "the files are at several servers; copy from one at a time",
+                    "the files are on several servers; copy from one at a time",
                 ));
             }
             _ => found = Some(target),
@@ -309,7 +309,7 @@ impl Cp {
             return Err(failure.with_advice(advice));
         };
         let Location::Remote { target, path } = &destination.location else {
-            let failure = Failure::usage(format!("{} is not at a server", destination.text));
+            let failure = Failure::usage(format!("{} is not on a server", destination.text));
             return Err(failure.with_advice(advice));
         };
         let item = CopyItem {
@@ -399,12 +399,12 @@ impl CopyItem {
         matches!(self.local, LocalEnd::Source(..) | LocalEnd::Destination(..))
     }
 
-    /// Whether the source is at the server.
+    /// Whether the source is on the server.
     pub(super) fn is_download(&self) -> bool {
         matches!(self.local, LocalEnd::Destination(..) | LocalEnd::Stdout)
     }
 
-    /// The path at the server.
+    /// The path on the server.
     pub(super) fn remote_path(&self) -> &[u8] {
         &self.remote.0
     }

@@ -308,7 +308,7 @@ fn remote_sources(sources: &[TypedLocation]) -> Result<(Target, Vec<Name>), Fail
         };
         if found.as_ref().is_some_and(|other| other != target) {
             return Err(Failure::usage(
-                "the sources are at several servers; copy from one at a time",
+                "the sources are on several servers; copy from one at a time",
             ));
         }
         found = Some(target.clone());

@@ -1,4 +1,4 @@
-//! `landline run -H`: one command at many hosts at the same time.
+//! `landline run -H`: one command on many hosts at the same time.
 
 use std::{collections::BTreeMap, io::Write, path::PathBuf, sync::Arc, time::Duration};
 
@@ -43,7 +43,7 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Many hosts")]
 pub(super) struct ManyHosts {
-    /// Run the command at these hosts: nas,web[1-20],@db
+    /// Run the command on these hosts: nas,web[1-20],@db
     ///
     /// Brackets hold numbers and ranges, and keep leading zeros: `web[01-20]` or `web[1-3,7]`.
     /// `@db` is a group in client.toml. There is no HOST then: the words are the program and its
@@ -56,7 +56,7 @@ pub(super) struct ManyHosts {
     /// Each line is like HOSTS. What follows a `#` is a comment.
     #[arg(long, value_name = "FILE")]
     hosts_file: Option<PathBuf>,
-    /// Run at so many hosts at a time [default: 32]
+    /// Run on so many hosts at a time [default: 32]
     #[arg(short, value_name = "N", value_parser = value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
     /// Write each host's output to files in DIR
@@ -148,7 +148,7 @@ pub(super) async fn run(
         OnLost::End(time) => time,
         OnLost::Keep => {
             return Err(Failure::usage(
-                "commands at many hosts are not kept as jobs",
+                "commands on many hosts are not kept as jobs",
             ));
         }
     };

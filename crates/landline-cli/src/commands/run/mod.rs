@@ -1,4 +1,4 @@
-//! `landline run`: runs a command at a server.
+//! `landline run`: runs a command on a server.
 
 mod at_server;
 mod background;
@@ -46,7 +46,7 @@ use crate::{
     prompter::NoPrompter,
 };
 
-/// Run a command at a server
+/// Run a command on a server
 ///
 /// After `--` the words are the program and its arguments, exactly. Without `--` they are one
 /// line, as with ssh: blanks separate words and quotes hold them together, but no shell reads
@@ -75,7 +75,7 @@ pub(crate) struct RunCommand {
     /// HOST is a machine name or `[user@]host[:port]`. Everything after it belongs to the command.
     #[arg(value_name = "HOST", required_unless_present_any = ["hosts", "hosts_file"], num_args = 1.., trailing_var_arg = true)]
     words: Vec<OsString>,
-    /// Pass the command line to the login shell at the server
+    /// Pass the command line to the login shell on the server
     #[arg(long)]
     shell: bool,
     /// Run the command in this folder
@@ -105,7 +105,7 @@ pub(crate) struct RunCommand {
     /// When the connection is lost: keep the command, or end:TIME
     ///
     /// With end:TIME, this command connects again for that time, and continues at the exact byte.
-    /// When the time is over, the command at the server is ended with all that it has started.
+    /// When the time is over, the command on the server is ended with all that it has started.
     /// With keep, the command is a job: it runs on, and `landline attach` follows it. The default
     /// is keep with a terminal, and else end:30s. Many hosts take end:TIME only.
     #[arg(long, value_name = "ACTION", conflicts_with = "detach")]

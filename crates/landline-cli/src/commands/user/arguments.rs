@@ -324,7 +324,7 @@ pub(super) struct Words {
     /// right is.
     #[arg(long, value_name = "COMMAND")]
     exec: Vec<String>,
-    /// Shell at the server; needs --exec beside it
+    /// Shell on the server; needs --exec beside it
     #[arg(long)]
     shell: bool,
     /// Terminal for the commands that may be run

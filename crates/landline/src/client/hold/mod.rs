@@ -46,7 +46,7 @@ const INFO_BYTES_MAX: u64 = 64 * 1024;
 
 /// The name of a held session: a digest of all that decides about a login.
 ///
-/// A command that would log in at another server, with another fingerprint, by another route, as
+/// A command that would log in to another server, with another fingerprint, by another route, as
 /// another user or with another key finds another name, so it logs in by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HoldKey(String);

@@ -1,4 +1,4 @@
-//! Requests about entries at the server: list, sum, usage, space, make-folder, move and remove.
+//! Requests about entries on the server: list, sum, usage, space, make-folder, move and remove.
 //!
 //! Each request names a path or a pattern. Its answer is one message whose body has a record a
 //! line, so that the first one arrives before the last one is known.

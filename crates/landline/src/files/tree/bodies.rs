@@ -53,7 +53,7 @@ pub(super) struct Bodies {
     is_server: bool,
 }
 
-/// Makes the ends of both bodies, at a server or at a client.
+/// Makes the ends of both bodies, on a server or at a client.
 pub(super) fn bodies(is_server: bool) -> (Bodies, ThreadEnds) {
     let (out_sender, out) = mpsc::channel(CHUNKS);
     let (input, input_receiver) = mpsc::channel(INPUT_CHUNKS);

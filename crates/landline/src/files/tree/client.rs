@@ -31,7 +31,7 @@ pub struct TreeReport {
     pub events: TreeEvents,
 }
 
-/// Stores trees at the server, after [`PutTree`] was sent. Returns what the server did.
+/// Stores trees on the server, after [`PutTree`] was sent. Returns what the server did.
 ///
 /// # Errors
 /// Errors of the server, `ended`, [`Error::Protocol`], or [`Error::Lost`]. The caller then has to
