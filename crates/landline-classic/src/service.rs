@@ -117,7 +117,7 @@ pub(super) fn client_message(error: &Error, name: &str) -> String {
         ErrorKind::NotFound => "no such file",
         ErrorKind::NotAFile => "not a regular file",
         ErrorKind::NameRefused | ErrorKind::Denied => "not a name that is served",
-        ErrorKind::Exists => "exists already",
+        ErrorKind::Exists => "already exists",
         ErrorKind::NoSpace => "no space left",
         _ => "it failed",
     };

@@ -19,10 +19,11 @@ use crate::{commands::Command, help};
 
 /// Copy files between your machines and run commands on them.
 ///
-/// Everything is encrypted and verified. This release copies and manages files, runs commands and
-/// shells, administers users and their rights, and speaks the formats of socket courses. Start a
-/// server with `landline serve`, hand its invite to a client, and redeem it there with `landline
-/// join`. Then `landline cp` copies in both directions, and `landline run` runs a command there.
+/// All connections use TLS 1.3, and all copies are verified. First steps:
+///
+/// 1. On the machine that you want to reach, run `landline serve`. It prints an invite.
+/// 2. On your own machine, run `landline join 'INVITE' --name nas`.
+/// 3. Copy a file with `landline cp FILE nas:`, or run a command with `landline run nas COMMAND`.
 #[derive(Debug, Parser)]
 #[command(name = "landline", version, help_template = help::template(), after_long_help = EXIT_STATUS)]
 pub(crate) struct Arguments {
@@ -38,23 +39,24 @@ pub(crate) struct Arguments {
 pub(crate) struct Common {
     /// State folder [default: $XDG_STATE_HOME/landline]
     ///
-    /// The variable LANDLINE_STATE names another default.
+    /// It holds your keys, the servers that you know, and the data of a server on this machine.
+    /// The variable LANDLINE_STATE sets another default.
     #[arg(long, value_name = "DIR", global = true, display_order = COMMON)]
     pub(crate) state: Option<PathBuf>,
     /// Print JSON instead of text
     ///
     /// Each result or event is one line on standard output. A failure is one line on standard
-    /// error, with code, message and status. Results that have no JSON form stay text.
+    /// error, with code, message and status. A result that has no JSON form is printed as text.
     #[arg(long, global = true, display_order = COMMON)]
     pub(crate) json: bool,
     /// Show each step of a connection, with times
     ///
-    /// Addresses, routes, keys and methods appear on standard error as they are tried.
+    /// Prints each address, route, key and method on standard error as landline tries it.
     #[arg(short, long, global = true, display_order = COMMON, overrides_with = "verbose")]
     pub(crate) verbose: bool,
-    /// Show what a bug report needs
+    /// Print details for a bug report
     ///
-    /// That is the release, the settings and all steps. No passwords, keys or invites are printed.
+    /// Prints the release, the settings and each step, but no passwords, keys or invites.
     #[arg(long, global = true, display_order = COMMON)]
     pub(crate) debug: bool,
 }
@@ -78,14 +80,14 @@ const COMMON: usize = 900;
 
 pub(crate) const EXIT_STATUS: &str = "\
 Exit status:
-   0  success                              23  denied by a rule, or no right to it
+   0  success                              23  permission denied
    1  failure on this machine              24  no space left
    2  wrong usage                          25  content damaged in transit
   10  cannot connect, or connection lost   26  file changed while it was read
-  11  not the server that is known here    27  read or write error
+  11  unknown server or fingerprint        27  read or write error
   12  login, key or invite refused         30  cannot listen
   13  peer broke the protocol              31  state folder unusable
-  14  nothing in common with the peer      32  key or secret unusable
+  14  peer lacks a version or feature      32  key or secret unusable
   20  no such file or folder               33  server is shutting down
   21  not a regular file                   34  another attempt at this copy took over
   22  already exists                       35  an admin ended the session

@@ -153,7 +153,7 @@ impl Failure {
             "there is no terminal to ask for the password",
         )
         .with_advice(
-            "give a file with --password-file (--new-password-file for a new password), or a descriptor",
+            "use --password-file FILE or --password-fd N (for a new password: --new-password-file, --new-password-fd)",
         )
     }
 
@@ -219,9 +219,9 @@ impl From<Error> for Failure {
             } => error.to_string(),
             Error::Failed {
                 side: Side::There, ..
-            } => format!("{error} (on the other side)"),
+            } => format!("{error} (on the server)"),
             Error::Protocol(inner) if inner.fault() == Fault::Peer => {
-                format!("the other side broke the protocol: {error}")
+                format!("the server broke the protocol: {error}")
             }
             _ => error.to_string(),
         };
@@ -329,7 +329,7 @@ fn advice(error: &Error) -> Option<String> {
     use ErrorCode as C;
     let text = match error {
         Error::UnknownServer { .. } => {
-            "redeem an invite with landline join INVITE, or add --accept-new to trust the server that answers now"
+            "run landline join 'INVITE' first, or add --accept-new to trust the server that answers now; landline hosts lists the servers that you know"
         }
         Error::ServerChanged { address, .. } => {
             return Some(format!(
@@ -366,7 +366,7 @@ fn advice(error: &Error) -> Option<String> {
                 "this machine has no such address; choose one of its own with --listen"
             }
             ErrorKind::PermissionDenied => {
-                "ports below 1024 are for root; choose another one with --listen"
+                "only root can use ports below 1024; choose another one with --listen"
             }
             _ => return None,
         },
@@ -374,7 +374,7 @@ fn advice(error: &Error) -> Option<String> {
             "if the server hangs, restart it; landline audit show and landline check work without it"
         }
         Error::KeysRefused { .. } => {
-            "-i FILE chooses another key, --password logs in with a password, and a new invite registers a key"
+            "use another key with -i FILE, log in with --password, or ask an admin for an invite to register a key"
         }
         Error::Invite(_) => "copy the whole invite: landline://HOST:PORT/#FINGERPRINT.TOKEN",
         Error::Failed {
@@ -387,9 +387,9 @@ fn advice(error: &Error) -> Option<String> {
                 "run the command again to retry. If you forgot your password, ask an admin to run landline user password set NAME"
             }
             C::LoginRefused => {
-                "check the user name and the key: -i FILE chooses another key, --password logs in with a password"
+                "check the user name; use another key with -i FILE, or log in with --password"
             }
-            C::ShutOut => "it may have been another machine of the same network",
+            C::ShutOut => "the refused logins may come from another machine of your network",
             C::TooManyGuesses => {
                 "an attacker may be guessing the password; log in with a key or secret instead"
             }

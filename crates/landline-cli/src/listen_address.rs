@@ -7,7 +7,7 @@ use landline::{net::HostPort, proto::DEFAULT_PORT};
 /// Where a server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ListenAddress {
-    /// At this port of all addresses.
+    /// At this port on all addresses.
     All(u16),
     /// At an address, or those of a name.
     One(HostPort),
@@ -41,7 +41,7 @@ impl Default for ListenAddress {
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::All(port) => write!(f, "port {port} of all addresses"),
+            Self::All(port) => write!(f, "port {port} on all addresses"),
             Self::One(address) => address.fmt(f),
         }
     }

@@ -58,7 +58,7 @@ pub(crate) fn prompt_password(
     }
     prompt_once(
         &*context.prompter,
-        &format!("Password of {user} at {place}: "),
+        &format!("Password for {user} at {place}: "),
     )
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn prompt_password_or_key(
     if let Some(path) = context.environment.path(FILE_VARIABLE) {
         return Password::load(&path).map(Some);
     }
-    let question = format!("Password of {user} at {place}, or Enter to log in with a key: ");
+    let question = format!("Password for {user} at {place}, or Enter to log in with a key: ");
     loop {
         let Some(typed) = prompt_hidden(&*context.prompter, &question)? else {
             return Ok(None);
@@ -102,7 +102,7 @@ pub(crate) fn prompt_again(
     context.err.print("landline: password not accepted");
     prompt_once(
         &*context.prompter,
-        &format!("Password of {user} at {place}: "),
+        &format!("Password for {user} at {place}: "),
     )
 }
 
@@ -151,7 +151,7 @@ pub(crate) fn prompt_passphrase(
             .print("landline: that passphrase does not unlock the key");
     }
     let question = format!(
-        "Passphrase of the key {} (Enter skips it): ",
+        "Passphrase for the key {} (Enter skips it): ",
         path.display()
     );
     match context.prompter.ask_hidden(&question) {
@@ -172,7 +172,7 @@ fn prompt_new_password(context: &Context, user: &UserName) -> Result<Password, F
     let mut attempt = 1;
     loop {
         let typed = ask(&format!(
-            "New password of {user}, at least {PASSWORD_CHARS_MIN} characters: "
+            "New password for {user}, at least {PASSWORD_CHARS_MIN} characters: "
         ))?;
         let checked = Password::new(typed).and_then(|typed| typed.check_choice().map(|()| typed));
         let problem = match checked {

@@ -78,7 +78,7 @@ pub(crate) struct ServeSettings {
     pub(crate) config: Option<PathBuf>,
     /// Address to listen on [default: port 5263 on all addresses]
     ///
-    /// The address or the port may be left out: 127.0.0.1, 5999 or :5999. Port 0 takes a free
+    /// You can leave out the address or the port: 127.0.0.1, 5999 or :5999. Port 0 takes a free
     /// port.
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<String>,
@@ -99,7 +99,7 @@ pub(crate) struct ServeSettings {
     pub(crate) drain: Option<Duration>,
     /// Serve even as root
     ///
-    /// A user who can write to root's home can then do everything.
+    /// Users who can write to root's home can then take over the machine.
     #[arg(long)]
     pub(crate) allow_root: bool,
 }

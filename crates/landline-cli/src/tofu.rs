@@ -134,7 +134,7 @@ fn read_password(
     let (user, place) = (&server.user, server.address().to_string());
     if passwords::is_typed(&context.environment, &access.password) {
         context.err.print(&shown_line(&format!(
-            "landline: {place} is not known here; the right password proves the server"
+            "landline: {place} is not a known server; only the right server can answer your password"
         )));
     }
     if let Some(password) = passwords::read_for_login(context, &access.password, user, &place)? {
@@ -179,13 +179,14 @@ async fn add_address(
     }
     if context.prompter.can_ask() {
         let question = format!(
-            "{address} is not known here. Its fingerprint is that of {machine}:\n  {fingerprint}\n\
+            "{address} is not a known address. Its server has the fingerprint of {machine}:\n  {fingerprint}\n\
              Remember {address} as another address of that machine? Answer yes or no: "
         );
         server.provisional &= confirm(context.prompter.clone(), &server, question).await?;
     } else {
-        let what =
-            format!("the server {address} is not known here; its fingerprint is that of {machine}");
+        let what = format!(
+            "{address} is not a known address; its server has the fingerprint of {machine}"
+        );
         let other = match &machine.name {
             Some(name) => name.to_string(),
             None => machine.address().to_string(),
@@ -229,8 +230,8 @@ async fn confirm(
 /// The question about a server whose fingerprint is new.
 fn question_about(server: &KnownServer) -> String {
     format!(
-        "{} is not known here. Its fingerprint is\n  {}\nIts owner sees it where it is served \
-         (landline serve). Do you trust it? Answer yes, no, or\nthe fingerprint that you were told: ",
+        "{} is not a known server. Its fingerprint is\n  {}\nlandline serve printed it on the \
+         server's machine. Do you trust this server?\nAnswer yes, no, or the fingerprint that its owner gave you: ",
         server.address(),
         server.fingerprint
     )
@@ -260,8 +261,8 @@ fn ask(prompter: &dyn Prompter, mut question: String, fingerprint: Fingerprint) 
                 Ok(_) => return Answer::Different,
                 Err(_) => {
                     question =
-                        "This is the question whether you trust the server, and no password is \
-                                needed here.\nPlease answer yes, no, or the fingerprint: "
+                        "This question is about trust: do not type a password.\nAnswer yes, no, or the \
+                                fingerprint: "
                             .to_owned();
                 }
             },

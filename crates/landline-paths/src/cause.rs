@@ -27,10 +27,10 @@ const CAUSES: &[Cause] = causes! {
     ENOENT, NotFound, "no such file or folder";
     ENOTDIR, NotAFile, "a part of the path is not a folder";
     EISDIR, NotAFile, "is a folder";
-    EEXIST, Exists, "exists already";
+    EEXIST, Exists, "already exists";
     ENOTEMPTY, NotEmpty, "the folder is not empty";
     EACCES, Denied, "permission denied";
-    EPERM, Denied, "the system does not permit it";
+    EPERM, Denied, "operation not permitted";
     EROFS, Denied, "the file system is read-only";
     #[cfg(target_os = "linux")]
     ENOKEY, Denied, "the folder is encrypted, and locked";

@@ -129,7 +129,7 @@ pub fn describe(error: &io::Error) -> String {
     match error.kind() {
         K::NotFound => "no such file or folder".into(),
         K::PermissionDenied => "leads out of the folder it must stay in".into(),
-        K::AlreadyExists => "exists already".into(),
+        K::AlreadyExists => "already exists".into(),
         K::StorageFull => "no space left on the disk".into(),
         _ => error.to_string(),
     }

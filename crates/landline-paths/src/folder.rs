@@ -90,7 +90,7 @@ impl Destination {
     /// `Exists`.
     pub fn check_replace(&self, replace: bool) -> Result<(), Error> {
         if self.replaced_mode.is_some() && !replace {
-            let message = format!("{} exists already", self.path.display());
+            let message = format!("{} already exists", self.path.display());
             return Err(Error::new(ErrorKind::Exists, message));
         }
         Ok(())

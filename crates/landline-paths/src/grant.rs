@@ -156,5 +156,5 @@ pub(super) fn effective_grant<'g>(
     }
     nearest
         .filter(|_| is_below)
-        .ok_or_else(|| denied("was moved out of what you may reach"))
+        .ok_or_else(|| denied("was moved out of the folders that you may use"))
 }

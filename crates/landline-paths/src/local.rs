@@ -107,7 +107,7 @@ fn check_trusted(metadata: &Metadata, user_id: u32) -> io::Result<()> {
     if platform::is_owned_by(metadata, user_id) && !platform::is_writable_by_others(metadata) {
         return Ok(());
     }
-    let problem = "others may write to it; close it with chmod go-w";
+    let problem = "other users can write to it; run chmod go-w on it";
     Err(io::Error::new(io::ErrorKind::PermissionDenied, problem))
 }
 

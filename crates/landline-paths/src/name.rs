@@ -29,7 +29,7 @@ pub enum NameError {
     #[error("the path is longer than 4096 bytes")]
     PathTooLong,
     /// The name is that of a staging file.
-    #[error("names like .landline-*.part are for files in the making")]
+    #[error("names like .landline-*.part are reserved for incomplete files")]
     Staging,
     /// The name begins with a dot.
     #[error("the name begins with a dot, as those of hidden files do")]

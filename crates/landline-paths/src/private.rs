@@ -94,7 +94,7 @@ impl PrivateFolder {
         }
         if platform::is_open_to_others(&metadata) {
             return Err(bad(
-                "others can read the state folder; close it with chmod 700".into(),
+                "other users can read the state folder; run chmod 700 on it".into(),
             ));
         }
         Ok(Self {
@@ -173,7 +173,7 @@ impl PrivateFolder {
         let problem = match &metadata {
             _ if !platform::is_owned_by_us(&metadata) => Some("belongs to another user"),
             _ if platform::is_writable_by_others(&metadata) => {
-                Some("others can write to it; close it with chmod 600")
+                Some("other users can write to it; run chmod 600 on it")
             }
             _ => None,
         };
@@ -496,7 +496,7 @@ pub fn create_secret_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn read_secret(file: File, bytes_max: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let metadata = file.metadata()?;
     if metadata.is_file() && platform::is_open_to_others(&metadata) {
-        let problem = "others can read this secret; close it with chmod 600";
+        let problem = "other users can read this secret; run chmod 600 on the file";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
     }
     read_all(file, bytes_max).map(Zeroizing::new)

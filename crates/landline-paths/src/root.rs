@@ -209,7 +209,7 @@ impl Root {
         let grant = self.effective_grant_of(grants, &dir, &resolved)?;
         if !grant.is_writable {
             let message = format!(
-                "{} is in {:?}, where nothing may be written",
+                "{} is in {:?}, which you may only read",
                 resolved.shown.display(),
                 grant.text
             );
@@ -346,7 +346,7 @@ impl Root {
                 .collect::<Vec<_>>()
                 .join(", ");
             let message = format!(
-                "{} is outside of what you may reach: {reach}",
+                "{} is outside the folders that you may use: {reach}",
                 full_path.display()
             );
             return Err(Error::new(ErrorKind::Denied, message));

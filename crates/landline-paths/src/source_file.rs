@@ -218,7 +218,7 @@ mod tests {
 
     /// Proves `believed-length` in docs/faults.md.
     #[test]
-    fn length_of_made_up_file_is_what_it_has() {
+    fn made_up_file_has_length_of_content() {
         for path in [
             "/proc/self/status",
             "/sys/kernel/notes",

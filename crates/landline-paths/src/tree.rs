@@ -128,7 +128,7 @@ impl TreeGuard {
             .own_stat()
             .map_err(|error| Error::io("a folder", error))?;
         if Some(stat.id) == self.hidden {
-            let message = "the server's state folder is not reached";
+            let message = "the server's state folder was left out, because no right reaches it";
             return Err(Error::new(ErrorKind::Denied, message));
         }
         let granted = self.grants.get(&stat.id).copied();

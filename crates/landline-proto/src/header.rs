@@ -164,7 +164,7 @@ impl<'de> Visitor<'de> for Strict {
             let value = entries.next_value_seed(inner)?;
             if object.contains_key(&key) {
                 return Err(A::Error::custom(format_args!(
-                    "the key {key:?} stands twice"
+                    "the key {key:?} appears twice"
                 )));
             }
             object.insert(key, value);

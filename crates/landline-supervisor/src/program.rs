@@ -238,7 +238,7 @@ impl Program {
         Some(last.max(exited_at) + QUIET)
     }
 
-    /// Notes the end once the program and its outputs have ended.
+    /// Records the end once the program and its outputs have ended.
     fn finish(&mut self) {
         if self.quiet_at().is_some_and(|at| at <= Instant::now()) {
             for output in &mut self.outputs {

@@ -203,7 +203,7 @@ pub enum Activity {
         /// Whether a shell reads it.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         shell: bool,
-        /// Whether it runs on without a client.
+        /// Whether it continues without a client.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         detached: bool,
         /// The working folder.

@@ -44,13 +44,13 @@ pub enum Error {
         problem: String,
     },
     /// The line broke: the connection was cut before either side was done.
-    #[error("the line broke: {0}")]
+    #[error("connection lost: {0}")]
     Lost(String),
     /// The peer's TLS is not ours: another version, protocol or a broken handshake.
-    #[error("no secure line: {0}")]
+    #[error("no TLS connection: {0}")]
     Tls(String),
     /// Nothing is known of this server.
-    #[error("the server {address} is not known here")]
+    #[error("{address} is not a known server")]
     UnknownServer {
         /// The address asked for.
         address: String,
@@ -72,9 +72,7 @@ pub enum Error {
         address: String,
     },
     /// The server is not the one that was pinned.
-    #[error(
-        "{address} is NOT the server it was: its fingerprint is {found}, and {pinned} was pinned"
-    )]
+    #[error("{address} is NOT the server that you know: its fingerprint is {found}, not {pinned}")]
     ServerChanged {
         /// The address asked for.
         address: String,
@@ -84,7 +82,7 @@ pub enum Error {
         found: String,
     },
     /// The server showed the right certificate and could not prove that it is its own.
-    #[error("{address} showed the pinned certificate without having its key")]
+    #[error("{address} shows the certificate of the known server without having its key")]
     ServerUnproven {
         /// The address asked for.
         address: String,
@@ -173,7 +171,7 @@ pub enum Error {
         keys: Vec<String>,
     },
     /// The agent with the keys cannot be used.
-    #[error("the agent at {socket}: {problem}")]
+    #[error("ssh-agent at {socket}: {problem}")]
     Agent {
         /// Its socket.
         socket: String,

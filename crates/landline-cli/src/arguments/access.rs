@@ -15,20 +15,19 @@ pub(crate) const VIA: &str = "[USER@]HOST[:PORT]";
 pub(crate) struct Access {
     /// Port of the server
     ///
-    /// The default is the port of the machine that you name, else the port of the only server that
-    /// you know at that host, else 5263.
+    /// A machine that you have joined keeps its own port. For any other host the default is 5263.
     #[arg(short = 'P', long, value_name = "N", value_parser = value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
     /// Log in with this key
     ///
-    /// FILE is a private key, or the public half of a key in ssh-agent. The default is the key
-    /// that joined. Without one, landline offers the keys of ssh-agent and the usual key
-    /// files.
+    /// FILE is a private key, or the public half of a key in ssh-agent. By default landline uses
+    /// the key that joined this server, else the keys in ssh-agent and ~/.ssh.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
     /// Trust an unknown server without asking
     ///
-    /// The server that answers now is trusted from then on.
+    /// landline remembers the fingerprint of the server that answers now. From then on it refuses
+    /// a server with another fingerprint.
     #[arg(long)]
     pub(crate) accept_new: bool,
     /// Connect through ssh jump hosts (HOST[,HOST...] or none)
@@ -78,7 +77,7 @@ impl Access {
     pub(crate) fn with_port(&self, target: &Target) -> Result<Target, Failure> {
         match (self.port, target.port) {
             (Some(option), Some(written)) if option != written => Err(Failure::usage(format!(
-                "{target} has a port, and -P names another one: {option}"
+                "{target} has a port already, but -P names another one: {option}"
             ))),
             (option, written) => Ok(Target {
                 port: option.or(written),
@@ -93,8 +92,8 @@ impl Access {
 pub(crate) struct PasswordSource {
     /// Log in with a password
     ///
-    /// The password is asked for at the terminal. If LANDLINE_PASSWORD_FILE names a file, its
-    /// first line is used instead.
+    /// landline asks for it at the terminal. If the variable LANDLINE_PASSWORD_FILE names a file,
+    /// landline reads the first line of that file instead.
     #[arg(long, conflicts_with = "identity")]
     pub(crate) password: bool,
     /// Read the password from the first line of FILE

@@ -60,7 +60,7 @@ impl TypedLocation {
 
 /// Parses a time span: `90s`, `30m`, `24h`, `7d`.
 pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
-    let bad = || "a whole number with s, m, h or d behind it is needed".to_owned();
+    let bad = || "write a whole number and s, m, h or d, such as 30s".to_owned();
     let unit = match text.chars().last() {
         Some('s') => 1,
         Some('m') => 60,

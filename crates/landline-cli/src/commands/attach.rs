@@ -24,11 +24,12 @@ use crate::{
 /// Follow a job until it ends
 ///
 /// Prints the output of the job from its beginning. For a job with a terminal, it shows the screen,
-/// and every key goes to the job.
-/// The exit status is that of the job, as of `landline run`. Ctrl-C leaves a job without a
-/// terminal, which continues, with status 130; `~d` at the beginning of a line leaves one with a
-/// terminal. The client that attached last controls the terminal. After a lost connection, this
-/// command connects again.
+/// and sends your keys to the job. The client that attached last controls the terminal.
+///
+/// Type `~d` at the beginning of a line to leave a job with a terminal, and Ctrl-C to leave any
+/// other. The job continues. After a lost connection, landline reconnects.
+///
+/// When the job ends, the exit status is that of the job. Ctrl-C gives 130.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  landline attach nas build")]
 pub(crate) struct Attach {

@@ -20,10 +20,10 @@ use crate::{
     remote_files::{Ended, Failures, FileSession, RemotePath, for_each_path},
 };
 
-/// Print files of a server
+/// Print files from a server
 ///
-/// The bytes are verified: a file that arrives damaged or changes meanwhile fails, after what was
-/// printed. --json does not change the output.
+/// The bytes are verified. If a file arrives damaged or changes meanwhile, cat fails after it has
+/// printed a part of it. --json does not change the output.
 ///
 /// The path may have the patterns *, ? and [...].
 #[derive(Debug, Args)]

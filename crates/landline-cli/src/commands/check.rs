@@ -38,12 +38,15 @@ pub(crate) struct Check {
     on: On,
     /// User name
     user: UserName,
-    /// read, write, role, exec or shell
+    /// Right, such as read, write, exec or shell
+    ///
+    /// One of read, write, role, exec, shell, pty, watch, forward, listen and chat.
     right: String,
     /// PATH, ROLE, or -- COMMAND... for exec
     ///
-    /// `read` and `write` take a path, and `role` a role. A path is absolute, or relative to the
-    /// user's home.
+    /// `read` and `write` take a path, and `role` a role. After `--`, `exec` takes a command,
+    /// `watch` a user, `forward` HOST:PORT, and `listen` [ADDRESS:]PORT. A path is absolute, or
+    /// relative to the user's home.
     #[arg(value_name = "ARGUMENT")]
     arguments: Vec<OsString>,
 }

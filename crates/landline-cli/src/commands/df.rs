@@ -14,10 +14,10 @@ use crate::{
     remote_files::{OutputLines, RemotePath, for_each_path, size},
 };
 
-/// Show the space of file systems on a server
+/// Show the free space of file systems on a server
 ///
-/// Prints the size in bytes, what is used, what the server can still use, and the part that is
-/// used. Your quota on the server can be smaller.
+/// Prints the size in bytes, the used space, the free space, and the used part in percent. Your
+/// quota on the server can be smaller.
 #[derive(Debug, Args)]
 #[command(
     disable_help_flag = true,

@@ -14,11 +14,11 @@ use crate::{
     remote_files::{OutputLines, RemotePath, for_each_path, size},
 };
 
-/// Add up the space of files and folders on a server
+/// Show the disk usage of files and folders on a server
 ///
-/// Prints bytes on the disk, bytes of content, and the path. Without -s, each folder below has a
-/// line too. A file with several names counts once for each path that you name. Links are not
-/// followed.
+/// Prints bytes on the disk, bytes of content, and the path. Without -s, each subfolder has a line
+/// too. A file with several names counts once for each path that you name. du does not follow
+/// symbolic links.
 ///
 /// The path may have the patterns *, ? and [...].
 #[derive(Debug, Args)]

@@ -31,15 +31,14 @@ use crate::{
 /// How long a session is held while no command uses it.
 const IDLE_TIME: Duration = Duration::from_secs(10 * 60);
 
-/// Keep a session, so that commands start at once
+/// Keep a session open, so that commands start faster
 ///
-/// A process in the background keeps the session with the server. `landline run` uses it instead
-/// of a login, so the command starts in one round trip. That holds for this user, and for a run
-/// that would log in as the same user with the same key by the same route. Options such as -i
-/// make a run log in by itself.
+/// A background process keeps the session with the server open. `landline run` then needs no
+/// login, and starts a command in one round trip. It uses the session only for the same user, key
+/// and route. With options such as -i, it logs in by itself.
 ///
-/// Without HOST, the sessions that are held now are listed. The setting `hold` in client.toml
-/// holds a session whenever a run has logged in.
+/// Without HOST, the command lists the open sessions. With the setting `hold` in client.toml,
+/// each run that logs in keeps its session open.
 #[derive(Debug, Args)]
 #[command(
     name = "hold",
@@ -48,10 +47,10 @@ const IDLE_TIME: Duration = Duration::from_secs(10 * 60);
 pub(crate) struct HoldCommand {
     /// Server: a machine name or `[user@]host[:port]`
     host: Option<Target>,
-    /// End it after this time without a command [default: 10m]
+    /// End the session after TIME without a command [default: 10m]
     #[arg(long = "for", value_name = "TIME", value_parser = parse_span, requires = "host")]
     idle_time: Option<Duration>,
-    /// End it, once the commands that use it have ended
+    /// End the session when its commands have ended
     #[arg(long, requires = "host", conflicts_with = "idle_time")]
     stop: bool,
     /// Hold the session in this process.
@@ -104,7 +103,7 @@ async fn stop(context: &Context, host: &Target, access: &Access) -> Result<ExitS
     {
         return Ok(ExitStatus::SUCCESS);
     }
-    let what = format!("no session with {} is held", as_typed(host));
+    let what = format!("no session with {host} is held");
     Err(Failure::new("not-running", what).with_advice("landline hold lists those that are"))
 }
 
@@ -136,7 +135,7 @@ async fn hold(
         }
     };
     let Some(mut place) = client.hold_place(&key)? else {
-        held(context, &as_typed(host));
+        held(context, &host.to_string());
         return Ok(ExitStatus::SUCCESS);
     };
     let stopped = signals::stop()?;
@@ -221,7 +220,7 @@ pub(crate) fn start(context: &Context, host: &Target, access: &Access, idle_time
         .args(["hold", "--stay", "--for"])
         .arg(format!("{}s", idle_time.as_secs()))
         .args(access.route_options())
-        .arg(as_typed(host))
+        .arg(host.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -229,16 +228,5 @@ pub(crate) fn start(context: &Context, host: &Target, access: &Access, idle_time
     match command.spawn() {
         Ok(_) => debug!("a process in the background holds the next session"),
         Err(error) => debug!("no process to hold the session: {error}"),
-    }
-}
-
-/// The target without a port that the user did not type.
-fn as_typed(target: &Target) -> String {
-    let text = target.to_string();
-    match target.port {
-        Some(_) => text,
-        None => text
-            .rsplit_once(':')
-            .map_or(text.clone(), |(host, _)| host.to_owned()),
     }
 }

@@ -18,7 +18,7 @@ use crate::{
 /// List, rename or remove the machines that you know
 ///
 /// Every command that takes a server also takes the name of a machine. An invite may hold several
-/// addresses of a machine. Each has its own line, and the name belongs to the one that answered.
+/// addresses of a machine. Each address has its own line, and the one that answered has the name.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  landline hosts\n  landline hosts rename 192.0.2.7 nas")]
 pub(crate) struct Hosts {

@@ -20,8 +20,8 @@ const COMMAND_CHARS_MAX: usize = 60;
 
 /// List your jobs on a server, or forget them
 ///
-/// A job is what `landline run --detach` or `landline shell` has started. A job that has ended is
-/// kept for 14 days, or until newer ones need its room.
+/// `landline run --detach` and `landline shell` start jobs. The server keeps a job for 14 days
+/// after its end, or until newer jobs need its space.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  landline jobs nas\n  landline jobs nas --forget build")]
 pub(crate) struct Jobs {

@@ -42,8 +42,8 @@ pub(crate) struct Join {
     invite: Option<String>,
     /// Log in with the secret in FILE instead of an invite
     ///
-    /// The secret was made on the server's machine with `landline secret add`. Later
-    /// commands log in with this file, so do not move it.
+    /// An admin makes the secret with `landline secret add`. Later commands log in with this file,
+    /// so do not move it.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["invite", "user", "identity"])]
     secret_file: Option<PathBuf>,
     /// User name on the server [default: your local user name]

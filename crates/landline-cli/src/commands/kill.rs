@@ -13,8 +13,8 @@ use crate::{
 
 /// Send a signal to jobs
 ///
-/// The signal goes to the process group of the job's program, SIGTERM if no other is named. A shell
-/// at a terminal ignores SIGTERM: end it with `-s HUP`, or with `--tree`.
+/// The signal goes to the process group of the job's program. The default is SIGTERM. A shell at a
+/// terminal ignores SIGTERM: end it with `-s HUP`, or with `--tree`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  landline kill nas build\n  landline kill nas build -s INT")]
 pub(crate) struct Kill {

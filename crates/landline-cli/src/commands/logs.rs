@@ -22,9 +22,9 @@ use crate::{
 
 /// Print the output of a job
 ///
-/// What the job wrote to standard output goes to standard output, and the rest to standard error,
-/// in the order in which the job wrote it. Of a job that has written more than 32 MiB, the first
-/// MiB of each and the newest output are kept.
+/// The job's standard output goes to standard output, and its standard error to standard error, in
+/// the order in which the job wrote them. The server keeps up to 32 MiB for each job: the first MiB
+/// of each stream, and the newest output.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  landline logs nas build\n  landline logs nas build -f --since 10m"
@@ -35,7 +35,7 @@ pub(crate) struct Logs {
     /// Id or name of the job
     #[arg(value_name = "ID|NAME")]
     job: String,
-    /// Go on until the job has ended
+    /// Continue until the job has ended
     #[arg(short, long)]
     follow: bool,
     /// Only what it wrote to standard error, on standard output

@@ -20,11 +20,11 @@ use crate::{
 
 /// List files and folders on a server
 ///
-/// The names come in the order of their bytes, one a line. A link to a folder is followed if you
-/// name it. What a terminal would obey in a name is escaped, and so are bytes that are not UTF-8.
+/// Prints one name per line, sorted by bytes. If you name a link to a folder, landline lists the
+/// folder. Control characters, and bytes that are not UTF-8, are escaped.
 ///
-/// The path may have the patterns *, ? and [...]. The server expands them, so quote them. A file
-/// whose name is literally the pattern is the only match.
+/// The path may have the patterns *, ? and [...]. The server expands them, so quote them. If a
+/// file has exactly that name, it is the only match.
 #[derive(Debug, Args)]
 #[command(
     disable_help_flag = true,

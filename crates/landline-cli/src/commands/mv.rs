@@ -13,9 +13,9 @@ use crate::{
 
 /// Rename or move files and folders on a server
 ///
-/// If DST is a folder, the entries move into it. A file is replaced in one step, so that at every
-/// moment the name has the whole old or the whole new file. A folder is never replaced. Nothing
-/// moves to another server or file system: copy it there.
+/// If DST is a folder, mv moves into it. mv replaces a file in one step, so that the name always
+/// has either the old or the new file. It never replaces a folder. To move to another server or
+/// file system, copy instead.
 ///
 /// SRC may have the patterns *, ? and [...].
 #[derive(Debug, Args)]
@@ -40,10 +40,10 @@ impl Run for Mv {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let mut sources = RemotePath::all(&self.paths, "mv")?;
         let Some(to) = sources.pop() else {
-            return Err(Failure::usage("a path and its new path are needed"));
+            return Err(Failure::usage("give a path and its new path"));
         };
         if sources.iter().any(|source| source.target != to.target) {
-            let failure = Failure::usage("the paths are on several servers");
+            let failure = Failure::usage("the paths are on different servers");
             return Err(failure.with_advice("copy to the other server with landline cp"));
         }
         let into = sources.len() > 1;

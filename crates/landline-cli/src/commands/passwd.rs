@@ -26,7 +26,7 @@ use crate::{
 
 /// Change or remove your own password on a server
 ///
-/// The old password is needed. An admin sets the first one with `landline user password set`.
+/// You need the old password. An admin sets the first one with `landline user password set`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  landline passwd nas")]
 pub(crate) struct Passwd {
@@ -99,7 +99,7 @@ impl Run for Passwd {
                 // The server has removed it. At worst this client asks for it once more.
                 let _ = client.pins().forget_password(&server);
                 format!(
-                    "removed the password of {} at {}",
+                    "removed the password of {} on {}",
                     server.user,
                     server.address()
                 )

@@ -13,11 +13,11 @@ use crate::{
 
 /// Remove files and folders on a server
 ///
-/// A link is removed, never what it leads to. A home, a folder that a user has a right to, and a
-/// folder that contains one of these stay.
+/// rm removes a link itself, never what it points to. It refuses to remove a home, a folder that a
+/// user has a right to, and any folder that contains one of these.
 ///
-/// The path may have the patterns *, ? and [...]. The server expands them, so quote them. A file
-/// whose name is literally the pattern is the only match.
+/// The path may have the patterns *, ? and [...]. The server expands them, so quote them. If a
+/// file has exactly that name, it is the only match.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  landline rm nas:old.txt\n  landline rm -r 'nas:cache-*'")]
 pub(crate) struct Rm {

@@ -53,11 +53,11 @@ enum SecretAction {
         /// Only those of this user
         user: Option<UserName>,
     },
-    /// Remove a secret; it no longer logs in
+    /// Remove a secret and end its sessions
     Remove {
         /// Id, from `landline secret list`
         id: SecretId,
-        /// Remove it even if the last owner has no other way in
+        /// Remove it even if no owner can then log in
         #[arg(long)]
         force: bool,
     },
@@ -75,8 +75,8 @@ struct SecretAdd {
     binding: Binding,
     /// Allow only these services and features [default: all]
     ///
-    /// Names such as files.get and ping, with commas between them. The name of a service includes
-    /// all its features. `landline join` needs ping.
+    /// NAMES is a list with commas, such as files.get,ping. The name of a service includes all its
+    /// features. `landline join` needs ping.
     #[arg(long, value_name = "NAMES")]
     services: Option<ServiceSet>,
     /// Label for people, such as the machine's name

@@ -118,7 +118,7 @@ async fn serve(
     }
     if is_root() && !settings.allow_root {
         return Err(Failure::settings(
-            "this is root, and everybody with an account could reach root's home; serve as an ordinary user, or say \
+            "as root, the server would give its users access to root's home; run it as an ordinary user, or add \
              --allow-root",
         ));
     }

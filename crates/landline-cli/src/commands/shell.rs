@@ -22,12 +22,11 @@ use crate::{
 
 /// Open a shell on a server, or return to one
 ///
-/// The shell keeps running when you leave it with `~d` at the beginning of a line, when the
-/// connection is lost, or when this command is ended. With NAME, the same command returns to it
-/// from any machine, and shows the screen as it was. Without NAME, return to it with `landline
-/// attach`.
+/// Type `~d` at the beginning of a line to leave the shell. It keeps running, also after a lost
+/// connection. With NAME, the same command returns to it from any machine, and shows the screen as
+/// it was. Without NAME, return to it with `landline attach`.
 ///
-/// The shell ends like any other, and its exit status is that of this command.
+/// End the shell with `exit`. The exit status of the shell is that of this command.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  landline shell nas\n  landline shell nas work")]
 pub(crate) struct Shell {

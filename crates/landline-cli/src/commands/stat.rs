@@ -17,7 +17,7 @@ use crate::{
 
 /// Show the properties of files and folders on a server
 ///
-/// A link is shown itself. The path may have the patterns *, ? and [...].
+/// stat shows a link itself, not what it points to. The path may have the patterns *, ? and [...].
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  landline stat nas:notes.txt")]
 pub(crate) struct Stat {

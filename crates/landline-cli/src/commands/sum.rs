@@ -20,8 +20,8 @@ use crate::{
 /// Compute the digests of files on a server
 ///
 /// The server reads and hashes the files, so their content is not copied. The lines are those of
-/// b3sum, or of sha256sum with --sha256, with the path on the server as the name. A file that
-/// changes meanwhile fails.
+/// b3sum, or of sha256sum with --sha256, with the path on the server as the name. sum fails if
+/// a file changes meanwhile.
 ///
 /// The path may have the patterns *, ? and [...].
 #[derive(Debug, Args)]

@@ -28,9 +28,9 @@ const FIRST_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Show what runs on a server, and what it uses
 ///
-/// Lists commands and jobs with their processors and memory, and below them the sessions. Helpers
-/// and above see those of all users, other users their own. At a terminal the list is renewed
-/// each second until you press q. The keys c, m and t sort by processor, memory and time.
+/// Lists commands and jobs with their CPU and memory, and below them the sessions. Helpers, admins
+/// and owners see all users. Other users see only their own. At a terminal, the list is updated
+/// each second until you press q. The keys c, m and t sort by CPU, memory and time.
 ///
 /// CPU is in percent of one processor. MEMORY counts shared memory once for each process.
 #[derive(Debug, Args)]
@@ -52,22 +52,29 @@ impl Run for Top {
             channels: None,
             before: None,
         };
-        if !context.json && context.out.is_terminal() && context.input.is_terminal() {
-            screen::run(context, &mut monitor).await?;
+        let done = if !context.json && context.out.is_terminal() && context.input.is_terminal() {
+            screen::run(context, &mut monitor).await
         } else {
-            monitor.sample().await?;
-            tokio::time::sleep(FIRST_INTERVAL).await;
-            let sample = monitor.sample().await?;
-            if context.json {
-                context.out.print_json(&sample.to_json());
-            } else {
-                let text = sample.lines(Order::Processor).join("\n");
-                context.out.print(&text);
-            }
-        }
+            print_once(context, &mut monitor).await
+        };
+        // After a failure too: otherwise the server would wait for this client to return.
         monitor.finish().await;
-        Ok(ExitStatus::SUCCESS)
+        done.map(|()| ExitStatus::SUCCESS)
     }
+}
+
+/// Prints one sample.
+async fn print_once(context: &Context, monitor: &mut Monitor) -> Result<(), Failure> {
+    monitor.sample().await?;
+    tokio::time::sleep(FIRST_INTERVAL).await;
+    let sample = monitor.sample().await?;
+    if context.json {
+        context.out.print_json(&sample.to_json());
+    } else {
+        let text = sample.lines(Order::Processor).join("\n");
+        context.out.print(&text);
+    }
+    Ok(())
 }
 
 /// Asks a server again and again.
@@ -120,10 +127,20 @@ impl Monitor {
                 (commands.login.channel, people)
             }
         };
-        let (machine, programs) = receive_top(&mut commands).await?;
-        let now = Instant::now();
-        let sessions = ask_sessions(&mut people).await?;
+        let asked = async {
+            let (machine, programs) = receive_top(&mut commands).await?;
+            let now = Instant::now();
+            Ok((machine, programs, now, ask_sessions(&mut people).await?))
+        }
+        .await;
         self.channels = Some((commands, people));
+        let (machine, programs, now, sessions) = match asked {
+            Ok(asked) => asked,
+            Err(error) => {
+                self.close().await;
+                return Err(error);
+            }
+        };
         let times = programs
             .iter()
             .map(|program| (program.job.clone(), program.processor_time));
@@ -143,11 +160,16 @@ impl Monitor {
         })
     }
 
-    async fn finish(self) {
-        if let Some((commands, people)) = self.channels {
+    /// Ends the channels, if there are any.
+    async fn close(&mut self) {
+        if let Some((commands, people)) = self.channels.take() {
             commands.finish().await;
             people.finish().await;
         }
+    }
+
+    async fn finish(mut self) {
+        self.close().await;
         self.session.finish().await;
     }
 }

@@ -25,9 +25,9 @@ use crate::{
 
 /// Watch the terminal of a job, without typing
 ///
-/// Shows what the terminal of a shell or job shows, also of one that other people use. Your keys go
-/// nowhere; Ctrl-C leaves. A terminal that is smaller than that of the job shows its upper left
-/// part.
+/// Shows what the terminal of a shell or job shows, even while other people use it. Your keys are
+/// not sent to the job. Ctrl-C leaves. If your terminal is smaller than that of the job, you see
+/// the upper left part.
 ///
 /// You may watch your own jobs, and those of the users that the right `watch` names. `landline
 /// jobs` shows who watches.

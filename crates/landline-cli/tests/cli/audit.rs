@@ -475,7 +475,7 @@ fn copy_until_killed(
 
 /// Proves `audit-loss` in docs/faults.md.
 #[test]
-fn killed_server_has_logged_what_it_did() {
+fn killed_server_has_logged_its_actions() {
     let seed = std::env::var("LANDLINE_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())

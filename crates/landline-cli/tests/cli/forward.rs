@@ -224,7 +224,7 @@ fn port_keeps_half_close_and_survives_resets() {
 /// Data that a reset has cut short must not look complete.
 /// Proves `forward-half-close` in docs/faults.md.
 #[test]
-fn reset_is_told_from_the_end() {
+fn reset_and_end_are_distinct() {
     let stage = stage();
     let mut server = stage.joined();
     let (sender, seen) = std::sync::mpsc::channel();

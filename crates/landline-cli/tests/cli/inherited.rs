@@ -409,7 +409,7 @@ fn changed_file_that_is_not_durable_is_reported_as_changed() {
 
 /// Proves `missing-folder` in docs/faults.md.
 #[test]
-fn working_folder_may_be_gone() {
+fn deleted_working_folder_is_accepted() {
     let stage = stage();
     let _server = stage.joined();
     let gone = stage.path("gone");

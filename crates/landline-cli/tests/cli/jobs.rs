@@ -1,4 +1,4 @@
-//! Detached jobs: they go on without clients and servers, and their output and status are exact.
+//! Detached jobs: they continue without clients and servers, and their output and status are exact.
 
 use std::{
     fs,
@@ -318,7 +318,7 @@ fn running_jobs_are_limited() {
 
 /// The order of both outputs is kept, and the oldest output of a long one is dropped.
 #[test]
-fn log_keeps_order_and_says_what_is_missing() {
+fn logs_keep_order_and_report_gaps() {
     let stage = stage();
     let _server = stage.joined();
     let id = detach(
@@ -413,7 +413,7 @@ fn command_continues_after_lost_connections() {
 
 /// A command whose client does not come back is ended, and one that is kept runs on.
 #[test]
-fn command_ends_or_goes_on_without_its_client() {
+fn lost_client_ends_or_keeps_command() {
     let stage = stage();
     let _server = stage.joined();
     let file = stage.home().join("pid");

@@ -85,9 +85,9 @@ use testkit::Stage;
 ///
 /// They are defined here only. A test that looks for a prompt would otherwise pass after a prompt
 /// is reworded.
-const ASKS_PASSWORD: &str = "Password of bob";
-const ASKS_NEW_PASSWORD: &str = "New password of bob, ";
-const ASKS_TRUST: &str = "were told: ";
+const ASKS_PASSWORD: &str = "Password for bob";
+const ASKS_NEW_PASSWORD: &str = "New password for bob, ";
+const ASKS_TRUST: &str = "gave you: ";
 
 /// A fresh stage for the command under test.
 fn stage() -> Stage {

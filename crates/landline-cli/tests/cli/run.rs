@@ -228,7 +228,7 @@ fn signal_reaches_the_program() {
 /// Processes that left the group, were disowned or were stopped end with the command.
 /// Proves `leftover-process` in docs/faults.md.
 #[test]
-fn whole_tree_ends_when_the_client_is_gone() {
+fn lost_client_ends_whole_process_tree() {
     let stage = stage();
     let _server = stage.joined();
     let script = "setsid sh -c 'echo $$ > a; exec sleep 1000' &

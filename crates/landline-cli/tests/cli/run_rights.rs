@@ -164,7 +164,7 @@ fn commands_are_granted_and_revoked() {
 
 /// A key with a command runs it whatever is asked for, within the rights of its user.
 #[test]
-fn key_with_command_runs_nothing_else() {
+fn key_with_command_runs_only_that() {
     let stage = stage();
     let server = stage.joined();
     let line = crate::login::client_key(&stage).public().line();

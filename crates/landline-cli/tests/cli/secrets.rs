@@ -115,7 +115,7 @@ fn passphrase_prompt_does_not_show_input() {
         return;
     };
     assert!(
-        screen.contains("Passphrase of") && screen.contains(r#""user":"bob""#),
+        screen.contains("Passphrase for") && screen.contains(r#""user":"bob""#),
         "{screen}"
     );
     assert!(!screen.contains(phrase), "{screen}");
@@ -141,12 +141,12 @@ while True:
     if not piece:
         break
     screen += piece
-    asked = screen.count(b'Passphrase of') + screen.count(b'Password of')
+    asked = screen.count(b'Passphrase for') + screen.count(b'Password for')
     if typed < asked:
         # The prompt is there a moment before echo is off; no person types that fast.
         while termios.tcgetattr(fd)[3] & termios.ECHO:
             time.sleep(0.01)
-        is_password = screen.rfind(b'Password of') > screen.rfind(b'Passphrase of')
+        is_password = screen.rfind(b'Password for') > screen.rfind(b'Passphrase for')
         os.write(fd, (b'' if is_password else os.environ['LINE'].encode()) + b'\\n')
         typed += 1
 os.waitpid(pid, 0)

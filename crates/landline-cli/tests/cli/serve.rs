@@ -35,7 +35,7 @@ fn second_server_on_address_or_state_is_refused() {
 
 /// A service that has no journal keeps a log for people.
 #[test]
-fn log_file_has_what_happens_with_times() {
+fn log_file_has_events_with_times() {
     let stage = stage();
     let log = stage.path("serve.log");
     let server = stage.serve(&["--log", &log.display().to_string()]);

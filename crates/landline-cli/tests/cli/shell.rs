@@ -234,7 +234,7 @@ const MODES: &str = "printf 'before\\n\\033[?1049h\\033[?1000h\\033[?1006h\\033[
 
 /// Proves `screen-left` in docs/faults.md.
 #[test]
-fn terminal_is_as_before_when_it_is_left() {
+fn terminal_is_restored_on_leave() {
     let stage = stage();
     let _server = stage.joined();
     let run = ["run", "--pty", HOST, "--", "sh", "-c", MODES];
@@ -312,7 +312,7 @@ fn fresh_terminal_gets_the_modes() {
 }
 
 #[test]
-fn size_is_that_of_the_terminal() {
+fn job_has_size_of_terminal() {
     let stage = stage();
     let _server = stage.joined();
     let run = ["run", "--pty", HOST, "--", "stty", "size"];

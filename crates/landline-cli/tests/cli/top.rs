@@ -117,7 +117,11 @@ fn users_see_their_own_commands_only() {
     let all = bob(&["--json", "top", HOST]).json();
     assert_eq!(seen(&all), [true, true]);
     set_rights(&stage, &server, "role = \"owner\"");
+    // A refused client leaves no session behind that waits for it.
     stage.run(&["--json", "top", HOST]).fails(23, "denied");
+    wait_for("the end of its session", || {
+        stage.run(&["--json", "who", HOST]).ok().lines().count() == 1
+    });
 }
 
 /// The list is renewed until a key ends it, and the terminal is as before.

@@ -167,7 +167,7 @@ fn body_of(entries: &[Vec<u8>]) -> Vec<u8> {
 
 /// A server could name `.ssh`, or a second source.
 #[test]
-fn server_does_not_name_what_is_fetched() {
+fn server_does_not_name_fetched_files() {
     let ssh = entry(1, SOURCE, b".ssh", 0, b"");
     for (entries, is_copied) in [(vec![ssh.clone()], true), (vec![ssh.clone(), ssh], false)] {
         let stage = stage();

@@ -190,7 +190,7 @@ fn destination_is_found_as_cp_finds_it() {
 }
 
 #[test]
-fn what_cannot_be_copied_is_reported_and_the_rest_is_copied() {
+fn uncopyable_entries_are_reported_and_skipped() {
     let stage = stage();
     let server = stage.joined();
     let tree = stage.path("user/tree");

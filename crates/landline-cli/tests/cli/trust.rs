@@ -54,7 +54,7 @@ fn unknown_server_is_trusted_after_yes() {
         "the client saved the server before the answer"
     );
     terminal.type_line("perhaps");
-    terminal.wait_for("Please answer");
+    terminal.wait_for("This question is about trust");
     terminal.type_line("yes");
     assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);
     let pong: Value = serde_json::from_str(terminal.shown.lines().last().unwrap()).unwrap();

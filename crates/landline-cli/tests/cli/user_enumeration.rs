@@ -166,7 +166,7 @@ const EVALUATION_BYTES: usize = 4 + r#"{"type":"evaluation","ke2":""}"#.len() + 
 
 /// Proves `user-enumeration` in docs/faults.md.
 #[test]
-fn known_and_unknown_users_look_alike() {
+fn known_and_unknown_users_are_indistinguishable() {
     let stage = stage();
     let server = stage.joined();
     let keys = landline::paths::PrivateFolder::open_or_create(&stage.path("keys")).unwrap();

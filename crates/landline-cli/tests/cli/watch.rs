@@ -47,7 +47,7 @@ fn watcher_sees_and_does_not_type() {
 /// A watcher that stands still costs the owner nothing, and sees the right screen later.
 /// Proves `watcher-acts` in docs/faults.md.
 #[test]
-fn stopped_watcher_stops_nobody() {
+fn stopped_watcher_does_not_block_job() {
     let stage = stage();
     let _server = stage.joined();
     let mut owner = shell(&stage, "work");

@@ -108,7 +108,7 @@ fn receive_is_divided_into_parts() {
 }
 
 #[test]
-fn summary_omits_what_did_not_happen() {
+fn summary_omits_absent_effects() {
     let alone = |transport| {
         trial(
             transport,

@@ -189,7 +189,7 @@ impl Root {
         let grant = self.effective_grant_of(grants, &dir, &resolved)?;
         if to_change && !grant.is_writable {
             let message = format!(
-                "{} is in {:?}, where nothing may be written",
+                "{} is in {:?}, which you may only read",
                 resolved.shown.display(),
                 grant.text
             );

@@ -106,7 +106,7 @@ impl Root {
         let grant = self.effective_grant_of(grants, &dir, &resolved)?;
         if !grant.is_writable {
             let message = format!(
-                "{} is in {:?}, where nothing may be written",
+                "{} is in {:?}, which you may only read",
                 resolved.shown.display(),
                 grant.text
             );

@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn credit_counts_once_it_is_sent() {
+    fn credit_counts_only_when_sent() {
         let mut receiving = receiving();
         feed(&mut receiving, 65_536, false);
         receiving.consume(65_536, 0);

@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn room_is_what_a_write_takes() {
+    fn write_takes_all_room() {
         let mut sending = sending();
         for (bytes, extra_free) in [(1000, 0), (100_000, 0), (1, u64::MAX)] {
             let room = sending.room(extra_free);

@@ -24,7 +24,7 @@ pub enum StreamViolation {
         /// The highest one.
         max: u64,
     },
-    /// Credit that was given before is taken back, or is too large for an offset.
+    /// Credit that was given before is revoked, or is too large for an offset.
     #[error("the credit ends at {found} and ended at {limit} before")]
     Window {
         /// Where the credit would end now.
@@ -49,8 +49,8 @@ pub enum StreamViolation {
     /// The peer has as many streams open as it may have.
     #[error("the peer has {STREAMS_OPENED_MAX} streams open already")]
     TooMany,
-    /// A stream that stands twice in one list.
-    #[error("it stands twice in one list")]
+    /// A stream that appears twice in one list.
+    #[error("it appears twice in one list")]
     Twice,
     /// An entry of a list whose keys do not fit together.
     #[error("its entry has keys that do not fit together")]

@@ -71,7 +71,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn what_is_read_was_written(
+    fn written_output_is_read_back(
         steps in proptest::collection::vec((any::<bool>(), 1..400_000_usize, 0..8_u8), 1..30),
         mebibytes in 1..8_u64,
         bytes_max in 1..300_000_usize,
@@ -244,7 +244,7 @@ fn folder_without_supervisor_is_empty() {
 }
 
 #[test]
-fn status_is_read_as_it_was_written() {
+fn written_status_is_read_back() {
     let folder = Folder::new();
     let exit = Exit {
         status: Status::Code(3),

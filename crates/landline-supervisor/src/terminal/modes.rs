@@ -40,7 +40,7 @@ const MOUSE: [u16; 4] = [9, 1000, 1002, 1003];
 /// How they are reported.
 const MOUSE_ENCODINGS: [u16; 4] = [1005, 1006, 1015, 1016];
 
-/// The highest resource of `CSI > N m` that is noted.
+/// The highest resource of `CSI > N m` that is recorded.
 const KEY_MODIFIERS: usize = 8;
 
 /// The modes of a terminal, except those that are a part of its cursor or screen.

@@ -126,7 +126,7 @@ impl Screen {
         self.end_lines([area.top.checked_sub(1), area.bottom.checked_sub(1)]);
     }
 
-    /// Notes that other lines follow these now.
+    /// Records that other lines follow these now.
     fn end_lines(&mut self, rows: [Option<usize>; 2]) {
         for row in rows.into_iter().flatten() {
             if let Some(row) = self.rows.get_mut(row) {
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_broken_anew() {
+    fn lines_rewrap_on_resize() {
         let mut narrow = screen(&["abc\\", "de", "", "$ ", ""], 3);
         assert_eq!(reflow(&mut narrow, 5, 2, (3, 2)), (4, 2 - 1, vec![]));
         assert_eq!(texts(&narrow), ["ab\\", "cd\\", "e", "", "$"]);

@@ -440,7 +440,7 @@ impl Administration {
         let has_rights = initial != GivenRights::default();
         if store.account(user).is_ok() {
             let problem =
-                format!("the account {user} exists already; its rights are in rights.toml");
+                format!("the account {user} already exists; its rights are in rights.toml");
             return Err(Error::here(ErrorCode::Exists, problem));
         }
         if self.rights.reload()?.of(user).is_some() {

@@ -168,7 +168,7 @@ impl LocalServer {
             }
             if Instant::now() >= deadline {
                 let problem = format!(
-                    "a process has held {} for {} s and does not answer here",
+                    "a process has held {} for {} s and does not answer",
                     self.folder.path_of(LOCK_FILE).display(),
                     LOCK_TIME.as_secs()
                 );
@@ -212,7 +212,7 @@ impl LocalServer {
             .map_err(|error| Error::control(self.socket(), error))?;
         if ![self.folder.owner_id(), 0].contains(&server.uid()) {
             let problem = format!(
-                "a process of another user (uid {}) answers here",
+                "a process of another user (uid {}) answers on its socket",
                 server.uid()
             );
             return Err(Error::control(self.socket(), problem));

@@ -143,7 +143,7 @@ impl Administration {
         user: &UserName,
     ) -> Result<UserRights, Error> {
         given.parse(user, self.rights.words()).map_err(|error| {
-            let problem = format!("the rights are refused: {error}");
+            let problem = format!("the rights are not valid: {error}");
             Error::here(ErrorCode::NameRefused, problem)
         })
     }

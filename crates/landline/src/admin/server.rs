@@ -227,7 +227,7 @@ impl AdminService {
         if self.sessions.list(is_named).is_empty() {
             return Err(Error::here(
                 ErrorCode::NotFound,
-                "there is no such session, and no session of such a user",
+                "no session has this id, and no user of this name has a session",
             ));
         }
         let is_meant =

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn network_is_told_five_times_a_second() {
+    fn refusals_are_explained_five_times_a_second() {
         let mut penalties = Penalties::default();
         let now = Instant::now();
         for _ in 0..100 {

@@ -107,7 +107,7 @@ message!(Attached = "attached");
 pub(super) struct AnsweredPart {
     /// The offset of its first byte.
     pub from: u64,
-    /// The offset behind its last byte.
+    /// The offset after its last byte.
     pub to: u64,
 }
 

@@ -93,7 +93,7 @@ pub struct DetachedJob {
 }
 
 impl Command {
-    /// The request to send with the login. `on_lost` is how many seconds the command runs on when
+    /// The request to send with the login. `on_lost` is how many seconds the command continues when
     /// the connection is lost, and `timeout` how many it may run.
     ///
     /// # Errors
@@ -334,7 +334,7 @@ impl CommandCarrier {
                 && stdout.has_written(exit.stdout)
                 && stderr.has_written(exit.stderr)
             {
-                // Messages about streams would come too late behind it.
+                // Messages about streams would come too late after it.
                 channel.flush().await?;
                 channel.send(&Finished {})?;
                 return Ok(exit.clone());

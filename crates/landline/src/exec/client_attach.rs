@@ -81,7 +81,7 @@ impl CommandCarrier {
             has_input = true;
         }
         if have != [attached.stdout, attached.stderr] || !has_input {
-            let message = "the job runs on, and its streams do not fit to what is here";
+            let message = "the job continues, but its streams do not match those of this client";
             return Err(Error::here(ErrorCode::Io, message));
         }
         self.stdout.set_answered(attached.answered);
@@ -136,7 +136,7 @@ impl WatchJob {
     }
 }
 
-/// Receives the screen that comes behind `attached`, if one does.
+/// Receives the screen that comes after `attached`, if one does.
 async fn receive_screen(
     channel: &mut Channel,
     attached: &Attached,

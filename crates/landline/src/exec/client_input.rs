@@ -59,7 +59,7 @@ impl ClientInput {
         }
     }
 
-    /// Goes back to this offset, to send what comes behind it again; `false` if it is not here.
+    /// Goes back to this offset, to send what comes after it again; `false` if it is not here.
     pub(super) fn go_back(&mut self, offset: u64) -> bool {
         let Some(count) = offset.checked_sub(self.acknowledged) else {
             return false;

@@ -103,7 +103,7 @@ impl WrittenOutput {
         }
     }
 
-    /// Notes what the thread has written; `None` if there is no thread any more.
+    /// Records what the thread has written; `None` if there is no thread any more.
     pub(super) fn settle(&mut self, result: Option<io::Result<usize>>, streams: &mut Streams) {
         self.is_busy = false;
         match result {

@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn line_is_split_like_a_shell_splits_it() {
+    fn line_is_split_by_shell_rules() {
         for (line, expected) in [
             (
                 "git-upload-pack '/srv/a b.git'",

@@ -83,7 +83,7 @@ struct JobOutput {
 }
 
 impl Foreground {
-    /// A program that was just started. `outlives_channel` says whether it runs on for a while
+    /// A program that was just started. `outlives_channel` says whether it continues for a while
     /// when its client is lost.
     pub(super) fn new(supervisor: Supervisor, outlives_channel: bool) -> Self {
         let [stdout, stderr] = [OutputState::default(); 2];
@@ -162,7 +162,7 @@ impl Foreground {
         self.has_lost_supervisor
     }
 
-    /// Whether it runs on for a while when its client is lost.
+    /// Whether it continues for a while when its client is lost.
     pub(super) fn outlives_channel(&self) -> bool {
         self.outlives_channel
     }

@@ -98,13 +98,13 @@ pub(super) struct StartedRun {
     pub(super) words: Words,
     pub(super) has_terminal: bool,
     owner: RunOwner,
-    /// How long it runs on when its client is lost.
+    /// How long it continues when its client is lost.
     on_lost: Duration,
     pub(super) claims: Claims,
     is_settled: bool,
 }
 
-/// What a server writes down about a run that the next server may continue.
+/// What a server records about a run that the next server may continue.
 #[derive(Debug, Serialize, Deserialize)]
 struct RunRecord {
     user: UserName,
@@ -115,7 +115,7 @@ struct RunRecord {
     words: RecordedWords,
     #[serde(default)]
     terminal: bool,
-    /// How many seconds it runs on when its client is lost.
+    /// How many seconds it continues when its client is lost.
     on_lost: u64,
 }
 
@@ -149,7 +149,7 @@ impl LostRuns {
         })))
     }
 
-    /// Takes up the runs that were found. Those that do not answer in a second are taken up later.
+    /// Takes up the runs that were found. Those that do not answer in a second are adopted later.
     pub(crate) async fn adopt(&self) {
         let found = std::mem::take(&mut *lock(&self.0.found));
         let mut waiting = JoinSet::new();
@@ -333,7 +333,7 @@ impl LostRuns {
         });
     }
 
-    /// Notes that a run waits; `false` if too many of its user do.
+    /// Records that a run waits; `false` if too many of its user do.
     fn begin_waiting(&self, id: &str) -> bool {
         let mut table = lock(&self.0.table);
         let Some(user) = table.get(id).map(|run| run.user.clone()) else {

@@ -189,7 +189,7 @@ pub(super) struct Run {
     /// After how many seconds the server ends the program; absent for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u32>,
-    /// Whether the program runs on without a client, and its output is kept.
+    /// Whether the program continues without a client, and its output is kept.
     #[serde(default)]
     pub detach: bool,
     /// The name of a detached job. A job of this name that the user has already is not started
@@ -206,7 +206,7 @@ pub(super) struct Run {
     /// Whether a detached job without a terminal has input, which clients that attach give it.
     #[serde(default)]
     pub input: bool,
-    /// How many seconds a program runs on when its client is lost. Meanwhile the client may
+    /// How many seconds a program continues when its client is lost. Meanwhile the client may
     /// continue it with [`Continue`].
     #[serde(default)]
     pub on_lost: u32,

@@ -48,7 +48,7 @@ pub(super) fn prepare(
     let (user, rules) = (context.user(), context.rights().rules());
     if !options.share_uid && rules.role(user) < Role::Owner {
         return Err(denied(
-            "commands run as the user of the server, so only owners may run them here",
+            "commands run as the user of the server, so only owners may run them on this server",
         ));
     }
     let verdict = rules.check(user, &action(words), context.root());

@@ -108,7 +108,7 @@ async fn connect(
 ) -> Result<Opened, Error> {
     let (host, port) = (&request.host, request.port.get());
     if !is_host(host) {
-        let message = "this is no name of a host";
+        let message = "this is not a valid host name";
         return Err(Error::here(ErrorCode::NameRefused, message));
     }
     // A name that no rule allows is not looked up.

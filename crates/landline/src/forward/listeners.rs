@@ -67,7 +67,7 @@ impl Listeners {
         request: &Listen,
     ) -> Result<SocketAddr, Error> {
         if self.open.contains_key(&request.listener) {
-            let message = format!("the listener {} is there already", request.listener);
+            let message = format!("the listener {} already exists", request.listener);
             return Err(Error::here(ErrorCode::NameRefused, message));
         }
         let target = ListenTarget {

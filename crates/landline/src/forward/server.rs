@@ -140,7 +140,7 @@ struct Made {
 }
 
 fn taken_back() -> Error {
-    Error::here(ErrorCode::Denied, "the right to it was taken back")
+    Error::here(ErrorCode::Denied, "the right to it was revoked")
 }
 
 /// The connections of one channel.
@@ -371,7 +371,7 @@ impl Forwarding<'_> {
         Ok(error)
     }
 
-    /// Notes that a connection has ended, if it has.
+    /// Records that a connection has ended, if it has.
     fn settle(&mut self, stream: u64, ended: Option<Ended>) -> Result<(), Error> {
         let Some(ended) = ended else {
             return Ok(());

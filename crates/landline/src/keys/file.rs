@@ -46,12 +46,12 @@ pub(super) enum KeyFileError {
         "is encrypted with the cipher {0}, which landline does not have; ssh-keygen -p -Z aes256-ctr -f FILE changes that"
     )]
     Cipher(String),
-    #[error("the passphrase does not fit")]
+    #[error("wrong passphrase")]
     Passphrase,
     #[error("is damaged")]
     Damaged,
     #[error(
-        "stands for a security key; add it to ssh-agent with ssh-add, which has the person touch it"
+        "belongs to a security key; add it to ssh-agent with ssh-add, then touch the security key"
     )]
     SecurityKey,
 }

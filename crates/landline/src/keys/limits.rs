@@ -43,7 +43,7 @@ impl ServiceSet {
             Some(name) => Err(Error::here(
                 ErrorCode::UnknownService,
                 format!(
-                    "there is no service or feature {name:?} here; there are {}",
+                    "there is no service or feature {name:?}; the server has {}",
                     known.join(", ")
                 ),
             )),

@@ -244,7 +244,7 @@ impl UserKey {
             return Ok(blob);
         }
         Err(self.key_error(
-            "the signature over the login is not good; an old agent may know no SHA-2 for RSA keys",
+            "the signature over the login is not valid; an old agent may know no SHA-2 for RSA keys",
         ))
     }
 

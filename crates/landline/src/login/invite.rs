@@ -65,10 +65,10 @@ impl FromStr for Invite {
             .ok_or_else(|| bad("it does not begin with landline://"))?;
         let (authority, fragment) = rest
             .split_once("/#")
-            .ok_or_else(|| bad("the part behind /# is missing"))?;
+            .ok_or_else(|| bad("the part after /# is missing"))?;
         let (fingerprint, token) = fragment
             .split_once('.')
-            .ok_or_else(|| bad("the token behind the fingerprint is missing"))?;
+            .ok_or_else(|| bad("the token after the fingerprint is missing"))?;
         Ok(Self {
             addresses: parse_addresses(authority)?,
             fingerprint: fingerprint

@@ -59,7 +59,7 @@ impl KeySources {
             let key = key.ok_or_else(|| {
                 bad(
                     path,
-                    "its private half is not in the agent (ssh-add FILE puts it there)",
+                    "its private half is not in ssh-agent (ssh-add FILE adds it)",
                 )
             })?;
             return self
@@ -81,7 +81,7 @@ impl KeySources {
             if key.public().is_security_key() {
                 return Err(bad(
                     path,
-                    "stands for a security key that is not in the agent (ssh-add FILE puts it there)",
+                    "belongs to a security key that is not in ssh-agent (ssh-add FILE adds it)",
                 ));
             }
             key.check_cipher()?;

@@ -311,9 +311,8 @@ impl<'a> Pins<'a> {
         let json = folder.map(|folder| folder.read(FILE, FILE_BYTES_MAX));
         match json.transpose()?.flatten() {
             None => Ok(File::default()),
-            Some(json) => serde_json::from_slice(&json).map_err(|error| {
-                Error::state(self.path(), format!("cannot be understood: {error}"))
-            }),
+            Some(json) => serde_json::from_slice(&json)
+                .map_err(|error| Error::state(self.path(), format!("cannot be read: {error}"))),
         }
     }
 

@@ -117,7 +117,7 @@ fn parse(text: &str) -> Result<Secret, &'static str> {
         .trim()
         .strip_prefix(SCHEME)
         .ok_or("is no secret: it does not begin with landline-secret://")?;
-    let (rest, fragment) = rest.split_once('#').ok_or("the part behind # is missing")?;
+    let (rest, fragment) = rest.split_once('#').ok_or("the part after # is missing")?;
     let (authority, query) = rest
         .split_once('/')
         .ok_or("the / behind the address is missing")?;
@@ -126,7 +126,7 @@ fn parse(text: &str) -> Result<Secret, &'static str> {
         .ok_or("the user in front of the address is missing")?;
     let (fingerprint, secret) = fragment
         .split_once('.')
-        .ok_or("the secret behind the fingerprint is missing")?;
+        .ok_or("the secret after the fingerprint is missing")?;
     let binding = match query {
         "" => BindingType::TlsExporter,
         END_POINT => BindingType::TlsServerEndPoint,

@@ -101,13 +101,14 @@ impl FromStr for Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let address = HostPort {
-            host: self.host.clone(),
-            port: self.port.unwrap_or(DEFAULT_PORT),
-        };
-        match &self.user {
-            Some(user) => write!(f, "{user}@{address}"),
-            None => address.fmt(f),
+        if let Some(user) = &self.user {
+            write!(f, "{user}@")?;
+        }
+        // Without a port, the host can be a machine name with a port of its own.
+        f.write_str(&with_brackets(&self.host))?;
+        match self.port {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
         }
     }
 }
@@ -145,7 +146,7 @@ fn split_host(text: &str) -> Result<(String, Option<&str>), &'static str> {
         match rest.strip_prefix(':') {
             Some(port) => (host, Some(port)),
             None if rest.is_empty() => (host, None),
-            None => return Err("something stands between the bracket and the port"),
+            None => return Err("there is text between the bracket and the port"),
         }
     } else {
         match text.split_once(':') {
@@ -289,22 +290,22 @@ mod tests {
 
     #[test]
     fn remote_paths_are_parsed() {
-        assert_eq!(remote("host:a/b"), ("host:5263".into(), "a/b".into()));
-        assert_eq!(remote("bob@host:"), ("bob@host:5263".into(), "".into()));
-        assert_eq!(remote("[::1]:/x:y"), ("[::1]:5263".into(), "/x:y".into()));
+        assert_eq!(remote("host:a/b"), ("host".into(), "a/b".into()));
+        assert_eq!(remote("bob@host:"), ("bob@host".into(), "".into()));
+        assert_eq!(remote("[::1]:/x:y"), ("[::1]".into(), "/x:y".into()));
         assert_eq!(
             remote("bob@[fe80::1%eth0]:x"),
-            ("bob@[fe80::1%eth0]:5263".into(), "x".into())
+            ("bob@[fe80::1%eth0]".into(), "x".into())
         );
         assert_eq!(
             remote("landline://bob@host:77/a b"),
             ("bob@host:77".into(), "a b".into())
         );
-        assert_eq!(remote("host::a"), ("host:5263".into(), ":a".into()));
-        assert_eq!(remote("host:@[a]:b"), ("host:5263".into(), "@[a]:b".into()));
+        assert_eq!(remote("host::a"), ("host".into(), ":a".into()));
+        assert_eq!(remote("host:@[a]:b"), ("host".into(), "@[a]:b".into()));
         assert_eq!(
             remote("landline://host//srv/x"),
-            ("host:5263".into(), "/srv/x".into())
+            ("host".into(), "/srv/x".into())
         );
     }
 

@@ -333,7 +333,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn range_stands_for_each_number_once(first in 0..2000_usize, more in 0..300_usize, width in 4..8_usize) {
+        fn range_expands_to_each_number_once(first in 0..2000_usize, more in 0..300_usize, width in 4..8_usize) {
             let last = first + more;
             let found = names(&format!("n[{first:0width$}-{last:0width$}]")).unwrap();
             let expected: Vec<_> = (first..=last).map(|n| format!("n{n:0width$}")).collect();

@@ -187,7 +187,9 @@ impl SshStream {
                     );
                 }
                 None if is_late => {
-                    return Poll::Ready(self.failed("ssh closed it without a word".into()));
+                    return Poll::Ready(
+                        self.failed("ssh closed the connection without a message".into()),
+                    );
                 }
                 None => {}
             }

@@ -304,7 +304,7 @@ const BLOCKS: [(u32, u32); 8] = [
 ];
 
 #[test]
-fn clients_prepare_passwords_alike() {
+fn clients_prepare_passwords_identically() {
     let Some(mut opaque) = Opaque::start() else {
         return;
     };

@@ -19,9 +19,9 @@ pub(super) const AMOUNT_MAX: u64 = i64::MAX.unsigned_abs();
 /// The slowest rate, in bytes per second: one with which a line is still alive.
 pub(super) const RATE_MIN: u64 = 16 << 10;
 
-pub(super) const BYTES_ACCEPTED: &str = "accepted is a whole number of bytes, or text such as \"10 GiB\" (B, KiB, MiB, GiB, TiB, kB, MB, GB, TB)";
+pub(super) const BYTES_ACCEPTED: &str = "write a whole number of bytes, or text such as \"10 GiB\" (B, KiB, MiB, GiB, TiB, kB, MB, GB, TB)";
 pub(super) const RATE_ACCEPTED: &str =
-    "accepted is text such as \"50 MiB/s\" (B, KiB, MiB, GiB, kB, MB, GB), 16 KiB/s or more";
+    "write text such as \"50 MiB/s\" (B, KiB, MiB, GiB, kB, MB, GB), 16 KiB/s or more";
 
 /// Bytes.
 pub(super) fn bytes(text: &str) -> Option<u64> {

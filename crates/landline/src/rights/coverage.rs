@@ -36,7 +36,9 @@ impl Rights {
         let nothing = UserRights::default();
         let own = self.of(user).unwrap_or(&nothing);
         match wanted.missing_in(&[own], root) {
-            Some(missing) => denied(format!("{user} cannot give {missing} and has less")),
+            Some(missing) => denied(format!(
+                "{user} cannot give {missing}, because {user} does not have that"
+            )),
             None => Ok(()),
         }
     }
@@ -68,7 +70,8 @@ impl Rights {
         let own = self.of(user).unwrap_or(&nothing);
         match after.missing_in(&[before, own], root) {
             Some(missing) => {
-                let problem = format!("{user} cannot give {missing} and has less");
+                let problem =
+                    format!("{user} cannot give {missing}, because {user} does not have that");
                 Err(Error::here(ErrorCode::Denied, problem))
             }
             None => Ok(()),

@@ -13,7 +13,7 @@ pub static WORDS_WITHOUT_SERVICE: [&RightWord; 1] = [&CHAT];
 /// Which commands a user may run.
 pub(crate) static EXEC: RightWord = RightWord {
     name: "exec",
-    description: "run commands here",
+    description: "run commands",
     arguments: Some("COMMAND..."),
     parse: |item| Ok(Box::new(Exec::parse(item)?)),
 };
@@ -21,7 +21,7 @@ pub(crate) static EXEC: RightWord = RightWord {
 /// Whether a user may give lines to a shell.
 pub(crate) static SHELL: RightWord = RightWord {
     name: "shell",
-    description: "use a shell here",
+    description: "use a shell",
     arguments: None,
     parse: |item| Switch::parse("shell", item),
 };
@@ -29,7 +29,7 @@ pub(crate) static SHELL: RightWord = RightWord {
 /// Whether a user may have a terminal for a command. A user with a shell may.
 pub(crate) static PTY: RightWord = RightWord {
     name: "pty",
-    description: "use a terminal here",
+    description: "use a terminal",
     arguments: None,
     parse: |item| Switch::parse("pty", item),
 };
@@ -37,20 +37,20 @@ pub(crate) static PTY: RightWord = RightWord {
 /// Whose terminals a user may watch.
 pub(crate) static WATCH: RightWord = RightWord {
     name: "watch",
-    description: "watch terminals of other users here",
+    description: "watch terminals of other users",
     arguments: Some("USER"),
     parse: |item| Ok(Box::new(Watch::parse(item)?)),
 };
 
 static CHAT: RightWord = RightWord {
     name: "chat",
-    description: "talk to people here",
+    description: "talk to other users",
     arguments: None,
     parse: |item| Switch::parse("chat", item),
 };
 
 const ACCEPTED: &str =
-    "accepted is \"any\", or a list of commands, each a list of words: [[\"git\", \"...\"]]";
+    "write \"any\", or a list of commands, each a list of words: [[\"git\", \"...\"]]";
 
 /// Which commands a user may run.
 #[derive(Debug)]
@@ -145,7 +145,7 @@ impl WordValue for Exec {
     }
 }
 
-const WATCH_ACCEPTED: &str = "accepted is \"any\", or a list of users: [\"alice\"]";
+const WATCH_ACCEPTED: &str = "write \"any\", or a list of users: [\"alice\"]";
 
 /// Whose terminals a user may watch.
 #[derive(Debug)]

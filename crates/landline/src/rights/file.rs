@@ -445,7 +445,7 @@ impl RightsFile {
             return Err(Error::here(ErrorCode::RightsFull, problem));
         }
         let changed = Rights::parse(&text, &self.words).map_err(|error| {
-            let problem = format!("the rights are refused: {error}");
+            let problem = format!("the rights are not valid: {error}");
             Error::here(ErrorCode::NameRefused, problem)
         })?;
         check(&rules, &changed)?;

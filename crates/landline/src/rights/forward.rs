@@ -9,7 +9,7 @@ use super::{RightWord, RightsError, Verdict, WordItem, WordValue};
 /// Where a user may connect to from the server.
 pub(crate) static FORWARD: RightWord = RightWord {
     name: "forward",
-    description: "connect to other hosts from here",
+    description: "connect to other hosts from the server",
     arguments: Some("HOST:PORT"),
     parse: |item| Ok(Box::new(Places::<ForwardRule>::parse(item)?)),
 };
@@ -17,7 +17,7 @@ pub(crate) static FORWARD: RightWord = RightWord {
 /// Where a user may listen on the server.
 pub(crate) static LISTEN: RightWord = RightWord {
     name: "listen",
-    description: "listen on ports here",
+    description: "listen on ports of the server",
     arguments: Some("[ADDRESS:]PORT"),
     parse: |item| Ok(Box::new(Places::<ListenRule>::parse(item)?)),
 };
@@ -246,7 +246,8 @@ pub(crate) fn is_host(host: &str) -> bool {
 
 impl PlaceRule for ForwardRule {
     const NAME: &'static str = "forward";
-    const ACCEPTED: &'static str = "accepted is \"any\", or a list of hosts with ports: [\"db.example.com:5432\", \"[::1]:*\"]";
+    const ACCEPTED: &'static str =
+        "write \"any\", or a list of hosts with ports: [\"db.example.com:5432\", \"[::1]:*\"]";
     type Target<'a> = ForwardTarget<'a>;
 
     fn parse(text: &str) -> Option<Self> {
@@ -348,7 +349,7 @@ struct ListenRule {
 
 impl PlaceRule for ListenRule {
     const NAME: &'static str = "listen";
-    const ACCEPTED: &'static str = "accepted is \"any\", or a list of ports on loopback and of addresses with ports: [\"8080\", \"192.0.2.1:8080\", \"[::]:*\"]";
+    const ACCEPTED: &'static str = "write \"any\", or a list of ports on loopback and of addresses with ports: [\"8080\", \"192.0.2.1:8080\", \"[::]:*\"]";
     type Target<'a> = ListenTarget;
 
     fn parse(text: &str) -> Option<Self> {

@@ -31,11 +31,11 @@ pub struct RightsError {
 
 /// The keys of a user's table that no service declares.
 pub(super) const USER_KEYS: [&str; 4] = ["role", "home", "files", "quota"];
-const FILES_ACCEPTED: &str = "accepted is a list of folders: [\"rw:~\", \"r:/srv\"]";
+const FILES_ACCEPTED: &str = "write a list of folders: [\"rw:~\", \"r:/srv\"]";
 const ROLE_ACCEPTED: &str =
-    "accepted is \"owner\", \"admin\", \"helper\" (sees and ends sessions) or \"user\"";
+    "write \"owner\", \"admin\", \"helper\" (sees and ends sessions) or \"user\"";
 const HOME_ACCEPTED: &str =
-    "accepted is a folder that begins with / or ~/, or ~, the home of the account that serves";
+    "write a folder that begins with / or ~/, or ~, the home of the account that serves";
 
 impl Rights {
     /// Reads the rules from the text of a file, in which users have these words.
@@ -58,7 +58,7 @@ impl Rights {
         for (span, _, item) in
             reader.entries(document.as_table(), &["users"], "at the top of the file")?
         {
-            let accepted = "accepted is a table for each user: [users.alice]";
+            let accepted = "write a table for each user: [users.alice]";
             let table = reader.table(item, span, accepted)?;
             for (name, item) in table.iter() {
                 let span = key_span(table, name).or(item.span());
@@ -70,7 +70,7 @@ impl Rights {
                 let rights = reader.user(item, span.clone())?;
                 if let Some(earlier) = users.insert(user.folded(), rights) {
                     let problem = format!(
-                        "{name} stands on line {} already: names that differ only in case are the same",
+                        "{name} is already on line {}: names that differ only in case are the same",
                         earlier.line
                     );
                     return Err(reader.lines.error(span, &problem));
@@ -100,11 +100,7 @@ impl RightsReader<'_> {
             line: self.lines.line(span.clone()),
             ..UserRights::default()
         };
-        let table = self.table(
-            item,
-            span,
-            "accepted is a table with role, home, files, quota",
-        )?;
+        let table = self.table(item, span, "write a table with role, home, files, quota")?;
         let entries = self.entries(table, &self.user_keys, "of a user")?;
         // What `~` means in a folder depends on `home`, wherever it stands.
         if let Some((span, _, item)) = entries.iter().find(|(_, key, _)| *key == "home") {
@@ -193,7 +189,7 @@ impl RightsReader<'_> {
                 grant.folder.components().to_vec(),
             );
             if let Some(earlier) = places.insert(place, grant.line) {
-                let problem = format!("{text:?}: the same folder stands on line {earlier}");
+                let problem = format!("{text:?}: the same folder is on line {earlier}");
                 return Err(self.lines.error(value.span(), &problem));
             }
             grants.push(grant);
@@ -210,9 +206,7 @@ impl RightsReader<'_> {
             Some(("r", folder)) => (false, folder),
             Some(("rw", folder)) => (true, folder),
             _ => {
-                return Err(bad(
-                    "accepted is r: (read) or rw: (read and write), and a folder",
-                ));
+                return Err(bad("write r:FOLDER (read) or rw:FOLDER (read and write)"));
             }
         };
         if !is_folder_of_rule(folder) {
@@ -238,7 +232,7 @@ impl RightsReader<'_> {
 
     fn quota(&self, item: &Item, span: Span) -> Result<Quota, RightsError> {
         let mut quota = Quota::default();
-        let accepted = "accepted is a table with bytes, files, sessions, rate";
+        let accepted = "write a table with bytes, files, sessions, rate";
         let table = self.table(item, span, accepted)?;
         for (span, key, item) in self.entries(table, &Quota::KEYS, "of a quota")? {
             let span = item.span().or(span);
@@ -247,7 +241,7 @@ impl RightsReader<'_> {
                 .and_then(|number| u64::try_from(number).ok());
             let text = item.as_str();
             let bad = |accepted: &str| self.lines.error(span.clone(), accepted);
-            let whole = || number.ok_or_else(|| bad("accepted is a whole number, 0 or more"));
+            let whole = || number.ok_or_else(|| bad("write a whole number, 0 or more"));
             match key {
                 "bytes" => {
                     let bytes = number

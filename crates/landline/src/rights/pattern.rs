@@ -117,7 +117,7 @@ impl Word {
                     Some(byte) => Piece::Byte(byte),
                     None => {
                         return Err(
-                            "a word ends in \\, which takes the character behind it as it is; write \\\\",
+                            "a word ends in \\, which takes the character after it as it is; write \\\\",
                         );
                     }
                 },

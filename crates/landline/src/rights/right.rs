@@ -38,7 +38,7 @@ impl Rights {
             Some(right) if self.has(user, right) => return Ok(()),
             Some(Right::Role(role)) => format!("{user} does not have the role {role}"),
             Some(right) => format!("{user} has no right to {}", self.describe_right(right)),
-            None => format!("no user may send {kind:?} here"),
+            None => format!("no user may send {kind:?}"),
         };
         Err(Error::here(ErrorCode::Denied, problem))
     }
@@ -46,9 +46,9 @@ impl Rights {
     /// What it is a right to.
     fn describe_right(&self, right: Right) -> &str {
         match right {
-            Right::Nothing | Right::Account | Right::Role(_) => "be here",
-            Right::Read => "any file here",
-            Right::Write => "write files here",
+            Right::Nothing | Right::Account | Right::Role(_) => "use this server",
+            Right::Read => "read files",
+            Right::Write => "write files",
             Right::Word(name) => self.words.find(name).map_or(name, |word| word.description),
         }
     }

@@ -160,7 +160,7 @@ impl Switch {
                 is_on,
                 line: item.line(),
             })),
-            None => Err(item.error(None, "accepted is true or false")),
+            None => Err(item.error(None, "write true or false")),
         }
     }
 }

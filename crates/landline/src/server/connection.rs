@@ -62,7 +62,7 @@ pub(super) async fn serve_if_admitted(
 /// The error for a client whose network is shut out. It does not depend on any account.
 fn shut_out_error(refused: Refused) -> Error {
     let seconds = refused.remaining.as_secs() + 1;
-    let message = format!("too many refused logins from here; try again in {seconds} s");
+    let message = format!("too many refused logins from your network; try again in {seconds} s");
     Error::here(ErrorCode::ShutOut, message)
 }
 
@@ -216,7 +216,7 @@ async fn log_in(
             Err(error)
         }
         () = ticket.evicted() => {
-            let message = "it was half-open for the longest, and had to make room for a newer one";
+            let message = "the server dropped the oldest connection without a login, to make room for a new one";
             note_refusal(state, peer, "evicted", message);
             return None;
         }

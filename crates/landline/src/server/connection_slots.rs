@@ -67,7 +67,7 @@ impl ConnectionSlots {
         let count = users.get(user).copied().unwrap_or(0);
         if count >= USER_CONNECTIONS_MAX {
             let message =
-                format!("{user} has {USER_CONNECTIONS_MAX} connections, the most allowed");
+                format!("{user} has {USER_CONNECTIONS_MAX} connections, which is the limit");
             return Err(Error::here(ErrorCode::TooManySessions, message));
         }
         let slot = self.shared.clone().try_acquire_owned();
@@ -79,7 +79,7 @@ impl ConnectionSlots {
         let permit = slot.map_err(|_| {
             Error::here(
                 ErrorCode::TooManySessions,
-                "the server has as many connections as it can take",
+                "the server has reached its limit of connections",
             )
         })?;
         users.insert(user.clone(), count + 1);

@@ -141,7 +141,7 @@ async fn serve_channel(
     let Open { service } = header.read()?;
     if service != messages::SERVICE {
         let service: String = service.chars().take(64).collect();
-        let message = format!("there is no service {service:?} here");
+        let message = format!("the server has no service {service:?}");
         return Err(Error::here(ErrorCode::UnknownService, message));
     }
     while let Some(header) = next(channel, &messages::REQUESTS, stop).await? {

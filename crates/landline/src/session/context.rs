@@ -271,7 +271,7 @@ impl ServiceContext {
             let has = rules.borrow_and_update().has(self.user(), right);
             let had = self.parts.had_right.swap(has, Ordering::Relaxed);
             if had && !has {
-                self.terminate("the rights that it went by were taken back".into())
+                self.terminate("the rights that it used were revoked".into())
                     .await;
                 return std::future::pending().await;
             }
@@ -297,7 +297,7 @@ impl ServiceContext {
             let (now, still) = (rules.borrow_and_update().clone(), still.clone());
             let holds = tokio::task::spawn_blocking(move || still(&now)).await;
             if !holds.unwrap_or(false) {
-                self.terminate(format!("the right to {what} was taken back"))
+                self.terminate(format!("the right to {what} was revoked"))
                     .await;
                 break;
             }

@@ -213,7 +213,7 @@ impl Registry {
     pub(crate) fn service(&self, name: &str) -> Result<&Arc<dyn Service>, Error> {
         self.services.get(name).ok_or_else(|| {
             let shown: String = name.chars().take(64).collect();
-            let message = format!("there is no service {shown:?} here");
+            let message = format!("the server has no service {shown:?}");
             Error::here(ErrorCode::UnknownService, message)
         })
     }

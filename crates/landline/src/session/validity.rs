@@ -49,7 +49,7 @@ pub(crate) fn validity(
         match check_key_options(record, *peer) {
             Ok(limits) if limits == session.limits => {}
             Ok(_) => {
-                let reason = "the key is for something else now".to_owned();
+                let reason = "the options of the key have changed".to_owned();
                 return Ok(Validity::Revoked(reason));
             }
             Err(reason) => return Ok(Validity::Revoked(reason.to_string())),

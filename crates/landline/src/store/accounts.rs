@@ -196,7 +196,7 @@ impl Store {
             Outcome::LastAdmin => Err(Error::here(
                 ErrorCode::LastOwner,
                 format!(
-                    "{user} is the last admin who can log in; afterwards no user could undo it over the network"
+                    "{user} is the last admin who can log in; without {user}, no admin could log in over the network"
                 ),
             )),
         }
@@ -270,7 +270,7 @@ pub(super) fn insert_account(
 
 pub(super) fn name_taken(user: &UserName) -> Error {
     let problem =
-        format!("the account {user} exists already; names that differ only in case are the same");
+        format!("the account {user} already exists; names that differ only in case are the same");
     Error::here(ErrorCode::Exists, problem)
 }
 

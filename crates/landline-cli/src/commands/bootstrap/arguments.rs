@@ -15,7 +15,7 @@ use crate::arguments::VIA;
 pub(crate) struct Bootstrap {
     /// Machine, as ssh reaches it (HOST[,HOST...])
     ///
-    /// The port is that of sshd. Of several hosts, the first ones are jump hosts.
+    /// The port is that of sshd. With several hosts, all but the last are jump hosts.
     #[arg(value_name = VIA)]
     pub(super) host: ProxyJump,
     /// User name on the server [default: your local user name]

@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_told_from_login_output() {
+    fn answers_are_separated_from_login_output() {
         let text = "Welcome!\nlandline:user 1\nlandline:userx 2\n landline:user 3\nlandline:user\nlandline:user 4 5\n";
         let answers = Answers(Zeroizing::new(text.to_owned()));
         assert_eq!(answers.all("user").collect::<Vec<_>>(), ["1", "4 5"]);

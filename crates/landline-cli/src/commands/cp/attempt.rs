@@ -262,8 +262,8 @@ impl<'a> PlannedCopies<'a> {
 fn plan_files(options: &Cp, paths: &[TypedLocation]) -> Result<(Target, Vec<CopyItem>), Failure> {
     let Some((destination, sources)) = paths.split_last().filter(|(_, rest)| !rest.is_empty())
     else {
-        return Err(Failure::usage("a source and a destination are needed")
-            .with_advice("for example: landline cp FILE HOST:  (landline cp --help says more)"));
+        return Err(Failure::usage("give a source and a destination")
+            .with_advice("for example: landline cp FILE HOST: (see landline cp --help)"));
     };
     let mut items = Vec::new();
     let mut found: Option<Target> = None;
@@ -281,7 +281,7 @@ fn plan_files(options: &Cp, paths: &[TypedLocation]) -> Result<(Target, Vec<Copy
     }
     match found {
         Some(target) => Ok((target, items)),
-        None => Err(Failure::usage("a source and a destination are needed")),
+        None => Err(Failure::usage("give a source and a destination")),
     }
 }
 

@@ -43,12 +43,11 @@ const WAIT_MAX: Duration = Duration::from_secs(8);
 /// Copy files to or from a server
 ///
 /// The copy is encrypted and verified. The destination appears only when it is complete. If the
-/// copy is interrupted, run the same command again to resume it. Several files go one after
-/// another into the folder DST.
+/// copy is interrupted, run the same command again to resume it. With several files, DST must be
+/// a folder.
 ///
-/// Without -r, landline copies the whole file, also if nothing has changed. With -r, it copies
-/// folders with all that is in them, and leaves out files that are unchanged: those with the same
-/// length and time.
+/// Without -r, landline always copies the whole file, even if nothing has changed. With -r, it
+/// copies folders with everything in them, and skips files that have the same length and time.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "landline cp [OPTIONS] <SRC>... <DST>\n       landline cp [OPTIONS] --from-command <DST> -- <COMMAND> [ARGUMENT]...",
@@ -57,9 +56,10 @@ const WAIT_MAX: Duration = Duration::from_secs(8);
 pub(crate) struct Cp {
     /// Path, `[user@]host:path`, or - for standard input or output
     ///
-    /// The host is the name of a machine, an alias of ssh, or an address. `host:` alone means your
-    /// home there. -P names a port, and so does `landline://[user@]host[:port]/path`. A local path
-    /// with a colon before the first slash is written ./a:b.
+    /// The host is a machine name, a Host of ~/.ssh/config, or an address. `host:` alone means
+    /// your home on the server. Give a port with -P, or as
+    /// `landline://[user@]host[:port]/path`. Write ./a:b for a local path with a colon before
+    /// the first slash.
     #[arg(value_name = "PATH", num_args = 0.., value_parser = location_parser())]
     paths: Vec<TypedLocation>,
     // Paths too, except with --from-command.
@@ -67,9 +67,9 @@ pub(crate) struct Cp {
     words: Vec<OsString>,
     /// Copy the output of the command that follows --
     ///
-    /// landline runs the command without a shell, once the server is ready. The file appears only
-    /// if the command ends with status 0. Otherwise landline exits with its status. Such a copy
-    /// cannot be resumed.
+    /// landline runs the command without a shell, when the server is ready. The file appears only
+    /// if the command ends with status 0. Otherwise landline exits with the status of the command.
+    /// Such a copy cannot be resumed.
     #[arg(long, conflicts_with = "restart")]
     from_command: bool,
     #[command(flatten)]
@@ -79,7 +79,7 @@ pub(crate) struct Cp {
     no_clobber: bool,
     /// Print nothing but errors
     ///
-    /// Neither the progress nor the digest is printed.
+    /// landline then prints neither the progress nor the digest.
     #[arg(short, long, conflicts_with = "json")]
     quiet: bool,
     /// Start again instead of resuming an earlier attempt
@@ -87,7 +87,7 @@ pub(crate) struct Cp {
     restart: bool,
     /// Time to retry after a lost connection; 0 does not retry
     ///
-    /// Also the time to wait while too many sessions are open.
+    /// landline waits for the same time if too many sessions are open.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse_seconds)]
     retry: Duration,
     #[command(flatten)]

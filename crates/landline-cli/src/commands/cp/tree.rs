@@ -47,19 +47,20 @@ const FAILURES_MAX: u32 = 100;
 /// The options of copies of trees.
 #[derive(Debug, Args)]
 pub(super) struct TreeOptions {
-    /// Copy folders with all that is in them
+    /// Copy folders with everything in them
     ///
-    /// A folder SRC becomes DST/SRC if DST exists, else DST. SRC/. means the content of SRC. Links
-    /// within the tree are kept, others are reported. Times are kept, owners are not.
+    /// A folder SRC becomes DST/SRC if DST exists, else DST. SRC/. means the content of SRC. The
+    /// copy keeps times, and symbolic links that stay within the tree. It reports other links. It
+    /// does not keep owners.
     #[arg(short = 'r', visible_short_alias = 'R', long, conflicts_with_all = ["from_command", "restart"])]
     recursive: bool,
-    /// Keep exactly the permission bits, and times
+    /// Keep the exact permission bits and the times
     #[arg(short = 'p', long, conflicts_with_all = ["from_command", "restart"])]
     preserve: bool,
     /// Copy folders, permission bits and times: as -r -p
     #[arg(short = 'a', long, conflicts_with_all = ["from_command", "restart"])]
     archive: bool,
-    /// Make DST itself the copy, also if it is a folder
+    /// Make DST itself the copy, even if DST is a folder
     #[arg(short = 'T', long)]
     no_target_directory: bool,
     /// Stay on the file system of SRC
@@ -197,7 +198,7 @@ impl TreeCopy {
         let Some((destination, sources)) =
             self.paths.split_last().filter(|(_, rest)| !rest.is_empty())
         else {
-            return Err(Failure::usage("a source and a destination are needed")
+            return Err(Failure::usage("give a source and a destination")
                 .with_advice("for example: landline cp -r FOLDER HOST:"));
         };
         let is_content = match sources {
@@ -316,7 +317,7 @@ fn remote_sources(sources: &[TypedLocation]) -> Result<(Target, Vec<Name>), Fail
     }
     match found {
         Some(target) => Ok((target, names)),
-        None => Err(Failure::usage("a source and a destination are needed")),
+        None => Err(Failure::usage("give a source and a destination")),
     }
 }
 
@@ -516,16 +517,16 @@ impl PlannedTree<'_> {
         }
         let seconds = time.as_secs_f64();
         view.remark(&format!(
-            "{} entries, {} files with {} copied and verified in {seconds:.1} s",
-            summary.entries,
+            "{} of {} entries, {}, copied and verified in {seconds:.1} s",
             summary.files,
+            summary.entries,
             bytes(summary.bytes),
         ));
         match summary.failures {
             0 => Ok(()),
             count => Err(Failure::new(
                 "incomplete",
-                format!("{count} entries were not copied; all others were"),
+                format!("{count} entries could not be copied; all others are complete"),
             )),
         }
     }

@@ -43,7 +43,8 @@ impl RunCommand {
         } else {
             context.out.print(&started.job);
             if started.existing {
-                let note = "a job of this name with this command is there; nothing was started";
+                let note =
+                    "a job of this name with this command already exists; nothing was started";
                 context.err.print(note);
             }
         }

@@ -47,7 +47,7 @@ pub(super) struct ForwardOptions {
     /// The port is open on loopback only, unless BIND is another address, or * for all.
     #[arg(short = 'L', value_name = "[BIND:]PORT:HOST:HOSTPORT")]
     local: Vec<Forward>,
-    /// Forward a port of the server to a host reached from here
+    /// Forward a port of the server to a host that you reach
     ///
     /// PORT 0 takes any free port and prints it. BIND is as for -L.
     #[arg(short = 'R', value_name = "[BIND:]PORT:HOST:HOSTPORT")]
@@ -57,13 +57,13 @@ pub(super) struct ForwardOptions {
     /// It speaks SOCKS 4, 4a and 5. The server resolves names.
     #[arg(short = 'D', value_name = "[BIND:]PORT")]
     dynamic: Vec<Bind>,
-    /// Connect the standard streams to a host behind the server
+    /// Connect standard input and output to a host, via the server
     #[arg(short = 'W', value_name = "HOST:PORT", value_parser = parse_target, conflicts_with_all = ["local", "remote", "dynamic", "background"])]
     stdio: Option<HostPort>,
     /// Run no command, only forward
     #[arg(short = 'N')]
     no_command: bool,
-    /// Go to the background once all is ready
+    /// Go to the background when all ports are open
     #[arg(short = 'f')]
     pub(super) background: bool,
 }
@@ -217,7 +217,7 @@ impl ForwardOptions {
         let mut bound = Vec::new();
         for (bind, target) in forwards.chain(proxies) {
             if bind.port == 0 {
-                return Err(Failure::usage("the port to listen on is not 0 here"));
+                return Err(Failure::usage("-L and -D need a port other than 0"));
             }
             for listener in bind.listen()? {
                 let target = target.cloned();
@@ -252,7 +252,7 @@ impl Bind {
             let advice = match source.kind() {
                 io::ErrorKind::AddrNotAvailable => "this machine has no such address",
                 io::ErrorKind::PermissionDenied => {
-                    "ports below 1024 are for root; choose another port"
+                    "only root can use ports below 1024; choose another port"
                 }
                 _ => "choose another port, or stop the program that uses this one",
             };
@@ -483,7 +483,7 @@ fn parse_host_port(host: &str, port: &str) -> Result<HostPort, String> {
 fn parse_target(text: &str) -> Result<HostPort, String> {
     match split(text).as_deref() {
         Some([host, port]) => parse_host_port(host, port),
-        _ => Err("it is written HOST:PORT; an IPv6 address needs brackets".to_owned()),
+        _ => Err("write HOST:PORT; an IPv6 address needs brackets".to_owned()),
     }
 }
 
@@ -509,7 +509,7 @@ impl FromStr for Bind {
         match split(text).as_deref() {
             Some([port]) => Self::parse(None, port),
             Some([address, port]) => Self::parse(Some(address), port),
-            _ => Err("it is written [BIND:]PORT; an IPv6 address needs brackets".to_owned()),
+            _ => Err("write [BIND:]PORT; an IPv6 address needs brackets".to_owned()),
         }
     }
 }
@@ -525,8 +525,7 @@ impl FromStr for Forward {
                 (bind, host.clone(), port.clone())
             }
             _ => {
-                let accepted =
-                    "it is written [BIND:]PORT:HOST:HOSTPORT; an IPv6 address needs brackets";
+                let accepted = "write [BIND:]PORT:HOST:HOSTPORT; an IPv6 address needs brackets";
                 return Err(accepted.to_owned());
             }
         };

@@ -80,10 +80,10 @@ impl FromStr for EscapeKey {
 /// The option for the key of escape sequences.
 #[derive(Debug, Args)]
 pub(crate) struct EscapeOption {
-    /// Key for escapes at the beginning of a line, or none
+    /// Escape character [default: ~], or none
     ///
-    /// With the default ~, type `~.` to end the connection, `~d` to leave the job, which
-    /// continues, and `~?` for a list. They work only on a terminal that passes every key on.
+    /// At the beginning of a line, `~.` ends the connection, `~d` leaves the job, which continues,
+    /// and `~?` prints a list. Escapes work only while the command has a terminal.
     #[arg(
         short = 'e',
         long = "escape",

@@ -47,22 +47,22 @@ pub(super) struct ManyHosts {
     ///
     /// Brackets hold numbers and ranges, and keep leading zeros: `web[01-20]` or `web[1-3,7]`.
     /// `@db` is a group in client.toml. There is no HOST then: the words are the program and its
-    /// arguments, exactly, with or without `--`. A command gets no input without --stdin FILE,
-    /// which each host gets whole. Nothing is asked: a login that needs a question fails.
+    /// arguments, exactly, with or without `--`. Commands get no input, unless --stdin FILE sends
+    /// the whole file to each host. landline asks no questions: a login that needs one fails.
     #[arg(short = 'H', long = "hosts", value_name = "HOSTS")]
     hosts: Vec<String>,
-    /// Run the command at the hosts in FILE
+    /// Run the command on the hosts in FILE
     ///
     /// Each line is like HOSTS. What follows a `#` is a comment.
     #[arg(long, value_name = "FILE")]
     hosts_file: Option<PathBuf>,
-    /// Run on so many hosts at a time [default: 32]
+    /// Maximum number of hosts at a time [default: 32]
     #[arg(short, value_name = "N", value_parser = value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
     /// Write each host's output to files in DIR
     ///
-    /// The files HOST.out and HOST.err have the exact bytes, and replace older ones. Nothing of it
-    /// is printed.
+    /// The files HOST.out and HOST.err have the exact bytes, and replace older ones. landline then
+    /// prints no output of the hosts.
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
 }
@@ -107,7 +107,7 @@ impl ManyHosts {
         }
         let hosts = set.into_hosts();
         if hosts.is_empty() {
-            return Err(Failure::usage("there is no host to run the command at"));
+            return Err(Failure::usage("there is no host to run the command on"));
         }
         Ok(hosts)
     }
@@ -195,7 +195,7 @@ fn check(command: &RunCommand) -> Result<(), Failure> {
     } else if command.words.is_empty() {
         "there is no command to run"
     } else if command.words.get(1).is_some_and(|word| word == "--") {
-        "the hosts stand behind -H, so only the command follows"
+        "-H names the hosts, so only the command follows"
     } else {
         return Ok(());
     };
@@ -240,7 +240,7 @@ async fn run_all(
     Ok(summary)
 }
 
-/// What became of the command at a host.
+/// What happened to the command at a host.
 enum Outcome {
     /// It ended with this status, or did not start.
     Ended(u8),

@@ -63,10 +63,10 @@ use crate::{
     after_long_help = "Examples:\n  landline run nas -- df -h /srv\n  landline run nas 'tail -n 100 app.log' > app.log\n  \
                        landline run -H nas,web[1-20] -- uptime\n  tar cf - photos | landline run nas -- tar xf - -C /srv\n\n\
                        Exit status:\n  \
-                       124  the time of --timeout was over\n  \
-                       126  the program may not be run, or not in this folder\n  \
+                       124  the time of --timeout is over\n  \
+                       126  you may not run the program, or not in this folder\n  \
                        127  there is no such program\n  \
-                       128  and the signal's number: a signal ended the command\n  \
+                       128+ a signal ended the command: 128 and the signal's number\n  \
                        255  any other failure: no connection, no login, input or output"
 )]
 pub(crate) struct RunCommand {
@@ -80,7 +80,7 @@ pub(crate) struct RunCommand {
     shell: bool,
     /// Run the command in this folder
     ///
-    /// A relative path begins in your home there, which is the default.
+    /// A relative path begins in your home on the server, which is the default.
     #[arg(long, value_name = "FOLDER")]
     cwd: Option<OsString>,
     /// Set a variable for the command (NAME=VALUE)
@@ -88,13 +88,13 @@ pub(crate) struct RunCommand {
     /// Allowed are TERM, COLORTERM, LANG, LC_*, TZ and GIT_PROTOCOL.
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<OsString>,
-    /// Read the command's input from FILE; none for no input
+    /// Read the command's input from FILE, or `none` for no input
     #[arg(long, value_name = "FILE")]
     stdin: Option<OsString>,
     /// Give the command no input; the same as --stdin none
     #[arg(short = 'n', conflicts_with = "stdin")]
     no_input: bool,
-    /// End the command after this time, such as 30s or 5m
+    /// End the command after TIME, such as 30s or 5m
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     timeout: Option<Duration>,
     /// Give the command a terminal
@@ -104,10 +104,10 @@ pub(crate) struct RunCommand {
     pty: bool,
     /// When the connection is lost: keep the command, or end:TIME
     ///
-    /// With end:TIME, this command connects again for that time, and continues at the exact byte.
-    /// When the time is over, the command on the server is ended with all that it has started.
-    /// With keep, the command is a job: it runs on, and `landline attach` follows it. The default
-    /// is keep with a terminal, and else end:30s. Many hosts take end:TIME only.
+    /// With end:TIME, landline reconnects for at most TIME, and continues at the exact byte. After
+    /// TIME, the server ends the command and all that it has started. With keep, the command
+    /// becomes a job: it continues, and `landline attach` returns to it. The default is keep with
+    /// a terminal, otherwise end:30s. With -H, only end:TIME is allowed.
     #[arg(long, value_name = "ACTION", conflicts_with = "detach")]
     on_lost: Option<OnLost>,
     /// Start a job that runs by itself, and print its id
@@ -117,8 +117,8 @@ pub(crate) struct RunCommand {
     detach: bool,
     /// Name the job, and never start it twice
     ///
-    /// If you have a job of this name with the same command, its id is printed and nothing is
-    /// started. So the command line can be run again after a lost connection.
+    /// If you have a job of this name with the same command, landline prints its id and starts
+    /// nothing. So you can repeat the command line after a lost connection.
     #[arg(long, value_name = "NAME", requires = "detach")]
     id: Option<String>,
     #[command(flatten)]
@@ -201,9 +201,9 @@ impl RunCommand {
             .parse()?;
         match words.first() {
             Some(word) if word != "--" && word.as_bytes().starts_with(b"-") => {
-                let what = format!("{} stands after the host", word.display());
+                let what = format!("{} comes after the host", word.display());
                 let advice = "options of landline go before the host; a command that begins with \
-                              - goes behind --";
+                              - goes after --";
                 Err(Failure::usage(what).with_advice(advice))
             }
             _ => Ok((host, words)),
@@ -220,12 +220,12 @@ impl RunCommand {
         let (form, arguments) = match words {
             [] => {
                 return Err(Failure::usage("there is no command to run").with_advice(
-                    "write it behind --, such as: landline run HOST -- uptime; a shell is \
+                    "write it after --, such as: landline run HOST -- uptime; a shell is \
                      landline shell HOST",
                 ));
             }
             [dashes, argv @ ..] if dashes == "--" => match argv {
-                [] => return Err(Failure::usage("there is no command behind --")),
+                [] => return Err(Failure::usage("there is no command after --")),
                 _ if self.shell => {
                     let what = "--shell takes a line, not a program after --";
                     return Err(

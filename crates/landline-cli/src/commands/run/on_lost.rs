@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_happens_when_the_connection_is_lost() {
+    fn actions_on_lost_connection_are_parsed() {
         for (text, meant) in [
             ("keep", OnLost::Keep),
             ("end", OnLost::End(Duration::from_secs(30))),

@@ -92,7 +92,7 @@ pub(in crate::commands) fn with_status_of_ssh(failure: Failure) -> Failure {
     };
     let failure = match failure.code.as_str() {
         "no-program" => failure.with_advice(
-            "words of a shell, such as cd, need --shell; behind --, give each argument on its own",
+            "words of a shell, such as cd, need --shell; after --, each argument is its own word",
         ),
         "lost" => failure.with_advice(
             "the command may have run in part or as a whole; look before you run it again",

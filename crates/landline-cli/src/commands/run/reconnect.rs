@@ -38,7 +38,7 @@ const QUIET_TIME: Duration = Duration::from_secs(1);
 
 /// How a command is continued on another connection.
 pub(in crate::commands) enum Continuation {
-    /// The run of this id, for so long after the connection was lost.
+    /// The run of this id, for this time after the connection was lost.
     Run { id: String, time: Duration },
     /// The detached job of this id, however long it takes.
     Job { id: String },

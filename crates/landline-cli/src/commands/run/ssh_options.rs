@@ -64,7 +64,7 @@ pub(super) struct SshOptions {
     /// Set an option of ssh_config(5), as far as it applies here
     #[arg(short = 'o', value_name = "KEY=VALUE", hide_short_help = true)]
     options: Vec<String>,
-    /// Give the command a terminal if this is one; twice always
+    /// Give the command a terminal if stdin is one; -tt always
     #[arg(short = 't', action = clap::ArgAction::Count, hide_short_help = true)]
     terminal: u8,
     /// Give the command no terminal
@@ -76,7 +76,7 @@ pub(super) struct SshOptions {
     /// Print what HOST means, and do not connect
     #[arg(short = 'G', hide_short_help = true)]
     pub(super) print_settings: bool,
-    /// Print no summary of many hosts
+    /// Print no summary of -H
     #[arg(short = 'q', action = clap::ArgAction::Count, hide_short_help = true)]
     quiet: u8,
     /// Connect by IPv4 only
@@ -87,7 +87,7 @@ pub(super) struct SshOptions {
     ipv6: bool,
     #[command(flatten)]
     refused: RefusedOptions,
-    /// Without effect: what they switch off or on is not there
+    /// Accepted without effect: landline has no such feature
     #[arg(
         short = 'a',
         visible_short_aliases = ['x', 'k', 'C', '2'],

@@ -70,7 +70,7 @@ struct ServiceInstall {
     run_as: Option<String>,
     /// Port to listen on [default: as server.toml says, else 5263]
     ///
-    /// The service listens on this port of all addresses.
+    /// The service listens on this port on all addresses.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
     /// Print the units, and install nothing
@@ -236,7 +236,7 @@ fn report(
             "listening on {stream} ({})",
             settings.origin("listen")
         )),
-        _ => print(&format!("listening on port {stream} of all addresses")),
+        _ => print(&format!("listening on port {stream} on all addresses")),
     }
     print(&format!("state folder {}", settings.state.display()));
     let invite = settings.state.join(INVITE_FILE);

@@ -161,7 +161,7 @@ WantedBy=sockets.target
     )
 }
 
-/// The address for systemd to listen on: that of the settings, else this port of all addresses.
+/// The address for systemd to listen on: that of the settings, else this port on all addresses.
 pub(super) fn stream(settings: &Settings, port: Option<u16>) -> Result<String, Failure> {
     let Some(asked) = &settings.listen else {
         return Ok(port.unwrap_or(DEFAULT_PORT).to_string());

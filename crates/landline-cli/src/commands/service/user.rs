@@ -110,7 +110,7 @@ impl ServiceUser {
     pub(super) fn check(&self, program: &Path, settings: &Settings) -> Result<(), Failure> {
         if self.user_id == 0 && !settings.allow_root {
             return Err(Failure::settings(
-                "as root everybody with an account could reach root's home; name an ordinary user, or say allow_root = true in \
+                "as root, the server would give its users access to root's home; name an ordinary user, or write allow_root = true in \
                  server.toml",
             ));
         }

@@ -68,7 +68,7 @@ pub(super) enum UserCommand {
         name: UserName,
         /// Disable even the last owner
         ///
-        /// Then only a command on the server's machine can undo it.
+        /// After that, only a command on the server's machine can undo it.
         #[arg(long)]
         force: bool,
     },
@@ -85,14 +85,14 @@ pub(super) enum UserCommand {
         name: UserName,
         /// Remove even the last owner
         ///
-        /// Then only a command on the server's machine can administer it.
+        /// After that, only commands on the server's machine can administer the server.
         #[arg(long)]
         force: bool,
     },
-    /// Give an existing account rights
+    /// Give more rights to an existing account
     ///
-    /// Other rights of the account stay. A new right to a folder replaces the old one. An admin can
-    /// give only what the admin has.
+    /// The account keeps its other rights. A new right to a folder replaces the old one. Admins can
+    /// give only rights that they have themselves.
     #[command(
         after_help = "Example:\n  landline user grant alice --files rw:~/alice --quota bytes=10GiB"
     )]
@@ -104,7 +104,7 @@ pub(super) enum UserCommand {
     },
     /// Take rights from an account
     ///
-    /// Sessions that use them end within 2 seconds.
+    /// Sessions that use these rights end within 2 seconds.
     #[command(after_help = "Example:\n  landline user revoke alice --files /srv --quota bytes")]
     Revoke {
         /// User name
@@ -126,9 +126,9 @@ pub(super) enum UserCommand {
     },
     /// Print an invite
     ///
-    /// It registers a key of NAME. If there is no such account, it creates one.
+    /// The invite registers a key for NAME. If there is no such account, it also creates one.
     Invite {
-        /// User name [default: a new account, named by who redeems the invite]
+        /// User name [default: a new account, whose user chooses the name]
         name: Option<UserName>,
         #[command(flatten)]
         terms: InviteTerms,
@@ -167,7 +167,7 @@ pub(super) enum KeysCommand {
         fingerprint: String,
         /// Keep the jobs that the key has started
         ///
-        /// For a key that another one replaces.
+        /// Use it when another key replaces this one.
         #[arg(long)]
         keep_jobs: bool,
     },
@@ -317,26 +317,26 @@ impl RightsToTake {
 /// Words of services, to give or to take.
 #[derive(Debug, Args)]
 pub(super) struct Words {
-    /// Command that may be run, or any
+    /// Running this command, or any
     ///
-    /// A command is words with blanks between them, or a list such as '["git", "a b"]'. `*` stands
-    /// for any characters, and ... at the end for any further words. Where any is taken, the whole
-    /// right is.
+    /// Write words with blanks between them, or a list such as '["git", "a b"]'. `*` matches any
+    /// characters, and ... at the end matches any further words. `user revoke --exec any` removes
+    /// the whole right.
     #[arg(long, value_name = "COMMAND")]
     exec: Vec<String>,
-    /// Shell on the server; needs --exec beside it
+    /// Using a shell; also needs the right --exec
     #[arg(long)]
     shell: bool,
-    /// Terminal for the commands that may be run
+    /// Using a terminal for these commands
     #[arg(long)]
     pty: bool,
-    /// User whose terminals may be watched, or any
+    /// Watching the terminals of USER, or any
     #[arg(long, value_name = "USER")]
     watch: Vec<String>,
-    /// Place that the server connects to, or any
+    /// Forwarding to HOST:PORT, or any
     #[arg(long, value_name = "HOST:PORT")]
     forward: Vec<String>,
-    /// [ADDRESS:]PORT that the server listens on, or any
+    /// Listening on [ADDRESS:]PORT of the server, or any
     #[arg(long, value_name = "PORT")]
     listen: Vec<String>,
 }

@@ -319,7 +319,7 @@ impl Accounts<'_> {
             "a new account"
         };
         self.context.err.print(&format!(
-            "invite for {what}{whose}, valid once; redeem it with landline join INVITE{name}. It is not shown again:"
+            "invite for {what}{whose}, valid once; redeem it with landline join 'INVITE'{name}. It is not shown again:"
         ));
         self.context.out.print(&shown_line(&invite));
         self.check_invite_printed()

@@ -212,7 +212,7 @@ fn exchange(server: &Server, bytes: &[u8]) -> String {
 
 /// Proves `classic-mistake` in docs/faults.md.
 #[test]
-fn mistake_gets_answer_that_names_it() {
+fn answer_names_the_mistake() {
     let stage = stage();
     let accounts = stage.write("home/accounts", b"zd:1\n");
     output_of(Command::new("chmod").arg("600").arg(accounts));

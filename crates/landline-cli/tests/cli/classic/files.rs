@@ -141,7 +141,7 @@ fn upload_replaces_file_only_on_request() {
     let receipts = run_client(&stage, &server, "upload", "bytes", &["f", "g=f"]);
     assert_eq!(
         receipts,
-        "{\"error\": \"f: exists already\", \"ok\": false}\n{\"file_name\": \"g\", \"file_size\": 3, \"ok\": true}\n"
+        "{\"error\": \"f: already exists\", \"ok\": false}\n{\"file_name\": \"g\", \"file_size\": 3, \"ok\": true}\n"
     );
     assert_eq!(
         (stage.read("home/f"), stage.read("home/g")),

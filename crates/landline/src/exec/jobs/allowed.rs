@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{Error, keys::CredentialId, rights::Role};
 
-/// How long a job may take to end when its right is taken back.
+/// How long a job may take to end when its right is revoked.
 const REVOCATION_GRACE: Duration = Duration::from_millis(500);
 
 impl JobTable {
@@ -45,7 +45,7 @@ impl JobTable {
         Ok(())
     }
 
-    /// Looks at the rights of a job that was just started: they may have been taken back after they
+    /// Looks at the rights of a job that was just started: they may have been revoked after they
     /// were checked, and before the job was in the table.
     pub(in super::super) async fn check_started(&self, job: &Arc<Job>) {
         let (table, job) = (self.clone(), job.clone());
@@ -87,7 +87,7 @@ impl JobTable {
         }
     }
 
-    /// Whether the user could still start the job by the rules and credentials of now. Blocking.
+    /// Whether the user could still start the job by the current rules and credentials. Blocking.
     fn still_allowed(&self, job: &Job) -> Result<bool, Error> {
         let Some(words) = job.words() else {
             return Ok(true);
@@ -112,7 +112,7 @@ impl JobTable {
         Ok(revoked.is_none())
     }
 
-    /// Whether a user may run this by the rules of now. Blocking.
+    /// Whether a user may run this by the current rules. Blocking.
     fn may_run(&self, user: &UserName, words: &Words) -> bool {
         let parts = &self.0.parts;
         let rules = parts.rights.rules();

@@ -40,7 +40,7 @@ const TERMINAL_WINDOW: u64 = 128 * 1024;
 pub(super) const BEHIND_BYTES_MAX: u64 = 1024 * 1024;
 /// The time between two changes of a terminal's size.
 const RESIZE_PAUSE: Duration = Duration::from_millis(30);
-/// How long the end of a job may take to be noted, when its supervisor is gone.
+/// How long the end of a job may take to be recorded, when its supervisor is gone.
 const END_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Carries the streams of a job until it has ended or the client leaves. The job stays as it is,
@@ -306,7 +306,7 @@ struct Resizer {
 }
 
 impl Resizer {
-    /// Notes a wanted size. Sizes that are none are ignored.
+    /// Records a wanted size. Sizes that are none are ignored.
     fn want(&mut self, size: TerminalSize) {
         if let Some(TerminalSize { rows, columns }) = size.clamped() {
             self.wanted = Some(Size { rows, columns });
@@ -492,7 +492,7 @@ impl AttachedClient<'_> {
         }
     }
 
-    /// Takes what the client has sent; whether the channel can go on, once the client is done.
+    /// Takes what the client has sent; whether the channel can continue, once the client is done.
     fn take_input(
         &mut self,
         input: StreamInput,

@@ -167,7 +167,7 @@ fn check_new(
         };
     }
     if own().filter(|job| !job.is_over()).count() >= RUNNING_MAX {
-        let message = format!("{RUNNING_MAX} of your jobs run already, which is the most");
+        let message = format!("{RUNNING_MAX} of your jobs are running, which is the limit");
         return Err(Error::here(ErrorCode::TooManyJobs, message));
     }
     Ok(None)

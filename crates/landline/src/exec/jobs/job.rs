@@ -31,7 +31,7 @@ const LOST_FILE: &str = "lost";
 const LOGGED_FILE: &str = "logged";
 /// The longest reason that is read.
 const LOST_BYTES_MAX: u64 = 4096;
-/// The time between two attempts to find out what became of a job.
+/// The time between two attempts to find out what happened to a job.
 const RETRY_TIME: Duration = Duration::from_secs(1);
 /// How long the supervisor may take to take an order.
 const ORDER_TIME_MAX: Duration = Duration::from_secs(5);
@@ -138,7 +138,7 @@ impl JobProgress {
     }
 }
 
-/// What became of a job, as its files say.
+/// What happened to a job, as its files say.
 pub(super) enum Fate {
     Ended(protocol::Exit),
     Alive,
@@ -228,8 +228,8 @@ impl Job {
         self.queue(Order::Confirm, Notice::Confirmed(sender));
         let message = match tokio::time::timeout(ORDER_TIME_MAX, confirmed).await {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(_)) => "the job did not take it: look at its state",
-            Err(_) => "the job does not answer yet, and takes it once it does",
+            Ok(Err(_)) => "the job did not accept the signal; landline jobs shows its state",
+            Err(_) => "the job does not answer yet; it gets the signal when it does",
         };
         Err(Error::here(ErrorCode::Io, message))
     }
@@ -325,7 +325,7 @@ impl Job {
             return Ok(Fate::Lost(String::from_utf8_lossy(&reason).into_owned()));
         }
         let reason = if self.record.boot == boot_id() {
-            "the process that kept it was ended from outside"
+            "its supervisor was ended by another program"
         } else {
             "the machine was restarted"
         };
@@ -340,7 +340,7 @@ impl Job {
         Ok([stdout.map_err(failed)?, stderr.map_err(failed)?])
     }
 
-    /// Writes down why the job is lost. Blocking.
+    /// Records why the job is lost. Blocking.
     pub(super) fn write_lost(&self, reason: &str) -> Result<(), Error> {
         Ok(self.folder.write(LOST_FILE, reason.as_bytes())?)
     }
@@ -350,7 +350,7 @@ impl Job {
         self.folder.identity(LOGGED_FILE).is_some()
     }
 
-    /// Writes down that it is. Blocking.
+    /// Records that it is. Blocking.
     pub(super) fn set_logged(&self) {
         let _ = self.folder.create_file(LOGGED_FILE);
     }

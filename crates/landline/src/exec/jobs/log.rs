@@ -189,7 +189,7 @@ impl Reading {
             }
             self.time = record.time;
             if self.since.is_some_and(|since| record.time < since) {
-                // Left out, up to the record behind it, which is seen next.
+                // Left out, up to the record after it, which is seen next.
             } else if self.since.take().is_some() {
                 self.offsets[0] = self.offsets[0].max(record.stdout);
                 self.offsets[1] = self.offsets[1].max(record.stderr);

@@ -1,7 +1,7 @@
-//! Detached jobs: they go on without a client and without a server.
+//! Detached jobs: they continue without a client and without a server.
 //!
 //! Each job has a folder, which holds its record, its output and its end. The folders are the only
-//! list of jobs: a server that starts reads them, and takes up those whose supervisor holds the
+//! list of jobs: a server that starts reads them, and adopts those whose supervisor holds the
 //! lock. A supervisor and its server never trust a process id.
 
 mod allowed;
@@ -133,8 +133,8 @@ impl JobTable {
         Ok(Self(Arc::new(shared)))
     }
 
-    /// Takes up the jobs that were found: connects to those that run, and finds out how the others
-    /// ended. Those that do not answer in a second are taken up later.
+    /// Adopts the jobs that were found: connects to those that run, and finds out how the others
+    /// ended. Those that do not answer in a second are adopted later.
     pub(crate) async fn adopt(&self) {
         let found = std::mem::take(&mut *lock(&self.0.found));
         let mut waiting = JoinSet::new();
@@ -152,7 +152,7 @@ impl JobTable {
         self.end_without_right().await;
     }
 
-    /// Ends jobs whose right was taken back, and removes old ones. Never returns.
+    /// Ends jobs whose right was revoked, and removes old ones. Never returns.
     pub(crate) async fn watch(self) {
         let mut rules = self.0.parts.rights.watch();
         let mut changes = self.0.parts.store.subscribe();
@@ -183,7 +183,7 @@ impl JobTable {
         let found = own.find(|entry| entry.job.id() == job || entry.job.is_called(job));
         found.map(|entry| entry.job.clone()).ok_or_else(|| {
             let shown: String = job.chars().take(64).collect();
-            let message = format!("you have no job {shown:?} here");
+            let message = format!("you have no job {shown:?} on this server");
             Error::here(ErrorCode::NotFound, message)
         })
     }
@@ -250,7 +250,7 @@ impl JobTable {
         });
     }
 
-    /// Finds out what became of a job without a connection. If it is over, that is noted.
+    /// Finds out what happened to a job without a connection. If it is over, that is recorded.
     async fn find_out(&self, entry: &Arc<JobEntry>) -> Result<Fate, Error> {
         let (table, entry) = (self.clone(), entry.clone());
         let finding = tokio::task::spawn_blocking(move || {

@@ -1,4 +1,4 @@
-//! What a server writes down about a detached job before it starts.
+//! What a server records about a detached job before it starts.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -22,7 +22,7 @@ pub(in super::super) const COMMAND_BYTES_MAX: u64 = 64 * 1024;
 /// The longest name of a job, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
-/// What a server writes down about a detached job before it starts.
+/// What a server records about a detached job before it starts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct JobRecord {
     /// The job's id.
@@ -110,7 +110,7 @@ impl JobRecord {
         Ok(folder.write(FILE, &bytes)?)
     }
 
-    /// The credential that the job goes by; `None` if the record names none.
+    /// The credential that the job uses; `None` if the record names none.
     pub(super) fn credential(&self) -> Option<CredentialId> {
         self.credential.parse().ok()
     }

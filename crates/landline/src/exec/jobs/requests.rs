@@ -73,7 +73,7 @@ pub(in super::super) async fn serve_request(
             let request: KillJob = header.read()?;
             let job = jobs.find(user, &request.job)?;
             let Some(signal) = signals::number(&request.signal) else {
-                let message = "there is no such signal here";
+                let message = "the system of the server has no such signal";
                 return Err(Error::here(ErrorCode::NotFound, message));
             };
             if job.is_over() {
@@ -89,7 +89,7 @@ pub(in super::super) async fn serve_request(
                     tree: request.tree,
                 })
                 .await?;
-            // Once this is answered, the program has the signal.
+            // When this is answered, the program has the signal.
             job.order_and_wait(Order::Signal { signal }).await?;
             if request.tree {
                 let order = Order::End { grace: TREE_GRACE };

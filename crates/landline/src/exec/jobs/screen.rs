@@ -91,7 +91,7 @@ impl Job {
         (owner, receiver)
     }
 
-    /// Notes that a client with the keyboard has left, unless another one has it by now. Number 0
+    /// Records that a client with the keyboard has left, unless another one has it by now. Number 0
     /// is the client that is to attach to a job when it is started.
     pub(in super::super) fn leave_terminal(&self, owner: u64) {
         let stored = self.progress().stored_of(OutputStream::Stdout);

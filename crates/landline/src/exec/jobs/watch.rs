@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn screen_of_a_watcher_has_only_what_is_seen() {
+    fn watcher_screen_has_only_visible_output() {
         let output =
             b"\x1b]2;title\x07\x1b]7;file:///srv\x07\x1b[?1000h\x1b[?2004h\x1b[>1u\x1b[?1049h\
             \x1b[?25l\x1b[31mred";

@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn watcher_gets_only_what_is_seen() {
+    fn watcher_gets_only_visible_output() {
         for bytes in QUERIES.iter().chain(OWNER_ONLY) {
             let passed = filtered(OutputFilter::for_watcher(), bytes);
             assert_eq!(passed, "", "{}", bytes.escape_ascii());

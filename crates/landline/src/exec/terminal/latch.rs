@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_changed_is_undone() {
+    fn only_changed_modes_are_undone() {
         for (output, expected) in [
             ("plain é\r\n", ""),
             ("\x1b[2J\x1b[H\x1b[K\x1b[5;5H\x1bM", ""),

@@ -57,7 +57,7 @@ impl Task<'_> {
         let exists = || {
             Error::here(
                 ErrorCode::Exists,
-                format!("{} exists already", entry.shown.display()),
+                format!("{} already exists", entry.shown.display()),
             )
         };
         let Some(name) = &entry.name else {
@@ -131,13 +131,14 @@ impl Task<'_> {
         if let Some(existing) = existing {
             let shown = target.shown.display();
             if self.protected().contains(&existing) {
-                let message = format!("{shown} leads to a home or a granted folder, and stays");
+                let message =
+                    format!("{shown} cannot be replaced: it leads to a home or a granted folder");
                 return Err(Error::here(ErrorCode::Denied, message));
             }
             let problem = match existing.kind {
                 _ if existing.is_same_entry(&stat) => "is the same entry",
                 EntryKind::Folder => "is a folder, which is never replaced",
-                _ if is_folder || !request.replace => "exists already",
+                _ if is_folder || !request.replace => "already exists",
                 _ => "",
             };
             if !problem.is_empty() {
@@ -220,8 +221,8 @@ impl Task<'_> {
             Some(name) if !is_protected => Ok(name),
             _ => {
                 let message = format!(
-                    "{} is, contains or leads to a home, a granted folder or the server's state folder, \
-                     and stays where it is",
+                    "{} cannot be moved or removed: it is, contains or leads to a home, a granted folder \
+                     or the server's state folder",
                     entry.shown.display()
                 );
                 Err(Error::here(ErrorCode::Denied, message))
@@ -251,7 +252,7 @@ fn move_failed(entry: &NamedEntry, target: &MoveTarget, error: &io::Error) -> Er
             format!("{from} and {to} are on different file systems; copy it instead"),
         ),
         io::ErrorKind::AlreadyExists | io::ErrorKind::IsADirectory => {
-            (ErrorCode::Exists, format!("{to} exists already"))
+            (ErrorCode::Exists, format!("{to} already exists"))
         }
         io::ErrorKind::InvalidInput => {
             let message = format!("{from} cannot be moved into itself");

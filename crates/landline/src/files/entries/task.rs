@@ -261,7 +261,7 @@ impl<'a> Task<'a> {
         }
     }
 
-    /// Notes what a recorded change has done.
+    /// Records what a recorded change has done.
     pub(super) fn note_change(&mut self) {
         let Some(change) = &mut self.change else {
             return;

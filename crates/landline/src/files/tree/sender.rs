@@ -195,7 +195,7 @@ impl TreeSender {
             ));
         };
         if have.is_some_and(|(offset, _)| offset > file.length()) {
-            return Err(unexpected("an offset behind the end of the file"));
+            return Err(unexpected("an offset after the end of the file"));
         }
         self.progress.add_wanted(file.length());
         self.wanted.push_back(Wanted { entry, file, have });

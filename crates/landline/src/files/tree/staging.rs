@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_synced_before_a_reboot_is_doubted_for_ever() {
+    fn unsynced_files_stay_untrusted_after_reboot() {
         let first = Journal {
             boot: "one".to_owned(),
             durable: time(10),

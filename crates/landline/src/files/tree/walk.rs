@@ -156,7 +156,7 @@ impl Walk {
                 return Ok(Some(found));
             }
             if self.next == u32::MAX - 1 {
-                let message = "the tree has more entries than one copy can have; copy its parts";
+                let message = "the tree has more entries than one copy can have; copy it in parts";
                 return Err(Error::here(ErrorCode::Limit, message));
             }
             if let Some(listing) = self.listing.take() {
@@ -344,7 +344,7 @@ impl Walk {
         let problem = if due.depth + 1 >= DEPTH_MAX {
             Some(format!("more than {DEPTH_MAX} folders within each other"))
         } else if self.due.len() + listing.folders.len() >= PENDING_MAX {
-            Some("too many folders are waiting to be read; copy its parts".to_owned())
+            Some("too many folders are waiting to be read; copy it in parts".to_owned())
         } else {
             None
         };

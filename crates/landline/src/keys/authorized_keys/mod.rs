@@ -171,7 +171,7 @@ impl KeyOptions {
                 None if tail.is_empty() => tail,
                 None => {
                     return Err(KeyLineError::new(format!(
-                        "something stands behind the option {name:?}"
+                        "there is text after the option {name:?}"
                     )));
                 }
             };
@@ -235,7 +235,7 @@ impl KeyOptions {
         self.check_expiry(now)?;
         match &self.from {
             Some(from) if !from.matches_peer(peer) => Err(KeyLineError::new(format!(
-                "the key is not good from {peer} (from=\"{from}\")"
+                "the key may not be used from {peer} (from=\"{from}\")"
             ))),
             _ => Ok(()),
         }

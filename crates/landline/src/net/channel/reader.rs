@@ -60,7 +60,7 @@ impl ChannelReader {
     pub async fn receive(&mut self, state: &ProtocolState) -> Result<Header, Error> {
         match self.receive_or_end(state).await? {
             Some(header) => Ok(header),
-            None => Err(Error::Lost("the other side closed it".into())),
+            None => Err(Error::Lost("the other side closed the connection".into())),
         }
     }
 
@@ -144,7 +144,7 @@ impl ChannelReader {
                 ready!(Pin::new(&mut **stream).poll_fill_buf(cx)).map_err(|error| lost(&error))?;
             if bytes.is_empty() {
                 self.has_ended = true;
-                let problem = "the other side closed it within a file";
+                let problem = "the other side closed the connection within a file";
                 return Poll::Ready(Err(Error::Lost(problem.into())));
             }
             let mut input = bytes;
@@ -189,7 +189,7 @@ impl ChannelReader {
             let bytes = match filled {
                 Ok([]) if self.decoder.at_boundary() => return Poll::Ready(Ok(None)),
                 Ok([]) => {
-                    let problem = "the other side closed it within a message";
+                    let problem = "the other side closed the connection within a message";
                     return Poll::Ready(Err(Error::Lost(problem.into())));
                 }
                 Ok(bytes) => bytes,
@@ -225,7 +225,7 @@ impl ChannelReader {
 pub(super) fn interruption(received: Result<Option<Header>, Error>) -> Error {
     match received {
         Err(error) => error,
-        Ok(None) => Error::Lost("the other side closed it".into()),
+        Ok(None) => Error::Lost("the other side closed the connection".into()),
         Ok(Some(header)) => {
             let found = header.kind().to_owned();
             let expected = "error".to_owned();

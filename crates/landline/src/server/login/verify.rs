@@ -276,7 +276,7 @@ fn verify_signature(
     let is_readable = !matches!(stored, Some(None));
     let key = stored.flatten().unwrap_or(offered);
     if !key.verifies(transcript, signature) || !is_readable {
-        return Err(login_refused(user, "the signature does not fit"));
+        return Err(login_refused(user, "the signature is not valid"));
     }
     Ok(record)
 }

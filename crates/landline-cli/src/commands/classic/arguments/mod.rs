@@ -123,7 +123,7 @@ pub(super) enum ServeDialect {
     },
     /// Show each datagram, and answer none
     UdpSink(Listen),
-    /// Relay a chat over datagrams; what you type goes to everybody
+    /// Relay a chat over datagrams; what you type goes to all
     UdpChat {
         #[command(flatten)]
         listen: Listen,

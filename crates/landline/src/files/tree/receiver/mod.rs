@@ -406,7 +406,7 @@ impl TreeReceiver {
         entry.hash(&mut self.hasher);
         self.progress.add_entry();
         if entry.content == EntryContent::Folder && self.folders.len() >= FOLDERS_MAX {
-            let message = "too many folders of the tree are incomplete; copy its parts";
+            let message = "too many folders of the tree are incomplete; copy it in parts";
             return Err(Error::here(ErrorCode::Limit, message));
         }
         let Some((location, name)) = self.locate(&entry, number)? else {
@@ -480,7 +480,7 @@ impl TreeReceiver {
             return Ok(());
         }
         let message = format!(
-            "{} is in a folder where nothing may be written",
+            "{} is in a folder that you may only read",
             self.shown(location, name).display()
         );
         Err(Problem::Entry(Error::here(ErrorCode::Denied, message)))
