@@ -7,6 +7,7 @@ const STATUSES: &[(u8, &[&str])] = &[
     (
         1,
         &[
+            "incomplete",
             "limit",
             "local",
             "no-home",

@@ -87,7 +87,7 @@ impl Request {
             | Self::RemoveUser(RemoveUser { force: true, .. }) => Some("force".to_owned()),
             Self::RemoveKey(RemoveKey {
                 keep_jobs: true, ..
-            }) => Some("its jobs go on".to_owned()),
+            }) => Some("its jobs continue".to_owned()),
             _ => None,
         }
     }
