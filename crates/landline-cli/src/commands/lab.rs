@@ -48,7 +48,7 @@ enum Experiment {
     /// Follow a connection's states from SYN to TIME_WAIT
     ///
     /// Shows the handshake and the close first, with sequence numbers. Then come the short states,
-    /// which call blocks until what, SO_REUSEADDR, and a full backlog.
+    /// what each call waits for, SO_REUSEADDR, and a full backlog.
     Lifecycle(LifecycleOptions),
 }
 

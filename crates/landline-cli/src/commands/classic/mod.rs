@@ -26,6 +26,9 @@ use crate::{
 };
 
 /// Serve or dial the plain formats that socket courses teach
+///
+/// Each format is called a dialect, such as echo or upload. Start a server of a dialect with
+/// `serve`, and connect to one with `dial`. Nothing is encrypted.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  landline classic dial echo 127.0.0.1:5264 hello")]
 pub(crate) struct Classic {

@@ -25,16 +25,16 @@ pub(super) use dial::{Dial, DialCommand, DialDatagrams, DialStream, DialUpload};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ClassicAction {
-    /// Serve a dialect
+    /// Run a server of a dialect
     ///
-    /// `--profile NAME` in place of the dialect reads the dialect and its options from
+    /// With `--profile NAME` instead of a dialect, landline reads the dialect and its options from
     /// classic.toml.
     #[command(subcommand)]
     Serve(ServeDialect),
     /// Connect to a server of a dialect
     ///
-    /// `--profile NAME` in place of the dialect reads the dialect, the address and the options from
-    /// classic.toml.
+    /// With `--profile NAME` instead of a dialect, landline reads the dialect, the address and the
+    /// options from classic.toml.
     #[command(subcommand)]
     Dial(Dial),
 }
