@@ -11,7 +11,7 @@ use landline_ssh_config::{HostConfig, IdentityAgent, ProxyJump};
 
 use crate::{generator::Case, write};
 
-/// A program that stands for ssh where ssh would start another ssh, so that nothing is dialled.
+/// A program that stands for ssh where ssh would start another ssh, so that nothing is dialed.
 const NO_SSH: &str = "/bin/true";
 
 /// The home of a user, in a temporary folder.
