@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
@@ -49,10 +48,7 @@ pub(crate) fn build(root: &Path) -> Result<(), String> {
     }
     let mut command = process::command(&binary.to_string_lossy(), &["package-files"], root);
     command.arg(&files);
-    process::run(command)?;
-    // The same program for others that take one word for ssh.
-    let link = files.join("landline-ssh");
-    symlink("landline", &link).map_err(|why| format!("{}: {why}", link.display()))
+    process::run(command)
 }
 
 /// Packs what [`build`] built.

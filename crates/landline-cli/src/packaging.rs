@@ -52,20 +52,27 @@ fn write_all(folder: &Path) -> Result<ExitStatus, Failure> {
         local::write(&path, &text)
             .map_err(|error| Failure::local(format!("{}: {error}", path.display())))?;
     }
-    compress(&paths)?;
+    // As the policy of Debian requires, without names and times.
+    run(process::Command::new("gzip").arg("-9nf").args(&paths))?;
+    for (target, link) in LINKS {
+        let link = folder.join(link);
+        run(process::Command::new("ln").args(["-sfn", target]).arg(link))?;
+    }
     Ok(ExitStatus::SUCCESS)
 }
 
-/// Compresses the manual pages, as the policy of Debian requires, without names and times.
-fn compress(paths: &[PathBuf]) -> Result<(), Failure> {
-    let status = process::Command::new("gzip")
-        .arg("-9nf")
-        .args(paths)
-        .status();
-    match status {
+/// The same program for others that take one word for ssh, and its manual page.
+const LINKS: [(&str, &str); 2] = [
+    ("landline", "landline-ssh"),
+    ("landline-run.1.gz", "man/landline-ssh.1.gz"),
+];
+
+fn run(command: &mut process::Command) -> Result<(), Failure> {
+    let name = command.get_program().display().to_string();
+    match command.status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failure::local(format!("gzip ended with {status}"))),
-        Err(error) => Err(Failure::local(format!("gzip: {error}"))),
+        Ok(status) => Err(Failure::local(format!("{name} ended with {status}"))),
+        Err(error) => Err(Failure::local(format!("{name}: {error}"))),
     }
 }
 

@@ -62,10 +62,9 @@ fn every_command_has_a_manual_page() {
 }
 
 fn check_pages(folder: &Path) {
-    let expected = commands()
-        .iter()
-        .map(|name| format!("{name}.1.gz"))
-        .collect();
+    let mut pages = commands();
+    pages.insert("landline-ssh".to_owned());
+    let expected = pages.iter().map(|name| format!("{name}.1.gz")).collect();
     assert_eq!(names(folder), expected);
     let page = fs::read(folder.join("landline.1.gz")).unwrap();
     // Compressed as well as possible, without a name and a time: `gzip -9n`.
@@ -194,7 +193,10 @@ fn zsh_completes_machines() {
 /// Packs the command under test as `cargo xtask deb` packs the one of profile `dist`.
 fn build_deb(stage: &Stage) -> PathBuf {
     let deb = stage.path("landline.deb");
-    write_files(stage, &profile_folder().join("package"));
+    let files = profile_folder().join("package");
+    // It may have pages of commands that are gone.
+    let _ = fs::remove_dir_all(&files);
+    write_files(stage, &files);
     let profile = match profile_folder().file_name().and_then(|name| name.to_str()) {
         Some("debug") => "dev",
         name => name.unwrap(),
@@ -225,6 +227,7 @@ fn unpacked_package_is_complete_and_serves() {
     let root = stage.path("root");
     run(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&root));
     check_files(&root);
+    check_policy(&deb);
     check_units(&root);
     let control = stage.path("control");
     run(Command::new("dpkg-deb").arg("-e").arg(&deb).arg(&control));
@@ -249,10 +252,32 @@ fn check_files(root: &Path) {
         "fish/vendor_completions.d/landline.fish",
         "doc/landline/LICENSE-MIT",
         "doc/landline/copyright",
+        "doc/landline/changelog.gz",
+        "doc/landline/changelog.Debian.gz",
+        "doc/landline/README.md",
         "doc/landline/docs/guide.md",
     ] {
         assert!(root.join("usr/share").join(file).is_file(), "{file}");
     }
+    let link = fs::read_link(root.join("usr/bin/landline-ssh")).unwrap();
+    assert_eq!(link, Path::new("landline"));
+}
+
+/// Checks the package with lintian, which knows the policy of Debian.
+fn check_policy(deb: &Path) {
+    if !has("lintian", &["--version"]) {
+        return;
+    }
+    let output = Command::new("lintian")
+        .args(["--allow-root", "--fail-on", "error,warning"])
+        // The binary of a test is not stripped, and Debian has no bug that the package closes.
+        .arg("--suppress-tags")
+        .arg("unstripped-binary-or-object,initial-upload-closes-no-bugs")
+        .arg(deb)
+        .output()
+        .unwrap();
+    let found = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{found}");
 }
 
 fn check_units(root: &Path) {

@@ -5,8 +5,8 @@
 //!
 //! # Limits
 //! - 2,000 lines of history, in 4 MiB.
-//! - A screen has at most [`CELLS_MAX`] characters. One that is larger is modeled as a smaller
-//!   one, and its dump is not whole.
+//! - A screen has at most [`CELLS_MAX`] characters. One that is larger is modeled as a smaller one,
+//!   and its dump is not whole.
 //! - Titles and the name of the folder have 4 KiB, a link 8 KiB, all links together 1 MiB.
 
 mod cell;
