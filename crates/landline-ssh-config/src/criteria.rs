@@ -215,7 +215,7 @@ fn check_condition(condition: &Condition) -> Result<(), String> {
         "final" | "canonical" | "host" | "originalhost" | "user" | "localuser" | "tagged"
         | "exec" | "command" | "sessiontype" | "version" => Ok(()),
         "localnetwork" if is_network_list(&condition.value) => Ok(()),
-        "localnetwork" => Err("this is no list of networks".into()),
+        "localnetwork" => Err("this is not a list of networks".into()),
         name => Err(format!("Match {name} is not known")),
     }
 }

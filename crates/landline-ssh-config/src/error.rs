@@ -77,7 +77,7 @@ impl From<&str> for Problem {
 
 /// A text that is not a jump host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no host to go through")]
+#[error("{text:?} is not a valid jump host")]
 pub struct InvalidHop {
     /// The text.
     pub text: String,

@@ -344,7 +344,11 @@ fn expand_host_name(value: &[u8], host: &str) -> Result<Vec<u8>, Problem> {
         match token {
             b'%' => expanded.push(b'%'),
             b'h' => expanded.extend_from_slice(host.as_bytes()),
-            token => return Err(format!("%{} is no token here", char::from(*token)).into()),
+            token => {
+                return Err(
+                    format!("%{} is not a token for this keyword", char::from(*token)).into(),
+                );
+            }
         }
     }
     Ok(expanded)
@@ -356,7 +360,9 @@ fn checked_host(host: Vec<u8>) -> Result<String, Problem> {
         String::from_utf8(host).map_err(|_| Problem::unsupported("the host is not UTF-8"))?;
     let is_bad = |c: char| c.is_whitespace() || c.is_control();
     if host.is_empty() || host.starts_with('-') || host.contains(is_bad) {
-        return Err(Problem::unsupported(format!("{host:?} is no host")));
+        return Err(Problem::unsupported(format!(
+            "{host:?} is not a valid host"
+        )));
     }
     Ok(host)
 }

@@ -35,7 +35,7 @@ impl Hops {
         let text = end.map_or(text, |end| text.get(..=end).unwrap_or_default());
         let hops = text.split(|byte| *byte == b',').map(|hop| {
             parse_hop(hop, system).ok_or_else(|| Problem {
-                text: format!("{:?} is no host to go through", lossy(hop)),
+                text: format!("{:?} is not a valid jump host", lossy(hop)),
                 is_unsupported: is_ambiguous,
             })
         });

@@ -32,7 +32,7 @@ pub(super) fn check(keyword: &str, words: &[Vec<u8>]) -> Result<(), Problem> {
         Ok(())
     } else {
         Err(
-            format!("{keyword:?} is no keyword of ssh (IgnoreUnknown lists those to ignore)")
+            format!("{keyword:?} is not a keyword of ssh (IgnoreUnknown lists those to ignore)")
                 .into(),
         )
     }

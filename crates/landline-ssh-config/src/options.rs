@@ -108,7 +108,7 @@ impl Options {
             "tag" => keep(&mut self.tag, applies, text()?.to_vec()),
             "ignoreunknown" => keep(&mut self.ignore_unknown, applies, text()?.to_vec()),
             "port" => {
-                let port = parse_port(text()?, system).ok_or("it is no port")?;
+                let port = parse_port(text()?, system).ok_or("it is not a port")?;
                 keep(&mut self.port, applies, port);
             }
             "identitiesonly" => keep(&mut self.identities_only, applies, yes_or_no(text()?)?),
@@ -198,9 +198,11 @@ impl Options {
                         return Err("none takes no other domain".into());
                     }
                     if !is_domain(domain) {
-                        return Err(
-                            format!("{:?} is no domain", String::from_utf8_lossy(domain)).into(),
-                        );
+                        return Err(format!(
+                            "{:?} is not a domain",
+                            String::from_utf8_lossy(domain)
+                        )
+                        .into());
                     }
                     if applies && is_first {
                         if self.canonical_domains.len() >= DOMAINS_MAX {
@@ -289,6 +291,6 @@ pub(super) fn legacy_variable(value: &[u8]) -> Option<Result<&str, Problem>> {
             .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
     Some(match str::from_utf8(name) {
         Ok(name) if is_name => Ok(name),
-        _ => Err("this is no name of a variable".into()),
+        _ => Err("this is not the name of a variable".into()),
     })
 }

@@ -57,7 +57,13 @@ impl TokenValues<'_> {
                 match token {
                     b'%' => expanded.push(b'%'),
                     token if allowed.contains(token) => expanded.extend(self.value_of(*token)?),
-                    token => return Err(format!("%{} is no token here", char::from(*token)).into()),
+                    token => {
+                        return Err(format!(
+                            "%{} is not a token for this keyword",
+                            char::from(*token)
+                        )
+                        .into());
+                    }
                 }
             } else {
                 expanded.push(*byte);

@@ -230,7 +230,7 @@ impl ClientLogin {
             .find(|method| !is_method_name(method))
         {
             return Err(ProtocolError::BadHeader(format!(
-                "in \"greeting\": {bad:?} is no name of a method"
+                "in \"greeting\": {bad:?} is not the name of a method"
             )));
         }
         if !greeting.methods.iter().any(|method| method == self.method) {

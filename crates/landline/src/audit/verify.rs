@@ -220,13 +220,16 @@ impl ChainVerifier {
         self.is_linked = is_linked;
     }
 
-    /// Ends the file; `torn` bytes at its end are no whole line. In the last file that is normal:
-    /// the server was killed while it wrote the line, or is writing it.
+    /// Ends the file; `torn` bytes at its end are not a complete line. In the last file that is
+    /// normal: the server was killed while it wrote the line, or is writing it.
     pub fn end_file(&mut self, torn: u64, is_last: bool) {
         let expected = self.head.seq.saturating_add(1);
         if torn > 0 && !is_last {
             self.line += 1;
-            self.add_here(expected, format!("the last {torn} bytes are no whole line"));
+            self.add_here(
+                expected,
+                format!("the last {torn} bytes are not a complete line"),
+            );
         }
     }
 

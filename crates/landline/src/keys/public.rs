@@ -29,7 +29,7 @@ pub struct PublicKey {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublicKeyError {
     /// The text is not a line of a public key file.
-    #[error("is no public key of OpenSSH")]
+    #[error("is not a public key of OpenSSH")]
     Malformed,
     /// The type of the key is not accepted.
     #[error("is of the type {0}; ed25519, ecdsa, rsa and security keys can be used")]

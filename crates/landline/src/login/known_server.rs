@@ -59,7 +59,7 @@ fn read_host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Er
     if is_host(&host) {
         Ok(host)
     } else {
-        Err(D::Error::custom(format!("{host:?} is no host")))
+        Err(D::Error::custom(format!("{host:?} is not a valid host")))
     }
 }
 

@@ -67,7 +67,7 @@ impl Secret {
         };
         let text = paths::read_secret_file(path, FILE_BYTES_MAX)
             .map_err(|error| bad(error.to_string()))?;
-        let text = std::str::from_utf8(&text).map_err(|_| bad("is no text".into()))?;
+        let text = std::str::from_utf8(&text).map_err(|_| bad("is not text".into()))?;
         parse(text).map_err(|problem| bad(problem.to_owned()))
     }
 
@@ -116,7 +116,7 @@ fn parse(text: &str) -> Result<Secret, &'static str> {
     let rest = text
         .trim()
         .strip_prefix(SCHEME)
-        .ok_or("is no secret: it does not begin with landline-secret://")?;
+        .ok_or("is not a secret: it does not begin with landline-secret://")?;
     let (rest, fragment) = rest.split_once('#').ok_or("the part after # is missing")?;
     let (authority, query) = rest
         .split_once('/')

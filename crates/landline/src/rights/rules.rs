@@ -141,7 +141,9 @@ impl Quota {
             }
         };
         if value.is_none() {
-            return Err(format!("{limit:?} is no limit for {key}; write {accepted}"));
+            return Err(format!(
+                "{limit:?} is not a limit for {key}; write {accepted}"
+            ));
         }
         *place = value;
         Ok(())

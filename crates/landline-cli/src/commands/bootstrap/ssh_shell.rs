@@ -95,8 +95,8 @@ impl Remote {
         script: &[u8],
         input: &[u8],
     ) -> io::Result<(ExitStatus, Answers)> {
-        let ssh =
-            ssh_command(&self.way, &OPTIONS).ok_or_else(|| io::Error::other("there is no host"))?;
+        let ssh = ssh_command(&self.way, &OPTIONS)
+            .ok_or_else(|| io::Error::other("there is not a valid host"))?;
         let mut ssh = Command::from(ssh);
         ssh.arg(command)
             .stdin(Stdio::piped())

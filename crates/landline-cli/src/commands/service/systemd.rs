@@ -214,7 +214,7 @@ fn no_answer(is_user: bool) -> Failure {
     let failure = Failure::new("no-systemd", what);
     if is_user {
         return failure.with_advice(
-            "a user's own runs once they have logged in (su and sudo are no login), or always after loginctl enable-linger \
+            "a user's own runs once they have logged in (su and sudo are not a login), or always after loginctl enable-linger \
              NAME; landline service install --user --print shows the units, and landline serve needs none",
         );
     }

@@ -69,7 +69,7 @@ impl TreeReceiver {
                 }
                 EntryKind::Folder | EntryKind::Special => {
                     let shown = self.shown(&location, &name);
-                    let message = format!("{} exists and is no file", shown.display());
+                    let message = format!("{} exists and is not a file", shown.display());
                     return Err(Problem::Entry(Error::here(ErrorCode::Exists, message)));
                 }
             },

@@ -154,7 +154,7 @@ impl TreeReceiver {
             }
             Some(_) => {
                 let shown = self.shown(&location, &name);
-                let message = format!("{} exists and is no folder", shown.display());
+                let message = format!("{} exists and is not a folder", shown.display());
                 Err(Problem::Entry(Error::here(ErrorCode::Exists, message)))
             }
             None => {

@@ -46,7 +46,7 @@ impl TreeReceiver {
             Some(stat) if stat.kind == EntryKind::File => {}
             Some(_) => {
                 let shown = self.shown(location, name);
-                let message = format!("{} exists and is no link", shown.display());
+                let message = format!("{} exists and is not a link", shown.display());
                 return Err(Problem::Entry(Error::here(ErrorCode::Exists, message)));
             }
             None => {}
