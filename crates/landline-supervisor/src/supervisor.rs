@@ -472,6 +472,7 @@ impl Supervisor {
                     platform::kill(program.pid, tree::signal(signal), true);
                 }
             }
+            tree::terminate_descendants(program.pid);
             self.ending = Some(Ending {
                 kill_at,
                 is_done: false,

@@ -14,6 +14,7 @@ pub(crate) fn kill_descendants() -> bool {
     for _ in 0..ROUNDS_MAX {
         let new: Vec<u32> = descendants()
             .into_iter()
+            .map(|process| process.pid)
             .filter(|pid| !stopped.contains(pid))
             .collect();
         if new.is_empty() {
@@ -30,6 +31,17 @@ pub(crate) fn kill_descendants() -> bool {
     !stopped.is_empty()
 }
 
+/// Asks every process that descends from this one to end, but for those in one process group.
+pub(crate) fn terminate_descendants(but_group: u32) {
+    for process in descendants() {
+        if process.group != but_group {
+            for number in [libc::SIGTERM, libc::SIGCONT] {
+                platform::kill(process.pid, signal(number), false);
+            }
+        }
+    }
+}
+
 /// Whether a process descends from this one.
 pub(crate) fn has_descendants() -> bool {
     !descendants().is_empty()
@@ -40,34 +52,44 @@ pub(crate) fn signal(number: libc::c_int) -> u8 {
     u8::try_from(number).unwrap_or(u8::MAX)
 }
 
+/// A process, as the system lists it.
+struct Process {
+    pid: u32,
+    parent: u32,
+    /// The process group.
+    group: u32,
+}
+
 /// The processes that descend from this one, parents before children. Zombies do not count.
 /// Systems other than Linux do not say.
-fn descendants() -> Vec<u32> {
-    let processes: Vec<(u32, u32)> = std::fs::read_dir("/proc")
+fn descendants() -> Vec<Process> {
+    let mut others: Vec<Process> = std::fs::read_dir("/proc")
         .into_iter()
         .flatten()
-        .filter_map(|entry| {
-            let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
-            Some((pid, parent(pid)?))
-        })
+        .filter_map(|entry| Process::read(entry.ok()?.file_name().to_str()?.parse().ok()?))
         .collect();
-    let mut found = vec![std::process::id()];
-    let mut at = 0;
-    while let Some(ancestor) = found.get(at).copied() {
-        let children = processes.iter().filter(|(_, parent)| *parent == ancestor);
-        found.extend(children.map(|(pid, _)| *pid));
-        at += 1;
+    let mut found: Vec<Process> = Vec::new();
+    let mut ancestor = std::process::id();
+    for at in 0.. {
+        found.extend(others.extract_if(.., |process| process.parent == ancestor));
+        match found.get(at) {
+            Some(process) => ancestor = process.pid,
+            None => break,
+        }
     }
-    found.remove(0);
     found
 }
 
-/// The parent of a process; `None` for one that is gone, or has ended and was not collected.
-fn parent(pid: u32) -> Option<u32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may hold anything.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace();
-    let state = fields.next()?;
-    (state != "Z").then_some(fields.next()?.parse().ok()?)
+impl Process {
+    /// `None` for one that is gone, or has ended and was not collected.
+    fn read(pid: u32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name, in parentheses, may hold anything.
+        let (_, rest) = stat.rsplit_once(')')?;
+        let mut fields = rest.split_ascii_whitespace();
+        let state = fields.next()?;
+        let parent = fields.next()?.parse().ok()?;
+        let group = fields.next()?.parse().ok()?;
+        (state != "Z").then_some(Self { pid, parent, group })
+    }
 }

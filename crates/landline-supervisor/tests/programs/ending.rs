@@ -6,7 +6,7 @@ use landline_supervisor::protocol::{Order, Start, Status};
 
 use crate::server::{Server, assert_gone, script_start};
 
-pub(crate) const TESTS: [(&str, fn()); 8] = [
+pub(crate) const TESTS: [(&str, fn()); 9] = [
     ("status_is_code_or_signal", status_is_code_or_signal),
     ("signal_reaches_process_group", signal_reaches_process_group),
     (
@@ -18,6 +18,10 @@ pub(crate) const TESTS: [(&str, fn()); 8] = [
         closed_outputs_do_not_end_program,
     ),
     ("end_kills_whole_tree", end_kills_whole_tree),
+    (
+        "end_asks_other_process_groups_first",
+        end_asks_other_process_groups_first,
+    ),
     (
         "server_that_vanishes_ends_tree",
         server_that_vanishes_ends_tree,
@@ -112,6 +116,18 @@ fn end_kills_whole_tree() {
         }
     );
     pids.into_iter().for_each(assert_gone);
+}
+
+fn end_asks_other_process_groups_first() {
+    let script = "setsid sh -c 'trap \"echo asked; exit\" TERM; echo ready; \
+                  while :; do sleep 0.05; done' & wait";
+    let mut server = Server::with_script(script);
+    server.wait_for_output("ready");
+    server.order(&Order::End {
+        grace: Duration::from_secs(600),
+    });
+    server.wait_for_output("asked");
+    server.wait_for_exit();
 }
 
 /// Proves `leftover-process` in docs/faults.md.

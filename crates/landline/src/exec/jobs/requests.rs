@@ -92,7 +92,9 @@ pub(in super::super) async fn serve_request(
             // When this is answered, the program has the signal.
             job.order_and_wait(Order::Signal { signal }).await?;
             if request.tree {
-                let order = Order::End { grace: TREE_GRACE };
+                let is_kill = request.signal == "KILL";
+                let grace = if is_kill { Duration::ZERO } else { TREE_GRACE };
+                let order = Order::End { grace };
                 match job.order_and_wait(order).await {
                     Err(error) if !job.is_over() => return Err(error),
                     _ => {}
