@@ -19,10 +19,12 @@ use crate::{commands::Command, help};
 
 /// Copy files between your machines and run commands on them.
 ///
-/// All connections use TLS 1.3, and all copies are verified. First steps:
+/// Connections use TLS 1.3, and copies are verified. Only `landline classic` sends plain text.
 ///
 /// 1. On the machine that you want to reach, run `landline serve`. It prints an invite.
+///
 /// 2. On your own machine, run `landline join 'INVITE' --name nas`.
+///
 /// 3. Copy a file with `landline cp FILE nas:`, or run a command with `landline run nas COMMAND`.
 #[derive(Debug, Parser)]
 #[command(name = "landline", version, help_template = help::template(), after_long_help = EXIT_STATUS)]
