@@ -24,8 +24,6 @@ import subprocess
 import tempfile
 import time
 
-BLOCK = 8 << 20
-
 
 def parse_size(text):
     for suffix, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
@@ -63,7 +61,7 @@ def resumed(command, folder):
     low = staged(folder)[1]
     while True:
         _, now = staged(folder)
-        if now > low and low % BLOCK == 0:
+        if now > low:
             break
         low = min(low, now) if now else low
         if client.poll() is not None:

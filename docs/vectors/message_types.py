@@ -44,6 +44,7 @@ ROLE = Kind("string", "helper", "", "root", "Owner", {"admin": None})
 FORM = Kind("string", "login", "", "words", "Line", {"argv": None})
 STATE = Kind("string", "running", "", "gone", "Ended", {"lost": None})
 PLACEMENT = Kind("string", "exact", "", "below", "Auto", {"into": None})
+COMPARE = Kind("string", "earlier", "", "all", "Replaced", {"always": None})
 PORT = Kind("integer", 7, 0, -1, 1.5, 2**16, "7")
 IP = Kind("string", "192.0.2.1", "192.0.2.1:80", "x", "")
 ADDRESS = Kind("string", "192.0.2.1:5263", "192.0.2.1", "x")
@@ -131,14 +132,16 @@ TYPES = [
     ("ping", "pong", {}, {}),
     ("files", "put", {}, {
         "path": NAME, "name?": NAME, "length?": INTEGER, "mode": SMALL, "replace": BOOLEAN, "source?": SOURCE, "restart?": BOOLEAN,
-        "algorithm?": ALGORITHM,
+        "algorithm?": ALGORITHM, "compare?": COMPARE,
     }),
-    ("files", "ready", {}, {"path": NAME, "offset": INTEGER}),
-    ("files", "get", {}, {"path": NAME, "have?": an_object({"source": SOURCE, "offset": INTEGER}), "algorithm?": ALGORITHM}),
-    ("files", "file-info", {}, {"length": INTEGER, "mode": SMALL, "source": SOURCE, "offset": INTEGER}),
+    ("files", "ready", {}, {"path": NAME, "offset": INTEGER, "compare?": BOOLEAN}),
+    ("files", "get", {}, {
+        "path": NAME, "have?": an_object({"source": SOURCE, "offset": INTEGER}), "algorithm?": ALGORITHM, "compare?": COMPARE,
+    }),
+    ("files", "file-info", {}, {"length": INTEGER, "mode": SMALL, "source": SOURCE, "offset": INTEGER, "compare?": BOOLEAN}),
+    ("files", "delta", {"size": None}, {}),
     ("files", "data", {"size": 3}, {"offset": INTEGER}),
     ("files", "finish", {}, {"length": INTEGER, "digest": DIGEST}),
-    ("files", "resend", {}, {"offset": INTEGER, "length": INTEGER}),
     ("files", "done", {}, {"length": INTEGER, "digest": DIGEST}),
     ("files", "list", {}, {"path": NAME, "pattern?": BOOLEAN, "itself?": BOOLEAN, "recursive?": BOOLEAN, "hidden?": BOOLEAN}),
     ("files", "sum", {}, {"path": NAME, "pattern?": BOOLEAN, "algorithm?": ALGORITHM}),
@@ -150,8 +153,9 @@ TYPES = [
     ("files", "records", {"size": None}, {}),
     ("files", "put-tree", {}, {
         "path": NAME, "placement?": PLACEMENT, "source": NAME, "replace": BOOLEAN, "exact_mode?": BOOLEAN, "times": BOOLEAN,
+        "compare?": COMPARE,
     }),
-    ("files", "get-tree", {}, {"paths": many(NAME), "folders": BOOLEAN, "one_file_system?": BOOLEAN}),
+    ("files", "get-tree", {}, {"paths": many(NAME), "folders": BOOLEAN, "one_file_system?": BOOLEAN, "compare?": COMPARE}),
     ("files", "tree", {"size": None}, {"path?": NAME, "placement?": PLACEMENT}),
     ("admin", "who", {}, {}),
     ("admin", "kick", {}, {"target": STRING}),

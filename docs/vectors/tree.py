@@ -46,9 +46,13 @@ SENDER = {
     "failed": failed(6, 4, b"denied", b"the reason"),
     "end": record(7, struct.pack("<I", 9) + DIGEST),
     "changed": record(8, struct.pack("<IQqI", 4, 12, -1, 5)),
+    "change": record(9, struct.pack("<IBQ", 4, 1, 65_536)),
+    "change with a piece": record(9, struct.pack("<IB", 4, 2) + b"part"),
 }
 BAD_SENDER = {
-    "kind": record(9, b""),
+    "kind": record(10, b""),
+    "change of nothing": record(9, struct.pack("<I", 4)),
+    "change that is an end": record(9, struct.pack("<IB", 4, 7) + DIGEST),
     "kind 0": record(0, b""),
     "short entry": record(1, b"\x01"),
     "what": entry(5, 0, b"x"),
@@ -81,12 +85,16 @@ RECEIVER = {
     "want": record(1, struct.pack("<II", 4, 1)),
     "want many": record(1, struct.pack("<II", 0, 65_536)),
     "want-rest": record(2, struct.pack("<IQ", 4, 2**40) + DIGEST),
+    "want-changes": record(6, struct.pack("<I", 4)),
+    "known": record(7, struct.pack("<IBQQ", 4, 1, 2**40, 0)),
     "decided": record(3, struct.pack("<I", 9)),
     "failed": failed(4, 4, b"no-space", "der Grund: voll".encode()),
     "done": record(5, struct.pack("<IIIIIQ", 9, 1, 2, 3, 4, 2**40) + DIGEST),
 }
 BAD_RECEIVER = {
-    "kind": record(6, b""),
+    "kind": record(8, b""),
+    "want-changes with more": record(6, struct.pack("<IB", 4, 0)),
+    "known of nothing": record(7, struct.pack("<I", 4)),
     "want none": record(1, struct.pack("<II", 4, 0)),
     "want behind the last number": record(1, struct.pack("<II", 2, 2**32 - 1)),
     "short want": record(1, struct.pack("<I", 4)),

@@ -7,6 +7,7 @@
 
 mod audit;
 mod classic;
+mod delta;
 mod entries;
 mod exec;
 mod forward;
@@ -23,6 +24,7 @@ pub use classic::{
     bursts as classic_bursts, chat as classic_chat, echo as classic_echo,
     headers as classic_headers, login as classic_login, upload as classic_upload,
 };
+pub use delta::delta;
 pub use entries::{pattern, records};
 pub use exec::{supervisor, terminal, terminal_output};
 pub use forward::socks;
@@ -45,6 +47,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("message_types", message_types),
     ("streams", streams),
     ("tree", tree),
+    ("delta", delta),
     ("supervisor", supervisor),
     ("terminal", terminal),
     ("terminal_output", terminal_output),

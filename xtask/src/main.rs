@@ -34,6 +34,7 @@ cargo xtask public                   print the number of public items of the cra
 cargo xtask bench copy [ARGS...]     build the binary of profile dist, run bench/copy_bench.py ARGS:
                                      one large file, landline and its peers
 cargo xtask bench resume [ARGS...]   likewise bench/resume_bench.py: how soon a killed copy resumes
+cargo xtask bench delta [ARGS...]    likewise bench/delta_bench.py: changed parts, and rsync
 cargo xtask bench wan [ARGS...]      likewise bench/wan_bench.py: a copy over a long line that loses packets
 cargo xtask bench echo [ARGS...]     likewise bench/echo_bench.py: landline-socketserver, C and Python
 cargo xtask bench run [ARGS...]      likewise bench/run_bench.py: commands by landline and by ssh

@@ -56,3 +56,28 @@ pub fn set_file_mode(file: &File, mode: u32) -> io::Result<()> {
 pub fn set_file_modified(file: &File, modified: FileTime) -> io::Result<()> {
     Ok(rustix::fs::futimens(file.as_fd(), &modification(modified))?)
 }
+
+/// Gives an empty file the content of another one, without copying it.
+///
+/// Returns false where the file system cannot do that, and the file is empty then.
+///
+/// # Errors
+/// The system's error, where there is no space.
+pub fn clone_content(from: &File, to: &File) -> io::Result<bool> {
+    platform::clone_content(from, to)
+}
+
+/// Frees the disk space of a range of a file, which then reads as zeros. The length stays.
+///
+/// Returns false where the file system cannot do that.
+///
+/// # Errors
+/// The system's error.
+pub fn punch_hole(file: &File, from: u64, to: u64) -> io::Result<bool> {
+    platform::punch_hole(file, from, to)
+}
+
+/// Asks the system to begin writing a range of a file to disk, so that a later sync is short.
+pub fn start_write_back(file: &File, offset: u64, length: u64) {
+    platform::start_write_back(file, offset, length);
+}

@@ -96,6 +96,14 @@ impl Destination {
         Ok(())
     }
 
+    /// The length in bytes of the file that has the name now; 0 if there is none.
+    pub fn replaced_length(&self) -> u64 {
+        self.existing()
+            .ok()
+            .flatten()
+            .map_or(0, |metadata| metadata.len())
+    }
+
     /// The whole path, which does not depend on the working folder.
     pub fn absolute_path(&self) -> PathBuf {
         std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone())

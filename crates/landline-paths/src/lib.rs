@@ -56,7 +56,10 @@ pub use atomic_file::AtomicFile;
 pub use cause::{cause_named, cause_names, cause_of, replace_system_texts};
 pub use entries::{EntryKind, EntryStat, FileTime, Space};
 pub use error::{Error, ErrorKind, describe};
-pub use file_system::{FileSystem, set_file_mode, set_file_modified, sync_file};
+pub use file_system::{
+    FileSystem, clone_content, punch_hole, set_file_mode, set_file_modified, start_write_back,
+    sync_file,
+};
 pub use folder::{Destination, Folder};
 pub use grant::Grant;
 pub use grant_index::GrantIndex;

@@ -533,6 +533,45 @@ pub(super) fn reserve(file: &File, from: u64, to: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives a file the content of another one, without copying it. Returns whether the file system
+/// could do that.
+pub(super) fn clone_content(from: &File, to: &File) -> io::Result<bool> {
+    #[cfg(target_os = "linux")]
+    return match rustix::fs::ioctl_ficlone(to.as_fd(), from.as_fd()) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => {
+            Err(rustix::io::Errno::NOSPC.into())
+        }
+        // Most file systems cannot, and none can across its border.
+        Err(_) => Ok(false),
+    };
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (from, to);
+        Ok(false)
+    }
+}
+
+/// Makes a range of a file a hole. Returns whether the file system could do that.
+pub(super) fn punch_hole(file: &File, from: u64, to: u64) -> io::Result<bool> {
+    #[cfg(target_os = "linux")]
+    return match rustix::fs::fallocate(
+        file.as_fd(),
+        rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE,
+        from,
+        to.saturating_sub(from),
+    ) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(false),
+        Err(error) => Err(error.into()),
+    };
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (file, from, to);
+        Ok(false)
+    }
+}
+
 /// Asks the kernel to begin writing a range of a file to disk.
 ///
 /// A later sync is then short. This is a hint: if it fails, the sync takes longer.

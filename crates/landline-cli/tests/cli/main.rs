@@ -21,6 +21,7 @@ mod copy;
 mod copy_command;
 mod copy_faults;
 mod copy_several;
+mod delta;
 mod disk_full;
 mod durability;
 mod entries;

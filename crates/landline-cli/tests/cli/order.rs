@@ -115,6 +115,10 @@ pub(crate) fn into(state: &str, server: &ServerProcess, key: &UserKey) -> RawCli
             json!({"type": "open", "service": "files"}),
             json!({"type": "get", "path": "kept"}),
         ],
+        "files-delta" => &[
+            json!({"type": "open", "service": "files"}),
+            json!({"type": "get", "path": "endless", "compare": "always"}),
+        ],
         "files-working" => &[
             json!({"type": "open", "service": "files"}),
             json!({"type": "sum", "path": "endless"}),

@@ -455,7 +455,7 @@ fn every_message_is_denied_without_its_right() {
             // Reaching the state needs rights too.
             let is_reachable = match state {
                 "files-receiver-data" | "files-receiver-finish" => has(Right::Write),
-                "files-sender" | "files-working" | "files-tree" => has(Right::Read),
+                "files-sender" | "files-delta" | "files-working" | "files-tree" => has(Right::Read),
                 // Commands run as the user of the server, so only owners may run them.
                 "exec-server-running" | "exec-server-busy" => {
                     rules.contains("exec") && rules.contains("owner")

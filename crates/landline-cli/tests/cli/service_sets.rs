@@ -6,7 +6,7 @@ use testkit::{RawClient, ServerProcess, Stage};
 use crate::{login::client_key, stage};
 
 /// Sets these options of alice's key on the server's machine.
-fn set_options(stage: &Stage, options: &str) {
+pub(crate) fn set_options(stage: &Stage, options: &str) {
     let line = format!("{options} {}\n", client_key(stage).public().line());
     stage
         .run_with_input_at_server(&["user", "keys", "add", "alice", "-"], line.as_bytes())

@@ -6,14 +6,18 @@ use landline_proto::{ErrorCode, Message, Name, ProtocolError};
 
 use super::{
     Algorithm, Copied, Input, Progress,
-    digest::BLOCK_BYTES,
+    delta::{SUBTREE_BYTES, counted, receive_changes, send_changes},
     manifests::{Manifest, ManifestStore},
-    messages::{FILE_INFO, FileInfo, Get, Have, Put, READY, Ready, SourceId},
+    messages::{Compare, FILE_INFO, FileInfo, Get, Put, READY, Ready, SourceId},
     receiver::{self, Sink},
     sender,
-    staging::{self, Plan, Staging},
+    staging::{self, Plan, Resume, Staging},
+    tree::worker::Worker,
 };
 use crate::{Error, crypto::Fingerprint, net::Channel, paths::Destination};
+
+/// The shortest file whose transfer can be resumed.
+const RESUMABLE_BYTES_MIN: u64 = 8 << 20;
 
 /// The destination of a fetched file.
 pub enum Output {
@@ -31,6 +35,8 @@ pub struct Place {
     pub replace: bool,
     /// The earlier attempt; see [`EarlierAttempt::find`].
     pub earlier: EarlierAttempt,
+    /// With what the content may be compared.
+    pub compare: Compare,
 }
 
 /// What an earlier attempt to fetch a file left, if there was one.
@@ -41,7 +47,7 @@ pub struct Place {
 pub struct EarlierAttempt {
     manifest: Option<Manifest>,
     is_named: bool,
-    have: Option<Have>,
+    has_content: bool,
 }
 
 impl EarlierAttempt {
@@ -63,51 +69,45 @@ impl EarlierAttempt {
         let locked = manifests.lock(&[b"get", server.bytes(), &path.0, &place], |_| false)?;
         match locked {
             Some(manifest) => {
-                let have = staging::find_resumable(destination, &manifest)?
-                    .map(|(source, offset)| Have { source, offset });
+                let has_content = staging::has_resumable(destination, &manifest)?;
                 Ok(Self {
                     manifest: Some(manifest),
                     is_named: true,
-                    have,
+                    has_content,
                 })
             }
             None => Ok(Self {
                 manifest: manifests.anonymous()?,
                 is_named: false,
-                have: None,
+                has_content: false,
             }),
         }
     }
 
     /// Drops what the attempt left, so that the transfer starts over.
-    ///
-    /// # Errors
-    /// [`Error::State`] or `io` of the manifest.
-    pub fn forget(&mut self) -> Result<(), Error> {
-        self.have = None;
-        self.manifest
-            .as_mut()
-            .map_or(Ok(()), |manifest| manifest.truncate(0))
-    }
-
-    /// What the client has, for the request.
-    pub(crate) fn have(&self) -> Option<Have> {
-        self.have.clone()
+    pub fn forget(&mut self) {
+        self.has_content = false;
     }
 }
 
 /// Makes the request that stores `input`.
+///
+/// With `restart`, the transfer starts over and nothing is compared.
 pub fn put_request(
     input: &Input,
     path: Name,
     name: Option<Name>,
     replace: bool,
     restart: bool,
+    compare: Compare,
 ) -> Put {
     let source = match input {
-        // A shorter file has no whole block to resume behind.
-        Input::File(source) if source.length > BLOCK_BYTES => Some(SourceId::of(source)),
+        Input::File(source) if source.length > RESUMABLE_BYTES_MIN => Some(SourceId::of(source)),
         _ => None,
+    };
+    let compare = match input {
+        Input::File(_) if !restart => compare,
+        _ => Compare::Nothing,
     };
     let algorithm = Algorithm::Blake3;
     Put {
@@ -119,10 +119,13 @@ pub fn put_request(
         source,
         restart,
         algorithm,
+        compare,
     }
 }
 
 /// Stores a file, after [`put_request`] was sent. Returns also the path on the server.
+///
+/// `compare` is that of the request.
 ///
 /// # Errors
 /// `source-changed` and `io` for the input, errors of the server, [`Error::Protocol`],
@@ -131,26 +134,37 @@ pub fn put_request(
 pub async fn put(
     channel: &mut Channel,
     input: Input,
+    compare: Compare,
     progress: &Arc<Progress>,
 ) -> Result<(Copied, Vec<u8>), Error> {
     let ready: Ready = channel.receive(&READY).await?.read()?;
     check_offset(Ready::TYPE, ready.offset, input.length())?;
     progress.begin(input.length(), ready.offset);
+    if ready.compare {
+        let Some(source) = input.source().filter(|_| compare != Compare::Nothing) else {
+            return Err(not_compared(Ready::TYPE));
+        };
+        progress.set_compared();
+        let (source, may_stop) = (source.clone(), compare != Compare::Always);
+        let worker = Worker::Client;
+        let sent = send_changes(channel, source, &worker, progress, ready.offset, may_stop).await?;
+        return Ok((sent, ready.path.0));
+    }
     let sent = sender::send(channel, input, ready.offset, Algorithm::Blake3, progress).await?;
     Ok((sent, ready.path.0))
 }
 
 /// Makes the request that fetches `path` to `output`.
 pub fn get_request(path: Name, output: &Output) -> Get {
-    let have = match output {
-        Output::File(place) => place.earlier.have(),
-        Output::Stream(..) => None,
+    let compare = match output {
+        Output::File(place) => place.compare(),
+        Output::Stream(..) => Compare::Nothing,
     };
-    let algorithm = Algorithm::Blake3;
     Get {
         path,
-        have,
-        algorithm,
+        have: None,
+        algorithm: Algorithm::Blake3,
+        compare,
     }
 }
 
@@ -167,15 +181,23 @@ pub async fn get(
 ) -> Result<Copied, Error> {
     let file: FileInfo = channel.receive(&FILE_INFO).await?.read()?;
     check_mode(file.mode)?;
-    check_offset(FileInfo::TYPE, file.offset, Some(file.length))?;
+    if file.offset > 0 {
+        return Err(bad_offset(FileInfo::TYPE));
+    }
+    let (length, algorithm) = (file.length, Algorithm::Blake3);
     let sink = match output {
-        Output::Stream(..) if file.offset > 0 => return Err(bad_offset(FileInfo::TYPE)),
+        Output::Stream(..) if file.compare => return Err(not_compared(FileInfo::TYPE)),
         Output::Stream(stream, name) => Sink::Stream(stream, name),
         Output::File(place) => {
+            let compare = place.compare();
+            if file.compare && compare == Compare::Nothing {
+                return Err(not_compared(FileInfo::TYPE));
+            }
             let Place {
                 destination,
                 replace,
                 earlier,
+                compare: allowed,
             } = *place;
             let plan = Plan {
                 length: Some(file.length),
@@ -183,32 +205,68 @@ pub async fn get(
                 replace,
                 manifest: earlier.manifest,
                 source: earlier.is_named.then_some(file.source),
-                offset_max: file.offset,
+                resume: if file.compare && earlier.has_content {
+                    Resume::Compare
+                } else {
+                    Resume::Never
+                },
+                may_read_replaced: allowed.uses_replaced(),
+                uses_replaced: file.compare && compare.uses_replaced(),
             };
             let staging =
                 tokio::task::spawn_blocking(move || Staging::open(destination, plan)).await;
-            Sink::File(Box::new(staging.map_err(|error| {
-                Error::here(ErrorCode::Io, error.to_string())
-            })??))
+            let staging =
+                staging.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))??;
+            progress.begin(Some(length), counted(staging.earlier()));
+            if file.compare {
+                progress.set_compared();
+                let worker = Worker::Client;
+                let (staging, copied) =
+                    receive_changes(channel, staging, length, &worker, progress).await?;
+                let sink = Sink::File(Box::new(staging));
+                let copied = receiver::commit(sink, copied, |_| Ok(())).await?;
+                receiver::acknowledge(channel, &copied).await?;
+                return Ok(copied);
+            }
+            Sink::File(Box::new(staging))
         }
     };
-    if sink.position() != file.offset {
-        return Err(Error::here(
-            ErrorCode::Io,
-            "the staging file of the earlier attempt is gone; the next attempt starts over",
-        ));
-    }
-    progress.begin(Some(file.length), file.offset);
-    let (length, algorithm) = (Some(file.length), Algorithm::Blake3);
-    let copied = receiver::receive(channel, length, sink, algorithm, progress, |_| Ok(())).await?;
+    progress.begin(Some(length), 0);
+    let received = receiver::receive(channel, Some(length), sink, algorithm, progress, |_| Ok(()));
+    let copied = received.await?;
     receiver::acknowledge(channel, &copied).await?;
     Ok(copied)
 }
 
-/// Checks an offset to resume at: whole blocks, and less than the whole file.
+impl Place {
+    /// With what this transfer compares the content, as the request says it.
+    fn compare(&self) -> Compare {
+        let has_replaced = self.destination.replaced_mode.is_some();
+        match self.compare {
+            Compare::Replaced | Compare::Always if has_replaced => self.compare,
+            Compare::Nothing => Compare::Nothing,
+            _ if self.earlier.has_content => Compare::Earlier,
+            _ => Compare::Nothing,
+        }
+    }
+}
+
+impl Compare {
+    /// Whether the content of the file that is replaced may be compared.
+    pub(super) fn uses_replaced(self) -> bool {
+        matches!(self, Self::Replaced | Self::Always)
+    }
+}
+
+fn not_compared(kind: &str) -> Error {
+    let problem = format!("in {kind:?}: \"compare\", which was not offered");
+    ProtocolError::BadHeader(problem).into()
+}
+
+/// Checks an offset to resume at: whole subtrees, and less than the whole file.
 pub(super) fn check_offset(kind: &str, offset: u64, length: Option<u64>) -> Result<(), Error> {
     let is_valid = offset == 0
-        || offset.is_multiple_of(BLOCK_BYTES) && length.is_some_and(|length| offset < length);
+        || offset.is_multiple_of(SUBTREE_BYTES) && length.is_some_and(|length| offset < length);
     if is_valid {
         Ok(())
     } else {

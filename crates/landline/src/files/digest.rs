@@ -1,29 +1,17 @@
-//! Digests of files.
-//!
-//! BLAKE3 is built from the subtrees of 8 MiB blocks, so that each block can be kept and checked on
-//! its own. SHA-256 is for clients that lack BLAKE3. It has no subtrees, so a receiver keeps the
-//! BLAKE3 hashes of blocks beside it.
+//! Digests of files: BLAKE3, or SHA-256 for clients that lack it.
 
 use std::{fmt, str::FromStr};
 
 use aws_lc_rs::digest::{Context as Sha256, SHA256};
-use blake3::{
-    Hash, Hasher,
-    hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root},
-};
+use blake3::{Hash, Hasher};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-
-/// The length of a block in bytes.
-///
-/// A power of two, and at least BLAKE3's chunk of 1 KiB, so that every block is a subtree.
-pub(super) const BLOCK_BYTES: u64 = 8 * 1024 * 1024;
 
 /// The hash function of a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Algorithm {
-    /// BLAKE3, which is hashed block by block.
+    /// BLAKE3.
     #[default]
     Blake3,
     /// SHA-256, for clients that lack BLAKE3.
@@ -100,87 +88,36 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// The hash of one whole block as a subtree of its file, which depends on the block's offset.
-pub(super) type BlockHash = ChainingValue;
-
-/// Hashes a stream of content, block by block.
-#[derive(Default)]
+/// Hashes a stream of content.
 pub struct ContentHasher {
-    /// The hashes of complete blocks that are followed by more bytes.
-    blocks: Vec<BlockHash>,
-    block: Hasher,
+    state: HasherState,
     length: u64,
-    /// The number of blocks that [`take_blocks`](Self::take_blocks) has returned or skipped.
-    taken: usize,
-    /// Makes the digest, if that is SHA-256.
-    sha256: Option<Sha256>,
+}
+
+enum HasherState {
+    Blake3(Box<Hasher>),
+    Sha256(Sha256),
 }
 
 impl ContentHasher {
-    /// Creates a hasher for content that begins at `offset`, which is a multiple of the block.
-    ///
-    /// Before [`finish`](Self::finish), every earlier block must be set by
-    /// [`set_block`](Self::set_block), and more bytes must follow them. A SHA-256 digest of such
-    /// content has to be computed by other means.
-    pub(super) fn starting_at(offset: u64, algorithm: Algorithm) -> Self {
-        let first = usize::try_from(offset / BLOCK_BYTES).unwrap_or(usize::MAX);
-        let length = first as u64 * BLOCK_BYTES;
-        let mut block = Hasher::new();
-        block.set_input_offset(length);
-        Self {
-            blocks: vec![[0; 32]; first],
-            block,
-            length,
-            taken: first,
-            sha256: (algorithm == Algorithm::Sha256 && first == 0).then(|| Sha256::new(&SHA256)),
-        }
-    }
-
-    /// Creates a hasher for whole content.
+    /// Creates a hasher for content that begins now.
     pub fn new(algorithm: Algorithm) -> Self {
-        Self::starting_at(0, algorithm)
-    }
-
-    /// Sets the hash of a block that was hashed elsewhere or has changed.
-    pub(super) fn set_block(&mut self, index: usize, hash: BlockHash) {
-        if let Some(block) = self.blocks.get_mut(index) {
-            *block = hash;
-        }
-    }
-
-    /// Returns the blocks that were completed since the last call, with their indexes.
-    pub(super) fn take_blocks(&mut self) -> Vec<(usize, BlockHash)> {
-        let complete = usize::try_from(self.length / BLOCK_BYTES).unwrap_or(usize::MAX);
-        let first = std::mem::replace(&mut self.taken, complete);
-        let hash = |index| match self.blocks.get(index) {
-            Some(hash) => *hash,
-            None => self.block.finalize_non_root(),
+        let state = match algorithm {
+            Algorithm::Blake3 => HasherState::Blake3(Box::default()),
+            Algorithm::Sha256 => HasherState::Sha256(Sha256::new(&SHA256)),
         };
-        (first..complete)
-            .map(|index| (index, hash(index)))
-            .collect()
+        Self { state, length: 0 }
     }
 
     /// Hashes the next bytes.
-    pub fn update(&mut self, mut bytes: &[u8]) {
-        if let Some(sha256) = &mut self.sha256 {
-            sha256.update(bytes);
-        }
-        while !bytes.is_empty() {
-            let mut room = BLOCK_BYTES - self.block.count();
-            if room == 0 {
-                self.blocks.push(self.block.finalize_non_root());
-                // A new hasher, because a reset would keep the old offset.
-                self.block = Hasher::new();
-                self.block.set_input_offset(self.length);
-                room = BLOCK_BYTES;
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.state {
+            HasherState::Blake3(hasher) => {
+                hasher.update(bytes);
             }
-            let take = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
-            let (now, later) = bytes.split_at(take);
-            self.block.update(now);
-            self.length += now.len() as u64;
-            bytes = later;
+            HasherState::Sha256(context) => context.update(bytes),
         }
+        self.length += bytes.len() as u64;
     }
 
     /// The number of bytes so far.
@@ -190,111 +127,26 @@ impl ContentHasher {
 
     /// Computes the digest of all bytes so far.
     pub fn finish(&self) -> Digest {
-        if let Some(sha256) = &self.sha256 {
-            let mut hash = [0; 32];
-            hash.copy_from_slice(sha256.clone().finish().as_ref());
-            return Digest::Sha256(hash);
-        }
-        let Some((first, rest)) = self.blocks.split_first() else {
-            return Digest::Blake3(self.block.finalize());
-        };
-        let mut blocks = Vec::with_capacity(self.blocks.len() + 1);
-        blocks.push(*first);
-        blocks.extend_from_slice(rest);
-        blocks.push(self.block.finalize_non_root());
-        let (left, right) = split(&blocks);
-        Digest::Blake3(merge_subtrees_root(
-            &subtree(left),
-            &subtree(right),
-            Mode::Hash,
-        ))
-    }
-}
-
-/// Hashes a subtree of blocks, of which the last may be short.
-fn subtree(blocks: &[ChainingValue]) -> ChainingValue {
-    match blocks {
-        [block] => *block,
-        _ => {
-            let (left, right) = split(blocks);
-            merge_subtrees_non_root(&subtree(left), &subtree(right), Mode::Hash)
+        match &self.state {
+            HasherState::Blake3(hasher) => Digest::Blake3(hasher.finalize()),
+            HasherState::Sha256(context) => {
+                let mut hash = [0; 32];
+                hash.copy_from_slice(context.clone().finish().as_ref());
+                Digest::Sha256(hash)
+            }
         }
     }
 }
 
-/// Splits a subtree by BLAKE3's rule.
-///
-/// The left part is the largest power of two that leaves at least one block to the right.
-fn split(blocks: &[ChainingValue]) -> (&[ChainingValue], &[ChainingValue]) {
-    let left = blocks.len().div_ceil(2).next_power_of_two();
-    blocks.split_at(left.min(blocks.len()))
+impl Default for ContentHasher {
+    fn default() -> Self {
+        Self::new(Algorithm::default())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn digest_equals_blake3_at_every_block_boundary() {
-        let block = usize::try_from(BLOCK_BYTES).unwrap();
-        let content: Vec<u8> = (0..5 * block + 7)
-            .map(|i| (i * 31 + i / 1009) as u8)
-            .collect();
-        let lengths = [
-            0,
-            1,
-            1024,
-            1025,
-            block - 1,
-            block,
-            block + 1,
-            2 * block,
-            3 * block - 1,
-            3 * block,
-            4 * block,
-        ]
-        .into_iter()
-        .chain([4 * block + 1, content.len()]);
-        for length in lengths {
-            let mut hasher = ContentHasher::default();
-            for piece in content[..length].chunks(300_007) {
-                hasher.update(piece);
-            }
-            assert_eq!(
-                hasher.finish(),
-                Digest::Blake3(blake3::hash(&content[..length])),
-                "{length}"
-            );
-            assert_eq!(hasher.length(), length as u64);
-        }
-    }
-
-    #[test]
-    fn separately_hashed_blocks_give_same_digest() {
-        let block = usize::try_from(BLOCK_BYTES).unwrap();
-        let content: Vec<u8> = (0..3 * block + 9)
-            .map(|i| (i * 31 + i / 1009) as u8)
-            .collect();
-        let mut whole = ContentHasher::default();
-        whole.update(&content);
-        let blocks = whole.take_blocks();
-        assert_eq!(blocks.len(), 3);
-        assert!(whole.take_blocks().is_empty());
-        let mut sha256 = ContentHasher::new(Algorithm::Sha256);
-        sha256.update(&content);
-        assert_eq!(sha256.take_blocks(), blocks, "blocks are the same");
-        for first in 1..=3 {
-            let mut rest =
-                ContentHasher::starting_at(first as u64 * BLOCK_BYTES, Algorithm::Blake3);
-            rest.update(&content[first * block..]);
-            assert_eq!(rest.take_blocks(), blocks[first..]);
-            for &(index, hash) in &blocks[..first] {
-                rest.set_block(index, hash);
-            }
-            assert_eq!(rest.finish(), whole.finish(), "{first}");
-            assert_eq!(rest.length(), content.len() as u64);
-        }
-    }
 
     #[test]
     fn sha256_does_not_depend_on_pieces() {

@@ -1,11 +1,9 @@
 //! Manifests of unfinished transfers, in the state folder of the receiver.
 //!
-//! A manifest is one line of JSON, then the 32-byte hash of each whole block in the staging file.
-//! The state folder is private, so other users cannot plant or read a manifest. It also keeps all
-//! that can expire in one place.
-//!
-//! The first line is synced, the hashes are not. After a power cut, blocks that do not match the
-//! manifest are sent again.
+//! A manifest is one line of JSON, which is synced. What the staging file has is compared with the
+//! source when the transfer is resumed, so a manifest says nothing about it. The state folder is
+//! private, so other users cannot plant or read a manifest. It also keeps all that can expire in
+//! one place.
 
 use std::{
     ffi::OsString,
@@ -21,7 +19,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     active::{ActiveTransfers, Heartbeat, WaitResult},
-    digest::{BLOCK_BYTES, BlockHash},
     messages::SourceId,
 };
 use crate::{
@@ -43,9 +40,8 @@ const UNKNOWN_TIME: Duration = Duration::from_secs(1);
 const POLL_TIME: Duration = Duration::from_millis(10);
 
 const FOLDER: &str = "partials";
-const HASH_BYTES: usize = 32;
-/// Far longer than the first line of any manifest.
-const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Far longer than the line of any manifest.
+const HEADER_BYTES_MAX: u64 = 64 * 1024;
 
 /// The manifests of one client or server.
 #[derive(Debug, Clone)]
@@ -150,14 +146,14 @@ impl ManifestStore {
     /// The header of a manifest that another attempt may be using.
     fn header(&self, name: &str) -> Option<ManifestHeader> {
         let mut file = local::open(&self.folder.path_of(name)).ok()?;
-        read(&mut file)?.0
+        read(&mut file)
     }
 
     fn lock_name(&self, name: &str) -> Result<Option<Manifest>, Error> {
         let Some(mut file) = self.folder.open_locked(name)? else {
             return Ok(None);
         };
-        let (header, header_bytes, blocks) = read(&mut file).unwrap_or_default();
+        let header = read(&mut file);
         Ok(Some(Manifest {
             folder: self.folder.clone(),
             active: self.active.clone(),
@@ -166,8 +162,6 @@ impl ManifestStore {
             is_anonymous: false,
             file,
             header,
-            header_bytes,
-            blocks,
         }))
     }
 }
@@ -183,17 +177,18 @@ pub(crate) struct Manifest {
     is_anonymous: bool,
     file: File,
     header: Option<ManifestHeader>,
-    header_bytes: u64,
-    blocks: Vec<BlockHash>,
 }
 
-/// The first line of a manifest: the source and the staging file.
+/// The line of a manifest: the source and the staging file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct ManifestHeader {
     staging: Name,
     /// `None` for a transfer that cannot be resumed.
     source: Option<SourceId>,
     length: u64,
+    /// Whether the staging file may have content of the file that it will replace.
+    #[serde(default)]
+    has_replaced: bool,
     /// Whether it is the staging folder of a tree, which can be resumed as long as it exists.
     #[serde(default)]
     tree: bool,
@@ -204,15 +199,21 @@ impl ManifestHeader {
     pub(super) fn of_tree(staging: &Path) -> Self {
         Self {
             tree: true,
-            ..Self::new(staging, None, 0)
+            ..Self::new(staging, None, 0, false)
         }
     }
 
-    pub(super) fn new(staging: &Path, source: Option<SourceId>, length: u64) -> Self {
+    pub(super) fn new(
+        staging: &Path,
+        source: Option<SourceId>,
+        length: u64,
+        has_replaced: bool,
+    ) -> Self {
         Self {
             staging: Name(staging.as_os_str().to_owned().into_vec()),
             source,
             length,
+            has_replaced,
             tree: false,
         }
     }
@@ -220,6 +221,16 @@ impl ManifestHeader {
     /// The path of the staging file.
     pub(super) fn staging_path(&self) -> PathBuf {
         OsString::from_vec(self.staging.0.clone()).into()
+    }
+
+    /// Whether the staging file may have content of the file that it will replace.
+    pub(super) fn has_replaced(&self) -> bool {
+        self.has_replaced
+    }
+
+    /// The length of the whole content.
+    pub(super) fn length(&self) -> u64 {
+        self.length
     }
 
     /// Whether the transfer has this source.
@@ -239,20 +250,9 @@ impl Manifest {
         self.header.as_ref()
     }
 
-    /// The hashes of the blocks in the staging file.
-    pub(super) fn blocks(&self) -> &[BlockHash] {
-        &self.blocks
-    }
-
-    /// The source's identity and the number of bytes to resume behind.
-    ///
-    /// The last block of a file never counts, so that there are always bytes left to send.
-    pub(crate) fn resumable(&self) -> Option<(SourceId, u64)> {
-        let header = self.header.as_ref()?;
-        let source = header.source.clone()?;
-        let last_block = header.length.checked_sub(1)? / BLOCK_BYTES;
-        let blocks = last_block.min(self.blocks.len() as u64);
-        (blocks > 0).then(|| (source, blocks * BLOCK_BYTES))
+    /// The source's identity, if the transfer can be resumed.
+    pub(crate) fn resumable(&self) -> Option<&SourceId> {
+        self.header.as_ref()?.source.as_ref()
     }
 
     /// Whether another attempt can continue.
@@ -261,7 +261,7 @@ impl Manifest {
         is_tree || self.resumable().is_some()
     }
 
-    /// Writes a new header and drops all blocks.
+    /// Writes a new header.
     ///
     /// The header of a resumable transfer is synced: after a power cut, the staging file can be
     /// resumed or removed.
@@ -277,30 +277,7 @@ impl Manifest {
             self.file.sync_data().map_err(|error| self.failed(&error))?;
             self.folder.sync()?;
         }
-        self.header_bytes = line.len() as u64;
         self.header = Some(header);
-        self.blocks.clear();
-        Ok(())
-    }
-
-    /// Drops all but the first `count` blocks.
-    pub(super) fn truncate(&mut self, count: usize) -> Result<(), Error> {
-        self.blocks.truncate(count);
-        self.file
-            .set_len(self.header_bytes + (count * HASH_BYTES) as u64)
-            .map_err(|error| self.failed(&error))
-    }
-
-    /// Records the hash of the next block, or of a block that was sent again.
-    pub(super) fn set_block(&mut self, index: usize, hash: BlockHash) -> Result<(), Error> {
-        let at = self.header_bytes + (index * HASH_BYTES) as u64;
-        self.file
-            .write_all_at(&hash, at)
-            .map_err(|error| self.failed(&error))?;
-        match self.blocks.get_mut(index) {
-            Some(block) => *block = hash,
-            None => self.blocks.push(hash),
-        }
         Ok(())
     }
 
@@ -326,21 +303,12 @@ impl Drop for Manifest {
 }
 
 /// Reads a manifest. Returns `None` for a malformed one.
-fn read(file: &mut File) -> Option<(Option<ManifestHeader>, u64, Vec<BlockHash>)> {
+fn read(file: &mut File) -> Option<ManifestHeader> {
     file.rewind().ok()?;
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).ok()?;
-    let end = bytes
-        .iter()
-        .take(HEADER_BYTES_MAX)
-        .position(|&byte| byte == b'\n')?;
-    let (line, rest) = bytes.split_at_checked(end + 1)?;
-    let header = serde_json::from_slice(line).ok()?;
-    let blocks = rest
-        .chunks_exact(HASH_BYTES)
-        .filter_map(|hash| hash.try_into().ok())
-        .collect();
-    Some((Some(header), line.len() as u64, blocks))
+    file.take(HEADER_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    let line = bytes.split(|&byte| byte == b'\n').next()?;
+    serde_json::from_slice(line).ok()
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub(super) const TYPES: &[MessageType] = &[
     MessageType::of::<FileInfo>(),
     MessageType::of::<Data>(),
     MessageType::of::<Finish>(),
-    MessageType::of::<Resend>(),
+    MessageType::of::<Delta>(),
     MessageType::of::<Done>(),
     MessageType::of::<ListEntries>(),
     MessageType::of::<Sum>(),
@@ -83,10 +83,28 @@ pub(super) static RECEIVER_FINISH: ProtocolState = ProtocolState::new(
     &[MessageRule::new("finish"), ERROR],
 );
 /// Sender: sends content, or has sent `finish`.
-pub(super) static SENDER: ProtocolState = ProtocolState::new(
-    "files-sender",
-    &[MessageRule::new("done"), MessageRule::new("resend"), ERROR],
+pub(super) static SENDER: ProtocolState =
+    ProtocolState::new("files-sender", &[MessageRule::new("done"), ERROR]);
+/// Either side: exchanges changed parts.
+pub(super) static DELTA: ProtocolState = ProtocolState::new(
+    "files-delta",
+    &[MessageRule::open("delta", u64::MAX), ERROR],
 );
+
+/// With what the client can compare the content of a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compare {
+    /// It cannot compare.
+    #[default]
+    Nothing,
+    /// What an earlier attempt left.
+    Earlier,
+    /// Also the file that is replaced, unless the connection is fast.
+    Replaced,
+    /// Also the file that is replaced.
+    Always,
+}
 
 /// Client: stores a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +130,9 @@ pub struct Put {
     /// The algorithm of the digest in `finish`.
     #[serde(default)]
     pub algorithm: Algorithm,
+    /// With what the client can compare the content.
+    #[serde(default)]
+    pub compare: Compare,
 }
 message!(Put = "put");
 
@@ -120,8 +141,11 @@ message!(Put = "put");
 pub(crate) struct Ready {
     /// The file's final path.
     pub path: Name,
-    /// Where the client has to begin, in whole blocks. An earlier attempt left the bytes before.
+    /// How many bytes an earlier attempt left. `data` begins behind them.
     pub offset: u64,
+    /// Whether `delta` follows in place of `data`.
+    #[serde(default)]
+    pub compare: bool,
 }
 message!(Ready = "ready");
 
@@ -136,6 +160,9 @@ pub struct Get {
     /// The algorithm of the digest in `finish`.
     #[serde(default)]
     pub algorithm: Algorithm,
+    /// With what the client can compare the content. It has something, unless that is nothing.
+    #[serde(default)]
+    pub compare: Compare,
 }
 message!(Get = "get");
 
@@ -144,7 +171,7 @@ message!(Get = "get");
 pub struct Have {
     /// The file's identity at that time.
     pub source: SourceId,
-    /// The number of bytes, in whole blocks.
+    /// The number of bytes, a multiple of 65,536.
     pub offset: u64,
 }
 
@@ -159,6 +186,9 @@ pub(crate) struct FileInfo {
     pub source: SourceId,
     /// Where `data` begins: what the client has, or 0 if the file has changed.
     pub offset: u64,
+    /// Whether `delta` follows in place of `data`.
+    #[serde(default)]
+    pub compare: bool,
 }
 message!(FileInfo = "file-info");
 
@@ -180,15 +210,10 @@ pub(crate) struct Finish {
 }
 message!(Finish = "finish");
 
-/// Receiver: requests damaged blocks of an earlier attempt again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Resend {
-    /// The offset of the blocks in bytes.
-    pub offset: u64,
-    /// The length of the blocks in bytes.
-    pub length: u64,
-}
-message!(Resend = "resend");
+/// Either side: carries the records of changed parts as the body.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Delta {}
+message!(Delta = "delta");
 
 /// Receiver: has verified, synced and renamed the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,6 +6,7 @@
 
 mod active;
 pub mod client;
+pub mod delta;
 mod digest;
 pub mod entries;
 mod manifests;

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -16,6 +16,8 @@ pub struct Progress {
     total: AtomicU64,
     resumed_at: AtomicU64,
     sent_again: AtomicU64,
+    has_compared: AtomicBool,
+    kept: AtomicU64,
     began_at: Mutex<Option<Instant>>,
 }
 
@@ -40,9 +42,19 @@ impl Progress {
         self.sent_again.load(Ordering::Relaxed)
     }
 
+    /// Whether this attempt compares the content with what is there.
+    pub fn has_compared(&self) -> bool {
+        self.has_compared.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_compared(&self) {
+        self.has_compared.store(true, Ordering::Relaxed);
+    }
+
     /// Bytes that this attempt has moved.
     pub fn moved(&self) -> u64 {
-        (self.done() + self.sent_again()).saturating_sub(self.resumed_at())
+        let kept = self.kept.load(Ordering::Relaxed);
+        (self.done() + self.sent_again()).saturating_sub(self.resumed_at() + kept)
     }
 
     /// When the content of this attempt began to flow, after any login.
@@ -54,6 +66,8 @@ impl Progress {
     pub fn reset(&self) {
         self.begin(None, 0);
         self.sent_again.store(0, Ordering::Relaxed);
+        self.has_compared.store(false, Ordering::Relaxed);
+        self.kept.store(0, Ordering::Relaxed);
         *self.began() = None;
     }
 
@@ -80,6 +94,12 @@ impl Progress {
 
     pub(crate) fn add(&self, bytes: usize) {
         self.done.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Adds bytes that were there, and were not sent.
+    pub(crate) fn add_kept(&self, bytes: u64) {
+        self.kept.fetch_add(bytes, Ordering::Relaxed);
+        self.done.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn add_resent(&self, bytes: u64) {

@@ -25,17 +25,20 @@ pub(super) struct Range {
 /// Reads and hashes a range, in one go or with breaks.
 pub(super) struct RangeReader {
     input: Input,
+    /// Hashes content that begins at offset 0.
     hasher: ContentHasher,
+    position: u64,
     remaining: Option<u64>,
     is_at_end: bool,
 }
 
 impl RangeReader {
-    /// Begins with `range`, which is hashed by `algorithm`.
+    /// Begins with `range`, which is hashed by `algorithm` if it begins at offset 0.
     pub(super) fn new(input: Input, range: Range, algorithm: Algorithm) -> Self {
         Self {
             input,
-            hasher: ContentHasher::starting_at(range.offset, algorithm),
+            hasher: ContentHasher::new(algorithm),
+            position: range.offset,
             remaining: range.length,
             is_at_end: range.length == Some(0),
         }
@@ -48,7 +51,7 @@ impl RangeReader {
 
     /// The offset up to which the range has been read.
     pub(super) fn position(&self) -> u64 {
-        self.hasher.length()
+        self.position
     }
 
     /// The hasher of the range, once it has been read.
@@ -73,9 +76,12 @@ impl RangeReader {
                 let content = content
                     .get_mut(..room.min(DataFrame::CONTENT_BYTES))
                     .unwrap_or_default();
-                let length = self.input.read_some(content, self.hasher.length())?;
-                self.hasher
-                    .update(content.get(..length).unwrap_or_default());
+                let length = self.input.read_some(content, self.position)?;
+                if self.position == self.hasher.length() {
+                    self.hasher
+                        .update(content.get(..length).unwrap_or_default());
+                }
+                self.position += length as u64;
                 Ok::<_, Error>(length)
             })?;
             self.remaining = self
@@ -90,18 +96,18 @@ impl RangeReader {
         Ok(self)
     }
 
-    /// Checks that the file has its announced length, if the content ends with the range.
+    /// Checks that the file has its announced length.
     ///
     /// # Errors
     /// `source-changed`, or `io`.
-    pub(super) fn check_length(&mut self, is_last: bool) -> Result<(), Error> {
+    pub(super) fn check_length(&mut self) -> Result<(), Error> {
         let Some(source) = self.input.source().cloned() else {
             return Ok(());
         };
         if self.remaining.is_some_and(|bytes| bytes > 0) {
             return Err(shrank(&source));
         }
-        if is_last && self.input.read_some(&mut [0; 1], source.length)? > 0 {
+        if self.input.read_some(&mut [0; 1], source.length)? > 0 {
             return Err(Error::here(
                 ErrorCode::SourceChanged,
                 format!("{} grew while it was read", source.name),

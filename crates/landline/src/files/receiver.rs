@@ -8,9 +8,8 @@ use tokio::sync::mpsc;
 use super::{
     Algorithm, ContentHasher, Copied, Progress,
     active::Heartbeat,
-    digest::BlockHash,
-    messages::{Data, Done, Finish, RECEIVER_DATA, RECEIVER_FINISH, Resend},
-    rehash::{Rehash, find_differences},
+    messages::{Data, Done, Finish, RECEIVER_DATA, RECEIVER_FINISH},
+    rehash::Rehash,
     sender::mismatch,
     staging::Staging,
 };
@@ -45,6 +44,14 @@ impl Sink {
         }
     }
 
+    /// Whether the next bytes are those at `offset`.
+    fn is_at(&self, offset: u64) -> bool {
+        match self {
+            Self::File(staging) => staging.position() == offset,
+            Self::Stream(..) => true,
+        }
+    }
+
     /// The heartbeat of the transfer.
     fn heartbeat(&self) -> Arc<Heartbeat> {
         match self {
@@ -59,18 +66,6 @@ impl Sink {
             Self::Stream(stream, name) => stream
                 .write_all(bytes)
                 .map_err(|error| Error::io(name, &error)),
-        }
-    }
-
-    fn record_block(&mut self, index: usize, hash: BlockHash) {
-        if let Self::File(staging) = self {
-            staging.record_block(index, hash);
-        }
-    }
-
-    fn set_position(&mut self, position: u64) {
-        if let Self::File(staging) = self {
-            staging.set_position(position);
         }
     }
 
@@ -96,8 +91,7 @@ impl Sink {
 /// Receives, verifies and commits the content that `sink` lacks.
 ///
 /// `length` is that of the whole content, if it is known. `algorithm` is that of the digest in
-/// `finish`. Damaged blocks of an earlier attempt are requested again. `record` is called once the
-/// content is durable, and may still prevent the commit.
+/// `finish`. `record` is called once the content is durable, and may still prevent the commit.
 ///
 /// The caller has to [`acknowledge`] the transfer.
 ///
@@ -116,65 +110,43 @@ pub(super) async fn receive(
     record: impl FnOnce(&Copied) -> Result<(), Error> + Send + 'static,
 ) -> Result<Copied, Error> {
     let offset = sink.position();
-    let (rehash, expected) = match &sink {
-        Sink::File(staging) if offset > 0 => {
-            let rehash = Rehash::start(staging.clone_file()?, offset, Algorithm::Blake3);
-            (Some(rehash), staging.blocks())
-        }
-        _ => (None, Vec::new()),
-    };
     let rest = length.map(|length| length.saturating_sub(offset));
-    let (mut sink, mut hasher, _) = receive_range(channel, sink, rest, algorithm, progress).await?;
-    let mut finish = receive_finish(channel, &mut sink).await?;
-    if let Some(rehash) = rehash {
-        // A peer that disconnects cancels the work.
-        let mut found = tokio::select! {
-            biased;
-            hashes = rehash.blocks() => hashes?,
-            error = channel.reader.interruption(&RECEIVER_FINISH) => return Err(error),
-        };
-        found.resize(expected.len(), [0; 32]);
-        for (offset, length) in find_differences(&expected, &found) {
-            progress.add_resent(length);
-            channel.send(&Resend { offset, length })?;
-            channel.flush().await?;
-            sink.set_position(offset);
-            let (repaired, _, blocks) =
-                receive_range(channel, sink, Some(length), algorithm, progress).await?;
-            sink = repaired;
-            for (index, hash) in blocks {
-                found
-                    .iter_mut()
-                    .skip(index)
-                    .take(1)
-                    .for_each(|block| *block = hash);
-            }
-            finish = receive_finish(channel, &mut sink).await?;
-        }
-        for (index, hash) in found.into_iter().enumerate() {
-            hasher.set_block(index, hash);
-        }
-    }
-    let digest = match (&sink, algorithm) {
-        (Sink::File(staging), Algorithm::Sha256) if offset > 0 => {
-            // The blocks are as they arrived. What the sender has of them is still to be compared.
-            let rehash = Rehash::start(staging.clone_file()?, hasher.length(), algorithm);
+    let (mut sink, hasher) = receive_range(channel, sink, rest, algorithm, progress).await?;
+    let finish = receive_finish(channel, &mut sink).await?;
+    let copied = match &sink {
+        // What an earlier attempt left may be damaged, or be that of another version.
+        Sink::File(staging) if offset > 0 => {
+            let rehash = Rehash::start(staging.clone_file()?, staging.position(), algorithm);
             tokio::select! {
                 biased;
-                content = rehash.content() => content?.digest,
+                content = rehash.content() => content?,
                 error = channel.reader.interruption(&RECEIVER_FINISH) => return Err(error),
             }
         }
-        _ => hasher.finish(),
-    };
-    let copied = Copied {
-        length: hasher.length(),
-        digest,
+        _ => Copied {
+            length: hasher.length(),
+            digest: hasher.finish(),
+        },
     };
     if finish.length != copied.length || finish.digest != copied.digest {
         sink.discard();
         return Err(mismatch(finish.digest, copied.digest));
     }
+    commit(sink, copied, record).await
+}
+
+/// Commits content that was verified. `record` is as for [`receive`].
+///
+/// # Errors
+/// `no-space`, `io` and those of `record`.
+///
+/// # Cancel safety
+/// The commit is completed even if this is dropped.
+pub(super) async fn commit(
+    sink: Sink,
+    copied: Copied,
+    record: impl FnOnce(&Copied) -> Result<(), Error> + Send + 'static,
+) -> Result<Copied, Error> {
     let finished = tokio::task::spawn_blocking(move || sink.commit(|| record(&copied)));
     finished
         .await
@@ -211,9 +183,6 @@ async fn receive_finish(channel: &mut Channel, sink: &mut Sink) -> Result<Finish
     }
 }
 
-/// The hashes of blocks, with the blocks' indexes.
-type Blocks = Vec<(usize, BlockHash)>;
-
 /// Receives one `data` with its body of `length` bytes, and writes it at the sink's position.
 async fn receive_range(
     channel: &mut Channel,
@@ -221,7 +190,7 @@ async fn receive_range(
     length: Option<u64>,
     algorithm: Algorithm,
     progress: &Arc<Progress>,
-) -> Result<(Sink, ContentHasher, Blocks), Error> {
+) -> Result<(Sink, ContentHasher), Error> {
     let header = channel.receive(&RECEIVER_DATA).await?;
     check_data(&header, sink.position(), length)?;
     let heartbeat = sink.heartbeat();
@@ -244,12 +213,7 @@ async fn receive_range(
             break end;
         }
     };
-    let Some(SinkWriter {
-        mut sink,
-        hasher,
-        blocks,
-    }) = idle.0.take()
-    else {
+    let Some(SinkWriter { mut sink, hasher }) = idle.0.take() else {
         return Err(Error::here(ErrorCode::Io, "the writer is gone"));
     };
     if end == BodyEnd::GivenUp {
@@ -263,7 +227,7 @@ async fn receive_range(
             Err(error) => error,
         });
     }
-    Ok((sink, hasher, blocks))
+    Ok((sink, hasher))
 }
 
 /// Checks that the body begins at `offset` and has the announced length.
@@ -328,28 +292,25 @@ async fn receive_flow(
 /// Hashes and writes content.
 struct SinkWriter {
     sink: Sink,
+    /// Hashes content that begins at offset 0.
     hasher: ContentHasher,
-    blocks: Blocks,
 }
 
 impl SinkWriter {
     fn new(sink: Sink, algorithm: Algorithm) -> Self {
         Self {
-            hasher: ContentHasher::starting_at(sink.position(), algorithm),
+            hasher: ContentHasher::new(algorithm),
             sink,
-            blocks: Vec::new(),
         }
     }
 
     /// Hashes and writes all buffers.
     fn run(mut self, mut filled: mpsc::Receiver<Buffer>) -> Result<Self, Error> {
         while let Some(buffer) = filled.blocking_recv() {
-            self.hasher.update(&buffer);
-            self.sink.write(&buffer)?;
-            for (index, hash) in self.hasher.take_blocks() {
-                self.sink.record_block(index, hash);
-                self.blocks.push((index, hash));
+            if self.sink.is_at(self.hasher.length()) {
+                self.hasher.update(&buffer);
             }
+            self.sink.write(&buffer)?;
         }
         Ok(self)
     }

@@ -1,4 +1,4 @@
-//! Hashes content that is already in a file, while new bytes flow.
+//! Hashes content that is already in a file, while other bytes flow.
 
 use std::os::unix::fs::FileExt;
 
@@ -6,10 +6,7 @@ use landline_proto::ErrorCode;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{
-    Algorithm, ContentHasher, Copied,
-    digest::{BLOCK_BYTES, BlockHash},
-};
+use super::{Algorithm, ContentHasher, Copied};
 use crate::{Error, paths::File};
 
 /// Bytes that are read and hashed at once.
@@ -17,14 +14,9 @@ const BUFFER_BYTES: usize = 512 * 1024;
 
 /// A background task that hashes the first bytes of a file.
 pub(super) struct Rehash {
-    hashing: JoinHandle<Result<Hashed, Error>>,
+    hashing: JoinHandle<Result<Copied, Error>>,
     /// Cancels the task when this is dropped.
     _cancel: DropGuard,
-}
-
-struct Hashed {
-    hasher: ContentHasher,
-    blocks: Vec<BlockHash>,
 }
 
 impl Rehash {
@@ -34,46 +26,45 @@ impl Rehash {
     pub(super) fn start(file: File, bytes: u64, algorithm: Algorithm) -> Self {
         let cancelled = CancellationToken::new();
         let cancel = cancelled.clone().drop_guard();
+        let hashing = tokio::task::spawn_blocking(move || {
+            hash(&file, bytes, algorithm, &mut || {
+                if cancelled.is_cancelled() {
+                    return Err(Error::Lost("the transfer was aborted".into()));
+                }
+                Ok(())
+            })
+        });
         Self {
-            hashing: tokio::task::spawn_blocking(move || hash(&file, bytes, algorithm, &cancelled)),
+            hashing,
             _cancel: cancel,
         }
     }
 
-    /// Waits for the hashes of whole blocks. They end before the first block that is not complete.
-    pub(super) async fn blocks(self) -> Result<Vec<BlockHash>, Error> {
-        Ok(self.hashed().await?.blocks)
-    }
-
     /// Waits for the digest of all bytes, which are fewer if the file is shorter.
     pub(super) async fn content(self) -> Result<Copied, Error> {
-        let Hashed { hasher, .. } = self.hashed().await?;
-        Ok(Copied {
-            length: hasher.length(),
-            digest: hasher.finish(),
-        })
-    }
-
-    async fn hashed(self) -> Result<Hashed, Error> {
         self.hashing
             .await
             .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?
     }
 }
 
-fn hash(
+/// Hashes the first `bytes` of `file`. `check` is called for each buffer.
+///
+/// # Errors
+/// `io`, and those of `check`.
+///
+/// # Blocking
+/// Reads the disk.
+pub(super) fn hash(
     file: &File,
     bytes: u64,
     algorithm: Algorithm,
-    cancelled: &CancellationToken,
-) -> Result<Hashed, Error> {
+    check: &mut dyn FnMut() -> Result<(), Error>,
+) -> Result<Copied, Error> {
     let mut hasher = ContentHasher::new(algorithm);
     let mut buffer = vec![0; BUFFER_BYTES];
-    let mut blocks = Vec::new();
     while hasher.length() < bytes {
-        if cancelled.is_cancelled() {
-            return Err(Error::Lost("the transfer was aborted".into()));
-        }
+        check()?;
         let left = usize::try_from(bytes - hasher.length())
             .unwrap_or(usize::MAX)
             .min(BUFFER_BYTES);
@@ -84,39 +75,9 @@ fn hash(
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(Error::io("the file that was copied in part", &error)),
         }
-        blocks.extend(hasher.take_blocks().into_iter().map(|(_, hash)| hash));
     }
-    Ok(Hashed { hasher, blocks })
-}
-
-/// Finds the runs of blocks that differ: the offset and length of each, in bytes.
-pub(super) fn find_differences(expected: &[BlockHash], found: &[BlockHash]) -> Vec<(u64, u64)> {
-    let mut runs: Vec<(u64, u64)> = Vec::new();
-    for (index, (expected, found)) in expected.iter().zip(found).enumerate() {
-        let offset = index as u64 * BLOCK_BYTES;
-        match runs.last_mut() {
-            _ if expected == found => {}
-            Some((start, length)) if *start + *length == offset => *length += BLOCK_BYTES,
-            _ => runs.push((offset, BLOCK_BYTES)),
-        }
-    }
-    runs
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn adjacent_different_blocks_make_one_run() {
-        let blocks =
-            |text: &[u8]| -> Vec<BlockHash> { text.iter().map(|&byte| [byte; 32]).collect() };
-        let find = |found: &[u8]| find_differences(&blocks(b"abcdef"), &blocks(found));
-        assert_eq!(find(b"abcdef"), []);
-        assert_eq!(
-            find(b"xbcdex"),
-            [(0, BLOCK_BYTES), (5 * BLOCK_BYTES, BLOCK_BYTES)]
-        );
-        assert_eq!(find(b"abxxef"), [(2 * BLOCK_BYTES, 2 * BLOCK_BYTES)]);
-    }
+    Ok(Copied {
+        length: hasher.length(),
+        digest: hasher.finish(),
+    })
 }

@@ -2,12 +2,12 @@
 
 use std::{io::Read, sync::Arc, time::Duration};
 
-use landline_proto::{BodySize, ErrorCode, Message, ProtocolError, frame};
+use landline_proto::{BodySize, ErrorCode, frame};
 
 use super::{
     Algorithm, ContentHasher, Copied, Progress,
-    digest::{BLOCK_BYTES, BlockHash, Digest},
-    messages::{Data, Done, Finish, Resend, SENDER},
+    digest::Digest,
+    messages::{Data, Done, Finish, SENDER},
     range_reader::{Pipeline, Range, RangeReader, read_again},
     rehash::Rehash,
 };
@@ -36,7 +36,7 @@ pub enum Input {
 
 impl Input {
     /// The length in bytes, if it is known.
-    pub(crate) fn length(&self) -> Option<u64> {
+    pub fn length(&self) -> Option<u64> {
         match self {
             Self::File(source) => Some(source.length),
             Self::Stream(..) => None,
@@ -63,7 +63,6 @@ impl Input {
 /// Sends the content from `offset` on and `finish`, and waits for `done`.
 ///
 /// `algorithm` is that of the digest.
-/// Sends blocks again that the receiver finds damaged.
 ///
 /// # Errors
 /// `source-changed` and `io` for the input, errors of the peer, or [`Error::Lost`]. The caller
@@ -77,78 +76,52 @@ pub(super) async fn send(
 ) -> Result<Copied, Error> {
     let source = input.source().cloned();
     let rehash = match &source {
-        Some(source) if offset > 0 => {
-            let bytes = match algorithm {
-                Algorithm::Blake3 => offset,
-                // The digest of a part is of no use.
-                Algorithm::Sha256 => source.length,
-            };
-            Some(Rehash::start(source.clone_file()?, bytes, algorithm))
-        }
+        Some(source) if offset > 0 => Some(Rehash::start(
+            source.clone_file()?,
+            source.length,
+            algorithm,
+        )),
         _ => None,
     };
     let range = Range {
         offset,
         length: input.length().map(|length| length.saturating_sub(offset)),
     };
-    let mut hasher = send_range(channel, input, range, Some(algorithm), progress).await?;
-    let digest = match rehash {
-        None => hasher.finish(),
+    let hasher = send_range(channel, input, range, algorithm, progress).await?;
+    let copied = match rehash {
+        None => Copied {
+            length: hasher.length(),
+            digest: hasher.finish(),
+        },
         // A peer that disconnects cancels the work.
         Some(rehash) => tokio::select! {
             biased;
-            digest = finish_digest(&mut hasher, rehash, offset, algorithm) => digest?,
+            content = rehash.content() => content?,
             error = channel.reader.interruption(&SENDER) => return Err(error),
         },
     };
-    let copied = Copied {
-        length: hasher.length(),
-        digest,
-    };
-    let mut check = source.map(SourceCheck::new);
-    loop {
-        if let Some(check) = &mut check {
-            check.run(channel, &copied).await?;
-        }
-        channel.send(&Finish {
-            length: copied.length,
-            digest: copied.digest,
-        })?;
-        channel.flush().await?;
-        let answer = channel.receive(&SENDER).await?;
-        if answer.kind() == Done::TYPE {
-            check_done(&copied, &answer.read()?)?;
-            return Ok(copied);
-        }
-        let resend: Resend = answer.read()?;
-        let Some(check) = &check else {
-            return Err(unexpected_resend());
-        };
-        check_resend(&resend, offset)?;
-        progress.add_resent(resend.length);
-        let range = Range {
-            offset: resend.offset,
-            length: Some(resend.length),
-        };
-        let input = Input::File(check.source.clone());
-        send_range(channel, input, range, None, progress).await?;
+    if let Some(source) = source {
+        SourceCheck::new(source).run(channel, &copied).await?;
     }
+    channel.send(&Finish {
+        length: copied.length,
+        digest: copied.digest,
+    })?;
+    channel.flush().await?;
+    receive_done(channel, &copied).await?;
+    Ok(copied)
 }
 
-/// Computes the digest of the whole content, of which `hasher` has the part from `offset` on.
-async fn finish_digest(
-    hasher: &mut ContentHasher,
-    rehash: Rehash,
-    offset: u64,
-    algorithm: Algorithm,
-) -> Result<Digest, Error> {
-    match algorithm {
-        Algorithm::Blake3 => {
-            set_blocks(hasher, &rehash.blocks().await?, offset)?;
-            Ok(hasher.finish())
-        }
-        Algorithm::Sha256 => Ok(rehash.content().await?.digest),
+/// Waits for `done`, which confirms what was sent.
+///
+/// # Errors
+/// `digest-mismatch`, errors of the peer, [`Error::Protocol`], or [`Error::Lost`].
+pub(super) async fn receive_done(channel: &mut Channel, sent: &Copied) -> Result<(), Error> {
+    let done: Done = channel.receive(&SENDER).await?.read()?;
+    if done.length == sent.length && done.digest == sent.digest {
+        return Ok(());
     }
+    Err(mismatch(sent.digest, done.digest))
 }
 
 /// Tells whether a file still has the content that was sent.
@@ -203,13 +176,12 @@ impl SourceCheck {
     }
 }
 
-/// Sends `data` for one range. With `algorithm`, it is hashed for the digest, and the content must
-/// end with it.
+/// Sends `data` for the range at the end of the content.
 async fn send_range(
     channel: &mut Channel,
     input: Input,
     range: Range,
-    algorithm: Option<Algorithm>,
+    algorithm: Algorithm,
     progress: &Arc<Progress>,
 ) -> Result<ContentHasher, Error> {
     let size = range.length.map_or(BodySize::Unknown, BodySize::Known);
@@ -218,7 +190,7 @@ async fn send_range(
     };
     channel.send_with_body(&data, size)?;
     let source = input.source().cloned();
-    let mut reader = RangeReader::new(input, range, algorithm.unwrap_or_default());
+    let mut reader = RangeReader::new(input, range, algorithm);
     let mut sending = BodySender {
         rate_limiter: channel.rate_limiter(),
         channel,
@@ -233,7 +205,7 @@ async fn send_range(
             sending.send_rest(source, rest, reader.position()).await?;
         }
     }
-    reader.check_length(algorithm.is_some())?;
+    reader.check_length()?;
     channel.end_body();
     Ok(reader.into_hasher())
 }
@@ -371,49 +343,6 @@ impl BodySender<'_> {
         self.progress.add(length);
         self.position += length as u64;
     }
-}
-
-/// Adds the blocks that were not sent to the hasher.
-fn set_blocks(hasher: &mut ContentHasher, hashes: &[BlockHash], offset: u64) -> Result<(), Error> {
-    if hashes.len() as u64 * BLOCK_BYTES != offset {
-        return Err(Error::here(
-            ErrorCode::SourceChanged,
-            "the file shrank while it was read",
-        ));
-    }
-    for (index, hash) in hashes.iter().enumerate() {
-        hasher.set_block(index, *hash);
-    }
-    Ok(())
-}
-
-/// Checks that the receiver requests only whole blocks of an earlier attempt again.
-fn check_resend(resend: &Resend, offset: u64) -> Result<(), Error> {
-    let end = resend.offset.checked_add(resend.length);
-    let whole =
-        resend.offset.is_multiple_of(BLOCK_BYTES) && resend.length.is_multiple_of(BLOCK_BYTES);
-    if whole && resend.length > 0 && end.is_some_and(|end| end <= offset) {
-        Ok(())
-    } else {
-        Err(unexpected_resend())
-    }
-}
-
-fn unexpected_resend() -> Error {
-    let found = format!("{:?} for bytes that no earlier attempt left", Resend::TYPE);
-    ProtocolError::UnexpectedMessage {
-        found,
-        expected: Done::TYPE.into(),
-    }
-    .into()
-}
-
-/// Checks that `done` confirms what was sent.
-fn check_done(sent: &Copied, done: &Done) -> Result<(), Error> {
-    if done.length == sent.length && done.digest == sent.digest {
-        return Ok(());
-    }
-    Err(mismatch(sent.digest, done.digest))
 }
 
 /// The error for content that does not have the announced digest.

@@ -5,19 +5,21 @@ use std::sync::Arc;
 use landline_proto::{ErrorCode, Header, Message, Name, login::UserName};
 
 use super::{
-    Copied, Input, ManifestStore, Progress, QuotaReservation,
+    Algorithm, Copied, Input, ManifestStore, Progress, QuotaReservation,
     client::{check_mode, check_offset},
+    delta::{COMPARED_BYTES_MIN, counted, receive_changes, send_changes},
     entries::{self, messages::WORKING},
     messages::{
-        FileInfo, Get, Put, RECEIVER_DATA, RECEIVER_FINISH, REQUESTS, Ready, SENDER, SERVICE,
-        SourceId, TYPES,
+        Compare, DELTA, FileInfo, Get, Put, RECEIVER_DATA, RECEIVER_FINISH, REQUESTS, Ready,
+        SENDER, SERVICE, SourceId, TYPES,
     },
     receiver::{self, Sink},
     sender,
-    staging::{Plan, Staging},
+    staging::{Plan, Resume, Staging},
     tree::{
         self,
         messages::{GetTree, PutTree, TREE},
+        worker::Worker,
     },
 };
 use crate::{
@@ -35,13 +37,21 @@ pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
         "files.put",
         "files.get",
         "files.resume",
+        "files.delta",
         "files.list",
         "files.change",
         "files.tree",
     ],
     types: TYPES,
     requests: &REQUESTS,
-    other_states: &[&RECEIVER_DATA, &RECEIVER_FINISH, &SENDER, &WORKING, &TREE],
+    other_states: &[
+        &RECEIVER_DATA,
+        &RECEIVER_FINISH,
+        &SENDER,
+        &DELTA,
+        &WORKING,
+        &TREE,
+    ],
     // A transfer needs the right of its request until it ends.
     rights: &[
         ("put", Right::Write),
@@ -49,7 +59,7 @@ pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
         ("data", Right::Write),
         ("finish", Right::Write),
         ("done", Right::Read),
-        ("resend", Right::Read),
+        ("delta", Right::Read),
         ("list", Right::Read),
         ("sum", Right::Read),
         ("usage", Right::Read),
@@ -142,6 +152,7 @@ impl FilesService {
         let put: Put = header.read()?;
         check_mode(put.mode)?;
         let (length, algorithm) = (put.length, put.algorithm);
+        let can_compare = put.can_compare();
         // Watched before the request is checked, so that no change of the rules is missed.
         let mut rules = context.rights().watch();
         let now = rules.borrow_and_update().clone();
@@ -157,9 +168,14 @@ impl FilesService {
         };
         let path = staging.destination().path_bytes();
         context.set_activity(&format!("files put {}", String::from_utf8_lossy(&path)));
+        let compared = length.filter(|_| can_compare && staging.can_compare());
         channel.send(&Ready {
             path: Name(path.clone()),
-            offset: staging.position(),
+            offset: match compared {
+                Some(_) => counted(staging.earlier()),
+                None => staging.position(),
+            },
+            compare: compared.is_some(),
         })?;
         channel.flush().await?;
         let heartbeat = staging.heartbeat();
@@ -173,8 +189,16 @@ impl FilesService {
                 transfer(user, session, Direction::Put, stored, copied)
             })
         };
-        let sink = Sink::File(Box::new(staging));
-        let receiving = receiver::receive(channel, length, sink, algorithm, &progress, record);
+        let receiving = async {
+            if let Some(length) = compared {
+                let worker = Worker::Server(context, "files put");
+                let received = receive_changes(channel, staging, length, &worker, &progress);
+                let (staging, copied) = received.await?;
+                return receiver::commit(Sink::File(Box::new(staging)), copied, record).await;
+            }
+            let sink = Sink::File(Box::new(staging));
+            receiver::receive(channel, length, sink, algorithm, &progress, record).await
+        };
         let copied = tokio::select! {
             biased;
             never = context.terminate_on_revocation(&mut rules, "write this file", still) => {
@@ -213,6 +237,13 @@ fn prepare_put(
         destination.path_bytes(),
         put.length,
     )?;
+    let resume = if put.restart {
+        Resume::Never
+    } else if put.can_compare() {
+        Resume::Compare
+    } else {
+        Resume::At(u64::MAX)
+    };
     let source = put.source;
     // A user cannot resume the transfer of another user to the same name.
     let named = match &source {
@@ -231,13 +262,19 @@ fn prepare_put(
         Some(manifest) => (Some(manifest), source),
         None => (manifests.anonymous()?, None),
     };
+    // What is compared tells the client about the content.
+    let place = destination.path_bytes();
+    let may_read_replaced = context.admit(Get::TYPE).is_ok()
+        && now.check_place(user, &place, false, context.root()).allowed;
     let plan = Plan {
         length: put.length,
         mode: put.mode,
         replace: put.replace,
         manifest,
         source,
-        offset_max: if put.restart { 0 } else { u64::MAX },
+        resume,
+        may_read_replaced,
+        uses_replaced: resume == Resume::Compare && put.compare.uses_replaced(),
     };
     let mut staging = Staging::open(destination, plan)?;
     let quota = context.rights().quota(user);
@@ -256,6 +293,17 @@ fn prepare_put(
             })?;
     }
     Ok(staging)
+}
+
+impl Put {
+    /// Whether the content can be compared with what is there.
+    fn can_compare(&self) -> bool {
+        let is_long = self
+            .length
+            .is_some_and(|length| length >= COMPARED_BYTES_MIN);
+        let is_asked = self.compare != Compare::Nothing && !self.restart;
+        is_asked && is_long && self.algorithm == Algorithm::Blake3
+    }
 }
 
 async fn get(
@@ -296,26 +344,39 @@ async fn get(
     let source_id = SourceId::of(&source);
     // Bytes of another version of the file are of no use.
     let offset = match get.have {
-        Some(have) if have.source == source_id => {
+        Some(have) if have.source == source_id && get.compare == Compare::Nothing => {
             check_offset(Get::TYPE, have.offset, Some(source.length))?;
             have.offset
         }
         _ => 0,
     };
+    let is_compared = get.compare != Compare::Nothing
+        && get.algorithm == Algorithm::Blake3
+        && source.length >= COMPARED_BYTES_MIN;
     channel.send(&FileInfo {
         length: source.length,
         mode: source.mode,
         source: source_id,
         offset,
+        compare: is_compared,
     })?;
-    let input = Input::File(Arc::new(source));
+    let source = Arc::new(source);
     let progress = Arc::new(Progress::default());
+    let sending = async {
+        if is_compared {
+            let worker = Worker::Server(context, "files get");
+            let may_stop = get.compare != Compare::Always;
+            return send_changes(channel, source, &worker, &progress, 0, may_stop).await;
+        }
+        let input = Input::File(source);
+        sender::send(channel, input, offset, get.algorithm, &progress).await
+    };
     let copied = tokio::select! {
         biased;
         never = context.terminate_on_revocation(&mut rules, "read this file", still) => {
             match never {}
         }
-        copied = sender::send(channel, input, offset, get.algorithm, &progress) => copied?,
+        copied = sending => copied?,
     };
     // Not durable: the client has the content already.
     context.note(|user, session| transfer(user, session, Direction::Get, path, &copied));

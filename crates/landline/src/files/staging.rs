@@ -8,7 +8,7 @@ use log::debug;
 
 use super::{
     active::Heartbeat,
-    digest::{BLOCK_BYTES, BlockHash},
+    delta::{Patcher, PatcherParts, SUBTREE_BYTES},
     manifests::{Manifest, ManifestHeader},
     messages::SourceId,
 };
@@ -17,6 +17,14 @@ use crate::{
     files::QuotaReservation,
     paths::{Destination, File, StagePlan, StagedFile, staging_name},
 };
+
+/// What an earlier attempt left is kept if it is at least this long. On a full disk, many short
+/// ones would keep each other from completion.
+const KEPT_BYTES_MIN: u64 = 8 << 20;
+/// The shortest file that is compared with the one that replaces it, and the part of the new
+/// length that it must have at least.
+const REPLACED_BYTES_MIN: u64 = 128 << 10;
+const REPLACED_PART: u64 = 64;
 
 /// How to stage a file.
 #[derive(Debug)]
@@ -32,21 +40,38 @@ pub(crate) struct Plan {
     ///
     /// With it, a manifest and a known length, the transfer can be resumed.
     pub(crate) source: Option<SourceId>,
-    /// How many bytes of an earlier attempt to use at most.
-    pub(crate) offset_max: u64,
+    /// What of an earlier attempt to use.
+    pub(crate) resume: Resume,
+    /// Whether the sender may get to know about the content of the file that is replaced.
+    pub(crate) may_read_replaced: bool,
+    /// Whether to use the content of that file.
+    pub(crate) uses_replaced: bool,
+}
+
+/// What of an earlier attempt to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resume {
+    /// Nothing.
+    Never,
+    /// Whole subtrees, behind which the content continues; at most so many bytes.
+    At(u64),
+    /// Everything: it is compared with the source.
+    Compare,
 }
 
 /// A [`StagedFile`] with its manifest and its quota reservation.
 ///
 /// If it is dropped before [`commit`](Self::commit), the final name stays untouched. The staging
-/// file is then kept for a later attempt if the manifest has a block, and removed otherwise.
+/// file is then kept for a later attempt if it is long enough, and removed otherwise.
 #[derive(Debug)]
 pub(crate) struct Staging {
     staged: StagedFile,
     manifest: Option<Manifest>,
     is_discarded: bool,
-    /// Whether the manifest has all blocks so far.
-    is_recorded: bool,
+    /// How many bytes an earlier attempt left.
+    earlier: u64,
+    /// The file that is replaced, if its content may be used.
+    replaced: Option<File>,
     reservation: Option<QuotaReservation>,
 }
 
@@ -66,57 +91,71 @@ impl Staging {
             mode: plan.mode,
             replace: plan.replace,
         };
+        let replaced = find_replaced(&destination, &plan);
         let Some(mut manifest) = plan.manifest else {
             let staged = StagedFile::create(destination, stage_plan)?;
-            return Self::begin(staged, None, plan.length);
+            return Self::begin(staged, None, plan.length, 0, replaced);
         };
         let found = match (plan.length, &plan.source) {
-            (Some(length), Some(source)) => {
-                reopen(&destination, &manifest, source, length, plan.offset_max)?
-            }
+            (Some(length), Some(source)) => reopen(
+                &destination,
+                &manifest,
+                source,
+                length,
+                plan.resume,
+                plan.may_read_replaced,
+            )?,
             _ => None,
         };
-        let staged = if let Some((name, file, blocks)) = found {
-            manifest.truncate(blocks)?;
-            let mut staged = StagedFile::adopt(destination, stage_plan, name, file);
-            staged.set_position(blocks as u64 * BLOCK_BYTES);
-            staged
+        let (staged, earlier) = if let Some((name, file, earlier)) = found {
+            let staged = StagedFile::adopt(destination, stage_plan, name, file);
+            (staged, earlier)
         } else {
             remove_unused(&destination, &manifest);
             let name = OsString::from(staging_name());
             // Written before the file exists, so that every staging file has a manifest.
             let path = destination.absolute_path().with_file_name(&name);
             let source = plan.source.filter(|_| plan.length.is_some());
-            let header = ManifestHeader::new(&path, source, plan.length.unwrap_or(0));
+            let length = plan.length.unwrap_or(0);
+            let header = ManifestHeader::new(&path, source, length, replaced.is_some());
             if let Err(error) = manifest.begin(header) {
                 debug!("the transfer cannot be resumed: {error}");
                 manifest.remove();
                 let staged = StagedFile::create(destination, stage_plan)?;
-                return Self::begin(staged, None, plan.length);
+                return Self::begin(staged, None, plan.length, 0, replaced);
             }
             match StagedFile::create_named(destination, stage_plan, name) {
-                Ok(staged) => staged,
+                Ok(staged) => (staged, 0),
                 Err(error) => {
                     manifest.remove();
                     return Err(error.into());
                 }
             }
         };
-        Self::begin(staged, Some(manifest), plan.length)
+        let mut staging = Self::begin(staged, Some(manifest), plan.length, earlier, replaced)?;
+        if plan.resume == Resume::Compare {
+            staging.staged.set_position(0);
+        }
+        Ok(staging)
     }
 
     fn begin(
         staged: StagedFile,
         manifest: Option<Manifest>,
         length: Option<u64>,
+        earlier: u64,
+        replaced: Option<File>,
     ) -> Result<Self, Error> {
-        let staging = Self {
+        let mut staging = Self {
             staged,
             manifest,
             is_discarded: false,
-            is_recorded: true,
+            earlier,
+            replaced,
             reservation: None,
         };
+        // What is there takes no more space.
+        staging.staged.set_position(earlier);
         if let Some(length) = length {
             let staged = &staging.staged;
             staged.check_space(length)?;
@@ -161,9 +200,39 @@ impl Staging {
         self.staged.position()
     }
 
-    /// Sets the offset at which the next bytes are written.
-    pub(super) fn set_position(&mut self, position: u64) {
+    /// How many bytes an earlier attempt left.
+    pub(super) fn earlier(&self) -> u64 {
+        self.earlier
+    }
+
+    /// Whether there is content to compare with the source.
+    pub(super) fn can_compare(&self) -> bool {
+        self.earlier > 0 || self.replaced.is_some()
+    }
+
+    /// Prepares to build the content, of `length` bytes, from what is there.
+    ///
+    /// # Errors
+    /// `no-space` or `io`.
+    ///
+    /// # Blocking
+    /// Reads and writes the disk.
+    pub(super) fn patcher(&mut self, length: u64) -> Result<Patcher, Error> {
+        Patcher::new(PatcherParts {
+            staged: self.clone_file()?,
+            staged_length: self.earlier,
+            replaced: self.replaced.take(),
+            length,
+            shown: self.destination().path.display().to_string(),
+        })
+    }
+
+    /// Tells that a patcher has written everything before `position`.
+    pub(super) fn set_patched(&mut self, position: u64) {
         self.staged.set_position(position);
+        if let Some(manifest) = &self.manifest {
+            manifest.heartbeat().tick();
+        }
     }
 
     /// Another handle of the staging file, to read what was written.
@@ -172,12 +241,6 @@ impl Staging {
             .file()
             .try_clone()
             .map_err(|error| Error::io(self.destination().path.display(), &error))
-    }
-
-    /// The hashes that the blocks of an earlier attempt should have.
-    pub(super) fn blocks(&self) -> Vec<BlockHash> {
-        let blocks = self.manifest.as_ref().map(|manifest| manifest.blocks());
-        blocks.unwrap_or_default().to_vec()
     }
 
     /// Writes the next bytes.
@@ -196,18 +259,6 @@ impl Staging {
             manifest.heartbeat().tick();
         }
         Ok(())
-    }
-
-    /// Records the hash of a written block in the manifest.
-    ///
-    /// If that fails, no further block is recorded, and a later attempt resumes before this one.
-    ///
-    /// # Blocking
-    /// Writes to the disk.
-    pub(super) fn record_block(&mut self, index: usize, hash: BlockHash) {
-        if let Some(manifest) = self.manifest.as_mut().filter(|_| self.is_recorded) {
-            self.is_recorded = manifest.set_block(index, hash).is_ok();
-        }
     }
 
     /// Marks the content as unusable: it will not be kept to be resumed.
@@ -253,7 +304,11 @@ impl Drop for Staging {
         let is_resumable = manifest
             .as_ref()
             .is_some_and(|manifest| manifest.resumable().is_some());
-        if is_resumable && !self.is_discarded {
+        let is_worth_it = || {
+            let metadata = self.staged.file().metadata();
+            metadata.is_ok_and(|metadata| metadata.len() >= KEPT_BYTES_MIN)
+        };
+        if is_resumable && !self.is_discarded && is_worth_it() {
             self.staged.keep();
             return;
         }
@@ -269,40 +324,59 @@ impl Drop for Staging {
     }
 }
 
-/// A staging file of an earlier attempt: its name, the open file, and its number of whole blocks.
-type EarlierFile = (OsString, File, usize);
+/// A staging file of an earlier attempt: its name, the open file, and how many bytes to use.
+type EarlierFile = (OsString, File, u64);
 
-/// Opens the staging file of an earlier attempt at this transfer, truncated to whole blocks.
+/// Opens the staging file of an earlier attempt at this transfer.
 fn reopen(
     destination: &Destination,
     manifest: &Manifest,
     source: &SourceId,
     length: u64,
-    offset_max: u64,
+    resume: Resume,
+    may_read_replaced: bool,
 ) -> Result<Option<EarlierFile>, Error> {
-    if !manifest
-        .header()
-        .is_some_and(|header| header.has_source(source, length))
-    {
+    let is_usable = manifest.header().is_some_and(|header| {
+        header.has_source(source, length) && (may_read_replaced || !header.has_replaced())
+    });
+    if !is_usable || resume == Resume::Never {
         return Ok(None);
     }
     let Some((name, file, found)) = find(destination, manifest)? else {
         return Ok(None);
     };
-    let blocks = found.min(usize::try_from(offset_max / BLOCK_BYTES).unwrap_or(usize::MAX));
-    if blocks == 0 {
-        return Ok(None);
-    }
-    file.set_len(blocks as u64 * BLOCK_BYTES)
-        .map_err(|error| Error::io(destination.path.display(), &error))?;
-    Ok(Some((name, file, blocks)))
+    let failed = |error: std::io::Error| Error::io(destination.path.display(), &error);
+    let earlier = match resume {
+        Resume::At(max) => {
+            let whole = found.min(max) / SUBTREE_BYTES * SUBTREE_BYTES;
+            file.set_len(whole).map_err(failed)?;
+            whole
+        }
+        Resume::Compare | Resume::Never => found,
+    };
+    Ok((earlier > 0).then_some((name, file, earlier)))
 }
 
-/// Finds the staging file that a manifest names.
+/// Opens the file that is replaced, if its content is of use.
+fn find_replaced(destination: &Destination, plan: &Plan) -> Option<File> {
+    let length = plan
+        .length
+        .filter(|_| plan.may_read_replaced && plan.uses_replaced)?;
+    destination.replaced_mode?;
+    let shown = destination.path.display();
+    let found = destination.folder.open_source(&destination.name, shown);
+    let replaced = found.ok()?;
+    let is_enough =
+        replaced.length >= REPLACED_BYTES_MIN && replaced.length >= length / REPLACED_PART;
+    is_enough.then_some(replaced.file)
+}
+
+/// Finds the staging file that a manifest names, with the number of its bytes.
 ///
-/// It must be in the destination's folder, and a regular file of this user with one name.
+/// It must be in the destination's folder, and a regular file of this user with one name. The last
+/// subtree never counts, so that there are always bytes left to send.
 fn find(destination: &Destination, manifest: &Manifest) -> Result<Option<EarlierFile>, Error> {
-    let (Some(header), Some((_, offset))) = (manifest.header(), manifest.resumable()) else {
+    let (Some(header), Some(_)) = (manifest.header(), manifest.resumable()) else {
         return Ok(None);
     };
     let path = header.staging_path();
@@ -316,28 +390,20 @@ fn find(destination: &Destination, manifest: &Manifest) -> Result<Option<Earlier
     let Some(file) = destination.folder.reopen(name).map_err(failed)? else {
         return Ok(None);
     };
-    let blocks = file.metadata().map_err(failed)?.len().min(offset) / BLOCK_BYTES;
-    Ok(usize::try_from(blocks)
-        .ok()
-        .map(|blocks| (name.to_owned(), file, blocks)))
+    let found = file.metadata().map_err(failed)?.len();
+    let found = found.min(header.length().saturating_sub(1));
+    Ok((found >= KEPT_BYTES_MIN).then_some((name.to_owned(), file, found)))
 }
 
-/// Finds what an earlier attempt left: the source's identity, and the bytes in whole blocks.
+/// Whether an earlier attempt left something.
 ///
 /// # Errors
 /// `io`.
 ///
 /// # Blocking
 /// Reads the disk.
-pub(super) fn find_resumable(
-    destination: &Destination,
-    manifest: &Manifest,
-) -> Result<Option<(SourceId, u64)>, Error> {
-    let blocks = find(destination, manifest)?.map_or(0, |(_, _, blocks)| blocks);
-    Ok(manifest
-        .resumable()
-        .filter(|_| blocks > 0)
-        .map(|(source, _)| (source, blocks as u64 * BLOCK_BYTES)))
+pub(super) fn has_resumable(destination: &Destination, manifest: &Manifest) -> Result<bool, Error> {
+    Ok(find(destination, manifest)?.is_some())
 }
 
 /// Removes the staging file of an earlier attempt, if it is in the destination's folder.
@@ -369,7 +435,9 @@ mod tests {
             replace: true,
             manifest: None,
             source: None,
-            offset_max: 0,
+            resume: Resume::Never,
+            may_read_replaced: false,
+            uses_replaced: false,
         };
         Staging::open(local::open_destination(path, b"").unwrap(), plan).unwrap()
     }

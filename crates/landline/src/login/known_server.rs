@@ -1,6 +1,6 @@
 //! What a client knows about a server.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, net::IpAddr, path::PathBuf};
 
 use landline_proto::login::UserName;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
@@ -97,6 +97,16 @@ impl KnownServer {
             host: self.host.clone(),
             port: self.port,
         }
+    }
+
+    /// Whether the server is on this machine, as far as its address tells.
+    pub fn is_on_loopback(&self) -> bool {
+        let has_route = self.via.as_ref().is_some_and(|via| !via.hops.is_empty());
+        let is_loopback = match self.host.parse::<IpAddr>() {
+            Ok(address) => address.to_canonical().is_loopback(),
+            Err(_) => self.host.eq_ignore_ascii_case("localhost"),
+        };
+        is_loopback && !has_route
     }
 
     pub(super) fn is_at(&self, address: &HostPort) -> bool {

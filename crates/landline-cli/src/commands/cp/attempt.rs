@@ -7,7 +7,7 @@ use landline::{
     files::{
         Copied, EarlierAttempt, Input, Output, Place, Progress,
         client::{get, get_request, put, put_request},
-        messages::SERVICE,
+        messages::{Compare, SERVICE},
     },
     login::FirstRequest,
     net::{Channel, Location, Target},
@@ -16,7 +16,7 @@ use landline::{
 };
 use log::debug;
 
-use super::{Cp, habits, producer::Producer};
+use super::{Cp, delta::DeltaOption, habits, producer::Producer};
 use crate::{arguments::TypedLocation, connect, context::Context, failure::Failure};
 
 /// Copies whose server and files have been found: one session for all of them.
@@ -28,6 +28,7 @@ pub(super) struct PlannedCopies<'a> {
     channel: Option<Channel>,
     was_connected: bool,
     replace: bool,
+    delta: DeltaOption,
     /// The server as the user named it.
     target: Target,
     /// The copies that are left, the next one last.
@@ -89,6 +90,7 @@ impl<'a> PlannedCopies<'a> {
             channel: None,
             was_connected: false,
             replace: !options.no_clobber,
+            delta: options.delta,
             items,
             has_one,
         })
@@ -155,10 +157,16 @@ impl<'a> PlannedCopies<'a> {
                     debug!("the copy cannot be resumed: {error}");
                     EarlierAttempt::default()
                 });
+                let compare = if restart {
+                    Compare::Nothing
+                } else {
+                    self.compare(destination.replaced_length())
+                };
                 let output = Output::File(Box::new(Place {
                     destination,
                     replace: self.replace,
                     earlier,
+                    compare,
                 }));
                 Ok((self.download(item, output, progress).await?, shown))
             }
@@ -167,6 +175,11 @@ impl<'a> PlannedCopies<'a> {
                 Ok((self.download(item, output, progress).await?, "-".to_owned()))
             }
         }
+    }
+
+    /// With what a file of this length may be compared.
+    fn compare(&self, length: u64) -> Compare {
+        self.delta.compare(self.session.server(), length)
     }
 
     fn find_earlier_attempt(
@@ -179,7 +192,7 @@ impl<'a> PlannedCopies<'a> {
         let manifests = self.client.manifests()?;
         let mut earlier = EarlierAttempt::find(&manifests, server, &item.remote, destination)?;
         if restart {
-            earlier.forget()?;
+            earlier.forget();
         }
         Ok(earlier)
     }
@@ -192,15 +205,18 @@ impl<'a> PlannedCopies<'a> {
         restart: bool,
         progress: &Arc<Progress>,
     ) -> Result<(Copied, String), Error> {
+        let compare = self.compare(input.length().unwrap_or(0));
         let request = put_request(
             &input,
             item.remote.clone(),
             own_name.map(Name),
             self.replace,
             restart,
+            compare,
         );
+        let compare = request.compare;
         let channel = self.request(&request).await?;
-        let done = put(channel, input, progress).await;
+        let done = put(channel, input, compare, progress).await;
         let (copied, path) = self.close_if_failed(done).await?;
         let place = Location::Remote {
             target: self.target.clone(),

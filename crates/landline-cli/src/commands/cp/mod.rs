@@ -1,6 +1,7 @@
 //! `landline cp`: copies files one after another, and reconnects when the connection is lost.
 
 mod attempt;
+mod delta;
 mod habits;
 mod producer;
 pub(super) mod progress;
@@ -14,6 +15,7 @@ use std::{
 
 use attempt::{CopyItem, PlannedCopies};
 use clap::Args;
+use delta::DeltaOption;
 use habits::Habits;
 use landline::{
     Error,
@@ -46,8 +48,8 @@ const WAIT_MAX: Duration = Duration::from_secs(8);
 /// copy is interrupted, run the same command again to resume it. With several files, DST must be
 /// a folder.
 ///
-/// Without -r, landline always copies the whole file, even if nothing has changed. With -r, it
-/// copies folders with everything in them, and skips files that have the same length and time.
+/// With -r, landline copies folders with everything in them, and skips files that have the same
+/// length and time. Of a file that it replaces, it sends only the changed parts; see --delta.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "landline cp [OPTIONS] <SRC>... <DST>\n       landline cp [OPTIONS] --from-command <DST> -- <COMMAND> [ARGUMENT]...",
@@ -90,6 +92,8 @@ pub(crate) struct Cp {
     /// landline waits for the same time if too many sessions are open.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse_seconds)]
     retry: Duration,
+    #[command(flatten)]
+    delta: DeltaOption,
     #[command(flatten)]
     access: Access,
     #[command(flatten)]
@@ -199,7 +203,7 @@ impl Cp {
                 Err(error) => error,
             };
             if has_other_beginning(&error, progress) && item.can_be_repeated() {
-                let what = "what an earlier attempt left is not what the file has now";
+                let what = "what was there has changed meanwhile";
                 view.remark(&format!("{what}; starting over"));
                 view.print_event(&json!({"event": "starting-over", "message": what}));
                 restart = true;
@@ -324,7 +328,8 @@ fn is_session_limit(error: &Error) -> bool {
     )
 }
 
-/// Whether a resumed copy failed because the source has changed since the earlier attempt.
+/// Whether a copy failed because what was there has changed while it was compared, or is not what
+/// it was taken for.
 fn has_other_beginning(error: &Error, progress: &Progress) -> bool {
     let is_damaged = matches!(
         error,
@@ -333,5 +338,5 @@ fn has_other_beginning(error: &Error, progress: &Progress) -> bool {
             ..
         }
     );
-    is_damaged && progress.resumed_at() > 0
+    is_damaged && (progress.resumed_at() > 0 || progress.has_compared())
 }

@@ -11,7 +11,7 @@ use landline::{
     Client, ClientSession, Error,
     files::{
         Progress,
-        messages::SERVICE,
+        messages::{Compare, SERVICE},
         tree::{
             EntryFailure, GetTree, Placement, StoreOptions, TreeEvents, TreeProgress, TreeSummary,
             WalkOptions, check_place,
@@ -28,7 +28,10 @@ use landline::{
 use log::debug;
 use serde_json::json;
 
-use super::{Cp, WAIT_MAX, WAIT_MIN, is_session_limit, make_label, progress::ProgressView};
+use super::{
+    Cp, WAIT_MAX, WAIT_MIN, delta::DeltaOption, is_session_limit, make_label,
+    progress::ProgressView,
+};
 use crate::{
     arguments::{Access, TypedLocation},
     connect::{self, is_transient},
@@ -102,10 +105,13 @@ impl Cp {
                 replace: !self.no_clobber,
                 exact_mode: options.preserve || options.archive,
                 times,
+                compare: Compare::Nothing,
             },
             walk: WalkOptions {
                 one_file_system: options.one_file_system,
+                compare: Compare::Nothing,
             },
+            delta: self.delta,
             takes_folders,
             quiet: self.quiet,
             retry: self.retry,
@@ -122,6 +128,8 @@ pub(in crate::commands) struct TreeCopy {
     pub(in crate::commands) is_exact: bool,
     pub(in crate::commands) store: StoreOptions,
     pub(in crate::commands) walk: WalkOptions,
+    /// When only the changed parts of files are sent.
+    pub(in crate::commands) delta: DeltaOption,
     /// Whether folders are copied; otherwise they are refused.
     pub(in crate::commands) takes_folders: bool,
     pub(in crate::commands) quiet: bool,
@@ -146,6 +154,8 @@ enum Ends {
 /// A copy whose server was found.
 struct PlannedTree<'a> {
     copy: &'a TreeCopy,
+    /// With what files are compared.
+    compare: Compare,
     context: &'a Context,
     client: Client,
     session: ClientSession,
@@ -171,6 +181,7 @@ impl TreeCopy {
         let client = context.client()?;
         let (server, credential) = connect::find_server(context, &client, &target, access).await?;
         let mut planned = PlannedTree {
+            compare: self.delta.compare(&server, u64::MAX),
             copy: self,
             context,
             client,
@@ -238,6 +249,7 @@ impl TreeCopy {
                     paths,
                     folders: self.takes_folders,
                     one_file_system: self.walk.one_file_system,
+                    compare: Compare::Nothing,
                 };
                 let exact = placement == Placement::Exact;
                 // Fail before connecting if nothing can be written there.
@@ -421,9 +433,13 @@ impl PlannedTree<'_> {
                     .map(|path| local::open_tree_source(path))
                     .collect::<Result<_, _>>()?;
                 let source = source_key(sources);
-                let request = put_tree_request(path.clone(), *placement, source, self.copy.store);
+                let store = self.store();
+                let request = put_tree_request(path.clone(), *placement, source, store);
                 let target = self.target.clone();
-                let walk = self.copy.walk;
+                let walk = WalkOptions {
+                    compare: self.compare,
+                    ..self.copy.walk
+                };
                 let mut channel = self.request(&request).await?;
                 let mut resolved = Resolved::default();
                 let done = put_tree(&mut channel, opened, walk, report, &mut resolved).await;
@@ -448,7 +464,10 @@ impl PlannedTree<'_> {
                     TreePlace::Into(_) => Placement::Into,
                     TreePlace::As(..) | TreePlace::Content(_) => Placement::Exact,
                 };
-                let request = request.clone();
+                let request = GetTree {
+                    compare: self.compare,
+                    ..request.clone()
+                };
                 let server = self.session.server().fingerprint;
                 // A read-only or full state folder prevents a resume, and not the copy.
                 let earlier = self
@@ -459,7 +478,7 @@ impl PlannedTree<'_> {
                         debug!("the copy cannot be resumed: {error}");
                         EarlierTree::default()
                     });
-                let store = self.copy.store;
+                let store = self.store();
                 let mut channel = self.request(&request).await?;
                 self.keep_placement(Some(resolved));
                 let done = get_tree(&mut channel, &request, target, earlier, store, report).await;
@@ -473,6 +492,13 @@ impl PlannedTree<'_> {
         let (Ends::Upload { placement, .. } | Ends::Download { placement, .. }) = &mut self.ends;
         if let Some(resolved) = resolved {
             *placement = resolved;
+        }
+    }
+
+    fn store(&self) -> StoreOptions {
+        StoreOptions {
+            compare: self.compare,
+            ..self.copy.store
         }
     }
 

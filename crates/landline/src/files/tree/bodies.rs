@@ -9,9 +9,12 @@ use std::{
 };
 
 use landline_proto::{BodyEnd, BodySize, ErrorCode, Message, ProtocolError, ProtocolState};
-use tokio::{sync::mpsc, time::Instant};
+use serde::de::DeserializeOwned;
+use tokio::{
+    sync::mpsc::{self, error::TryRecvError},
+    time::Instant,
+};
 
-use super::messages::Tree;
 use crate::{
     Error,
     net::{Channel, DataFrame, Received},
@@ -38,7 +41,7 @@ pub(super) enum Outgoing {
 }
 
 /// The ends of both bodies for the thread.
-pub(super) struct ThreadEnds {
+pub(in crate::files) struct ThreadEnds {
     out: mpsc::Sender<Outgoing>,
     pub(super) input: mpsc::Receiver<Vec<u8>>,
     /// Whether the thread waits for the peer.
@@ -46,15 +49,15 @@ pub(super) struct ThreadEnds {
 }
 
 /// The ends of both bodies for the connection.
-pub(super) struct Bodies {
+pub(in crate::files) struct Bodies {
     out: mpsc::Receiver<Outgoing>,
     input: mpsc::Sender<Vec<u8>>,
     is_waiting: Arc<AtomicBool>,
     is_server: bool,
 }
 
-/// Makes the ends of both bodies, on a server or at a client.
-pub(super) fn bodies(is_server: bool) -> (Bodies, ThreadEnds) {
+/// Makes the ends of both bodies, at a server or at a client.
+pub(in crate::files) fn bodies(is_server: bool) -> (Bodies, ThreadEnds) {
     let (out_sender, out) = mpsc::channel(CHUNKS);
     let (input, input_receiver) = mpsc::channel(INPUT_CHUNKS);
     let is_waiting = Arc::new(AtomicBool::new(false));
@@ -83,11 +86,11 @@ impl Bodies {
     ///
     /// # Cancel safety
     /// Not cancel-safe.
-    pub(super) async fn run(
+    pub(super) async fn run<M: Message + DeserializeOwned>(
         self,
         channel: &mut Channel,
         state: &ProtocolState,
-        on_header: impl FnOnce(Tree),
+        on_header: impl FnOnce(M),
     ) -> Result<(), Error> {
         let Self {
             mut out,
@@ -136,7 +139,7 @@ impl Bodies {
         let receiving = async {
             let header = reader.receive(state).await?;
             if header.body() != Some(BodySize::Unknown) {
-                let problem = format!("in {:?}: \"size\" must be null", Tree::TYPE);
+                let problem = format!("in {:?}: \"size\" must be null", M::TYPE);
                 return Err(ProtocolError::BadHeader(problem).into());
             }
             on_header(header.read()?);
@@ -202,7 +205,7 @@ impl ThreadEnds {
     ///
     /// # Blocking
     /// Waits while the peer takes nothing.
-    pub(super) fn send(&mut self, bytes: Vec<u8>) -> Result<(), Error> {
+    pub(in crate::files) fn send(&mut self, bytes: Vec<u8>) -> Result<(), Error> {
         if bytes.is_empty() {
             return Ok(());
         }
@@ -214,8 +217,17 @@ impl ThreadEnds {
     ///
     /// # Blocking
     /// Waits while the peer sends nothing.
-    pub(super) fn receive(&mut self) -> Option<Vec<u8>> {
+    pub(in crate::files) fn receive(&mut self) -> Option<Vec<u8>> {
         self.wait(|ends| ends.input.blocking_recv())
+    }
+
+    /// The next bytes of the peer's body if some have arrived; `Some(None)` at its end.
+    pub(in crate::files) fn try_receive(&mut self) -> Option<Option<Vec<u8>>> {
+        match self.input.try_recv() {
+            Ok(bytes) => Some(Some(bytes)),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(None),
+        }
     }
 
     /// Does something that waits for the peer.
@@ -233,7 +245,7 @@ impl ThreadEnds {
     ///
     /// # Blocking
     /// Waits while the peer takes nothing.
-    pub(super) fn end(&mut self) -> Result<(), Error> {
+    pub(in crate::files) fn end(&mut self) -> Result<(), Error> {
         self.wait(|ends| ends.out.blocking_send(Outgoing::End))
             .map_err(|_| lost())
     }

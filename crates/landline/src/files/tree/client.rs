@@ -55,7 +55,8 @@ pub async fn put_tree(
             .map(|source| (source, guard.clone()))
             .collect();
         let walk = Walk::new(sources, options);
-        TreeSender::new(walk, ends, leave.clone(), report.progress, report.events).run()
+        let (progress, events, compare) = (report.progress, report.events, options.compare);
+        TreeSender::new(walk, ends, leave.clone(), progress, events, compare).run()
     });
     let on_header = |tree: Tree| {
         *resolved = Resolved {
@@ -108,6 +109,7 @@ pub fn put_tree_request(
         replace: options.replace,
         exact_mode: options.exact_mode,
         times: options.times,
+        compare: options.compare,
     }
 }
 
@@ -186,5 +188,5 @@ pub async fn get_tree(
         })?
         .run(Box::new(|_| Ok(())))
     });
-    run_exchange(channel, connection, &TREE, work, |_| ()).await
+    run_exchange(channel, connection, &TREE, work, |_: Tree| ()).await
 }

@@ -4,6 +4,7 @@ use landline_proto::{Message, MessageRule, Name, ProtocolState, messages::ErrorM
 use serde::{Deserialize, Serialize};
 
 use super::{StoreOptions, WalkOptions};
+use crate::files::messages::Compare;
 
 macro_rules! message {
     ($type:ident = $name:literal) => {
@@ -49,6 +50,9 @@ pub struct PutTree {
     pub exact_mode: bool,
     /// Whether entries get the times of the source.
     pub times: bool,
+    /// With what the client can compare the content of files.
+    #[serde(default)]
+    pub compare: Compare,
 }
 message!(PutTree = "put-tree");
 
@@ -58,6 +62,7 @@ impl PutTree {
             replace: self.replace,
             exact_mode: self.exact_mode,
             times: self.times,
+            compare: self.compare,
         }
     }
 }
@@ -72,6 +77,9 @@ pub struct GetTree {
     /// Whether the walk stays on the file system of each path.
     #[serde(default)]
     pub one_file_system: bool,
+    /// With what the client compares the content of files.
+    #[serde(default)]
+    pub compare: Compare,
 }
 message!(GetTree = "get-tree");
 
@@ -79,6 +87,7 @@ impl GetTree {
     pub(super) fn options(&self) -> WalkOptions {
         WalkOptions {
             one_file_system: self.one_file_system,
+            compare: self.compare,
         }
     }
 }

@@ -4,17 +4,18 @@
 //! and makes them durable in batches. Both sides speak at the same time, and no entry waits for a
 //! round trip.
 
-mod bodies;
+pub(in crate::files) mod bodies;
 pub mod client;
+mod known_files;
 pub(crate) mod messages;
 mod open_folders;
 mod receiver;
 pub mod records;
-mod sender;
+pub(in crate::files) mod sender;
 pub(crate) mod server;
 mod staging;
 mod walk;
-mod worker;
+pub(in crate::files) mod worker;
 
 use std::{
     fmt,
@@ -25,11 +26,11 @@ use std::{
 };
 
 use bodies::Bodies;
-use landline_proto::{ErrorCode, ProtocolState, limits::LINGER_TIME_MAX};
-use messages::Tree;
+use landline_proto::{ErrorCode, Message, ProtocolState, limits::LINGER_TIME_MAX};
 pub use messages::{GetTree, Placement, PutTree};
 pub use receiver::StoreOptions;
 pub use records::{EntryFailure, Hash, TreeSummary};
+use serde::de::DeserializeOwned;
 pub use walk::WalkOptions;
 
 use crate::{
@@ -138,12 +139,12 @@ impl fmt::Debug for TreeEvents {
 ///
 /// # Errors
 /// The thread's, or what the peer says.
-async fn run_exchange<T>(
+pub(in crate::files) async fn run_exchange<T, M: Message + DeserializeOwned>(
     channel: &mut Channel,
     connection: Bodies,
     state: &'static ProtocolState,
     work: impl Future<Output = Result<T, Error>>,
-    on_header: impl FnOnce(Tree),
+    on_header: impl FnOnce(M),
 ) -> Result<T, Error> {
     let done = {
         let work = std::pin::pin!(work);

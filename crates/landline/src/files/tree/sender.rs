@@ -1,6 +1,7 @@
 //! The sender of a tree. One thread walks, reads and hashes, while the task encrypts and sends.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
@@ -10,6 +11,7 @@ use landline_proto::{ErrorCode, ProtocolError};
 use super::{
     TreeEvents, TreeProgress,
     bodies::ThreadEnds,
+    known_files::KnownFiles,
     records::{
         EntryFailure, FromReceiver, FromSender, Hash, PIECE_BYTES, RecordBuffer, RecordError,
         TreeSummary, hash_file,
@@ -17,7 +19,14 @@ use super::{
     walk::{Walk, WalkStep, WalkedFile, failure_of},
     worker::Leave,
 };
-use crate::{Error, paths::SourceFile};
+use crate::{
+    Error,
+    files::{
+        delta::{Change, ChangeSink, Comparer, KnownContent},
+        messages::Compare,
+    },
+    paths::SourceFile,
+};
 
 /// How many entries may be sent that the receiver has not decided about.
 const UNDECIDED_MAX: u32 = 8192;
@@ -32,8 +41,17 @@ const CHUNK_BYTES: usize = 192 * 1024;
 struct Wanted {
     entry: u32,
     file: WalkedFile,
-    /// What the receiver has: how many bytes, and their digest.
-    have: Option<(u64, Hash)>,
+    have: ReceiverHas,
+}
+
+/// What the receiver has of a file.
+enum ReceiverHas {
+    /// Nothing, as far as is known.
+    Nothing,
+    /// Its beginning: how many bytes, and their digest.
+    Beginning(u64, Hash),
+    /// Something that it compares.
+    Compared,
 }
 
 /// Sends a tree on a thread.
@@ -49,6 +67,9 @@ pub(super) struct TreeSender {
     undecided: BTreeMap<u32, WalkedFile>,
     decided: u32,
     wanted: VecDeque<Wanted>,
+    known: KnownFiles,
+    /// Whether a fast connection ends comparisons.
+    may_stop: bool,
     is_walked: bool,
     /// The digest of the tree so far.
     hasher: blake3::Hasher,
@@ -63,6 +84,7 @@ impl TreeSender {
         leave: Leave,
         progress: Arc<TreeProgress>,
         events: TreeEvents,
+        compare: Compare,
     ) -> Self {
         Self {
             walk,
@@ -75,6 +97,8 @@ impl TreeSender {
             undecided: BTreeMap::new(),
             decided: 0,
             wanted: VecDeque::new(),
+            known: KnownFiles::default(),
+            may_stop: compare != Compare::Always,
             is_walked: false,
             hasher: blake3::Hasher::new(),
             failures: 0,
@@ -167,14 +191,19 @@ impl TreeSender {
         match answer {
             FromReceiver::Want { first, count } => {
                 for entry in first..first.saturating_add(count) {
-                    self.want(entry, None)?;
+                    self.want(entry, ReceiverHas::Nothing)?;
                 }
             }
             FromReceiver::WantRest {
                 entry,
                 offset,
                 digest,
-            } => self.want(entry, Some((offset, digest)))?,
+            } => self.want(entry, ReceiverHas::Beginning(offset, digest))?,
+            FromReceiver::WantChanges { entry } => {
+                self.want(entry, ReceiverHas::Compared)?;
+                self.known.expect(entry);
+            }
+            FromReceiver::Known { entry, known } => self.known.add(entry, known)?,
             FromReceiver::Decided { entries } => {
                 if entries < self.decided || entries > self.walk.entries() {
                     return Err(unexpected("a decision about entries that were not sent"));
@@ -188,13 +217,13 @@ impl TreeSender {
         Ok(())
     }
 
-    fn want(&mut self, entry: u32, have: Option<(u64, Hash)>) -> Result<(), Error> {
+    fn want(&mut self, entry: u32, have: ReceiverHas) -> Result<(), Error> {
         let Some(file) = self.undecided.remove(&entry) else {
             return Err(unexpected(
                 "a wish for something that is no file, or was decided",
             ));
         };
-        if have.is_some_and(|(offset, _)| offset > file.length()) {
+        if matches!(have, ReceiverHas::Beginning(offset, _) if offset > file.length()) {
             return Err(unexpected("an offset after the end of the file"));
         }
         self.progress.add_wanted(file.length());
@@ -205,7 +234,9 @@ impl TreeSender {
     /// Sends a file, or why it cannot be sent.
     fn send_file(&mut self, mut wanted: Wanted) -> Result<(), Error> {
         let entry = wanted.entry;
-        match self.read_file(&mut wanted) {
+        let sent = self.read_file(&mut wanted);
+        self.known.end(entry);
+        match sent {
             Ok(()) => {
                 self.progress.add_file();
                 Ok(())
@@ -226,7 +257,7 @@ impl TreeSender {
         match self.send_content(wanted, &source) {
             Err(Failure::File(error)) if is_changed(&error) => {
                 let source = self.walk.open_file(&wanted.file).map_err(Failure::File)?;
-                wanted.have = None;
+                wanted.have = ReceiverHas::Nothing;
                 self.send_content(wanted, &source)
             }
             sent => sent,
@@ -238,7 +269,11 @@ impl TreeSender {
         let entry = *entry;
         let modified = source.modified();
         let before = self.out.len();
-        if source.length != file.length() || modified != file.modified() {
+        let is_changed = source.length != file.length() || modified != file.modified();
+        if matches!(have, ReceiverHas::Compared) && !is_changed {
+            return self.send_changes(entry, source);
+        }
+        if is_changed {
             FromSender::Changed {
                 entry,
                 length: source.length,
@@ -246,7 +281,7 @@ impl TreeSender {
             }
             .write(&mut self.out);
         }
-        if source.length <= PIECE_BYTES as u64 && have.is_none() {
+        if source.length <= PIECE_BYTES as u64 && !matches!(have, ReceiverHas::Beginning(..)) {
             let length = usize::try_from(source.length).unwrap_or(0);
             let read = self.read_at(source, 0, length)?;
             if read != length || source.identity_now().map_err(path)? != source.identity() {
@@ -268,7 +303,7 @@ impl TreeSender {
         }
         let mut hasher = blake3::Hasher::new();
         let mut offset = match have {
-            Some((offset, digest)) if *offset <= source.length => {
+            ReceiverHas::Beginning(offset, digest) if *offset <= source.length => {
                 self.skip(source, *offset, digest, &mut hasher)?
             }
             _ => 0,
@@ -300,6 +335,45 @@ impl TreeSender {
             return Err(changed(source));
         }
         let digest = *hasher.finalize().as_bytes();
+        FromSender::FileEnd {
+            entry,
+            length: source.length,
+            digest,
+        }
+        .write(&mut self.out);
+        hash_file(&mut self.hasher, entry, source.length, &digest);
+        Ok(self.flush_if_full()?)
+    }
+
+    /// Sends what the receiver lacks of a file that it compares.
+    fn send_changes(&mut self, entry: u32, source: &SourceFile) -> Result<(), Failure> {
+        let known = self.known.begin(entry);
+        let (leave, may_stop) = (self.leave.clone(), self.may_stop);
+        let unreadable = Cell::new(false);
+        let mut read = |offset: u64, buffer: &mut [u8]| {
+            leave.spend(buffer.len() as u64)?;
+            let read = source.read_into(offset, buffer).map_err(Error::from);
+            let is_whole = read.as_ref().is_ok_and(|&read| read == buffer.len());
+            unreadable.set(!is_whole);
+            match read {
+                Ok(_) if is_whole => Ok(()),
+                Ok(_) => Err(change_error(source)),
+                Err(error) => Err(error),
+            }
+        };
+        let mut sink = TreeSink {
+            sender: self,
+            entry,
+        };
+        let comparer = Comparer::new(source.length, &mut read, known, &mut sink, may_stop);
+        let digest = match comparer.run() {
+            Ok(digest) => *digest.as_bytes(),
+            Err(error) if unreadable.get() => return Err(Failure::File(error)),
+            Err(error) => return Err(Failure::Copy(error)),
+        };
+        if !self.is_unchanged(source)? {
+            return Err(changed(source));
+        }
         FromSender::FileEnd {
             entry,
             length: source.length,
@@ -413,8 +487,51 @@ fn path(error: crate::paths::Error) -> Failure {
 }
 
 fn changed(source: &SourceFile) -> Failure {
+    Failure::File(change_error(source))
+}
+
+fn change_error(source: &SourceFile) -> Error {
     let message = format!("{} changed while it was read", source.name);
-    Failure::File(Error::here(ErrorCode::SourceChanged, message))
+    Error::here(ErrorCode::SourceChanged, message)
+}
+
+/// Sends the changes of a file among the records of its tree.
+struct TreeSink<'a> {
+    sender: &'a mut TreeSender,
+    entry: u32,
+}
+
+impl ChangeSink for TreeSink<'_> {
+    fn send(&mut self, change: &Change<'_>) -> Result<(), Error> {
+        let sender = &mut *self.sender;
+        match change {
+            Change::Kept { length } | Change::Copied { length, .. } => {
+                sender.progress.add_kept(*length);
+            }
+            Change::Piece(content) => sender.progress.add_bytes(content.len() as u64),
+            Change::Zeros { length } => sender.progress.add_bytes(*length),
+            Change::Search | Change::Whole | Change::End(_) => {}
+        }
+        FromSender::Change {
+            entry: self.entry,
+            change: change.clone(),
+        }
+        .write(&mut sender.out);
+        sender.take_answers(false)?;
+        sender.flush_if_full()
+    }
+
+    fn wait(&mut self, known: &mut KnownContent) -> Result<(), Error> {
+        loop {
+            let arrived = self.sender.known.take_arrived();
+            if !arrived.is_empty() {
+                return arrived.into_iter().try_for_each(|more| known.add(more));
+            }
+            self.sender.leave.spend(0)?;
+            self.sender.flush()?;
+            self.sender.take_answers(true)?;
+        }
+    }
 }
 
 fn is_changed(error: &Error) -> bool {
@@ -428,7 +545,7 @@ fn is_changed(error: &Error) -> bool {
 }
 
 /// The error for records that are not valid.
-pub(super) fn invalid(error: RecordError) -> Error {
+pub(in crate::files) fn invalid(error: RecordError) -> Error {
     ProtocolError::BadHeader(format!("in a tree: {error}")).into()
 }
 
@@ -438,6 +555,6 @@ pub(super) fn unexpected(what: &str) -> Error {
 }
 
 /// The error for a peer that ends its body before the copy is complete.
-pub(super) fn ended_early() -> Error {
+pub(in crate::files) fn ended_early() -> Error {
     Error::Lost(super::ENDED_EARLY.into())
 }

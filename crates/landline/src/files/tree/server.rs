@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use landline_proto::{BodySize, ErrorCode, Header, Name};
+use landline_proto::{BodySize, ErrorCode, Header, Message, Name};
 
 use super::{
     TreeEvents, TreeProgress, TreeSummary,
@@ -20,6 +20,7 @@ use crate::{
     activity::{Activity, Direction},
     files::{
         ManifestStore,
+        messages::Compare,
         quota::TreeQuota,
         server::{check_still_allowed, record_start, still_may},
     },
@@ -45,7 +46,11 @@ pub(crate) async fn put_tree(
     // Watched before the request is checked, so that no change of the rules is missed.
     let mut rules = context.rights().watch();
     let now = rules.borrow_and_update().clone();
-    let options = put.options();
+    let mut options = put.options();
+    if context.admit(GetTree::TYPE).is_err() {
+        // What is compared tells the client about the content.
+        options.compare = Compare::Nothing;
+    }
     let (preparing, asked, manifests) = (context.clone(), put.clone(), manifests.clone());
     let prepare = move |_: &WorkUnit| {
         let user = preparing.user();
@@ -125,7 +130,7 @@ pub(crate) async fn put_tree(
         never = context.terminate_on_revocation(&mut rules, "write this tree", still) => {
             match never {}
         }
-        done = run_exchange(channel, connection, &TREE, work, |_| ()) => done.map(drop),
+        done = run_exchange(channel, connection, &TREE, work, |_: Tree| ()) => done.map(drop),
         () = heartbeat.preempted() => {
             let message = "another attempt at the same copy has taken over";
             Err(Error::here(ErrorCode::Superseded, message))
@@ -187,14 +192,15 @@ pub(crate) async fn get_tree(
     let work = worker.run(move |leave| {
         let walk = Walk::new(sources, options);
         let (progress, events) = (Arc::default(), TreeEvents::default());
-        TreeSender::new(walk, ends, leave.clone(), progress, events).run()
+        let compare = options.compare;
+        TreeSender::new(walk, ends, leave.clone(), progress, events, compare).run()
     });
     let summary = tokio::select! {
         biased;
         never = context.terminate_on_revocation(&mut rules, "read this tree", still) => {
             match never {}
         }
-        done = run_exchange(channel, connection, &TREE, work, |_| ()) => done?,
+        done = run_exchange(channel, connection, &TREE, work, |_: Tree| ()) => done?,
     };
     // Not durable: the client has the content already.
     context.note(|user, session| copied(user, session, Direction::Get, path, &summary));

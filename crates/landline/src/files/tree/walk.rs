@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     Error,
+    files::messages::Compare,
     paths::{
         EntryKind, EntryStat, FileTime, Folder, FolderReader, SourceFile, TreeGuard, TreeOrigin,
         TreeSource, name::check_component,
@@ -36,6 +37,8 @@ const PENDING_MAX: usize = 200_000;
 pub struct WalkOptions {
     /// Whether the walk stays on the file system of each source.
     pub one_file_system: bool,
+    /// With what the receiver compares the content of files.
+    pub compare: Compare,
 }
 
 /// A file that was numbered and may be wanted.

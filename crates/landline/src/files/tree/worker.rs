@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Who the work is done for.
-pub(super) enum Worker<'a> {
+pub(in crate::files) enum Worker<'a> {
     /// A user of the server, in whose name the work is counted.
     Server(&'a ServiceContext, &'static str),
     /// The user of this process.
@@ -22,7 +22,7 @@ pub(super) enum Worker<'a> {
 
 /// Tells work that it was cancelled.
 #[derive(Debug, Clone)]
-pub(super) enum Leave {
+pub(in crate::files) enum Leave {
     Unit(WorkUnit),
     Flag(Arc<AtomicBool>),
 }
@@ -32,7 +32,7 @@ impl Leave {
     ///
     /// # Errors
     /// `ended` once the result is not wanted any more.
-    pub(super) fn spend(&self, cost: u64) -> Result<(), Error> {
+    pub(in crate::files) fn spend(&self, cost: u64) -> Result<(), Error> {
         match self {
             Self::Unit(unit) => unit.spend(cost),
             Self::Flag(flag) if flag.load(Ordering::Relaxed) => {
@@ -53,11 +53,16 @@ impl Drop for Cancel {
 }
 
 impl Worker<'_> {
+    /// Whether the work is done for a user of the server.
+    pub(in crate::files) fn is_server(&self) -> bool {
+        matches!(self, Self::Server(..))
+    }
+
     /// Runs `work` on a thread of its own. It is cancelled when this is dropped.
     ///
     /// # Errors
     /// What the work returns; `io` where it panicked.
-    pub(super) async fn run<T: Send + 'static>(
+    pub(in crate::files) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Leave) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {

@@ -101,6 +101,13 @@ impl TreeReceiver {
         };
         self.add_open(file.location.parent);
         self.progress.add_wanted(length);
+        if existing.is_some_and(|stat| {
+            stat.kind == EntryKind::File && self.is_compared(&file.location, &stat, length)
+        }) {
+            self.want_changes(number);
+            self.wanted.insert(number, file);
+            return Ok(());
+        }
         match kept_hash {
             Some((offset, digest)) => {
                 self.write_want();
@@ -251,6 +258,7 @@ impl TreeReceiver {
 
     /// Stores a whole file.
     pub(super) fn file(&mut self, entry: u32, digest: &Hash, content: &[u8]) -> Result<(), Error> {
+        self.drop_patch(entry);
         let file = self.take_wanted(entry)?;
         // A second attempt at a file that was longer.
         if self.arriving.take_if(|it| it.entry == entry).is_some() {
@@ -309,6 +317,7 @@ impl TreeReceiver {
 
     /// Opens or creates a longer file that begins to arrive.
     pub(super) fn begin_file(&mut self, entry: u32, offset: u64) -> Result<(), Error> {
+        self.drop_patch(entry);
         if let Some(other) = self.arriving.take().filter(|other| other.entry != entry) {
             return Err(unexpected(&format!(
                 "an end of file {} is missing",
@@ -420,6 +429,9 @@ impl TreeReceiver {
     }
 
     pub(super) fn file_end(&mut self, entry: u32, length: u64, digest: &Hash) -> Result<(), Error> {
+        if self.end_patch(entry, length, digest)? {
+            return Ok(());
+        }
         if self.arriving.as_ref().is_none_or(|it| it.entry != entry) {
             // Nothing was left to send.
             let kept = self.wanted.get(&entry).map_or(0, |file| file.kept);

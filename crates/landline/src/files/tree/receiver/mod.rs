@@ -4,6 +4,8 @@ mod batches;
 mod files;
 mod folders;
 mod links;
+mod patches;
+mod problem;
 mod quotas;
 
 use std::{
@@ -15,6 +17,8 @@ use std::{
 };
 
 use landline_proto::ErrorCode;
+use patches::Patches;
+use problem::Problem;
 
 use super::{
     TreeEvents, TreeProgress,
@@ -24,14 +28,14 @@ use super::{
         EntryContent, EntryFailure, FromReceiver, FromSender, Hash, RecordBuffer, TreeEntry,
         TreeSummary,
     },
-    sender::{ended_early, invalid, unexpected},
+    sender::{invalid, unexpected},
     staging::{Syncer, TreeStaging},
     walk::failure_of,
     worker::Leave,
 };
 use crate::{
     Error,
-    files::{manifests::Manifest, quota::TreeQuota},
+    files::{manifests::Manifest, messages::Compare, quota::TreeQuota},
     paths::{EntryStat, File, FileTime, Folder, TreeAccess, TreeGuard, TreePlace, TreeTarget},
     store::StagedRecord,
 };
@@ -59,6 +63,8 @@ pub struct StoreOptions {
     pub exact_mode: bool,
     /// Whether entries get the times of the source.
     pub times: bool,
+    /// With what the content of files is compared.
+    pub compare: Compare,
 }
 
 impl Default for StoreOptions {
@@ -67,6 +73,7 @@ impl Default for StoreOptions {
             replace: true,
             exact_mode: false,
             times: true,
+            compare: Compare::Nothing,
         }
     }
 }
@@ -178,6 +185,7 @@ pub(super) struct TreeReceiver {
     open: OpenFolders,
     wanted: HashMap<u32, WantedFile>,
     arriving: Option<ArrivingFile>,
+    patches: Patches,
     /// Complete files that are not durable.
     written: Vec<StagedFile>,
     written_files: usize,
@@ -278,6 +286,7 @@ impl TreeReceiver {
             open: OpenFolders::default(),
             wanted: HashMap::new(),
             arriving: None,
+            patches: Patches::default(),
             written: Vec::new(),
             written_files: 0,
             written_bytes: 0,
@@ -332,7 +341,7 @@ impl TreeReceiver {
             }
             self.leave.spend(0)?;
             self.staging.tick();
-            let bytes = self.ends.receive().ok_or_else(ended_early)?;
+            let bytes = self.next_input()?;
             input.input().extend_from_slice(&bytes);
         }
     }
@@ -375,6 +384,7 @@ impl TreeReceiver {
                 length,
                 modified,
             } => {
+                self.drop_patch(entry);
                 let Some(file) = self.wanted.get_mut(&entry) else {
                     return Err(unexpected("a change of a file that is not wanted"));
                 };
@@ -389,6 +399,7 @@ impl TreeReceiver {
                 length,
                 digest,
             } => self.file_end(entry, length, &digest)?,
+            FromSender::Change { entry, change } => self.apply_change(entry, &change)?,
             FromSender::Failed(failure) => self.sender_failed(failure)?,
             FromSender::End { entries, digest } => {
                 self.end(entries, &digest)?;
@@ -527,6 +538,7 @@ impl TreeReceiver {
         let entry = failure.entry;
         self.summary.failures = self.summary.failures.saturating_add(1);
         self.events.failed(failure);
+        self.drop_patch(entry);
         if self.arriving.as_ref().is_some_and(|it| it.entry == entry) {
             self.remove_arriving();
             self.arriving = None;
@@ -556,32 +568,6 @@ impl TreeReceiver {
         } else {
             let message = "the tree that arrived has another digest";
             Err(Error::here(ErrorCode::DigestMismatch, message))
-        }
-    }
-}
-
-/// Why something is not stored.
-enum Problem {
-    /// Something about this entry. The copy continues.
-    Entry(Error),
-    /// The copy cannot continue.
-    Copy(Error),
-}
-
-impl Problem {
-    /// These codes concern one entry. Everything else, such as a full disk, ends the copy.
-    fn of(error: Error) -> Self {
-        match &error {
-            Error::Failed {
-                code:
-                    ErrorCode::Denied
-                    | ErrorCode::NotFound
-                    | ErrorCode::Exists
-                    | ErrorCode::NotAFile
-                    | ErrorCode::NameRefused,
-                ..
-            } => Self::Entry(error),
-            _ => Self::Copy(error),
         }
     }
 }

@@ -7,7 +7,10 @@ use super::{
     MESSAGE_BYTES_MAX, NO_PARENT, PIECE_BYTES, RecordError, TARGET_BYTES_MAX, TreeEntry,
     TreeSummary,
 };
-use crate::paths::{FileTime, name::check_component};
+use crate::{
+    files::delta::{Change, Known},
+    paths::{FileTime, name::check_component},
+};
 
 /// Reads and writes the values in a record.
 struct ContentReader<'a> {
@@ -257,6 +260,10 @@ impl<'a> FromSender<'a> {
                 out.extend_from_slice(&modified.seconds.to_le_bytes());
                 out.extend_from_slice(&modified.nanoseconds.to_le_bytes());
             }),
+            Self::Change { entry, change } => put(out, 9, |out| {
+                out.extend_from_slice(&entry.to_le_bytes());
+                change.write(out);
+            }),
             Self::Failed(failure) => failure.write(6, out),
             Self::End { entries, digest } => put(out, 7, |out| {
                 out.extend_from_slice(&entries.to_le_bytes());
@@ -333,6 +340,13 @@ impl<'a> FromSender<'a> {
                     modified,
                 })
             }
+            9 => {
+                let entry = reader.u32()?;
+                match Change::read(reader.rest()) {
+                    Ok(Change::End(_)) | Err(_) => reader.invalid(),
+                    Ok(change) => Ok(Self::Change { entry, change }),
+                }
+            }
             kind => Err(RecordError::Kind(kind)),
         }
     }
@@ -354,6 +368,13 @@ impl FromReceiver {
                 out.extend_from_slice(&entry.to_le_bytes());
                 out.extend_from_slice(&offset.to_le_bytes());
                 out.extend_from_slice(digest);
+            }),
+            Self::WantChanges { entry } => put(out, 6, |out| {
+                out.extend_from_slice(&entry.to_le_bytes());
+            }),
+            Self::Known { entry, known } => put(out, 7, |out| {
+                out.extend_from_slice(&entry.to_le_bytes());
+                known.write(out);
             }),
             Self::Decided { entries } => put(out, 3, |out| {
                 out.extend_from_slice(&entries.to_le_bytes());
@@ -413,6 +434,17 @@ impl FromReceiver {
                     digest: reader.array()?,
                 };
                 reader.finish(Self::Done(summary))
+            }
+            6 => {
+                let entry = reader.u32()?;
+                reader.finish(Self::WantChanges { entry })
+            }
+            7 => {
+                let entry = reader.u32()?;
+                match Known::read(reader.rest()) {
+                    Ok(known) => Ok(Self::Known { entry, known }),
+                    Err(_) => reader.invalid(),
+                }
             }
             kind => Err(RecordError::Kind(kind)),
         }

@@ -10,7 +10,10 @@ mod tests;
 pub(crate) use codec::hash_file;
 use landline_proto::ErrorCode;
 
-use crate::paths::FileTime;
+use crate::{
+    files::delta::{Change, Known},
+    paths::FileTime,
+};
 
 /// The longest record, its length not counted.
 pub(crate) const RECORD_BYTES_MAX: usize = 192 * 1024;
@@ -130,6 +133,13 @@ pub enum FromSender<'a> {
         /// The digest of the whole content.
         digest: Hash,
     },
+    /// The next part of a file whose changes are wanted.
+    Change {
+        /// The number of the file.
+        entry: u32,
+        /// The part.
+        change: Change<'a>,
+    },
     /// A wanted file cannot be sent, or a folder not be read.
     Failed(EntryFailure),
     /// There are no further records.
@@ -159,6 +169,18 @@ pub enum FromReceiver {
         offset: u64,
         /// The digest of these bytes.
         digest: Hash,
+    },
+    /// The changes of a file are wanted. What the receiver has follows.
+    WantChanges {
+        /// The number of the file.
+        entry: u32,
+    },
+    /// What the receiver has of a file whose changes are wanted.
+    Known {
+        /// The number of the file.
+        entry: u32,
+        /// A part of what it has.
+        known: Known,
     },
     /// All entries with smaller numbers are either wanted or not.
     Decided {

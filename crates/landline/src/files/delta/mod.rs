@@ -1,0 +1,30 @@
+//! Copies only the parts of a file that differ (`docs/protocol.md` section 8, "Changed parts").
+//!
+//! The receiver tells what it has: the BLAKE3 value of each subtree of 64 KiB. The sender computes
+//! the same values in the pass that it needs for the digest, and sends what differs. Where much
+//! differs, content may have moved. The sender then asks for sums that do not depend on the
+//! position, and looks for the receiver's blocks at every offset.
+//!
+//! [`Comparer`] is the sender's part, and [`Patcher`] the receiver's. Neither knows how the records
+//! travel.
+
+mod compare;
+mod exchange;
+mod moved;
+mod patch;
+mod records;
+mod subtrees;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use compare::{ChangeSink, Comparer, KnownContent, VALUES_MAX};
+pub(in crate::files) use exchange::{counted, receive_changes, send_changes};
+pub use moved::BlockSum;
+pub(crate) use patch::{Applied, Patcher, PatcherParts};
+pub use records::{Change, DeltaRecordError, Known};
+pub use subtrees::SUBTREE_BYTES;
+
+/// The shortest content of which only the changed parts are sent.
+///
+/// Shorter content has a digest that its subtrees' values alone do not give.
+pub(crate) const COMPARED_BYTES_MIN: u64 = 2 * SUBTREE_BYTES;

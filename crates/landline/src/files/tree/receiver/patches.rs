@@ -1,0 +1,271 @@
+//! Files of the tree that are built from those that they replace.
+
+use std::{collections::VecDeque, ffi::OsString};
+
+use landline_proto::ErrorCode;
+
+use super::{Problem, StorePlace, TreeReceiver, mismatch};
+use crate::{
+    Error,
+    files::{
+        delta::{Applied, COMPARED_BYTES_MIN, Change, Known, Patcher, PatcherParts, VALUES_MAX},
+        messages::Compare,
+        tree::{
+            records::{FromReceiver, Hash, hash_file},
+            sender::{ended_early, unexpected},
+        },
+    },
+    paths::{EntryStat, File},
+};
+
+/// The shortest file that is compared, unless the user asks for it, and the part of the new length
+/// that the replaced file must have at least.
+const LENGTH_MIN: u64 = 1 << 20;
+const REPLACED_PART: u64 = 64;
+/// How many files are compared ahead of their changes. Each has two open files.
+const AHEAD_MAX: usize = 8;
+/// How many bytes of answers are collected before they are sent.
+const ANSWER_BYTES: usize = 64 * 1024;
+
+/// The files that are compared with those that they replace.
+#[derive(Default)]
+pub(super) struct Patches {
+    /// Those of which nothing was told yet, in the order in which they are wanted.
+    waiting: VecDeque<u32>,
+    /// Those whose changes are due, the next one first.
+    active: VecDeque<PatchedFile>,
+}
+
+struct PatchedFile {
+    entry: u32,
+    /// `None` if it cannot be stored; its changes are then dropped.
+    built: Option<BuiltFile>,
+}
+
+struct BuiltFile {
+    file: File,
+    staged: OsString,
+    patcher: Patcher,
+}
+
+impl Patches {
+    fn find(&mut self, entry: u32) -> Option<&mut PatchedFile> {
+        self.active.iter_mut().find(|patch| patch.entry == entry)
+    }
+
+    fn take(&mut self, entry: u32) -> Option<PatchedFile> {
+        let place = self.active.iter().position(|patch| patch.entry == entry)?;
+        self.active.remove(place)
+    }
+}
+
+impl TreeReceiver {
+    /// Whether a file is compared with the one that it replaces.
+    pub(super) fn is_compared(
+        &self,
+        location: &StorePlace,
+        replaced: &EntryStat,
+        length: u64,
+    ) -> bool {
+        let length_min = match self.options.compare {
+            Compare::Always => COMPARED_BYTES_MIN,
+            Compare::Replaced => LENGTH_MIN,
+            Compare::Nothing | Compare::Earlier => return false,
+        };
+        let is_long = length >= length_min && replaced.length >= length_min;
+        is_long && replaced.length >= length / REPLACED_PART && !location.is_staged
+    }
+
+    /// Asks for the changes of a file.
+    pub(super) fn want_changes(&mut self, entry: u32) {
+        self.write_want();
+        FromReceiver::WantChanges { entry }.write(&mut self.out);
+        self.patches.waiting.push_back(entry);
+    }
+
+    /// Waits for input. Meanwhile, tells the sender more of what is there.
+    pub(super) fn next_input(&mut self) -> Result<Vec<u8>, Error> {
+        loop {
+            match self.ends.try_receive() {
+                Some(bytes) => return bytes.ok_or_else(ended_early),
+                None if self.tell_more()? => {
+                    self.staging.tick();
+                    self.ends.send(std::mem::take(&mut self.out))?;
+                }
+                None => return self.ends.receive().ok_or_else(ended_early),
+            }
+        }
+    }
+
+    /// Tells the sender more of what is there. Returns whether there was anything to tell.
+    ///
+    /// # Errors
+    /// `no-space` or `io`.
+    fn tell_more(&mut self) -> Result<bool, Error> {
+        let mut active = self.patches.active.iter_mut();
+        let next = active.find_map(|patch| {
+            let built = patch.built.as_mut()?;
+            built.patcher.can_compare().then_some((patch.entry, built))
+        });
+        if let Some((entry, built)) = next {
+            let (known, bytes) = built.patcher.compare_some()?;
+            FromReceiver::Known { entry, known }.write(&mut self.out);
+            self.leave.spend(bytes)?;
+            return Ok(true);
+        }
+        let ahead = self.patches.active.iter();
+        let values: usize = ahead
+            .filter_map(|patch| Some(patch.built.as_ref()?.patcher.values()))
+            .sum();
+        if self.patches.active.len() >= AHEAD_MAX || values as u64 >= VALUES_MAX {
+            return Ok(false);
+        }
+        let Some(entry) = self.patches.waiting.pop_front() else {
+            return Ok(false);
+        };
+        self.begin_patch(entry)?;
+        Ok(true)
+    }
+
+    fn begin_patch(&mut self, entry: u32) -> Result<(), Error> {
+        // It may have failed, or have changed so that all of it is sent.
+        let Some(file) = self.wanted.remove(&entry) else {
+            return Ok(());
+        };
+        let shown = self.shown(&file.location, &file.name).display().to_string();
+        let replaced = self
+            .open(&file.location)
+            .ok()
+            .and_then(|folder| folder.open_source(&file.name, &shown).ok());
+        let built = self.create(entry, &file).and_then(|(created, staged)| {
+            let parts = PatcherParts {
+                staged: created
+                    .try_clone()
+                    .map_err(self.problem(&file.location, &file.name))?,
+                staged_length: 0,
+                replaced: replaced.map(|source| source.file),
+                length: file.length,
+                shown,
+            };
+            Ok(BuiltFile {
+                patcher: Patcher::new(parts).map_err(Problem::of)?,
+                file: created,
+                staged,
+            })
+        });
+        self.wanted.insert(entry, file);
+        let built = match built {
+            Ok(built) => Some(built),
+            Err(Problem::Copy(error)) => return Err(error),
+            Err(Problem::Entry(error)) => {
+                self.fail(entry, &error);
+                None
+            }
+        };
+        let known = match &built {
+            Some(built) => built.patcher.basis(),
+            None => Known::Basis {
+                length: 0,
+                replaced: 0,
+            },
+        };
+        FromReceiver::Known { entry, known }.write(&mut self.out);
+        self.patches.active.push_back(PatchedFile { entry, built });
+        Ok(())
+    }
+
+    /// Applies a change of a file.
+    pub(super) fn apply_change(&mut self, entry: u32, change: &Change<'_>) -> Result<(), Error> {
+        let Some(patch) = self.patches.find(entry) else {
+            return Err(unexpected("changes of a file that is not compared"));
+        };
+        let Some(built) = &mut patch.built else {
+            return Ok(());
+        };
+        let applied = match built.patcher.apply(change) {
+            Ok(applied) => applied,
+            // The replaced file has changed meanwhile.
+            Err(error) if error.code_str() == ErrorCode::DigestMismatch.as_str() => {
+                patch.built = None;
+                if let Some(file) = self.wanted.remove(&entry) {
+                    self.remove_begun(entry, &file);
+                    self.wanted.insert(entry, file);
+                }
+                self.fail(entry, &error);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        match applied {
+            Applied::Sent(length) => {
+                self.progress.add_bytes(length);
+                self.leave.spend(length)
+            }
+            Applied::Reused(length) => {
+                self.progress.add_kept(length);
+                self.leave.spend(0)
+            }
+            Applied::Search => {
+                let (out, ends, leave) = (&mut self.out, &mut self.ends, &self.leave);
+                built.patcher.sums(&mut |known, bytes| {
+                    leave.spend(bytes)?;
+                    if let Some(known) = known {
+                        let known = known.clone();
+                        FromReceiver::Known { entry, known }.write(out);
+                    }
+                    if out.len() >= ANSWER_BYTES {
+                        ends.send(std::mem::take(out))?;
+                    }
+                    Ok(())
+                })
+            }
+            Applied::Whole => Ok(()),
+        }
+    }
+
+    /// Ends a file if it was compared. Returns whether it was.
+    pub(super) fn end_patch(
+        &mut self,
+        entry: u32,
+        length: u64,
+        digest: &Hash,
+    ) -> Result<bool, Error> {
+        let Some(patch) = self.patches.take(entry) else {
+            return Ok(false);
+        };
+        let file = self.take_wanted(entry)?;
+        if file.length != length {
+            return Err(unexpected("a file of another length than announced"));
+        }
+        let Some(built) = patch.built else {
+            hash_file(&mut self.hasher, entry, length, digest);
+            self.release(file.record.as_ref());
+            self.complete(file.location.parent);
+            return Ok(true);
+        };
+        let found = built.patcher.digest()?;
+        hash_file(&mut self.hasher, entry, length, digest);
+        let stored = if found.as_bytes() == digest {
+            self.complete_file(&built.file, &file)
+                .map(|()| built.staged)
+        } else {
+            // The replaced file has changed meanwhile.
+            self.remove_begun(entry, &file);
+            let shown = self.shown(&file.location, &file.name);
+            Err(Problem::Entry(mismatch(&shown)))
+        };
+        self.settle(entry, file, stored)?;
+        Ok(true)
+    }
+
+    /// Compares a file no longer: all of it comes, or nothing.
+    pub(super) fn drop_patch(&mut self, entry: u32) {
+        self.patches.waiting.retain(|&waiting| waiting != entry);
+        if self.patches.take(entry).is_some()
+            && let Some(file) = self.wanted.remove(&entry)
+        {
+            self.remove_begun(entry, &file);
+            self.wanted.insert(entry, file);
+        }
+    }
+}
