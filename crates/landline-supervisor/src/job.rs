@@ -84,6 +84,12 @@ impl Job {
         })
     }
 
+    /// The name of the folder, which is the id of the job.
+    pub(crate) fn name(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
     pub(crate) fn folder(&self) -> Rc<OwnedFd> {
         Rc::clone(&self.folder)
     }

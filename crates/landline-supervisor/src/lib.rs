@@ -10,13 +10,15 @@
 //!
 //! # Platforms
 //! On Linux the supervisor is the subreaper of everything that the program starts, so it can end
-//! processes that left the program's process group. On other systems only the process group is
-//! ended.
+//! processes that left the program's process group. A job whose output is on disk also has a
+//! control group, where the system lets the supervisor make one. On other systems only the process
+//! group is ended.
 #![allow(
     clippy::disallowed_methods,
     reason = "reads /proc, and files in a folder that only its own user can enter"
 )]
 
+mod group;
 mod input;
 mod job;
 mod output;

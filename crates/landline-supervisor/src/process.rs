@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    fs::File,
     io,
     os::{
         fd::OwnedFd,
@@ -21,6 +22,7 @@ use rustix::{
 };
 
 use crate::{
+    group::Group,
     platform,
     protocol::{Size, Start, Step},
 };
@@ -47,23 +49,25 @@ pub(crate) struct Pty {
     pub(crate) program_side: Option<OwnedFd>,
 }
 
-/// Starts a program in a session of its own.
+/// Starts a program in a session of its own, and in this control group.
 ///
 /// # Errors
 /// What failed, and the system's reason.
-pub(crate) fn start(start: &Start) -> Result<Process, (Step, io::Error)> {
+pub(crate) fn start(start: &Start, group: Option<&Group>) -> Result<Process, (Step, io::Error)> {
     let folder = OsString::from_vec(start.folder.clone());
     rustix::process::chdir(folder.as_os_str()).map_err(|errno| (Step::Folder, errno.into()))?;
+    // A program that cannot be in the group runs without one.
+    let entrance = group.and_then(|group| group.open_entrance().ok());
     let started = match start.terminal {
-        None => start_with_pipes(start),
-        Some(size) => start_with_terminal(start, size),
+        None => start_with_pipes(start, entrance),
+        Some(size) => start_with_terminal(start, size, entrance),
     };
     // The supervisor keeps no folder busy.
     let _ = rustix::process::chdir("/");
     started
 }
 
-fn start_with_pipes(start: &Start) -> Result<Process, (Step, io::Error)> {
+fn start_with_pipes(start: &Start, entrance: Option<File>) -> Result<Process, (Step, io::Error)> {
     let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(resources);
     let ((stdout_read, stdout), (stderr_read, stderr)) = (pipe()?, pipe()?);
     let (stdin, input) = if start.has_input {
@@ -81,7 +85,7 @@ fn start_with_pipes(start: &Start) -> Result<Process, (Step, io::Error)> {
         .stdout(Stdio::from(stdout))
         .stderr(Stdio::from(stderr));
     Ok(Process {
-        pid: spawn(&mut command, false)?,
+        pid: spawn(&mut command, false, entrance)?,
         input,
         stdout: stdout_read,
         stderr: Some(stderr_read),
@@ -89,7 +93,11 @@ fn start_with_pipes(start: &Start) -> Result<Process, (Step, io::Error)> {
     })
 }
 
-fn start_with_terminal(start: &Start, size: Size) -> Result<Process, (Step, io::Error)> {
+fn start_with_terminal(
+    start: &Start,
+    size: Size,
+    entrance: Option<File>,
+) -> Result<Process, (Step, io::Error)> {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).map_err(resources)?;
     grantpt(&terminal).map_err(resources)?;
     unlockpt(&terminal).map_err(resources)?;
@@ -111,7 +119,7 @@ fn start_with_terminal(start: &Start, size: Size) -> Result<Process, (Step, io::
         .stdin(Stdio::from(end()?))
         .stdout(Stdio::from(end()?))
         .stderr(Stdio::from(end()?));
-    let pid = spawn(&mut command, true)?;
+    let pid = spawn(&mut command, true, entrance)?;
     let copy = || {
         terminal
             .try_clone()
@@ -210,10 +218,17 @@ fn command(start: &Start) -> Command {
 }
 
 #[allow(unsafe_code, reason = "what runs between fork and exec")]
-fn spawn(command: &mut Command, has_terminal: bool) -> Result<u32, (Step, io::Error)> {
+fn spawn(
+    command: &mut Command,
+    has_terminal: bool,
+    entrance: Option<File>,
+) -> Result<u32, (Step, io::Error)> {
     // SAFETY: the closure allocates nothing and calls async-signal-safe functions only.
     unsafe {
         command.pre_exec(move || {
+            if let Some(entrance) = &entrance {
+                let _ = rustix::io::write(entrance, b"0");
+            }
             rustix::process::setsid()?;
             if has_terminal {
                 platform::take_terminal()?;

@@ -5,10 +5,10 @@
 pub(crate) const VARIABLE: &str = "LANDLINE_JOB";
 
 /// Ends the processes that a job without a supervisor has left behind: those of this user that have
-/// its id in their environment. Returns how many there were.
+/// its id in their environment, or are in its control group. Returns how many there were.
 ///
-/// A process that was given another environment is not found. Systems other than Linux do not say
-/// which processes there are, so nothing is ended there.
+/// Without a group, a process that was given another environment is not found. Systems other than
+/// Linux do not say which processes there are, so nothing is ended there.
 #[cfg(target_os = "linux")]
 pub fn kill_remains(job: &str) -> usize {
     use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -19,7 +19,8 @@ pub fn kill_remains(job: &str) -> usize {
         let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
             continue;
         };
-        if has_entry(pid, entry.as_bytes()) && pidfd_send_signal(&process, Signal::KILL).is_ok() {
+        let is_its = has_entry(pid, entry.as_bytes()) || is_in_group(pid, job);
+        if is_its && pidfd_send_signal(&process, Signal::KILL).is_ok() {
             killed += 1;
         }
     }
@@ -39,6 +40,13 @@ fn has_entry(pid: rustix::process::Pid, entry: &[u8]) -> bool {
     environment
         .split(|byte| *byte == 0)
         .any(|found| found == entry)
+}
+
+#[cfg(target_os = "linux")]
+fn is_in_group(pid: rustix::process::Pid, job: &str) -> bool {
+    let path = format!("/proc/{}/cgroup", pid.as_raw_nonzero());
+    let groups = std::fs::read_to_string(path).unwrap_or_default();
+    crate::group::jobs_in(&groups).any(|other| other == job)
 }
 
 /// All processes but this one.

@@ -12,6 +12,7 @@ use rustix::{
 };
 
 use crate::{
+    group::Group,
     job::{Job, WAITING_MAX},
     platform::{self, Signals},
     process,
@@ -51,6 +52,7 @@ pub fn main() -> io::Result<()> {
         signals,
         job: None,
         program: None,
+        group: None,
         on_lost: Duration::ZERO,
         lost_until: None,
         leave_by: None,
@@ -68,6 +70,7 @@ struct Supervisor {
     signals: Signals,
     job: Option<Job>,
     program: Option<Program>,
+    group: Option<Group>,
     /// How long the program may run without a server.
     on_lost: Duration,
     /// Set while there is no server, and the time for one to come is limited.
@@ -142,6 +145,9 @@ impl Supervisor {
                 Store::Memory => job.remove(),
                 Store::Disk => job.remove_socket(),
             }
+        }
+        if let Some(group) = &self.group {
+            group.remove();
         }
         Ok(())
     }
@@ -438,9 +444,17 @@ impl Supervisor {
         } else {
             None
         };
-        let process = process::start(start).inspect_err(|_| {
+        // To move a process into a group takes the kernel milliseconds, which only a job can wait.
+        let group = job
+            .as_ref()
+            .filter(|_| start.store == Store::Disk)
+            .and_then(|job| Group::create(&job.name()));
+        let process = process::start(start, group.as_ref()).inspect_err(|_| {
             if let Some(job) = &job {
                 job.remove_files();
+            }
+            if let Some(group) = &group {
+                group.remove();
             }
         })?;
         let pid = process.pid;
@@ -452,6 +466,7 @@ impl Supervisor {
         }
         self.on_lost = start.on_lost;
         self.program = Some(program);
+        self.group = group;
         self.job = job;
         Ok(pid)
     }
@@ -490,11 +505,15 @@ impl Supervisor {
         }
         let runs = self.program.as_ref().is_some_and(Program::is_running);
         if Instant::now() < ending.kill_at {
-            ending.is_done = !runs && !tree::has_descendants();
+            let is_empty = self.group.as_ref().is_none_or(Group::is_empty);
+            ending.is_done = !runs && is_empty && !tree::has_descendants();
             return;
         }
         if runs && let Some(program) = &self.program {
             platform::kill(program.pid, tree::signal(libc::SIGKILL), true);
+        }
+        if let Some(group) = self.group.as_ref().filter(|group| !group.is_empty()) {
+            group.kill();
         }
         ending.is_done = !tree::kill_descendants() && !runs;
     }

@@ -9,10 +9,11 @@ pub struct JobUsage {
     pub job: String,
     /// How many processes it has, its supervisor included.
     pub processes: u32,
-    /// The processor time of these processes, and of those that have ended and that one of these
-    /// has waited for.
+    /// The processor time of these processes. It includes those that have ended, if the job has a
+    /// control group; else those of them that one of these has waited for.
     pub processor_time: Duration,
-    /// The memory that is resident, in bytes. Memory that several processes share counts for each.
+    /// The memory that is charged to the control group of the job, or else that is resident, in
+    /// bytes. Memory that several processes share counts for each then.
     pub memory_bytes: u64,
 }
 
@@ -32,7 +33,8 @@ pub struct MachineUsage {
 /// Looks at all processes of this user that belong to jobs. Systems other than Linux do not say
 /// which processes there are, so there are none.
 ///
-/// A process belongs to the job whose id is in its environment, or to that of its parent.
+/// A process belongs to the job in whose control group it is, or whose id is in its environment, or
+/// to that of its parent.
 ///
 /// # Blocking
 /// Reads files in `/proc`.
@@ -67,7 +69,10 @@ mod linux {
     };
 
     use super::{JobUsage, MachineUsage};
-    use crate::remains::VARIABLE;
+    use crate::{
+        group::{self, GroupUsage},
+        remains::VARIABLE,
+    };
 
     /// A process as `/proc/PID/stat` describes it.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,19 +103,35 @@ mod linux {
     pub(super) fn jobs() -> Vec<JobUsage> {
         let mut processes = HashMap::new();
         let mut jobs = HashMap::new();
+        let mut groups: BTreeMap<String, GroupUsage> = BTreeMap::new();
         for pid in pids() {
             let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
             let Some(process) = parse_stat(&String::from_utf8_lossy(&stat)) else {
                 continue;
             };
             processes.insert(pid, process);
+            let memberships = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+            if let Some(job) = group::jobs_in(&memberships).last() {
+                if !groups.contains_key(job) {
+                    groups.insert(job.to_owned(), group::usage(&memberships));
+                }
+                jobs.insert(pid, job.to_owned());
+                continue;
+            }
             // Those of other users cannot be read.
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
             if let Some(job) = job_of(&environment) {
                 jobs.insert(pid, job);
             }
         }
-        gather(&processes, jobs)
+        let mut all = gather(&processes, jobs);
+        for usage in &mut all {
+            if let Some(group) = groups.get(&usage.job) {
+                usage.processor_time = group.processor_time.unwrap_or(usage.processor_time);
+                usage.memory_bytes = group.memory_bytes.unwrap_or(usage.memory_bytes);
+            }
+        }
+        all
     }
 
     fn pids() -> impl Iterator<Item = u32> {

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use landline_supervisor::protocol::{Order, Start, Status};
+use landline_supervisor::protocol::{Order, OutputStream, Start, Status, Store};
 
-use crate::server::{Server, assert_gone, script_start};
+use crate::{
+    folder::Folder,
+    server::{Server, assert_gone, script_start, wait_until},
+};
 
-pub(crate) const TESTS: [(&str, fn()); 9] = [
+pub(crate) const TESTS: [(&str, fn()); 11] = [
     ("status_is_code_or_signal", status_is_code_or_signal),
     ("signal_reaches_process_group", signal_reaches_process_group),
     (
@@ -26,6 +29,8 @@ pub(crate) const TESTS: [(&str, fn()); 9] = [
         "server_that_vanishes_ends_tree",
         server_that_vanishes_ends_tree,
     ),
+    ("group_ends_with_its_job", group_ends_with_its_job),
+    ("remains_in_a_group_are_ended", remains_in_a_group_are_ended),
     ("usage_is_reported", usage_is_reported),
     (
         "last_words_on_a_terminal_arrive",
@@ -136,6 +141,92 @@ fn server_that_vanishes_ends_tree() {
     let pids = family(&mut server);
     drop(server);
     pids.into_iter().for_each(assert_gone);
+}
+
+/// The group of the process with this number, if it is that of a job.
+fn group_of(pid: u32) -> Option<String> {
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let mut paths = groups.lines().filter_map(|line| line.rsplit(':').next());
+    let is_of_a_job = |path: &&str| path.contains("/landline-job-");
+    paths.find(is_of_a_job).map(str::to_owned)
+}
+
+/// Whether there is a control group of this path.
+fn has_group(path: &str) -> bool {
+    ["", "/unified", "/freezer"]
+        .iter()
+        .any(|mount| std::path::Path::new(&format!("/sys/fs/cgroup{mount}{path}")).exists())
+}
+
+/// A job with a group, and its processes; `None` where this machine gives no group.
+fn grouped_family(folder: &Folder) -> Option<(Server, Vec<u32>, String)> {
+    let mut server = Server::with_start(folder.start(
+        // What forgets its environment is in the group all the same.
+        "env -i setsid sleep 1000 & echo $!; echo ready; trap '' TERM; while :; do sleep 1; done",
+        Store::Disk,
+    ));
+    let log = || folder.read(OutputStream::Stdout, stored(folder)).0;
+    wait_until("two processes", || log().ends_with(b"ready\n"));
+    let text = String::from_utf8(log()).unwrap();
+    let pids: Vec<u32> = text.lines().filter_map(|line| line.parse().ok()).collect();
+    let Some(group) = group_of(server.pid) else {
+        println!("skipped: this user cannot make control groups");
+        server.order(&Order::End {
+            grace: Duration::ZERO,
+        });
+        server.wait_for_status();
+        return None;
+    };
+    assert_eq!(
+        pids.iter().map(|pid| group_of(*pid)).collect::<Vec<_>>(),
+        [Some(group.clone())]
+    );
+    let pids = [&pids[..], &[server.pid]].concat();
+    Some((server, pids, group))
+}
+
+fn stored(folder: &Folder) -> u64 {
+    folder.job().stored(OutputStream::Stdout).unwrap()
+}
+
+/// Proves `leftover-process` in docs/faults.md.
+fn group_ends_with_its_job() {
+    let folder = Folder::within(&std::env::temp_dir(), "0123456789abcdef");
+    let Some((mut server, pids, group)) = grouped_family(&folder) else {
+        return;
+    };
+    let (_, usage) = landline_supervisor::sample_usage();
+    let usage = usage.iter().find(|usage| usage.job == "0123456789abcdef");
+    assert!(usage.is_some_and(|usage| usage.processes >= 3), "{usage:?}");
+    server.order(&Order::End {
+        grace: Duration::from_millis(200),
+    });
+    server.wait_for_status();
+    pids.into_iter().for_each(assert_gone);
+    wait_until("the end of the group", || !has_group(&group));
+}
+
+/// A supervisor was killed. What it had started is found by its group.
+/// Proves `leftover-process` in docs/faults.md.
+fn remains_in_a_group_are_ended() {
+    let folder = Folder::within(&std::env::temp_dir(), "fedcba9876543210");
+    let Some((server, pids, group)) = grouped_family(&folder) else {
+        return;
+    };
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid)).unwrap();
+    let (_, rest) = stat.rsplit_once(')').unwrap();
+    let supervisor = rest.split_whitespace().nth(1).unwrap().parse().unwrap();
+    let supervisor = rustix::process::Pid::from_raw(supervisor).unwrap();
+    rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).unwrap();
+    wait_until("the end of the supervisor", || {
+        !folder.job().is_locked().unwrap()
+    });
+    landline_supervisor::kill_remains("fedcba9876543210");
+    pids.into_iter().for_each(assert_gone);
+    let _ = ["", "/unified", "/freezer"]
+        .iter()
+        .map(|mount| std::fs::remove_dir(format!("/sys/fs/cgroup{mount}{group}")))
+        .count();
 }
 
 fn usage_is_reported() {
