@@ -163,7 +163,12 @@ impl Shared {
         let failure = self.failure.clone();
         let task = tokio::spawn(async move {
             let channel = &mut connected.login.channel;
-            let carried = ForwardChannel::new(channel).carry(&mut received).await;
+            let mut carrying = ForwardChannel::new(channel);
+            let carried = carrying.carry(&mut received).await;
+            if let Err(error) = &carried {
+                carrying.fail(error);
+            }
+            drop(carrying);
             match carried {
                 Ok(()) => connected.login.channel.finish().await,
                 Err(error) => {

@@ -183,6 +183,31 @@ impl<'a> ForwardChannel<'a> {
         }
     }
 
+    /// Tells all connections that the channel has failed, and why.
+    pub(crate) fn fail(&mut self, error: &Error) {
+        let carried = self.carried.drain();
+        let carried = carried.filter_map(|(_, carried)| carried.done);
+        let waiting = self.waiting.drain(..).map(|(_, _, done)| done);
+        for done in carried.chain(waiting) {
+            let error = match error {
+                Error::Failed {
+                    side,
+                    code,
+                    message,
+                    cause,
+                } => Error::Failed {
+                    side: *side,
+                    code: *code,
+                    message: message.clone(),
+                    cause: *cause,
+                },
+                Error::Lost(problem) => Error::Lost(problem.clone()),
+                other => Error::Lost(other.to_string()),
+            };
+            let _ = done.send(Err(error));
+        }
+    }
+
     fn take(&mut self, order: ForwardOrder) -> Result<(), Error> {
         match order {
             ForwardOrder::Connect {
