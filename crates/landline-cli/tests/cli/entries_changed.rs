@@ -284,6 +284,17 @@ fn requests_are_in_the_audit_log() {
     let change = server.event("files-change");
     assert_eq!(change["path"], path("d/[a]"));
     assert_eq!(server.event("files-changed")["entries"], 1);
+    // Every folder that is made is in the log, and the request at its end.
+    stage.run(&["mkdir", "-p", &server.at("d/e/f")]).ok();
+    for folder in ["d/e", "d/e/f"] {
+        let change = server.event("files-change");
+        assert_eq!(change["path"], path(folder));
+    }
+    let changed = server.event("files-changed");
+    assert_eq!(
+        (&changed["path"], &changed["entries"]),
+        (&path("d/e/f"), &json!(2))
+    );
 }
 
 /// Removed files no longer count for a quota, and moved files still do.

@@ -80,7 +80,7 @@ impl Task<'_> {
                 Err(exists())
             };
         }
-        self.record_change(Name(entry.path_bytes()), None)?;
+        self.record_each_change(Name(entry.path_bytes()), None)?;
         match entry.folder.create_shared_folder(name) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && may_exist => {

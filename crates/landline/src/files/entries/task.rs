@@ -234,11 +234,20 @@ impl<'a> Task<'a> {
     /// # Errors
     /// `audit`, `audit-quota`.
     pub(super) fn record_change(&mut self, path: Name, to: Option<Name>) -> Result<(), Error> {
-        let Some(change) = self
-            .change
-            .as_mut()
-            .filter(|change| change.recorded.is_none())
-        else {
+        let is_recorded = |change: &ChangeRecord| change.recorded.is_some();
+        if self.change.as_ref().is_none_or(is_recorded) {
+            return Ok(());
+        }
+        self.record_each_change(path, to)
+    }
+
+    /// Records a change that is about to be made, as one of several of a request. The last one
+    /// stands for the request when that has ended.
+    ///
+    /// # Errors
+    /// `audit`, `audit-quota`.
+    pub(super) fn record_each_change(&mut self, path: Name, to: Option<Name>) -> Result<(), Error> {
+        let Some(change) = &mut self.change else {
             return Ok(());
         };
         let (action, logged) = (change.action, (path.clone(), to.clone()));
