@@ -246,6 +246,8 @@ TYPES = [
     ("streams", "end", {}, {"stream": INTEGER, "offset": INTEGER}),
     ("streams", "stop", {}, {"stream": INTEGER, "offset": INTEGER}),
     ("streams", "resume", {}, {"streams": objects(ENTRY)}),
+    ("streams", "probe", {}, {}),
+    ("streams", "alive", {}, {}),
     ("control", "server", {}, {"release": STRING, "fingerprint": FINGERPRINT, "addresses": many(STRING), "rights_problem?": STRING}),
 ]
 

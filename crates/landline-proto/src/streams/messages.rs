@@ -11,6 +11,8 @@ pub const TYPES: &[MessageType] = &[
     MessageType::of::<End>(),
     MessageType::of::<Stop>(),
     MessageType::of::<Resume>(),
+    MessageType::of::<Probe>(),
+    MessageType::of::<Alive>(),
 ];
 
 /// Content of a stream. Its body has 1 to [`STREAM_BYTES_MAX`] bytes.
@@ -103,6 +105,32 @@ impl Message for Resume {
 
 impl Resume {
     /// The rule for the states of a service that has streams.
+    pub const RULE: MessageRule = MessageRule::new(Self::TYPE);
+}
+
+/// The client asks whether the server is still there. It is no message about a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {}
+
+impl Message for Probe {
+    const TYPE: &'static str = "probe";
+}
+
+impl Probe {
+    /// The rule for the states of a service whose channels are probed.
+    pub const RULE: MessageRule = MessageRule::new(Self::TYPE);
+}
+
+/// The server answers [`Probe`], ahead of all content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alive {}
+
+impl Message for Alive {
+    const TYPE: &'static str = "alive";
+}
+
+impl Alive {
+    /// The rule for the states of a service whose channels are probed.
     pub const RULE: MessageRule = MessageRule::new(Self::TYPE);
 }
 

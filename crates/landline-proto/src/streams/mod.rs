@@ -79,7 +79,7 @@ mod violation;
 use std::collections::{BTreeMap, VecDeque};
 
 pub use event::{Read, StreamEvent, StreamOffsets};
-pub use messages::{Ack, Bytes, End, Resume, ResumeEntry, Stop, TYPES};
+pub use messages::{Ack, Alive, Bytes, End, Probe, Resume, ResumeEntry, Stop, TYPES};
 pub use options::{Side, StreamOptions};
 pub use violation::StreamViolation;
 
@@ -215,6 +215,15 @@ impl Streams {
         }
         self.insert(stream, Opener::Peer, options);
         Ok(())
+    }
+
+    /// How many bytes of all streams were sent and are not acknowledged.
+    pub fn unacknowledged(&self) -> u64 {
+        let sending = self
+            .streams
+            .values()
+            .filter_map(|stream| stream.send.as_ref());
+        sending.map(Sending::unacknowledged).sum()
     }
 
     /// Adds to the end of a stream as much of `bytes` as the peer's credit allows, and returns how

@@ -69,6 +69,11 @@ impl Sending {
         self.acked
     }
 
+    /// How many bytes were sent on this channel and are not acknowledged.
+    pub(super) fn unacknowledged(&self) -> u64 {
+        self.sent.saturating_sub(self.acked)
+    }
+
     pub(super) fn held(&self) -> u64 {
         self.data.len()
     }

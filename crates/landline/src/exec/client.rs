@@ -233,6 +233,7 @@ impl RunningCommand {
             input,
             control,
             closed_output,
+            is_probing: false,
         }
     }
 }
@@ -250,6 +251,7 @@ pub struct CommandCarrier {
     input: mpsc::Receiver<CommandInput>,
     control: mpsc::Receiver<CommandControl>,
     closed_output: ClosedOutput,
+    is_probing: bool,
 }
 
 /// What happens when an output cannot be written any more.
@@ -264,6 +266,12 @@ pub enum ClosedOutput {
 }
 
 impl CommandCarrier {
+    /// Notices a server that does not answer any more, also where the connection seems to work:
+    /// within 4 s while it has something to answer, and else within 30 s.
+    pub fn probe_connections(&mut self) {
+        self.is_probing = true;
+    }
+
     /// Carries input and output until the program has ended and all of its output was written.
     ///
     /// After [`Error::Lost`], [`continue_on`](Self::continue_on) another channel may be possible.
@@ -278,6 +286,9 @@ impl CommandCarrier {
         channel.limit_transit_time(TRANSIT_TIME_MAX);
         let streams = std::mem::replace(&mut self.streams, Streams::new(Side::Client, 0));
         let mut channel = StreamChannel::new(channel, streams);
+        if self.is_probing {
+            channel = channel.probe();
+        }
         match self.carry_on(&mut channel).await {
             Ok(exit) => {
                 match channel.finish().await {

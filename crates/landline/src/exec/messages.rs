@@ -6,7 +6,7 @@ use landline_proto::{
     Message, MessageRule, MessageType, Name, ProtocolState,
     login::UserName,
     messages::ErrorMessage,
-    streams::{Ack, Bytes, End, Resume, Stop},
+    streams::{Ack, Alive, Bytes, End, Probe, Resume, Stop},
 };
 use landline_supervisor::{
     protocol::{self, Status},
@@ -135,6 +135,7 @@ pub(super) static SERVER_RUNNING: ProtocolState = ProtocolState::new(
         End::RULE,
         Stop::RULE,
         Resume::RULE,
+        Probe::RULE,
         ERROR,
     ],
 );
@@ -146,6 +147,7 @@ pub(super) static SERVER_WATCHED: ProtocolState = ProtocolState::new(
         Ack::RULE,
         End::RULE,
         Stop::RULE,
+        Probe::RULE,
         ERROR,
     ],
 );
@@ -160,6 +162,7 @@ pub(super) static CLIENT_RUNNING: ProtocolState = ProtocolState::new(
         End::RULE,
         Stop::RULE,
         Resume::RULE,
+        Alive::RULE,
         ERROR,
     ],
 );

@@ -8,14 +8,27 @@ use std::{
 
 use landline_proto::{
     Header, Message, ProtocolState,
-    streams::{Bytes, Side, StreamEvent, Streams, is_stream_message},
+    streams::{Alive, Bytes, Probe, Side, StreamEvent, Streams, is_stream_message},
 };
+use tokio::time::Instant;
 
 use super::{Channel, ChannelReader, ChannelWriter, reader::Received};
 use crate::Error;
 
 /// How long the rest of a message may take before the channel ends.
 const MESSAGE_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How long the server may be silent, while it has something to answer, before it is probed.
+const BUSY_SILENCE: Duration = Duration::from_secs(2);
+/// How long it may take to answer a probe then.
+const BUSY_ANSWER_TIME: Duration = Duration::from_secs(2);
+/// Bytes that are still on their way come before the answer. They travel at least so fast, in bytes
+/// per second.
+const SLOWEST_RATE: u64 = 64 * 1024;
+/// How long the server may be silent while nothing is to be answered.
+const IDLE_SILENCE: Duration = Duration::from_secs(20);
+/// How long it may take to answer a probe then.
+const IDLE_ANSWER_TIME: Duration = Duration::from_secs(10);
 
 /// A channel whose two sides also send numbered streams.
 ///
@@ -36,6 +49,45 @@ pub struct StreamChannel<'a> {
     in_body: bool,
     /// The part of that body that has arrived.
     buffer: Vec<u8>,
+    /// Whether the answer to a probe waits to be sent.
+    is_alive_due: bool,
+    /// `None` if the peer is not probed.
+    liveness: Option<Liveness>,
+}
+
+/// What is known of whether the peer is still there.
+#[derive(Debug, Clone, Copy)]
+struct Liveness {
+    /// When something arrived last.
+    heard: Instant,
+    /// When a probe was sent that has no answer.
+    probed: Option<Instant>,
+    /// Whether a message of the service was sent since something arrived.
+    has_asked: bool,
+}
+
+impl Liveness {
+    fn new() -> Self {
+        Self {
+            heard: Instant::now(),
+            probed: None,
+            has_asked: false,
+        }
+    }
+
+    /// When the peer is to be probed, or is lost, while so many bytes are not acknowledged.
+    fn deadline(&self, unacknowledged: u64) -> Instant {
+        let is_busy = self.has_asked || unacknowledged > 0;
+        match self.probed {
+            None if is_busy => self.heard + BUSY_SILENCE,
+            None => self.heard + IDLE_SILENCE,
+            Some(probed) if is_busy => {
+                let on_the_way = Duration::from_secs(unacknowledged / SLOWEST_RATE);
+                probed + BUSY_ANSWER_TIME.max(on_the_way)
+            }
+            Some(probed) => probed + IDLE_ANSWER_TIME,
+        }
+    }
 }
 
 /// What [`StreamChannel::next`] returns.
@@ -71,7 +123,16 @@ impl<'a> StreamChannel<'a> {
             is_flush_due: false,
             in_body: false,
             buffer: Vec::new(),
+            is_alive_due: false,
+            liveness: None,
         }
+    }
+
+    /// Probes the server whenever it is silent for long. One that does not answer is lost: within 4
+    /// s while it has something to answer, and else within 30 s. Only a client probes.
+    pub(crate) fn probe(mut self) -> Self {
+        self.liveness = Some(Liveness::new());
+        self
     }
 
     /// The streams, to continue them on another channel.
@@ -103,6 +164,9 @@ impl<'a> StreamChannel<'a> {
     /// # Errors
     /// [`landline_proto::ProtocolError::FrameSize`] if the message is too long for a header.
     pub fn send<M: Message>(&mut self, message: &M) -> Result<(), Error> {
+        if let Some(liveness) = &mut self.liveness {
+            liveness.has_asked = true;
+        }
         Ok(self.streams.send_control(message)?)
     }
 
@@ -120,10 +184,35 @@ impl<'a> StreamChannel<'a> {
             if let Some(event) = self.streams.poll_event() {
                 return Ok(StreamInput::Event(event));
             }
-            if let Some(input) = poll_fn(|cx| self.poll(cx, state)).await? {
-                return Ok(input);
+            let deadline = self
+                .liveness
+                .map(|liveness| liveness.deadline(self.streams.unacknowledged()));
+            tokio::select! {
+                // What has arrived counts, however late it is looked at.
+                biased;
+                input = poll_fn(|cx| self.poll(cx, state)) => {
+                    if let Some(input) = input? {
+                        return Ok(input);
+                    }
+                }
+                () = at(deadline) => self.note_silence()?,
             }
         }
+    }
+
+    /// Probes a peer that is silent.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if it has not answered the last probe.
+    fn note_silence(&mut self) -> Result<(), Error> {
+        let Some(liveness) = &mut self.liveness else {
+            return Ok(());
+        };
+        if liveness.probed.is_some() {
+            return Err(Error::Lost("the server does not answer any more".into()));
+        }
+        liveness.probed = Some(Instant::now());
+        Ok(self.streams.send_control(&Probe {})?)
     }
 
     /// Sends everything that is due, without receiving.
@@ -158,6 +247,9 @@ impl<'a> StreamChannel<'a> {
                 Poll::Pending => false,
             };
             let received = self.poll_receive(cx, state);
+            if received.is_ready() && self.liveness.is_some() {
+                self.liveness = Some(Liveness::new());
+            }
             if received.is_ready() || !has_sent {
                 return received;
             }
@@ -187,6 +279,18 @@ impl<'a> StreamChannel<'a> {
         let Some(header) = std::task::ready!(self.reader.poll_header(cx, state))? else {
             return Poll::Ready(Ok(Some(StreamInput::End)));
         };
+        match header.kind() {
+            Probe::TYPE => {
+                // Many probes have one answer, so that nothing is gathered for a peer that reads
+                // nothing.
+                if !std::mem::replace(&mut self.is_alive_due, true) {
+                    self.streams.send_control(&Alive {})?;
+                }
+                return Poll::Ready(Ok(None));
+            }
+            Alive::TYPE => return Poll::Ready(Ok(None)),
+            _ => {}
+        }
         if !is_stream_message(&header) {
             return Poll::Ready(Ok(Some(StreamInput::Message(header))));
         }
@@ -209,11 +313,20 @@ impl<'a> StreamChannel<'a> {
                 self.is_flush_due = false;
                 return Poll::Ready(Ok(false));
             }
+            self.is_alive_due = false;
         }
         let rest = self.out.get(self.sent..).unwrap_or_default();
         let written = std::task::ready!(self.writer.poll_write(cx, rest))?;
         self.sent += written;
         self.is_flush_due = true;
         Poll::Ready(Ok(true))
+    }
+}
+
+/// Waits until this time; `None` is never.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }

@@ -1,4 +1,8 @@
-use landline_proto::{BodySize, ErrorCode, Limits, MessageRule, messages::ErrorMessage};
+use landline_proto::{
+    BodySize, ErrorCode, Limits, MessageRule,
+    messages::ErrorMessage,
+    streams::{Ack, Alive, Bytes, Probe, Side as StreamSide, StreamOptions, Streams},
+};
 
 use super::*;
 use crate::{Side, login::Identity, net::tls, paths::PrivateFolder};
@@ -144,4 +148,67 @@ async fn channels_run_over_memory() {
     near.finish().await;
     assert!(matches!(far.receive(&ANY).await, Err(Error::Failed { .. })));
     assert!(matches!(far.receive_or_end(&ANY).await, Ok(None)));
+}
+
+/// What the two ends of a channel with streams accept.
+static STREAMED: ProtocolState = ProtocolState::new(
+    "streamed",
+    &[
+        Bytes::RULE,
+        Ack::RULE,
+        Probe::RULE,
+        Alive::RULE,
+        MessageRule::new("error"),
+    ],
+);
+
+/// The ends of a channel with one stream to the server.
+fn streams() -> (Streams, Streams) {
+    let mut sides = (
+        Streams::new(StreamSide::Client, 0),
+        Streams::new(StreamSide::Server, 0),
+    );
+    sides.0.add(0, &StreamOptions::SEND);
+    sides.1.add(0, &StreamOptions::RECEIVE);
+    sides
+}
+
+/// The time until the server counts as lost, which sends nothing.
+async fn time_until_lost(written: &[u8]) -> Duration {
+    let (_server, mut client) = pair().await;
+    let mut channel = StreamChannel::new(&mut client, streams().0).probe();
+    channel.streams.write(0, written);
+    let start = tokio::time::Instant::now();
+    let lost = channel.next(&STREAMED).await.unwrap_err();
+    assert!(matches!(lost, Error::Lost(_)), "{lost}");
+    start.elapsed()
+}
+
+/// Proves `silent-line` in docs/faults.md.
+#[tokio::test(start_paused = true)]
+async fn silent_server_is_lost_in_time() {
+    let seconds = Duration::from_secs;
+    assert!(time_until_lost(b"x").await <= seconds(4));
+    let idle = time_until_lost(b"").await;
+    assert!(idle > seconds(20) && idle <= seconds(30), "{idle:?}");
+}
+
+/// A server that answers and reads nothing is not lost.
+#[tokio::test(start_paused = true)]
+async fn server_that_answers_is_not_lost() {
+    let (mut server, mut client) = pair().await;
+    let (sending, receiving) = streams();
+    let mut channel = StreamChannel::new(&mut client, sending).probe();
+    channel.streams.write(0, b"x");
+    let serving = async {
+        let mut channel = StreamChannel::new(&mut server, receiving);
+        loop {
+            channel.next(&STREAMED).await.unwrap();
+        }
+    };
+    tokio::select! {
+        input = channel.next(&STREAMED) => panic!("{input:?}"),
+        () = serving => {}
+        () = tokio::time::sleep(Duration::from_secs(600)) => {}
+    }
 }
