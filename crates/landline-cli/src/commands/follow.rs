@@ -1,19 +1,19 @@
-//! Following a job on a server on the streams of this process: what `attach`, `shell` and `watch`
+//! A command or job on the streams of this process: what `run`, `attach`, `shell` and `watch`
 //! share.
 
-use std::time::Duration;
+use std::{io::Read, sync::Arc, time::Duration};
 
 use landline::{
     Client,
     client::ClientSession,
     exec::{
-        ClosedOutput, CommandCarrier, CommandExit, CommandInput, CommandTerminal, RunningCommand,
-        TerminalSize,
+        ClosedOutput, CommandCarrier, CommandControl, CommandExit, CommandInput, CommandTerminal,
+        RunningCommand, TerminalSize,
     },
-    login::FirstRequest,
+    login::{Credential, FirstRequest, KnownServer},
     net::{Channel, Target},
 };
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::{Notify, OnceCell, mpsc};
 
 use super::run::{
     input::{EscapeKey, EscapeKeys, Input, Interruption, read_input},
@@ -66,20 +66,30 @@ impl<'a> Dialer<'a> {
     /// # Errors
     /// The server cannot be reached, or refuses the login.
     pub(super) async fn open(&self, first: &FirstRequest) -> Result<Channel, Failure> {
-        let Self {
-            context,
-            client,
-            host,
-            access,
-            ..
-        } = self;
-        if let Some(channel) = connect::open_held(context, client, host, access, first).await? {
+        if let Some(channel) = self.open_held(first).await? {
             return Ok(channel);
         }
         let session = self.session.get_or_try_init(|| self.log_in()).await?;
         Ok(session.open_channel(first).await?.login.channel)
     }
 
+    /// Opens a channel on a held session, if there is one.
+    ///
+    /// # Errors
+    /// The server refuses the login.
+    pub(super) async fn open_held(&self, first: &FirstRequest) -> Result<Option<Channel>, Failure> {
+        connect::open_held(self.context, &self.client, self.host, self.access, first).await
+    }
+
+    /// The server, and the credential to log in there.
+    ///
+    /// # Errors
+    /// There is none, or the user does not trust it.
+    pub(super) async fn find_server(&self) -> Result<(KnownServer, Credential), Failure> {
+        connect::find_server(self.context, &self.client, self.host, self.access).await
+    }
+
+    /// Opens a channel after a lost one, in a session of its own.
     async fn redial(&self, request: &FirstRequest) -> Result<Channel, landline::Error> {
         let log_in = async {
             let session = self.log_in().await;
@@ -90,9 +100,7 @@ impl<'a> Dialer<'a> {
     }
 
     async fn log_in(&self) -> Result<ClientSession, Failure> {
-        let found =
-            connect::find_server(self.context, &self.client, self.host, self.access).await?;
-        let (server, credential) = found;
+        let (server, credential) = self.find_server().await?;
         Ok(ClientSession::new(server, credential))
     }
 }
@@ -104,82 +112,137 @@ impl<'a> Dialer<'a> {
 pub(super) async fn follow(
     context: &Context,
     dialer: &Dialer<'_>,
-    mut channel: Channel,
+    channel: Channel,
     running: RunningCommand,
     escape: EscapeKey,
     continuation: &Continuation,
 ) -> Result<Option<CommandExit>, Failure> {
     let is_watching = matches!(continuation, Continuation::Watch(_));
-    let has_terminal = running.has_terminal;
     let (control, orders) = mpsc::channel(16);
-    let leaving = signals::forward(
-        control.clone(),
-        SignalUse::Leave,
-        has_terminal && !is_watching,
-    )?;
-    let terminal = RemoteTerminal::enter(context, has_terminal)?;
-    let source = if running.has_input || terminal.is_raw() {
-        let opened = context.input.open();
-        Some(opened.map_err(|error| landline::Error::io("standard input", &error))?)
-    } else {
-        None
+    let resizes = running.has_terminal && !is_watching;
+    let leaving = signals::forward(control, SignalUse::Leave, resizes)?;
+    let followed = CarriedCommand {
+        has_terminal: running.has_terminal,
+        running,
+        escape,
+        continuation,
+        control: orders,
+        leaving,
+        closed_output: ClosedOutput::Leave,
     };
-    let keys = terminal.is_raw().then(|| EscapeKeys::new(context, escape));
-    let Input {
-        mut bytes,
-        interruption,
-    } = read_input(source, keys);
-    // A watcher's keys go nowhere.
-    let (silence, nothing) = mpsc::channel(1);
-    let (typed, given) = if is_watching {
-        (Some(bytes), nothing)
-    } else {
-        (None, std::mem::replace(&mut bytes, nothing))
+    let open_input = |is_needed: bool| {
+        let opened = is_needed.then(|| context.input.open()).transpose();
+        opened.map_err(|error| landline::Error::io("standard input", &error).into())
     };
-    let mut carrier = running.carrier(
-        given,
-        orders,
-        terminal.output(context),
-        Box::new(context.err.raw()),
-        terminal.is_shown(),
-        ClosedOutput::Leave,
-    );
-    let exit = {
-        let teller = Teller::new(context, &terminal);
-        let dial = async |request: &FirstRequest| dialer.redial(request).await;
-        let carried = carry(&teller, &dial, &mut channel, &mut carrier, continuation);
-        tokio::select! {
-            exit = carried => exit.map(Some),
-            Ok(interruption) = interruption => match interruption {
-                Interruption::Failed(error) => {
-                    Err(landline::Error::io("standard input", &error).into())
+    followed
+        .carry(context, dialer, None, channel, open_input)
+        .await
+}
+
+/// A command or job whose streams are those of this process.
+pub(super) struct CarriedCommand<'a> {
+    pub(super) running: RunningCommand,
+    /// Whether its output is for a terminal.
+    pub(super) has_terminal: bool,
+    pub(super) escape: EscapeKey,
+    /// How it continues after a lost connection.
+    pub(super) continuation: &'a Continuation,
+    pub(super) control: mpsc::Receiver<CommandControl>,
+    /// Notified when a signal has the user leave.
+    pub(super) leaving: Arc<Notify>,
+    pub(super) closed_output: ClosedOutput,
+}
+
+impl CarriedCommand<'_> {
+    /// Carries the streams until the command ends. `None` if the user leaves it before.
+    ///
+    /// New connections after lost ones are of `session`, or else of a session of their own.
+    /// `open_input` opens the input; it gets whether the command takes any, or keys have a meaning.
+    ///
+    /// # Errors
+    /// As [`carry`]; the terminal or the input cannot be used.
+    pub(super) async fn carry(
+        self,
+        context: &Context,
+        dialer: &Dialer<'_>,
+        session: Option<&ClientSession>,
+        mut channel: Channel,
+        open_input: impl FnOnce(bool) -> Result<Option<Box<dyn Read + Send>>, Failure>,
+    ) -> Result<Option<CommandExit>, Failure> {
+        let Self {
+            running,
+            has_terminal,
+            escape,
+            continuation,
+            control,
+            leaving,
+            closed_output,
+        } = self;
+        let terminal = RemoteTerminal::enter(context, has_terminal)?;
+        let source = open_input(running.has_input || terminal.is_raw())?;
+        let keys = terminal.is_raw().then(|| EscapeKeys::new(context, escape));
+        let Input {
+            mut bytes,
+            interruption,
+        } = read_input(source, keys);
+        // A watcher's keys go nowhere.
+        let (silence, nothing) = mpsc::channel(1);
+        let (typed, given) = if matches!(continuation, Continuation::Watch(_)) {
+            (Some(bytes), nothing)
+        } else {
+            (None, std::mem::replace(&mut bytes, nothing))
+        };
+        let mut carrier = running.carrier(
+            given,
+            control,
+            terminal.output(context),
+            Box::new(context.err.raw()),
+            terminal.is_shown(),
+            closed_output,
+        );
+        let exit = {
+            let teller = Teller::new(context, &terminal);
+            let dial = async |request: &FirstRequest| match session {
+                Some(session) => Ok(session.open_channel(request).await?.login.channel),
+                None => dialer.redial(request).await,
+            };
+            let carried = carry(&teller, &dial, &mut channel, &mut carrier, continuation);
+            tokio::select! {
+                exit = carried => exit.map(Some),
+                Ok(interruption) = interruption => match interruption {
+                    Interruption::Failed(error) => {
+                        Err(landline::Error::io("standard input", &error).into())
+                    }
+                    Interruption::Escaped => Ok(None),
+                },
+                () = leaving.notified() => Ok(None),
+                () = typed_ctrl_c(typed) => Ok(None),
+            }
+        };
+        drop(silence);
+        match exit {
+            Ok(Some(_)) => {
+                terminal.end();
+                if !matches!(continuation, Continuation::Run { .. }) {
+                    release(&mut channel).await;
                 }
-                Interruption::Escaped => Ok(None),
-            },
-            () = leaving.notified() => Ok(None),
-            () = typed_ctrl_c(typed) => Ok(None),
+            }
+            _ => drop(terminal),
         }
-    };
-    drop(silence);
-    match exit {
-        Ok(Some(_)) => {
-            terminal.end();
-            release(&mut channel).await;
-        }
-        _ => drop(terminal),
+        // The server ends a command that is not kept at the end of its channel.
+        finish_channel(channel).await;
+        exit
     }
-    finish_channel(channel).await;
-    exit
 }
 
 /// Waits until the server knows that all of a job that has ended is here, so that it forgets the
 /// job.
-pub(super) async fn release(channel: &mut Channel) {
+async fn release(channel: &mut Channel) {
     let _ = tokio::time::timeout(RELEASE_TIME_MAX, CommandCarrier::release(channel)).await;
 }
 
 /// Ends a channel, whose connection may be dead.
-pub(super) async fn finish_channel(channel: Channel) {
+async fn finish_channel(channel: Channel) {
     let _ = tokio::time::timeout(FINISH_TIME_MAX, channel.finish()).await;
 }
 

@@ -3,8 +3,6 @@
 use std::io::Read;
 
 use landline::{
-    Client,
-    client::ClientSession,
     exec::{
         ClosedOutput, Command, CommandControl, CommandExit, CommandTerminal, DetachedJob,
         JobOptions, RunningCommand,
@@ -12,23 +10,20 @@ use landline::{
     login::{Credential, FirstRequest, KnownServer},
     net::{Channel, Target},
 };
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::mpsc;
 
 use super::{
     RunCommand, background,
     forwards::Link,
-    input::{EscapeKeys, Interruption, read_input},
     on_lost::OnLost,
-    reconnect::{Continuation, Teller, carry},
+    reconnect::Continuation,
     ssh_options::{SshSettings, WantedTerminal},
 };
 use crate::{
-    commands::follow::{INTERRUPTED, finish_channel, own_terminal, release, terminal_variables},
-    connect,
+    commands::follow::{CarriedCommand, Dialer, INTERRUPTED, own_terminal, terminal_variables},
     context::Context,
     failure::Failure,
     signals::{self, SignalUse},
-    terminal_mode::RemoteTerminal,
 };
 
 /// What a command begins with.
@@ -62,22 +57,14 @@ impl RunCommand {
     }
 
     /// Opens a held channel with the first request, or finds out where to log in.
-    async fn open(
-        &self,
-        asking: &Context,
-        client: &Client,
-        target: &Target,
-        first: &FirstRequest,
-    ) -> Result<Opened, Failure> {
+    async fn open(&self, dialer: &Dialer<'_>, first: &FirstRequest) -> Result<Opened, Failure> {
         // What is forwarded needs a session of its own.
         if !self.forwards.is_used()
-            && let Some(channel) =
-                connect::open_held(asking, client, target, &self.access, first).await?
+            && let Some(channel) = dialer.open_held(first).await?
         {
             return Ok(Opened::Held(Box::new(channel)));
         }
-        let found = connect::find_server(asking, client, target, &self.access).await?;
-        Ok(Opened::Server(Box::new(found)))
+        Ok(Opened::Server(Box::new(dialer.find_server().await?)))
     }
 
     /// Starts to forward, and has the command started.
@@ -116,7 +103,7 @@ impl RunCommand {
         input: Option<Box<dyn Read + Send>>,
     ) -> Result<(CommandExit, String), Failure> {
         let asking = self.prepare_login(context, settings);
-        let client = context.client()?;
+        let dialer = Dialer::new(&asking, target, &self.access)?;
         let terminal = self.terminal(context, settings, &mut command);
         let has_terminal = terminal.is_some();
         let timeout = self.timeout_seconds();
@@ -138,78 +125,35 @@ impl RunCommand {
             })?,
         };
         // The user is asked before signals are for the command.
-        let opened = self.open(&asking, &client, target, &first).await?;
+        let opened = self.open(&dialer, &first).await?;
         let (control, mut control_orders) = mpsc::channel(16);
         let signal_use = signal_use(context, has_terminal, on_lost);
-        let leaving = signals::forward(control.clone(), signal_use, has_terminal)?;
+        let leaving = signals::forward(control, signal_use, has_terminal)?;
         let start = self.start(context, opened, &first, on_lost);
-        let (link, mut channel, running) = tokio::select! {
+        let (link, channel, running) = tokio::select! {
             started = start => started?,
             () = first_signal(&mut control_orders) => return Err(Failure::stopped(false)),
             () = leaving.notified() => return Err(Failure::stopped(false)),
         };
         let job = running.job.clone();
         let continuation = continuation(&job, on_lost);
-        let terminal = RemoteTerminal::enter(context, has_terminal)?;
-        let keys = terminal
-            .is_raw()
-            .then(|| EscapeKeys::new(context, settings.escape.unwrap_or(self.escape.key)));
-        let input = read_input(input, keys);
-        let mut carrier = running.carrier(
-            input.bytes,
-            control_orders,
-            terminal.output(context),
-            Box::new(context.err.raw()),
-            terminal.is_shown(),
-            match on_lost {
+        let carried = CarriedCommand {
+            running,
+            has_terminal,
+            escape: settings.escape.unwrap_or(self.escape.key),
+            continuation: &continuation,
+            control: control_orders,
+            leaving,
+            closed_output: match on_lost {
                 OnLost::End(_) => ClosedOutput::Stop,
                 OnLost::Keep => ClosedOutput::Signal,
             },
-        );
-        // A held channel has no session here, so there is one for when it is lost.
-        let later = OnceCell::new();
-        let dial = async |request: &FirstRequest| {
-            let session = match &link {
-                Some(link) => link.session(),
-                None => {
-                    let login = async {
-                        connect::find_server(&asking, &client, target, &self.access)
-                            .await
-                            .map(|(server, credential)| ClientSession::new(server, credential))
-                            .map_err(|failure| landline::Error::Lost(failure.what))
-                    };
-                    later.get_or_try_init(|| login).await?
-                }
-            };
-            let connected = session.open_channel(request).await?;
-            Ok(connected.login.channel)
         };
-        let exit = {
-            let teller = Teller::new(context, &terminal);
-            let carried = carry(&teller, &dial, &mut channel, &mut carrier, &continuation);
-            tokio::select! {
-                exit = carried => exit,
-                Ok(interruption) = input.interruption => Err(match interruption {
-                    Interruption::Failed(error) => {
-                        landline::Error::io("standard input", &error).into()
-                    }
-                    Interruption::Escaped => left(&continuation),
-                }),
-                () = leaving.notified() => Err(left(&continuation)),
-            }
+        let session = link.as_ref().map(Link::session);
+        let carried = carried.carry(context, &dialer, session, channel, |_| Ok(input));
+        let Some(exit) = carried.await? else {
+            return Err(left(&continuation));
         };
-        match exit {
-            Ok(_) => {
-                terminal.end();
-                if on_lost == OnLost::Keep {
-                    release(&mut channel).await;
-                }
-            }
-            Err(_) => drop(terminal),
-        }
-        // The server ends a command that is not kept at the end of its channel.
-        finish_channel(channel).await;
-        let exit = exit?;
         if let Some(link) = link {
             link.finish().await;
         }

@@ -82,6 +82,14 @@ pub(super) fn with_status_of_forward(failure: Failure) -> Failure {
     failure.with_status(NOT_CONNECTED)
 }
 
+/// As [`with_status_of_ssh`], for a job: one that is not there is no program that cannot run.
+pub(in crate::commands) fn with_status_of_job(failure: Failure) -> Failure {
+    match failure.code.as_str() {
+        "not-found" => failure.with_status(NOT_CONNECTED),
+        _ => with_status_of_ssh(failure),
+    }
+}
+
 /// The failure with the status that ssh and shells have for it, and with advice for commands.
 pub(in crate::commands) fn with_status_of_ssh(failure: Failure) -> Failure {
     let status = match failure.code.as_str() {

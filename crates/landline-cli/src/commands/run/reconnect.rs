@@ -92,6 +92,9 @@ pub(in crate::commands) async fn carry(
     carrier: &mut CommandCarrier,
     continuation: &Continuation,
 ) -> Result<CommandExit, Failure> {
+    if !continuation.time().is_zero() {
+        carrier.probe_connections();
+    }
     loop {
         let lost = match carrier.carry(channel).await {
             Ok(exit) => return Ok(exit),
