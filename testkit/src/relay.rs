@@ -31,8 +31,14 @@ struct Faults {
     half_open_at: AtomicU64,
     /// The count at which one bit is flipped; 0 for never.
     flip_at: AtomicU64,
+    /// How many connections were cut, at one end or both.
+    cuts: AtomicU64,
     /// Bytes per second; 0 for no limit.
     rate: AtomicU64,
+    /// The number of the next connection.
+    next: AtomicU64,
+    /// Connections with a lower number carry nothing any more, and stay open.
+    silent_before: AtomicU64,
 }
 
 impl Relay {
@@ -48,6 +54,7 @@ impl Relay {
                     reset(&near);
                     continue;
                 };
+                let number = shared.next.fetch_add(1, Ordering::SeqCst);
                 let _ = near.set_nodelay(true);
                 let _ = far.set_nodelay(true);
                 for (from, to, is_client) in [(&near, &far, true), (&far, &near, false)] {
@@ -56,7 +63,7 @@ impl Relay {
                         to.try_clone().expect("a handle"),
                     );
                     let faults = shared.clone();
-                    std::thread::spawn(move || faults.carry(from, to, is_client));
+                    std::thread::spawn(move || faults.carry(from, to, is_client, number));
                 }
             }
         });
@@ -93,15 +100,27 @@ impl Relay {
         self.faults.rate.store(bytes_per_second, Ordering::SeqCst);
     }
 
+    /// From now on, the connections of now carry nothing, and stay open. Later ones work.
+    pub fn silence(&self) {
+        let next = self.faults.next.load(Ordering::SeqCst);
+        self.faults.silent_before.store(next, Ordering::SeqCst);
+    }
+
+    /// How many connections were cut so far.
+    pub fn cuts(&self) -> u64 {
+        self.faults.cuts.load(Ordering::SeqCst)
+    }
+
     /// Cancels a fault that has not happened yet.
     pub fn mend(&self) {
         self.faults.cut_at.store(0, Ordering::SeqCst);
+        self.faults.half_open_at.store(0, Ordering::SeqCst);
         self.faults.flip_at.store(0, Ordering::SeqCst);
     }
 }
 
 impl Faults {
-    fn carry(&self, mut from: TcpStream, mut to: TcpStream, is_client: bool) {
+    fn carry(&self, mut from: TcpStream, mut to: TcpStream, is_client: bool, number: u64) {
         let mut buffer = vec![0; PIECE];
         let start = Instant::now();
         let mut carried = 0u64;
@@ -111,15 +130,21 @@ impl Faults {
             if due(&self.flip_at, passed) {
                 piece[length / 2] ^= 1;
             }
+            // What arrives is acknowledged by this machine, and goes nowhere.
+            if number < self.silent_before.load(Ordering::SeqCst) {
+                continue;
+            }
             if is_client && due(&self.half_open_at, passed) {
                 // A handle that is never closed keeps the server's side open.
                 std::mem::forget(to.try_clone());
                 reset(&from);
+                self.cuts.fetch_add(1, Ordering::SeqCst);
                 return;
             }
             if due(&self.cut_at, passed) {
                 reset(&from);
                 reset(&to);
+                self.cuts.fetch_add(1, Ordering::SeqCst);
                 return;
             }
             if to.write_all(piece).is_err() {

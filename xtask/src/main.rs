@@ -27,6 +27,7 @@ The chores of this repository. Run them from anywhere inside it.
 cargo xtask test                     install what the tests need (Debian, as root or by sudo),
                                      run every test, then the tidy checks
 cargo xtask soak                     the same tests with their long loops whole (kills, power cuts)
+cargo xtask soak disconnects [COUNT] lose the connection of commands so often (1000), at random bytes
 cargo xtask tidy                     check the rules of the house: imports, names, links, lengths,
                                      plain English
 cargo xtask prose                    print the punctuation per sentence of each document and the help
@@ -82,6 +83,8 @@ fn dispatch(words: &[&str]) -> Result<(), String> {
         }
         ["test"] => test::run(&repository()?),
         ["soak"] => test::soak(&repository()?),
+        ["soak", "disconnects"] => test::soak_disconnects(&repository()?, "1000"),
+        ["soak", "disconnects", count] => test::soak_disconnects(&repository()?, count),
         ["tidy"] => tidy::run(&repository()?),
         ["prose"] => tidy::print_prose(&repository()?),
         ["public"] => tidy::print_public(&repository()?),

@@ -77,6 +77,27 @@ pub(crate) fn soak(root: &Path) -> Result<(), String> {
     set_up(root).and(process::run(tests))
 }
 
+/// Loses the connection of commands so many times.
+pub(crate) fn soak_disconnects(root: &Path, count: &str) -> Result<(), String> {
+    if count.parse::<u32>().is_err() {
+        return Err(format!("{count:?} is no number of disconnects"));
+    }
+    let words = [
+        "test",
+        "-p",
+        "landline-cli",
+        "--test",
+        "cli",
+        "--locked",
+        "--",
+        "--nocapture",
+        "disconnects::",
+    ];
+    let mut tests = process::cargo(&words, root);
+    tests.env("LANDLINE_DISCONNECTS", count);
+    process::run(tests)
+}
+
 /// Installs what is missing where that can be done, and names what is missing where it cannot.
 fn set_up(root: &Path) -> Result<(), String> {
     let (left, missing): (Vec<_>, Vec<_>) = missing()
