@@ -47,7 +47,9 @@ pub(crate) fn describe(activity: &Activity) -> String {
         | Activity::RunEnd { .. }
         | Activity::JobSignal { .. }
         | Activity::JobAttach { .. }
-        | Activity::JobWatch { .. } => describe_work(activity),
+        | Activity::JobWatch { .. }
+        | Activity::JobForget { .. }
+        | Activity::JobUnreadable { .. } => describe_work(activity),
         Activity::FilesRead { .. }
         | Activity::FilesChange { .. }
         | Activity::FilesChanged { .. }
@@ -224,6 +226,12 @@ fn describe_work(activity: &Activity) -> String {
             job,
             owner,
         } => format!("{session} {user} watches {job} of {owner}"),
+        Activity::JobForget { user, session, job } => {
+            format!("{session} {user} removes {job}")
+        }
+        Activity::JobUnreadable { job, message } => {
+            format!("the folder of job {job} cannot be used: {message}")
+        }
         other => format!("{other:?}"),
     }
 }

@@ -143,7 +143,7 @@ pub(crate) fn usage(groups: &str) -> GroupUsage {
         folder
             .ancestors()
             .find(|part| is_group(part))
-            .map(Path::to_owned)
+            .map(std::path::Path::to_owned)
     });
     let mut usage = GroupUsage::default();
     for folder in folders {

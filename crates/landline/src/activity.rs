@@ -229,7 +229,8 @@ pub enum Activity {
         /// Bytes of standard error.
         stderr: u64,
     },
-    /// A signal is about to be sent to a detached job. Recorded durably before that.
+    /// A signal is about to be sent to a detached job, by a request or by a client that is attached
+    /// to it. Recorded durably before that.
     JobSignal {
         /// The user.
         user: UserName,
@@ -262,6 +263,22 @@ pub enum Activity {
         job: String,
         /// Whose job it is.
         owner: UserName,
+    },
+    /// A job that has ended is about to be removed, with its output. Recorded durably before that.
+    JobForget {
+        /// The user.
+        user: UserName,
+        /// The id of the session.
+        session: String,
+        /// The id of the job.
+        job: String,
+    },
+    /// The folder of a job or command cannot be used. The server leaves it alone, or tries again.
+    JobUnreadable {
+        /// The name of the folder, which is the id.
+        job: String,
+        /// The reason.
+        message: String,
     },
     /// The server is about to connect to a host for a user, or has accepted a connection for one.
     /// Recorded durably before it connects.
@@ -469,6 +486,8 @@ impl Activity {
             Self::JobSignal { .. } => "job-signal",
             Self::JobAttach { .. } => "job-attach",
             Self::JobWatch { .. } => "job-watch",
+            Self::JobForget { .. } => "job-forget",
+            Self::JobUnreadable { .. } => "job-unreadable",
             Self::ForwardStart { .. } => "forward-start",
             Self::ForwardEnd { .. } => "forward-end",
             Self::ForwardListen { .. } => "forward-listen",
@@ -500,6 +519,7 @@ impl Activity {
             | Self::JobSignal { user, .. }
             | Self::JobAttach { user, .. }
             | Self::JobWatch { user, .. }
+            | Self::JobForget { user, .. }
             | Self::ForwardStart { user, .. }
             | Self::ForwardEnd { user, .. }
             | Self::ForwardListen { user, .. }
@@ -511,6 +531,7 @@ impl Activity {
             | Self::Gap { .. }
             | Self::Cut { .. }
             | Self::Refused { .. }
+            | Self::JobUnreadable { .. }
             | Self::RightsChange { .. }
             | Self::RightsLoaded { .. }
             | Self::RightsRefused { .. }

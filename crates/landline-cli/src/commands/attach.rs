@@ -10,7 +10,7 @@ use super::{
     follow::{Dialer, INTERRUPTED, follow},
     run::{
         input::EscapeOption,
-        outcome::{finish, with_status_of_ssh},
+        outcome::{finish, with_status_of_job},
         reconnect::Continuation,
     },
 };
@@ -46,7 +46,7 @@ pub(crate) struct Attach {
 
 impl Run for Attach {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        self.attach(context).await.map_err(with_status_of_ssh)
+        self.attach(context).await.map_err(with_status_of_job)
     }
 }
 

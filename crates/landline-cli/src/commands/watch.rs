@@ -13,7 +13,7 @@ use super::{
     follow::{Dialer, follow},
     run::{
         input::EscapeOption,
-        outcome::{finish, with_status_of_ssh},
+        outcome::{finish, with_status_of_job},
         reconnect::Continuation,
     },
 };
@@ -71,7 +71,7 @@ impl FromStr for WatchedJob {
 
 impl Run for Watch {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        self.watch(context).await.map_err(with_status_of_ssh)
+        self.watch(context).await.map_err(with_status_of_job)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read, Write},
-    path::PathBuf,
+    path::Path,
     process::{Child, Stdio},
 };
 
@@ -15,7 +15,7 @@ use crate::{noise, run::HOST, stage};
 
 /// Starts a detached job of a shell; returns its id.
 #[track_caller]
-fn detach(stage: &Stage, script: &str) -> String {
+pub(crate) fn detach(stage: &Stage, script: &str) -> String {
     let started = stage.run(&["run", "--detach", HOST, "--", "sh", "-c", script]);
     started.ok().trim().to_owned()
 }
@@ -43,7 +43,7 @@ pub(crate) fn restart(stage: &Stage, server: &ServerProcess) -> ServerProcess {
 }
 
 /// Whether the process whose number is in this file has ended.
-pub(crate) fn has_ended(file: &PathBuf) -> bool {
+pub(crate) fn has_ended(file: &Path) -> bool {
     let text = fs::read_to_string(file).unwrap();
     match fs::read_to_string(format!("/proc/{}/stat", text.trim())) {
         Ok(stat) => stat.contains(") Z "),
@@ -52,7 +52,7 @@ pub(crate) fn has_ended(file: &PathBuf) -> bool {
 }
 
 /// The process id of the supervisor of the program whose number is in this file.
-pub(crate) fn supervisor_of(file: &PathBuf) -> i32 {
+pub(crate) fn supervisor_of(file: &Path) -> i32 {
     let text = fs::read_to_string(file).unwrap();
     let stat = fs::read_to_string(format!("/proc/{}/stat", text.trim())).unwrap();
     let (_, rest) = stat.rsplit_once(')').unwrap();

@@ -86,7 +86,7 @@ fn watcher_ends_with_the_program() {
     assert_eq!(watcher.terminal.end(), Some(3));
     assert!(watcher.terminal.shown.contains("last"));
     let late = stage.run(&["--json", "watch", HOST, "work"]);
-    late.fails(126, "not-found");
+    late.fails(255, "not-found");
 }
 
 #[test]
@@ -99,10 +99,10 @@ fn others_are_watched_by_right_only() {
     two.bob(&["--json", "watch", HOST, "alice/none"])
         .fails(126, "denied");
     two.bob(&["--json", "watch", HOST, "work"])
-        .fails(126, "not-found");
+        .fails(255, "not-found");
     two.user(&["grant", "bob", "--watch", "alice"]).ok();
     two.bob(&["--json", "watch", HOST, "alice/none"])
-        .fails(126, "not-found");
+        .fails(255, "not-found");
     let mut command = stage.command(&["--state", &two.state("bob"), "watch", HOST, "alice/work"]);
     let mut bob = AtTerminal::start_command(&mut command, 24, 80);
     bob.wait_for_text("ready>");

@@ -285,6 +285,10 @@ fn durability(activity: &Activity) -> Durability {
         | Activity::FilesChange { .. }
         | Activity::Tree { .. }
         | Activity::RunStart { .. }
+        | Activity::JobSignal { .. }
+        | Activity::JobAttach { .. }
+        | Activity::JobWatch { .. }
+        | Activity::JobForget { .. }
         | Activity::ForwardStart { .. }
         | Activity::ForwardListen { .. }
         | Activity::Admin { .. }

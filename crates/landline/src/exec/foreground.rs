@@ -301,7 +301,7 @@ impl Foreground {
 
     /// Ends the program and all that it started. Nothing of it is kept.
     pub(super) fn end_at_once(&mut self) {
-        self.supervisor.order(&Order::End {
+        self.supervisor.order(Order::End {
             grace: REVOCATION_GRACE,
         });
         self.release();
@@ -309,8 +309,13 @@ impl Foreground {
 
     /// Lets the supervisor end once the program has.
     pub(super) fn release(&mut self) {
-        self.supervisor.order(&Order::Leave);
+        self.supervisor.order(Order::Leave);
         self.supervisor.send_now();
+    }
+
+    /// Sends what was ordered until the supervisor is gone. Reports are dropped.
+    pub(super) async fn until_gone(&mut self) {
+        while self.supervisor.next().await.is_ok() {}
     }
 
     /// Takes a report of the supervisor.
@@ -364,7 +369,7 @@ impl Foreground {
                 "signal" => {
                     let Signal { signal } = header.read()?;
                     if let Some(signal) = signals::number(&signal) {
-                        self.supervisor.order(&Order::Signal { signal });
+                        self.supervisor.order(Order::Signal { signal });
                     }
                 }
                 "resize" => {
@@ -372,8 +377,7 @@ impl Foreground {
                     if let Some(TerminalSize { rows, columns }) =
                         (TerminalSize { rows, columns }).clamped()
                     {
-                        self.supervisor
-                            .order(&Order::Resize(Size { rows, columns }));
+                        self.supervisor.order(Order::Resize(Size { rows, columns }));
                     }
                 }
                 _ => {
@@ -405,12 +409,12 @@ impl Foreground {
                     None => {
                         output.pending.clear();
                         let stream = output.stream;
-                        self.supervisor.order(&Order::OutputStop { stream });
+                        self.supervisor.order(Order::OutputStop { stream });
                     }
                 }
             }
             if is_running && let Some(ack) = output.next_ack(streams) {
-                self.supervisor.order(&ack);
+                self.supervisor.order(ack);
             }
             if output.has_ended && output.pending.is_empty() && !output.is_finished {
                 output.is_finished = true;
@@ -437,7 +441,7 @@ impl Foreground {
                 Read::End if !self.has_input_end && self.exit.is_none() => {
                     self.has_input_end = true;
                     let offset = self.input_sent;
-                    self.supervisor.order(&Order::InputEnd { offset });
+                    self.supervisor.order(Order::InputEnd { offset });
                     return;
                 }
                 _ => return,
@@ -445,7 +449,7 @@ impl Foreground {
             let bytes = part.unwrap_or_default().to_vec();
             let length = bytes.len();
             let offset = self.input_sent;
-            self.supervisor.order(&Order::Input { offset, bytes });
+            self.supervisor.order(Order::Input { offset, bytes });
             self.input_sent += length as u64;
         }
     }

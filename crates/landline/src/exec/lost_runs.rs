@@ -29,7 +29,7 @@ use tokio::{
 use super::{
     command::Words,
     foreground::Foreground,
-    jobs::{ADOPTION_TIME, JobTable, RecordedWords, now},
+    jobs::{ADOPTION_TIME, END_TIME_MAX, JobTable, RecordedWords, now},
     messages::COMMAND_BYTES_MAX,
     server::describe,
     start::shown,
@@ -38,6 +38,7 @@ use super::{
 };
 use crate::{
     Error, activity::Activity, keys::CredentialId, paths::PrivateFolder, session::ServiceContext,
+    store::AccountId,
 };
 
 /// The folder of all runs in the server's state.
@@ -54,6 +55,8 @@ const HAND_OVER_TIME: Duration = Duration::from_secs(5);
 pub(super) const WAITING_TIME_MAX: Duration = Duration::from_secs(10 * 60);
 /// The time between two attempts to reach a supervisor.
 const RETRY_TIME: Duration = Duration::from_secs(1);
+/// The longest time between two attempts to read the folder of a run.
+const RETRY_TIME_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// The runs that go on for a while when their client is lost. Cloning gives another handle to the
 /// same.
@@ -73,6 +76,7 @@ struct Runs {
 
 struct LostRun {
     user: UserName,
+    account: AccountId,
     /// The beginning of the command, for people.
     shown: Name,
     /// When this server has learned of it, in milliseconds since 1970.
@@ -86,6 +90,7 @@ struct LostRun {
 #[derive(Debug, Clone)]
 pub(super) struct RunOwner {
     user: UserName,
+    account: AccountId,
     credential: CredentialId,
     /// The session that started it.
     session: String,
@@ -108,6 +113,7 @@ pub(super) struct StartedRun {
 #[derive(Debug, Serialize, Deserialize)]
 struct RunRecord {
     user: UserName,
+    account: AccountId,
     /// The credential of the session that started it.
     credential: String,
     session: String,
@@ -188,6 +194,7 @@ impl LostRuns {
         let owner = RunOwner::of(context);
         let record = RunRecord {
             user: owner.user,
+            account: owner.account,
             credential: owner.credential.to_string(),
             session: owner.session,
             words: RecordedWords::from(words),
@@ -240,6 +247,7 @@ impl LostRuns {
         let (sender, claims) = mpsc::channel(1);
         let run = LostRun {
             user: owner.user.clone(),
+            account: owner.account,
             shown: Name(shown(words).into_bytes()),
             started: now(),
             credential: owner.credential.clone(),
@@ -263,8 +271,11 @@ impl LostRuns {
         id: &str,
         context: &ServiceContext,
     ) -> Result<StartedRun, Error> {
+        let session = context.session();
         let is_own = |run: &&LostRun| {
-            run.user == *context.user() && run.credential == context.session().credential
+            run.user == session.user
+                && run.account == session.account
+                && run.credential == session.credential
         };
         let claims = lock(&self.0.table)
             .get(id)
@@ -300,6 +311,7 @@ impl LostRuns {
         let jobs = self.0.jobs.clone();
         let is_forbidden = jobs.clone().wait_until_forbidden(
             run.owner.user.clone(),
+            run.owner.account,
             run.owner.credential.clone(),
             run.words.clone(),
         );
@@ -355,6 +367,7 @@ impl LostRuns {
     /// nothing to take up.
     async fn take_up(self, id: String, taken_up: oneshot::Sender<()>) {
         let mut claims = None;
+        let mut pause = RETRY_TIME;
         loop {
             let found = {
                 let (runs, id) = (self.clone(), id.clone());
@@ -363,10 +376,16 @@ impl LostRuns {
             let (record, socket) = match found {
                 Ok(Ok(Some(found))) => found,
                 Ok(Ok(None)) => return,
-                Ok(Err(_)) | Err(_) => {
-                    tokio::time::sleep(RETRY_TIME).await;
+                Ok(Err(error)) => {
+                    // The first attempt may come just before the end of the supervisor.
+                    if pause == RETRY_TIME * 2 {
+                        self.0.jobs.note_unreadable(&id, error.to_string());
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RETRY_TIME_MAX);
                     continue;
                 }
+                Err(_) => return,
             };
             let Some((owner, words)) = record.owner_and_words() else {
                 return;
@@ -415,7 +434,7 @@ impl LostRuns {
         let record = serde_json::from_slice(&record)
             .map_err(|error| Error::here(ErrorCode::State, error.to_string()))?;
         let mut supervisor = Supervisor::new(files.connect().map_err(failed)?)?;
-        supervisor.order(&Order::Adopt);
+        supervisor.order(Order::Adopt);
         Ok(Some((record, supervisor)))
     }
 }
@@ -426,7 +445,7 @@ async fn adopt(mut supervisor: Supervisor, has_terminal: bool) -> Result<Foregro
         Report::Adopted(adopted) if adopted.store == Store::Memory => {
             if has_terminal {
                 // The client gets every byte, so its terminal answers.
-                supervisor.order(&Order::Attended(true));
+                supervisor.order(Order::Attended(true));
             }
             Ok(Foreground::adopted(supervisor, &adopted))
         }
@@ -442,6 +461,7 @@ impl RunOwner {
         let session = context.session();
         Self {
             user: session.user.clone(),
+            account: session.account,
             credential: session.credential.clone(),
             session: session.id.clone(),
         }
@@ -453,6 +473,7 @@ impl RunRecord {
     fn owner_and_words(&self) -> Option<(RunOwner, Words)> {
         let owner = RunOwner {
             user: self.user.clone(),
+            account: self.account,
             credential: self.credential.parse().ok()?,
             session: self.session.clone(),
         };
@@ -462,16 +483,28 @@ impl RunRecord {
 
 impl StartedRun {
     /// Ends the program at once, and records that.
+    ///
+    /// A supervisor that does not end it in time is stopped, or its socket is full. Then the
+    /// server ends the program without it.
     pub(super) fn end(mut self) {
         self.job.end_at_once();
         self.note_end();
-        if self.job.has_lost_supervisor() {
+        self.claims.withdraw();
+        tokio::spawn(async move {
+            let gone = tokio::time::timeout(END_TIME_MAX, self.job.until_gone()).await;
+            if gone.is_ok() && !self.job.has_lost_supervisor() {
+                return;
+            }
             let (runs, id) = (self.claims.runs.clone(), self.id.clone());
-            tokio::task::spawn_blocking(move || {
+            let is_gone = gone.is_ok();
+            let ending = tokio::task::spawn_blocking(move || {
                 landline_supervisor::kill_remains(&id);
-                runs.remove_folder(&id);
+                if is_gone {
+                    runs.remove_folder(&id);
+                }
             });
-        }
+            let _ = ending.await;
+        });
     }
 
     /// Records the end of the program, which the client has been told of.
@@ -501,7 +534,17 @@ impl Drop for StartedRun {
         let runs = &self.claims.runs.0;
         if !self.is_settled && !runs.is_stopping.load(Ordering::Relaxed) {
             self.job.end_at_once();
+            let id = self.id.clone();
             self.note_end();
+            // The order may not have left, if the supervisor is stopped.
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(async move {
+                    tokio::time::sleep(END_TIME_MAX).await;
+                    let ending =
+                        tokio::task::spawn_blocking(move || landline_supervisor::kill_remains(&id));
+                    let _ = ending.await;
+                });
+            }
         }
     }
 }
@@ -514,11 +557,16 @@ impl Claims {
     pub(super) async fn next(&mut self) -> Option<Claim> {
         self.claims.recv().await
     }
+
+    /// Has no further claim find the run.
+    fn withdraw(&self) {
+        lock(&self.runs.0.table).remove(&self.id);
+    }
 }
 
 impl Drop for Claims {
     fn drop(&mut self) {
-        lock(&self.runs.0.table).remove(&self.id);
+        self.withdraw();
     }
 }
 

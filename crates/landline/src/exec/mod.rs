@@ -16,6 +16,7 @@ mod jobs_client;
 mod launcher;
 pub(crate) mod lost_runs;
 mod messages;
+mod orders;
 pub(crate) mod reserve;
 pub(crate) mod server;
 mod start;

@@ -72,6 +72,7 @@ pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
         ("end", RIGHT),
         ("stop", RIGHT),
         ("resume", RIGHT),
+        ("probe", RIGHT),
         ("error", RIGHT),
     ],
     words: &[&EXEC, &SHELL, &PTY, &WATCH],
@@ -157,7 +158,7 @@ impl Service for ExecService {
                     Run::TYPE => self.serve_run(channel, context, &header).await?,
                     AttachToJob::TYPE => {
                         let request: AttachToJob = header.read()?;
-                        let found = self.jobs.find(context.user(), &request.job);
+                        let found = self.jobs.find_own(context.session(), &request.job);
                         let admitted = match found {
                             Ok(job) => admit_attach(context, &job).await.map(|()| job),
                             Err(error) => Err(error),

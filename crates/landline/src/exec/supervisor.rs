@@ -6,7 +6,7 @@ use landline_proto::ErrorCode;
 use landline_supervisor::protocol::{FrameBuffer, Order, Report, Start};
 use tokio::{io::Interest, net::UnixStream};
 
-use super::{Launcher, reserve::Reserve, start::not_started};
+use super::{Launcher, orders::OrderQueue, reserve::Reserve, start::not_started};
 use crate::Error;
 
 /// How long a supervisor may take to start a program.
@@ -14,12 +14,16 @@ const START_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The most bytes that are read at a time.
 const READ_BYTES_MAX: usize = 64 * 1024;
+/// How many encoded bytes may wait for the socket before no further order is encoded.
+const OUT_BYTES_MAX: usize = 64 * 1024;
 
 /// A supervisor, seen from its server. Dropping it ends the program and all that it started.
 #[derive(Debug)]
 pub(super) struct Supervisor {
     socket: UnixStream,
     frames: FrameBuffer,
+    /// Orders that were not encoded yet.
+    orders: OrderQueue<()>,
     /// Encoded orders.
     out: Vec<u8>,
 }
@@ -47,7 +51,7 @@ impl Supervisor {
         let mut supervisor = Self::new(socket)?;
         let program = String::from_utf8_lossy(&start.program).into_owned();
         let folder = String::from_utf8_lossy(&start.folder).into_owned();
-        supervisor.order(&Order::Start(Box::new(start)));
+        supervisor.order(Order::Start(Box::new(start)));
         let report = match tokio::time::timeout(START_TIME_MAX, supervisor.next()).await {
             Ok(report) => report,
             Err(_) => Err(Error::here(ErrorCode::Io, "the supervisor does not answer")),
@@ -66,7 +70,7 @@ impl Supervisor {
         // It may start the program later. Then the program has to end at once, because the client
         // learns that it did not start.
         let grace = Duration::ZERO;
-        supervisor.order(&Order::End { grace });
+        supervisor.order(Order::End { grace });
         supervisor.send_now();
         Err(error)
     }
@@ -82,13 +86,24 @@ impl Supervisor {
         Ok(Self {
             socket: registered.map_err(|error| Error::io("the supervisor", &error))?,
             frames: FrameBuffer::default(),
+            orders: OrderQueue::default(),
             out: Vec::new(),
         })
     }
 
-    /// Queues an order. [`next`](Self::next) sends it.
-    pub(super) fn order(&mut self, order: &Order) {
-        order.encode(&mut self.out);
+    /// Queues an order. [`next`](Self::next) sends it. `false` if it is refused, since too many
+    /// wait.
+    pub(super) fn order(&mut self, order: Order) -> bool {
+        self.orders.push(order, ())
+    }
+
+    /// Encodes orders, as far as there is room.
+    fn encode_orders(&mut self) {
+        while self.out.len() < OUT_BYTES_MAX
+            && let Some((order, ())) = self.orders.pop()
+        {
+            order.encode(&mut self.out);
+        }
     }
 
     /// Sends orders until there is a report.
@@ -103,6 +118,7 @@ impl Supervisor {
             if let Some(frame) = self.frames.next_frame().map_err(broken)? {
                 return Report::decode(frame).map_err(broken);
             }
+            self.encode_orders();
             let mut interest = Interest::READABLE;
             if !self.out.is_empty() {
                 interest = interest.add(Interest::WRITABLE);
@@ -129,6 +145,7 @@ impl Supervisor {
 
     /// Sends the orders that are queued, and waits for nothing.
     pub(super) fn send_now(&mut self) {
+        self.encode_orders();
         if let Ok(count) = self.socket.try_write(&self.out) {
             self.out.drain(..count);
         }

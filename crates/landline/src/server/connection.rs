@@ -436,6 +436,7 @@ mod tests {
         let begin = |number: usize| {
             let session = Session {
                 user: "bob".parse().unwrap(),
+                account: crate::store::AccountId(0),
                 credential: crate::keys::CredentialId::Key("SHA256:bob".into()),
                 method: "ssh-key".into(),
                 id: format!("{number:04}"),

@@ -31,6 +31,7 @@ pub use work::{WorkInfo, WorkTable, WorkUnit};
 use crate::{
     Error,
     keys::{CredentialId, CredentialLimits, SecretKey},
+    store::AccountId,
 };
 
 /// Someone who is logged in.
@@ -38,6 +39,8 @@ use crate::{
 pub struct Session {
     /// Who.
     pub user: UserName,
+    /// Which account of this name.
+    pub account: AccountId,
     /// What was proved.
     pub credential: CredentialId,
     /// The method of the login.

@@ -80,8 +80,10 @@ pub(crate) fn role_to_see(event: &str) -> Role {
         "started" | "stopped" | "draining" | "login" | "attached" | "disconnected" | "logout" => {
             Role::Helper
         }
-        "refused" | "transfer-start" | "transfer" | "run-start" | "run-end" | "forward-start"
-        | "forward-end" | "forward-listen" | "failed" | "admin" | "suppressed" => Role::Admin,
+        "refused" | "transfer-start" | "transfer" | "files-read" | "files-change"
+        | "files-changed" | "tree" | "run-start" | "run-end" | "job-signal" | "job-attach"
+        | "job-watch" | "job-forget" | "job-unreadable" | "forward-start" | "forward-end"
+        | "forward-listen" | "failed" | "admin" | "suppressed" => Role::Admin,
         _ => Role::Owner,
     }
 }
@@ -113,6 +115,29 @@ mod tests {
             code: "denied".into(),
             message: String::new(),
         }
+    }
+
+    /// The table in the documentation says who sees what.
+    #[test]
+    fn documented_roles_see_activities() {
+        let documentation = include_str!("../../../../docs/audit.md");
+        let rows = documentation.lines().filter_map(|line| {
+            let cells: Vec<&str> = line.strip_prefix("| `")?.split(" | ").collect();
+            let event = cells.first()?.trim_end_matches('`');
+            Some((event, *cells.get(3)?))
+        });
+        let mut count = 0;
+        for (event, who) in rows {
+            let role = match who.trim_end_matches(" |") {
+                "helpers" => Role::Helper,
+                "admins" => Role::Admin,
+                "owners" => Role::Owner,
+                _ => continue,
+            };
+            assert_eq!(role_to_see(event), role, "{event}");
+            count += 1;
+        }
+        assert!(count >= 30, "{count}");
     }
 
     /// A changed role applies to the next activity.

@@ -5,18 +5,21 @@ use landline_proto::{
     login::{UserName, UserNameError},
 };
 use rusqlite::{OptionalExtension, Row, Transaction, params};
+use serde::{Deserialize, Serialize};
 
 use super::{
     Store, StoredPassword, credentials::last_admin, keys::put_key, passwords::put_password,
     unix_now,
 };
-use crate::{Error, keys::KeyLine};
+use crate::{Error, crypto::random, keys::KeyLine};
 
 /// An account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AccountRecord {
     /// Its name.
     pub name: UserName,
+    /// What tells it from an earlier account of this name.
+    pub id: AccountId,
     /// When it was made, in seconds since 1970.
     pub created: i64,
     /// When it was disabled, in seconds since 1970, if it is.
@@ -30,6 +33,11 @@ pub(crate) struct AccountRecord {
     /// The number of its machine secrets.
     pub secrets: u32,
 }
+
+/// What tells an account from an earlier one of the same name: a random number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AccountId(pub i64);
 
 impl AccountRecord {
     /// Counts all credentials: keys, secrets and the password.
@@ -84,6 +92,20 @@ impl Store {
                 .optional()
         })?;
         found.ok_or_else(|| no_account(user))
+    }
+
+    /// What tells the account of this name from an earlier one; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub(crate) fn account_id(&self, user: &UserName) -> Result<Option<AccountId>, Error> {
+        let sql = "SELECT id FROM accounts WHERE name = ?1";
+        let found = self.read(|transaction| {
+            transaction
+                .query_row(sql, params![user.as_str()], |row| row.get(0))
+                .optional()
+        })?;
+        Ok(found.map(AccountId))
     }
 
     /// Adds an account with these keys, all or nothing.
@@ -217,7 +239,7 @@ enum Outcome {
 }
 
 pub(super) const SELECT_ACCOUNT: &str = "
-    SELECT name, created, disabled, owner,
+    SELECT name, id, created, disabled, owner,
            (SELECT count(*) FROM keys WHERE user = accounts.name),
            EXISTS (SELECT 1 FROM passwords WHERE user = accounts.name),
            (SELECT count(*) FROM secrets WHERE user = accounts.name)
@@ -230,12 +252,13 @@ pub(super) fn account(row: &Row<'_>) -> rusqlite::Result<AccountRecord> {
     })?;
     Ok(AccountRecord {
         name,
-        created: row.get(1)?,
-        disabled: row.get(2)?,
-        owner: row.get(3)?,
-        keys: row.get(4)?,
-        password: row.get(5)?,
-        secrets: row.get(6)?,
+        id: AccountId(row.get(1)?),
+        created: row.get(2)?,
+        disabled: row.get(3)?,
+        owner: row.get(4)?,
+        keys: row.get(5)?,
+        password: row.get(6)?,
+        secrets: row.get(7)?,
     })
 }
 
@@ -263,9 +286,10 @@ pub(super) fn insert_account(
     is_owner: bool,
     now: i64,
 ) -> rusqlite::Result<bool> {
-    let sql =
-        "INSERT INTO accounts (name, created, owner) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
-    Ok(transaction.execute(sql, params![user.as_str(), now, is_owner])? == 1)
+    let sql = "INSERT INTO accounts (name, id, created, owner) VALUES (?1, ?2, ?3, ?4)
+               ON CONFLICT DO NOTHING";
+    let id = i64::from_le_bytes(random());
+    Ok(transaction.execute(sql, params![user.as_str(), id, now, is_owner])? == 1)
 }
 
 pub(super) fn name_taken(user: &UserName) -> Error {

@@ -24,6 +24,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+pub use accounts::AccountId;
 pub(crate) use accounts::{AccountRecord, Removal};
 use ballast::Ballast;
 use database::Database;

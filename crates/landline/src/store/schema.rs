@@ -45,11 +45,13 @@ pub(super) static WORK: Schema = Schema {
     steps: &[],
 };
 
-/// Who may log in. Names that differ only in case are the same. `disabled` is when that was taken
-/// away; `owner` is 1 for the user who redeemed the server's own first invite.
+/// Who may log in. Names that differ only in case are the same. `id` is random: it tells an account
+/// from an earlier one of the same name. `disabled` is when that was taken away; `owner` is 1 for
+/// the user who redeemed the server's own first invite.
 const ACCOUNT_TABLE: &str = "
     CREATE TABLE accounts (
         name TEXT PRIMARY KEY NOT NULL,
+        id INTEGER NOT NULL,
         created INTEGER NOT NULL,
         disabled INTEGER,
         owner INTEGER NOT NULL

@@ -10,11 +10,11 @@ use super::{
         command::Words,
         start::{action, may_have_terminal},
     },
-    JobTable,
-    job::Job,
+    END_TIME_MAX, JobTable,
+    job::{Job, JobProgress},
     lock,
 };
-use crate::{Error, keys::CredentialId, rights::Role};
+use crate::{Error, keys::CredentialId, rights::Role, store::AccountId};
 
 /// How long a job may take to end when its right is revoked.
 const REVOCATION_GRACE: Duration = Duration::from_millis(500);
@@ -36,11 +36,9 @@ impl JobTable {
     }
 
     /// Ends a running job whose account, credential or right is gone. Blocking.
-    fn end_if_not_allowed(&self, job: &Job) -> Result<(), Error> {
+    fn end_if_not_allowed(&self, job: &Arc<Job>) -> Result<(), Error> {
         if !self.still_allowed(job)? {
-            job.order(Order::End {
-                grace: REVOCATION_GRACE,
-            });
+            end_at_once(job);
         }
         Ok(())
     }
@@ -52,9 +50,7 @@ impl JobTable {
         let checking = tokio::task::spawn_blocking(move || {
             if table.end_if_not_allowed(&job).is_err() {
                 // What cannot be checked is not kept.
-                job.order(Order::End {
-                    grace: REVOCATION_GRACE,
-                });
+                end_at_once(&job);
             }
         });
         let _ = checking.await;
@@ -64,6 +60,7 @@ impl JobTable {
     pub(in super::super) async fn wait_until_forbidden(
         self,
         user: UserName,
+        account: AccountId,
         credential: CredentialId,
         words: Words,
     ) {
@@ -78,7 +75,10 @@ impl JobTable {
             let table = self.clone();
             let (user, credential, words) = (user.clone(), credential.clone(), words.clone());
             let checking = tokio::task::spawn_blocking(move || {
-                Ok::<_, Error>(table.is_valid(&user, &credential)? && table.may_run(&user, &words))
+                let is_same = table.0.parts.store.account_id(&user)? == Some(account);
+                Ok::<_, Error>(
+                    is_same && table.is_valid(&user, &credential)? && table.may_run(&user, &words),
+                )
             });
             // What cannot be checked is not kept.
             if !matches!(checking.await, Ok(Ok(true))) {
@@ -96,6 +96,9 @@ impl JobTable {
             return Ok(false);
         };
         let (user, store) = (&job.record.user, &self.0.parts.store);
+        if store.account_id(user)? != Some(job.record.account) {
+            return Ok(false);
+        }
         if job.has_terminal() && !may_have_terminal(&self.0.parts.rights.rules(), user) {
             return Ok(false);
         }
@@ -119,4 +122,22 @@ impl JobTable {
         (parts.share_uid || rules.role(user) >= Role::Owner)
             && rules.check(user, &action(words), &parts.root).allowed
     }
+}
+
+/// Ends a job whose right is gone. If its supervisor does not do that in time, it is stopped, and
+/// the server ends the program without it. Within the runtime.
+fn end_at_once(job: &Arc<Job>) {
+    job.order(Order::End {
+        grace: REVOCATION_GRACE,
+    });
+    let (job, mut progress) = (job.clone(), job.watch());
+    tokio::spawn(async move {
+        let over = progress.wait_for(JobProgress::is_over);
+        if tokio::time::timeout(END_TIME_MAX, over).await.is_err() {
+            let id = job.id().to_owned();
+            let ending =
+                tokio::task::spawn_blocking(move || landline_supervisor::kill_remains(&id));
+            let _ = ending.await;
+        }
+    });
 }

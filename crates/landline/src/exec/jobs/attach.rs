@@ -28,7 +28,9 @@ use super::{
 };
 use crate::{
     Error,
+    activity::Activity,
     net::{Channel, StreamChannel, StreamInput},
+    session::ServiceContext,
 };
 
 /// The most bytes that are read from the files at a time.
@@ -52,6 +54,7 @@ const END_TIME_MAX: Duration = Duration::from_secs(2);
 /// lost, or output was dropped before it was sent; [`Error::Lost`], [`Error::Protocol`].
 pub(super) async fn attach(
     channel: &mut Channel,
+    context: &ServiceContext,
     table: &JobTable,
     job: &Arc<Job>,
     request: &AttachToJob,
@@ -134,7 +137,7 @@ pub(super) async fn attach(
             () = attached.resizer.wait() => attached.resizer.apply(job),
             input = channel.next(&SERVER_RUNNING) => {
                 let is_done = match input {
-                    Ok(input) => attached.take_input(input, &mut channel)?,
+                    Ok(input) => attached.take_input(input, &mut channel, context).await?,
                     Err(Error::Lost(_)) => return Ok(false),
                     Err(error) => return Err(error),
                 };
@@ -493,10 +496,11 @@ impl AttachedClient<'_> {
     }
 
     /// Takes what the client has sent; whether the channel can continue, once the client is done.
-    fn take_input(
+    async fn take_input(
         &mut self,
         input: StreamInput,
         channel: &mut StreamChannel<'_>,
+        context: &ServiceContext,
     ) -> Result<Option<bool>, Error> {
         match input {
             StreamInput::Event(StreamEvent::Stopped { stream, .. }) => {
@@ -508,8 +512,17 @@ impl AttachedClient<'_> {
             StreamInput::Event(_) => {}
             StreamInput::Message(header) => match header.kind() {
                 "signal" => {
-                    let Signal { signal } = header.read()?;
-                    if let Some(signal) = signals::number(&signal) {
+                    let Signal { signal: name } = header.read()?;
+                    if let Some(signal) = signals::number(&name) {
+                        let job = self.job.id().to_owned();
+                        let record = |user, session| Activity::JobSignal {
+                            user,
+                            session,
+                            job,
+                            signal: name,
+                            tree: false,
+                        };
+                        context.record(record).await?;
                         self.job.order(Order::Signal { signal });
                     }
                 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use landline_proto::{ErrorCode, Name, login::UserName};
+use landline_proto::{ErrorCode, Name};
 
 use super::{
     super::{command::Words, messages::Run, start::Prepared, supervisor::Supervisor},
@@ -48,6 +48,7 @@ impl JobTable {
             id: prepared.id.clone(),
             name: run.name.clone(),
             user: session.user.clone(),
+            account: session.account,
             credential: session.credential.to_string(),
             session: session.id.clone(),
             words: RecordedWords::from(words),
@@ -85,7 +86,7 @@ impl JobTable {
             }
         }
         jobs.insert(prepared.id.clone(), entry.clone());
-        let old = surplus(&jobs, &session.user);
+        let old = surplus(&jobs, session);
         let old: Vec<_> = old.iter().filter_map(|id| jobs.remove(id)).collect();
         drop(jobs);
         self.remove_folders(&old);
@@ -102,7 +103,7 @@ impl JobTable {
         let is_ended_shell = |entry: &&Arc<JobEntry>| {
             let job = &entry.job;
             job.is_over()
-                && job.record.user == record.user
+                && job.record.is_of(&record.user, record.account)
                 && job.record.name.is_some()
                 && job.record.name == record.name
                 && job.record.request == record.request
@@ -154,7 +155,7 @@ fn check_new(
     let own = || {
         jobs.values()
             .map(|entry| &entry.job)
-            .filter(|job| job.record.user == record.user)
+            .filter(|job| job.record.is_of(&record.user, record.account))
     };
     if let Some(name) = &record.name
         && let Some(existing) = own().find(|job| job.is_called(name))
@@ -174,8 +175,12 @@ fn check_new(
 }
 
 /// The ids of the ended jobs of a user for which there is no room any more, the oldest first.
-fn surplus(jobs: &BTreeMap<String, Arc<JobEntry>>, user: &UserName) -> Vec<String> {
-    let own = || jobs.values().filter(|entry| entry.job.record.user == *user);
+fn surplus(jobs: &BTreeMap<String, Arc<JobEntry>>, session: &Session) -> Vec<String> {
+    let own = || {
+        let is_own =
+            |entry: &&Arc<JobEntry>| entry.job.record.is_of(&session.user, session.account);
+        jobs.values().filter(is_own)
+    };
     let running = own().filter(|entry| !entry.job.is_over()).count() as u64;
     let mut ended: Vec<_> = own().filter(|entry| entry.job.is_over()).collect();
     ended.sort_by_key(|entry| std::cmp::Reverse(entry.job.record.started));

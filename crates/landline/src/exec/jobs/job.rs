@@ -11,12 +11,13 @@ use landline_supervisor::{
     protocol::{self, Order, OutputStream, Report},
     store::JobFolder,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::{
     super::{
         command::Words,
         messages::{JobInfo, JobState},
+        orders::{OrderInbox, TakenOrders},
         supervisor::Supervisor,
     },
     input::InputProgress,
@@ -47,19 +48,13 @@ pub(in super::super) struct Job {
     words: Mutex<Option<RecordedWords>>,
     pub(super) folder: PrivateFolder,
     pub(super) progress: watch::Sender<JobProgress>,
-    orders: mpsc::UnboundedSender<QueuedOrder>,
+    orders: OrderInbox<Notice>,
     /// Who watches it.
     watchers: Mutex<Vec<UserName>>,
 }
 
 /// The other end of the orders to a job.
-pub(super) type Orders = mpsc::UnboundedReceiver<QueuedOrder>;
-
-/// An order to a job, and who is notified of it.
-pub(super) struct QueuedOrder {
-    order: Order,
-    notice: Notice,
-}
+pub(super) type Orders = TakenOrders<Notice>;
 
 /// Who is notified of an order.
 pub(super) enum Notice {
@@ -154,7 +149,7 @@ impl Job {
     ) -> (Self, Orders) {
         let words = std::mem::replace(&mut record.words, RecordedWords::Sftp);
         let shown = shown(&Words::from(&words));
-        let (orders, inbox) = mpsc::unbounded_channel();
+        let (orders, inbox) = OrderInbox::new();
         let progress = watch::Sender::new(JobProgress::new(phase));
         let job = Self {
             record,
@@ -212,9 +207,10 @@ impl Job {
         self.queue(order, Notice::None);
     }
 
-    /// Gives an order to the supervisor, with a notice. Once the job is over, nothing happens.
+    /// Gives an order to the supervisor, with a notice. Once the job is over, or while the
+    /// supervisor is silent and many orders wait, nothing happens.
     pub(super) fn queue(&self, order: Order, notice: Notice) {
-        let _ = self.orders.send(QueuedOrder { order, notice });
+        self.orders.push(order, notice);
     }
 
     /// Gives an order to the supervisor, and waits until it was obeyed.
@@ -370,7 +366,7 @@ impl Job {
             .await
             .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))??;
         let mut supervisor = Supervisor::new(socket)?;
-        supervisor.order(&Order::Adopt);
+        supervisor.order(Order::Adopt);
         Ok(supervisor)
     }
 
@@ -383,14 +379,13 @@ impl Job {
                     Ok(report) => self.take(report, &mut pending),
                     Err(_) => return,
                 },
-                // This job holds the other end.
-                Some(QueuedOrder { order, notice }) = orders.recv() => {
-                    supervisor.order(&order);
-                    pending.add(notice);
+                first = orders.next() => {
                     // They belong together, if several are there.
-                    while let Ok(QueuedOrder { order, notice }) = orders.try_recv() {
-                        supervisor.order(&order);
-                        pending.add(notice);
+                    let further = std::iter::from_fn(|| orders.take());
+                    for (order, notice) in std::iter::once(first).chain(further) {
+                        if supervisor.order(order) {
+                            pending.add(notice);
+                        }
                     }
                     supervisor.send_now();
                 }

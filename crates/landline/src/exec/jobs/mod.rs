@@ -39,10 +39,11 @@ use super::{server::describe, supervisor::Supervisor};
 use crate::{
     Error,
     activity::Activity,
-    audit::Audit,
+    audit::{Audit, Priority},
     paths::{PrivateFolder, Root},
     rights::RightsFile,
-    store::Store,
+    session::{ServiceContext, Session},
+    store::{AccountId, AccountRecord, Store},
 };
 
 /// The folder of all jobs in the server's state.
@@ -61,6 +62,9 @@ const KEPT_TIME: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// How long a server that starts waits for the supervisors to answer.
 pub(super) const ADOPTION_TIME: Duration = Duration::from_secs(1);
+/// How long a program may take to end whose right is gone, before the server ends it without its
+/// supervisor.
+pub(super) const END_TIME_MAX: Duration = Duration::from_millis(1200);
 /// The time until rights are looked at again after that failed.
 const RETRY_TIME: Duration = Duration::from_secs(1);
 
@@ -75,6 +79,8 @@ struct Jobs {
     jobs: Mutex<BTreeMap<String, Arc<JobEntry>>>,
     /// Those that the adoption takes up.
     found: Mutex<Vec<(Arc<JobEntry>, Orders)>>,
+    /// The folders that cannot be used, and why.
+    unreadable: Mutex<Vec<(String, String)>>,
 }
 
 /// A job in the table.
@@ -105,10 +111,15 @@ impl JobTable {
     pub(crate) fn open(state: &PrivateFolder, parts: JobTableParts) -> Result<Self, Error> {
         let folder = state.subfolder(FOLDER)?;
         let (mut jobs, mut found) = (BTreeMap::new(), Vec::new());
+        let mut unreadable = Vec::new();
         for id in folder.names()? {
             // A folder that cannot be read is left alone, for people to look at.
-            let Ok(job_folder) = folder.subfolder(&id) else {
-                continue;
+            let job_folder = match folder.subfolder(&id) {
+                Ok(job_folder) => job_folder,
+                Err(error) => {
+                    unreadable.push((id, error.to_string()));
+                    continue;
+                }
             };
             match JobRecord::read(&job_folder) {
                 Some(record) if record.id == id => {
@@ -121,7 +132,7 @@ impl JobTable {
                 None if job_folder.names().is_ok_and(|names| names.is_empty()) => {
                     let _ = folder.remove_subfolder(&id);
                 }
-                _ => {}
+                _ => unreadable.push((id, "its record cannot be read".to_owned())),
             }
         }
         let shared = Jobs {
@@ -129,6 +140,7 @@ impl JobTable {
             parts,
             jobs: Mutex::new(jobs),
             found: Mutex::new(found),
+            unreadable: Mutex::new(unreadable),
         };
         Ok(Self(Arc::new(shared)))
     }
@@ -136,6 +148,9 @@ impl JobTable {
     /// Adopts the jobs that were found: connects to those that run, and finds out how the others
     /// ended. Those that do not answer in a second are adopted later.
     pub(crate) async fn adopt(&self) {
+        for (job, message) in std::mem::take(&mut *lock(&self.0.unreadable)) {
+            self.note_unreadable(&job, message);
+        }
         let found = std::mem::take(&mut *lock(&self.0.found));
         let mut waiting = JoinSet::new();
         for (entry, orders) in found {
@@ -158,64 +173,85 @@ impl JobTable {
         let mut changes = self.0.parts.store.subscribe();
         let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
         loop {
-            tokio::select! {
-                Ok(()) = rules.changed() => {}
-                Ok(()) = changes.changed() => {}
-                _ = expiry.tick() => {
-                    let table = self.clone();
-                    let _ = tokio::task::spawn_blocking(move || table.expire()).await;
-                    continue;
-                }
-            }
-            while !self.end_without_right().await {
+            let is_change = tokio::select! {
+                Ok(()) = rules.changed() => true,
+                Ok(()) = changes.changed() => true,
+                _ = expiry.tick() => false,
+            };
+            let table = self.clone();
+            let _ = tokio::task::spawn_blocking(move || table.expire()).await;
+            while is_change && !self.end_without_right().await {
                 tokio::time::sleep(RETRY_TIME).await;
             }
         }
     }
 
-    /// The job of this user with this id or name.
+    /// The job of this account with this id or name.
     ///
     /// # Errors
-    /// `not-found`, also for the job of another user.
-    pub(super) fn find(&self, user: &UserName, job: &str) -> Result<Arc<Job>, Error> {
+    /// `not-found`, also for the job of another account.
+    pub(super) fn find(
+        &self,
+        user: &UserName,
+        account: AccountId,
+        job: &str,
+    ) -> Result<Arc<Job>, Error> {
         let jobs = lock(&self.0.jobs);
-        let mut own = jobs.values().filter(|entry| entry.job.record.user == *user);
+        let mut own = jobs
+            .values()
+            .filter(|entry| entry.job.record.is_of(user, account));
         let found = own.find(|entry| entry.job.id() == job || entry.job.is_called(job));
-        found.map(|entry| entry.job.clone()).ok_or_else(|| {
-            let shown: String = job.chars().take(64).collect();
-            let message = format!("you have no job {shown:?} on this server");
-            Error::here(ErrorCode::NotFound, message)
-        })
+        found
+            .map(|entry| entry.job.clone())
+            .ok_or_else(|| no_job(job))
     }
 
-    /// The jobs of a user, the oldest first.
-    pub(super) fn list(&self, user: &UserName) -> Vec<Arc<Job>> {
+    /// The job of the user of this session with this id or name.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub(super) fn find_own(&self, session: &Session, job: &str) -> Result<Arc<Job>, Error> {
+        self.find(&session.user, session.account, job)
+    }
+
+    /// The jobs of the user of this session, the oldest first.
+    pub(super) fn list(&self, session: &Session) -> Vec<Arc<Job>> {
         let jobs = lock(&self.0.jobs);
         let mut own: Vec<_> = jobs
             .values()
-            .filter(|entry| entry.job.record.user == *user)
+            .filter(|entry| entry.job.record.is_of(&session.user, session.account))
             .map(|entry| entry.job.clone())
             .collect();
         own.sort_by_key(|job| job.record.started);
         own
     }
 
-    /// Removes a job that is over, with its output.
+    /// Records that a job that is over is removed, and removes it with its output.
     ///
     /// # Errors
-    /// `not-found`; `denied` while it runs.
+    /// `not-found`; `denied` while it runs; `audit`, `audit-quota`.
     ///
     /// # Blocking
     /// Removes files.
-    pub(super) fn forget(&self, user: &UserName, job: &str) -> Result<(), Error> {
-        let job = self.find(user, job)?;
+    pub(super) fn forget(&self, context: &ServiceContext, job: &str) -> Result<(), Error> {
+        let job = self.find_own(context.session(), job)?;
         if !job.is_over() {
             let message = "the job runs; end it first, or wait until it has ended";
             return Err(Error::here(ErrorCode::Denied, message));
         }
-        let removed = lock(&self.0.jobs).remove(job.id());
-        self.remove_folders(removed.as_slice());
+        context.record_blocking(|user, session| Activity::JobForget {
+            user,
+            session,
+            job: job.id().to_owned(),
+        })?;
+        self.remove(job.id());
         Ok(())
+    }
+
+    /// Removes a job that is over, with its output. Blocking.
+    fn remove(&self, id: &str) {
+        let removed = lock(&self.0.jobs).remove(id);
+        self.remove_folders(removed.as_slice());
     }
 
     /// Removes a job whose end a client has, if it was started so.
@@ -223,10 +259,9 @@ impl JobTable {
         if !job.record.forget {
             return;
         }
-        let (table, user) = (self.clone(), job.record.user.clone());
-        let id = job.id().to_owned();
+        let (table, id) = (self.clone(), job.id().to_owned());
         // One that stays is removed in time.
-        let _ = tokio::task::spawn_blocking(move || table.forget(&user, &id)).await;
+        let _ = tokio::task::spawn_blocking(move || table.remove(&id)).await;
     }
 
     /// Follows a job until it is over. Without a supervisor, it connects to one.
@@ -308,8 +343,22 @@ impl JobTable {
         self.0.parts.audit.note(activity, priority);
     }
 
-    /// Removes jobs that ended long ago. Blocking.
+    /// Records that the folder of a job or command cannot be used.
+    pub(super) fn note_unreadable(&self, job: &str, message: String) {
+        let job = job.to_owned();
+        let activity = Activity::JobUnreadable { job, message };
+        self.0.parts.audit.note(activity, Priority::Exempt);
+    }
+
+    /// Removes jobs that ended long ago, or whose account was removed. Blocking.
     fn expire(&self) {
+        let accounts = self.0.parts.store.accounts();
+        let is_orphan = |job: &Job| {
+            let is_own = |account: &AccountRecord| job.record.is_of(&account.name, account.id);
+            accounts
+                .as_ref()
+                .is_ok_and(|accounts| !accounts.iter().any(is_own))
+        };
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let oldest = now
             .unwrap_or_default()
@@ -318,7 +367,8 @@ impl JobTable {
         let mut jobs = lock(&self.0.jobs);
         let is_old = |entry: &JobEntry| {
             let info = entry.job.info();
-            entry.job.is_over() && info.ended.is_some_and(|ended| u128::from(ended) < oldest)
+            let is_late = info.ended.is_some_and(|ended| u128::from(ended) < oldest);
+            entry.job.is_over() && (is_late || is_orphan(&entry.job))
         };
         let old: Vec<String> = jobs
             .iter()
@@ -337,6 +387,12 @@ impl JobTable {
             let _ = self.0.folder.remove_subfolder(entry.job.id());
         }
     }
+}
+
+fn no_job(job: &str) -> Error {
+    let shown: String = job.chars().take(64).collect();
+    let message = format!("you have no job {shown:?} on this server");
+    Error::here(ErrorCode::NotFound, message)
 }
 
 impl JobEntry {

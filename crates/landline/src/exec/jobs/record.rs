@@ -10,6 +10,7 @@ use crate::{
     Error,
     keys::CredentialId,
     paths::{PrivateFolder, read_proc},
+    store::AccountId,
 };
 
 /// The file in the folder of a job.
@@ -32,6 +33,8 @@ pub(super) struct JobRecord {
     pub(super) name: Option<String>,
     /// Whose job it is.
     pub(super) user: UserName,
+    /// Which account of this name: a later one has nothing to do with the job.
+    pub(super) account: AccountId,
     /// The credential of the session that started it.
     pub(super) credential: String,
     /// The id of that session.
@@ -108,6 +111,11 @@ impl JobRecord {
         let bytes = serde_json::to_vec(self)
             .map_err(|error| Error::here(ErrorCode::State, error.to_string()))?;
         Ok(folder.write(FILE, &bytes)?)
+    }
+
+    /// Whether this is a job of an account.
+    pub(super) fn is_of(&self, user: &UserName, account: AccountId) -> bool {
+        self.user == *user && self.account == account
     }
 
     /// The credential that the job uses; `None` if the record names none.

@@ -14,6 +14,7 @@ use super::{
     attach::attach,
     job::Job,
     log::send_log,
+    no_job,
     watch::watch,
 };
 use crate::{
@@ -39,10 +40,10 @@ pub(in super::super) async fn serve_request(
     jobs: &JobTable,
     header: &Header,
 ) -> Result<(), Error> {
-    let user = context.user();
+    let session = context.session();
     match header.kind() {
         ListJobs::TYPE => {
-            for job in jobs.list(user) {
+            for job in jobs.list(session) {
                 channel.send(&job.info())?;
                 channel.flush().await?;
             }
@@ -50,14 +51,14 @@ pub(in super::super) async fn serve_request(
         }
         ReadLog::TYPE => {
             let request: ReadLog = header.read()?;
-            let job = jobs.find(user, &request.job)?;
+            let job = jobs.find_own(session, &request.job)?;
             let sent = while_allowed(context, send_log(channel, &job, &request)).await;
             sent?;
             channel.send(&job.info())?;
         }
         WaitForJob::TYPE => {
             let request: WaitForJob = header.read()?;
-            let job = jobs.find(user, &request.job)?;
+            let job = jobs.find_own(session, &request.job)?;
             let mut progress = job.watch();
             let waiting = async {
                 tokio::select! {
@@ -71,7 +72,7 @@ pub(in super::super) async fn serve_request(
         }
         KillJob::TYPE => {
             let request: KillJob = header.read()?;
-            let job = jobs.find(user, &request.job)?;
+            let job = jobs.find_own(session, &request.job)?;
             let Some(signal) = signals::number(&request.signal) else {
                 let message = "the system of the server has no such signal";
                 return Err(Error::here(ErrorCode::NotFound, message));
@@ -104,9 +105,11 @@ pub(in super::super) async fn serve_request(
         }
         _ => {
             let request: ForgetJob = header.read()?;
-            let (jobs, user) = (jobs.clone(), user.clone());
+            let (jobs, work_context) = (jobs.clone(), context.clone());
             context
-                .blocking("exec forget", move |_| jobs.forget(&user, &request.job))
+                .blocking("exec forget", move |_| {
+                    jobs.forget(&work_context, &request.job)
+                })
                 .await?;
             channel.send(&Finished {})?;
         }
@@ -116,7 +119,8 @@ pub(in super::super) async fn serve_request(
 
 /// Checks that the credential may attach to the job, and records that it does.
 ///
-/// Who types at a terminal can run anything, so that needs what running a command needs.
+/// The input of a job may be that of a shell, so a client that gives it can run anything. That
+/// needs what running a command needs. Only a job without input is just read.
 ///
 /// # Errors
 /// `credential-limited`, `denied`, `audit`, `audit-quota`.
@@ -124,12 +128,12 @@ pub(in super::super) async fn admit_attach(
     context: &ServiceContext,
     job: &Arc<Job>,
 ) -> Result<(), Error> {
-    if job.has_terminal() {
+    if job.has_input() {
         context.admit(Run::TYPE)?;
-        if context.session().limits.forbidden.contains(&Facility::Pty) {
-            let message = "the key of this session may have no terminal (no-pty)";
-            return Err(Error::here(ErrorCode::CredentialLimited, message));
-        }
+    }
+    if job.has_terminal() && context.session().limits.forbidden.contains(&Facility::Pty) {
+        let message = "the key of this session may have no terminal (no-pty)";
+        return Err(Error::here(ErrorCode::CredentialLimited, message));
     }
     context
         .record(|user, session| Activity::JobAttach {
@@ -153,7 +157,7 @@ pub(in super::super) async fn serve_attach(
     request: &AttachToJob,
 ) -> Result<bool, Error> {
     context.set_activity(&format!("attached to {}", job.shown_name()));
-    let attached = while_allowed(context, attach(channel, jobs, job, request)).await;
+    let attached = while_allowed(context, attach(channel, context, jobs, job, request)).await;
     context.set_activity(SERVICE);
     attached
 }
@@ -190,7 +194,15 @@ pub(in super::super) async fn serve_watch(
         }
     };
     may_watch(&context.rights().rules())?;
-    let job = jobs.find(&owner, &request.job)?;
+    let job = {
+        let (jobs, store, owner) = (jobs.clone(), context.store().clone(), owner.clone());
+        let request = request.job.clone();
+        let finding = context.blocking("exec watch", move |_| match store.account_id(&owner)? {
+            Some(account) => jobs.find(&owner, account, &request),
+            None => Err(no_job(&request)),
+        });
+        finding.await?
+    };
     if !job.has_terminal() || job.is_over() {
         let message = "the job has no terminal to watch, or has ended; read its output";
         return Err(Error::here(ErrorCode::NotFound, message));

@@ -121,8 +121,12 @@ impl Verifier {
         if !matches!(login.proof, Proof::Password { .. }) && store.password(user)?.is_some() {
             remember_source(store, user, PeerNetwork::of(self.peer));
         }
+        let account = store
+            .account_id(user)?
+            .ok_or_else(|| login_refused(user, "the account was removed"))?;
         let session = Session {
             user: user.clone(),
+            account,
             credential,
             method: login.proof.method().to_owned(),
             id: HEXLOWER.encode(&random::<8>()),

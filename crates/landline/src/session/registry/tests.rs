@@ -4,6 +4,7 @@ use crate::keys::{CredentialId, CredentialLimits};
 pub(crate) fn session(user: &str, id: &str) -> Session {
     Session {
         user: user.parse().unwrap(),
+        account: crate::store::AccountId(0),
         credential: CredentialId::Key(format!("SHA256:{user}")),
         method: "ssh-key".into(),
         id: id.into(),

@@ -1,0 +1,184 @@
+//! Commands and jobs in cases that other programs got wrong.
+
+use std::{io::Read, os::fd::OwnedFd, process::Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use testkit::{Relay, wait_for};
+
+use crate::{jobs::detach, run::HOST, stage};
+
+/// The program gets the bytes of every argument, whatever a shell would do with them.
+/// Proves `shell-quoting` in docs/faults.md.
+#[test]
+fn arguments_arrive_unchanged() {
+    let stage = stage();
+    let _server = stage.joined();
+    let long = "x".repeat(120_000);
+    let arguments = [
+        "a b",
+        "",
+        "; touch run",
+        "$(touch run)",
+        "`touch run`",
+        "'",
+        "\"",
+        "\\",
+        "line\nline",
+        "*",
+        "~",
+        "$HOME",
+        "-n",
+        "--help",
+        "#",
+        "{a,b}",
+        "A=b",
+        "&",
+        "\u{fffd}\x1b[31m",
+        &long,
+    ];
+    let print = [&["run", HOST, "--", "printf", "%s\\0"][..], &arguments].concat();
+    let outcome = stage.run(&print);
+    let expected: Vec<u8> = arguments
+        .iter()
+        .flat_map(|argument| [argument.as_bytes(), b"\0"].concat())
+        .collect();
+    assert_eq!(outcome.status, Some(0));
+    assert!(outcome.stdout == expected);
+    assert!(!stage.home().join("run").exists());
+}
+
+#[test]
+fn short_input_is_echoed_every_time() {
+    let stage = stage();
+    let _server = stage.joined();
+    for round in 0..20 {
+        let outcome = stage.run_with_input(&["run", HOST, "--", "cat"], b"hello\n");
+        let got = (outcome.status, outcome.stdout.as_slice());
+        assert_eq!(got, (Some(0), &b"hello\n"[..]), "round {round}");
+    }
+}
+
+/// Proves `lost-output` in docs/faults.md.
+#[test]
+fn slow_connection_loses_no_output() {
+    let stage = stage();
+    let server = stage.serve(&[]);
+    let relay = Relay::start(&server.address);
+    relay.limit(2_500_000);
+    let invite = server.invite();
+    let secret = &invite[invite.find('#').unwrap()..];
+    let invite = format!("landline://{}/{secret}", relay.address);
+    stage
+        .run_with_input(&["join", "-", "--as", "alice"], invite.as_bytes())
+        .ok();
+    for _ in 0..5 {
+        let script = "head -c 1000000 /dev/zero; exit 3";
+        let outcome = stage.run(&["run", HOST, "--", "sh", "-c", script]);
+        assert_eq!((outcome.stdout.len(), outcome.status), (1_000_000, Some(3)));
+    }
+}
+
+/// A client that is killed leaves its standard output as it was: others use it, too.
+#[test]
+fn killed_client_leaves_its_output_blocking() {
+    let stage = stage();
+    let _server = stage.joined();
+    for signal in [Signal::TERM, Signal::KILL] {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let script = "echo begun; sleep 1000";
+        let mut command = stage.command(&["run", HOST, "--", "sh", "-c", script]);
+        command.stdout(Stdio::from(OwnedFd::from(writer.try_clone().unwrap())));
+        let mut child = command.spawn().unwrap();
+        let mut first = [0; 6];
+        reader.read_exact(&mut first).unwrap();
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        child.wait().unwrap();
+        let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
+        assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK), "{signal:?}");
+    }
+}
+
+/// A client without input follows a job to its end, and does not take the end of its own input for
+/// the end of the job.
+#[test]
+fn client_without_input_gets_the_status() {
+    let stage = stage();
+    let _server = stage.joined();
+    let script = "until test -e go; do sleep 0.05; done; exit 19";
+    let plain = detach(&stage, script);
+    let keep = ["run", "--pty", "--detach", HOST, "--", "sh", "-c", script];
+    let terminal = stage.run(&keep).ok().trim().to_owned();
+    let attach = |id: &str| {
+        let mut command = stage.command(&["attach", HOST, id]);
+        command.stdin(Stdio::null()).spawn().unwrap()
+    };
+    let clients = [attach(&plain), attach(&terminal)];
+    wait_for("both clients", || {
+        let who = stage.run(&["who", HOST]).ok();
+        who.matches("attached to").count() == 2
+    });
+    stage.write("home/go", b"");
+    for client in clients {
+        assert_eq!(client.wait_with_output().unwrap().status.code(), Some(19));
+    }
+}
+
+/// A reader that is slower than the job gets every line once, or the number of bytes that are
+/// missing.
+#[test]
+fn followed_log_marks_each_gap() {
+    let stage = stage();
+    let _server = stage.joined();
+    let id = detach(
+        &stage,
+        "seq 100000; until test -e go; do sleep 0.05; done; seq 100001 9000000",
+    );
+    let mut client = stage
+        .command(&["--json", "logs", "--follow", HOST, &id])
+        .spawn()
+        .unwrap();
+    let mut stdout = client.stdout.take().unwrap();
+    let mut first = [0; 2];
+    stdout.read_exact(&mut first).unwrap();
+    // It reads nothing more until the job has dropped output.
+    stage.write("home/go", b"");
+    assert_eq!(stage.run(&["wait", HOST, &id]).status, Some(0));
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    assert!(client.wait().unwrap().success());
+    let text = [str::from_utf8(&first).unwrap(), &rest].concat();
+    let (mut offset, mut gaps) = (0, 0);
+    for line in text.lines() {
+        let part: serde_json::Value = serde_json::from_str(line).unwrap();
+        let Some(at) = part["offset"].as_u64() else {
+            continue;
+        };
+        assert_eq!(at, offset, "{line}");
+        let dropped = part["dropped"].as_u64().unwrap_or(0);
+        gaps += u64::from(dropped > 0);
+        let bytes = part["bytes"].as_str().unwrap().len() as u64;
+        offset += dropped + bytes;
+    }
+    let info = stage.run(&["--json", "jobs", HOST]).ok();
+    let info: serde_json::Value = serde_json::from_str(info.trim()).unwrap();
+    assert_eq!(Some(offset), info["stdout"].as_u64());
+    assert!(gaps > 0, "nothing was dropped");
+}
+
+/// `-W` gives the server's reason for the end of its session.
+#[test]
+fn forward_of_stdio_gives_the_reason_of_its_end() {
+    let stage = stage();
+    let server = stage.joined();
+    let listener = std::net::TcpListener::bind((HOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let words = ["--json", "run", "-W", &address, HOST];
+    let mut command = stage.command(&words);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let (_peer, _) = listener.accept().unwrap();
+    let session = server.event("forward-start")["session"].clone();
+    stage.run(&["kick", HOST, session.as_str().unwrap()]).ok();
+    let stdin = child.stdin.take();
+    testkit::Outcome::of(child).fails(255, "ended");
+    drop(stdin);
+}
