@@ -111,6 +111,7 @@ fn regular_content_is_copied() {
 }
 
 /// A sparse file replaces a dense one, and takes no more space than its data.
+/// Proves `sparse-copy` in docs/faults.md.
 #[test]
 fn sparse_file_stays_sparse() {
     let copies = Copies::new();
@@ -130,6 +131,7 @@ fn sparse_file_stays_sparse() {
     }
 }
 
+/// Proves `sparse-copy` in docs/faults.md.
 #[test]
 fn zeros_are_resumed_as_zeros() {
     for length in [16 * MIB, 24 * MIB + 1] {
@@ -157,6 +159,7 @@ fn zeros_are_resumed_as_zeros() {
 }
 
 /// Another name of the file that is replaced keeps the old content.
+/// Proves `other-name` in docs/faults.md.
 #[test]
 fn other_name_keeps_old_content() {
     let copies = Copies::new();
@@ -316,6 +319,7 @@ fn replaced_file_that_changes_leads_to_a_whole_copy() {
 }
 
 /// Only the changes of a tree's files are sent. What they replace keeps its content elsewhere.
+/// Proves `other-name` in docs/faults.md.
 #[test]
 fn changed_files_of_a_tree_send_their_changes() {
     for up in [true, false] {

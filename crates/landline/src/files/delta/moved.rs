@@ -203,6 +203,7 @@ mod tests {
         }
     }
 
+    /// Proves `slow-search` in docs/faults.md.
     #[test]
     fn false_candidates_are_hashed_within_a_budget() {
         let key = [7; 32];

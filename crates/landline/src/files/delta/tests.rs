@@ -201,6 +201,7 @@ fn fast_connection_ends_the_comparison() {
     assert!(slow.sent < 310 * SUBTREE_BYTES, "{}", slow.sent);
 }
 
+/// Proves `sparse-copy` in docs/faults.md.
 #[test]
 fn zeros_are_holes_and_are_compared() {
     let zeros = vec![0; 40 * SUBTREE];
@@ -228,6 +229,7 @@ fn zeros_are_holes_and_are_compared() {
     assert!(outcome.content == zeros);
 }
 
+/// Proves `slow-search` in docs/faults.md.
 #[test]
 fn regular_content_takes_no_quadratic_time() {
     // By the bytes that are hashed for nothing, not by the clock.
