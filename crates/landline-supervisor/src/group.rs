@@ -245,4 +245,38 @@ mod tests {
         assert_eq!(jobs(groups), ["0123", "4567"]);
         assert!(jobs("0::/system.slice/landline-launcher.service\n").is_empty());
     }
+
+    /// Each way to end a group, as far as this machine has it.
+    #[test]
+    fn group_ends_all_of_its_processes() {
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+        for mount in mounts() {
+            let name = format!("{PREFIX}test-{}", std::process::id());
+            let Some(folder) = mount.folder_of(&own).map(|folder| folder.join(name)) else {
+                continue;
+            };
+            if fs::create_dir(&folder).is_err() {
+                continue;
+            }
+            let group = Group {
+                folder,
+                is_freezer: mount.is_freezer,
+            };
+            let mut child = std::process::Command::new("sleep")
+                .arg("1000")
+                .spawn()
+                .unwrap();
+            group
+                .write("cgroup.procs", &child.id().to_string())
+                .unwrap();
+            assert!(!group.is_empty(), "{mount:?}");
+            group.kill();
+            let status = child.wait().unwrap();
+            let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+            assert_eq!(signal, Some(libc::SIGKILL), "{mount:?}");
+            assert!(group.is_empty(), "{mount:?}");
+            group.remove();
+            assert!(!group.folder.exists(), "{mount:?}");
+        }
+    }
 }
