@@ -40,7 +40,8 @@ impl<T> OrderQueue<T> {
             (order, _) => order,
         };
         if self.0.len() >= ORDERS_MAX {
-            let mut older = self.0.iter_mut().map(|(older, _)| older);
+            // The last one counts, if there are several from before.
+            let mut older = self.0.iter_mut().rev().map(|(older, _)| older);
             if let Some(older) = older.find(|older| replaces(&order, older)) {
                 *older = match (order, &*older) {
                     (Order::End { grace: new }, Order::End { grace: older }) => Order::End {
