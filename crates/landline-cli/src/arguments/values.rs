@@ -79,6 +79,32 @@ pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
         .ok_or_else(bad)
 }
 
+/// The slowest rate, in bytes per second: one with which a connection is still alive.
+const RATE_MIN: u64 = 16 << 10;
+
+/// Parses a rate in bytes per second: `500K`, `2M`, `1G`, also written `2MiB/s`.
+pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
+    let bad = || "a whole number with K, M or G behind it is needed, such as 2M".to_owned();
+    let amount = text.strip_suffix("/s").unwrap_or(text);
+    let amount = amount.strip_suffix("iB").unwrap_or(amount);
+    let (digits, shift) = match amount.as_bytes() {
+        [digits @ .., b'K' | b'k'] => (digits, 10),
+        [digits @ .., b'M' | b'm'] => (digits, 20),
+        [digits @ .., b'G' | b'g'] => (digits, 30),
+        _ => return Err(bad()),
+    };
+    let digits = amount.get(..digits.len()).unwrap_or_default();
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(bad());
+    }
+    let count: u64 = digits.parse().map_err(|_| bad())?;
+    let rate = count.checked_mul(1 << shift).ok_or_else(bad)?;
+    if rate < RATE_MIN {
+        return Err("the slowest rate is 16K".to_owned());
+    }
+    Ok(rate)
+}
+
 /// Parses a whole number of seconds.
 pub(crate) fn parse_seconds(text: &str) -> Result<Duration, String> {
     text.parse()
@@ -91,5 +117,38 @@ pub(crate) fn parse_milliseconds(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(count) if count > 0 => Ok(Duration::from_millis(count)),
         _ => Err("a whole number of milliseconds is needed".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_in_binary_units() {
+        for (text, expected) in [
+            ("16K", 16 << 10),
+            ("500k", 500 << 10),
+            ("2M", 2 << 20),
+            ("2MiB/s", 2 << 20),
+            ("1G/s", 1 << 30),
+        ] {
+            assert_eq!(parse_rate(text), Ok(expected), "{text}");
+        }
+        for text in [
+            "",
+            "M",
+            "2",
+            "-2M",
+            "+2M",
+            "2.5M",
+            "2 M",
+            "15K",
+            "2MB",
+            "99999999999999G",
+            "2M/h",
+        ] {
+            assert!(parse_rate(text).is_err(), "{text}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! A session with a server, and the channels that it opens.
 
+use std::sync::Arc;
+
 use landline_proto::ErrorCode;
 use tokio::sync::Mutex;
 
@@ -7,6 +9,7 @@ use super::{Connected, connect};
 use crate::{
     Error, Side,
     login::{Credential, FirstRequest, KnownServer},
+    net::RateLimiter,
 };
 
 /// A session with a server: one login, and a channel for every service in use.
@@ -17,6 +20,7 @@ use crate::{
 pub struct ClientSession {
     server: KnownServer,
     credential: Credential,
+    rate_limiter: Option<Arc<RateLimiter>>,
     state: Mutex<SessionState>,
 }
 
@@ -34,8 +38,14 @@ impl ClientSession {
         Self {
             server,
             credential: credential.attachable(),
+            rate_limiter: None,
             state: Mutex::default(),
         }
+    }
+
+    /// Limits the rate of the content of all channels that are opened from now on.
+    pub fn set_rate_limiter(&mut self, rate_limiter: Arc<RateLimiter>) {
+        self.rate_limiter = Some(rate_limiter);
     }
 
     /// The server.
@@ -53,6 +63,15 @@ impl ClientSession {
     /// # Cancel safety
     /// Nothing is lost: the unfinished connection is closed.
     pub async fn open_channel(&self, first: &FirstRequest) -> Result<Connected, Error> {
+        let mut connected = self.connect(first).await?;
+        if let Some(rate_limiter) = &self.rate_limiter {
+            let channel = &mut connected.login.channel;
+            channel.limit_rate(rate_limiter.clone());
+        }
+        Ok(connected)
+    }
+
+    async fn connect(&self, first: &FirstRequest) -> Result<Connected, Error> {
         let mut state = self.state.lock().await;
         if let Some(mut reserve) = state.reserve.take()
             && !reserve.login.channel.reader.is_closed()

@@ -25,7 +25,7 @@ pub use client::{EarlierAttempt, Output, Place};
 pub use digest::{Algorithm, ContentHasher, Digest};
 pub use entries::RecordStream;
 pub use manifests::ManifestStore;
-pub use progress::Progress;
+pub use progress::{FileCounts, Observed, Progress, ProgressState};
 pub(crate) use quota::QuotaReservation;
 pub use sender::Input;
 

@@ -8,6 +8,48 @@ use std::{
     time::Instant,
 };
 
+/// A copy at one moment, for display.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProgressState {
+    /// When this attempt began to copy, after any login.
+    pub began_at: Option<Instant>,
+    /// Bytes that are at the destination.
+    pub done: u64,
+    /// Bytes in all; of a tree, once all of it is listed.
+    pub total: Option<u64>,
+    /// How many of `done` were there before this attempt.
+    pub kept: u64,
+    /// Bytes that this attempt has moved.
+    pub moved: u64,
+    /// Bytes of files that are not copied.
+    pub failed: u64,
+    /// Bytes of earlier attempts that were damaged and sent again.
+    pub sent_again: u64,
+    /// The files of a tree.
+    pub files: Option<FileCounts>,
+    /// The file of a tree that is copied.
+    pub name: Option<String>,
+}
+
+/// How many files of a tree there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FileCounts {
+    /// Files that are at the destination.
+    pub done: u64,
+    /// How many of those this attempt has copied.
+    pub copied: u64,
+    /// Files that are not copied.
+    pub failed: u64,
+    /// Files that were found so far.
+    pub found: u64,
+}
+
+/// Something whose progress can be displayed.
+pub trait Observed {
+    /// The progress at this moment.
+    fn state(&self) -> ProgressState;
+}
+
 /// Counters that a transfer keeps up to date. Reading them does not slow it down.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -21,6 +63,20 @@ pub struct Progress {
     began_at: Mutex<Option<Instant>>,
 }
 
+impl Observed for Progress {
+    fn state(&self) -> ProgressState {
+        ProgressState {
+            began_at: self.began_at(),
+            done: self.done(),
+            total: self.total(),
+            kept: self.resumed_at(),
+            moved: self.moved(),
+            sent_again: self.sent_again(),
+            ..ProgressState::default()
+        }
+    }
+}
+
 impl Progress {
     /// Bytes sent or stored so far, including those of earlier attempts.
     pub fn done(&self) -> u64 {
@@ -28,7 +84,7 @@ impl Progress {
     }
 
     /// Bytes in all, once the length is known.
-    pub fn total(&self) -> Option<u64> {
+    fn total(&self) -> Option<u64> {
         self.total.load(Ordering::Relaxed).checked_sub(1)
     }
 
@@ -38,7 +94,7 @@ impl Progress {
     }
 
     /// Bytes of earlier attempts that were damaged and sent again.
-    pub fn sent_again(&self) -> u64 {
+    fn sent_again(&self) -> u64 {
         self.sent_again.load(Ordering::Relaxed)
     }
 

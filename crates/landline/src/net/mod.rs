@@ -27,7 +27,8 @@ pub use host_set::{HostGroups, HostSet};
 pub use landline_socketserver::activation;
 pub(crate) use plain::local_stream;
 pub use plain::memory_pair;
-pub(crate) use rate_limit::{RateLimiter, RateLimiters};
+pub use rate_limit::RateLimiter;
+pub(crate) use rate_limit::RateLimiters;
 pub(crate) use secure::SecureStream;
 pub use ssh::ssh_command;
 use tokio::{
@@ -40,11 +41,19 @@ pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {
     /// Limits how long bytes that were sent may wait until the peer's system has them. Then the
     /// connection is lost. Where the transport cannot do that, nothing changes.
     fn limit_transit_time(&self, _time: Duration) {}
+
+    /// Limits how many bytes the system takes from the peer before they are read. Where the
+    /// transport cannot do that, nothing changes.
+    fn limit_receive_buffer(&self, _bytes: usize) {}
 }
 
 impl Transport for TcpStream {
     fn limit_transit_time(&self, time: Duration) {
         tcp::limit_transit_time(self, time);
+    }
+
+    fn limit_receive_buffer(&self, bytes: usize) {
+        tcp::limit_receive_buffer(self, bytes);
     }
 }
 

@@ -70,6 +70,10 @@ impl<T: Transport + 'static> SecureStream for PlainStream<T> {
         self.stream.get_ref().limit_transit_time(time);
     }
 
+    fn limit_receive_buffer(&self, bytes: usize) {
+        self.stream.get_ref().limit_receive_buffer(bytes);
+    }
+
     fn into_transport(self: Box<Self>) -> Box<dyn Transport> {
         Box::new(self.stream.into_inner())
     }

@@ -9,16 +9,26 @@ use std::{
 use landline_proto::login::UserName;
 use tokio::time::Instant;
 
-/// What an idle connection may send at once, as a time at the allowed rate.
+/// What an idle user of a server may send at once, as a time at the allowed rate.
 const BURST_TIME: Duration = Duration::from_secs(1);
+/// The same for a limit that a client sets itself: no second may have much more than its share.
+const BURST_TIME_OF_CLIENT: Duration = Duration::from_millis(50);
+/// How much the peer may be ahead of a client with a limit, as a time at the allowed rate. Over a
+/// longer round trip the rate is lower than allowed.
+const AHEAD_TIME: Duration = Duration::from_millis(125);
+/// The least that the peer may be ahead.
+const AHEAD_BYTES_MIN: usize = 16 * 1024;
+/// The fewest bytes that are sent at once.
+const PIECE_BYTES_MIN: usize = 4 * 1024;
 
-/// Limits the content of all connections of a user, both directions together.
+/// Limits the content of several connections, both directions together.
 ///
-/// It is a token bucket that holds one second of content. A caller that has exceeded the rate waits
-/// before the next part.
-pub(crate) struct RateLimiter {
+/// It is a token bucket. A caller that has exceeded the rate waits before the next part.
+pub struct RateLimiter {
     /// Bytes per second, read for every part; `None` for no limit.
     rate: Box<dyn Fn() -> Option<u64> + Send + Sync>,
+    /// How long an idle bucket takes to fill.
+    burst: Duration,
     /// When the next part may flow; `None` before the first one.
     available_at: Mutex<Option<Instant>>,
 }
@@ -48,19 +58,49 @@ impl RateLimiters {
     }
 }
 
+impl std::fmt::Debug for RateLimiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RateLimiter").finish_non_exhaustive()
+    }
+}
+
 impl RateLimiter {
     /// A limiter that calls `rate` for every part, in bytes per second.
     pub(crate) fn new(rate: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Self {
         Self {
             rate: Box::new(rate),
+            burst: BURST_TIME,
             available_at: Mutex::new(None),
         }
+    }
+
+    /// A limiter for the connections of a client, with a rate in bytes per second.
+    pub fn of_client(rate: u64) -> Self {
+        Self {
+            burst: BURST_TIME_OF_CLIENT,
+            ..Self::new(move || Some(rate))
+        }
+    }
+
+    /// How many bytes may flow at once after [`ready`](Self::ready).
+    pub(crate) fn piece_bytes(&self) -> usize {
+        let Some(rate) = (self.rate)() else {
+            return usize::MAX;
+        };
+        let bytes = rate as f64 * self.burst.as_secs_f64();
+        (bytes as usize).max(PIECE_BYTES_MIN)
+    }
+
+    /// How many bytes the peer may be ahead of what is read; `None` without a limit.
+    pub(crate) fn ahead_bytes(&self) -> Option<usize> {
+        let bytes = (self.rate)()? as f64 * AHEAD_TIME.as_secs_f64();
+        Some((bytes as usize).max(AHEAD_BYTES_MIN))
     }
 
     /// Whether the bucket is full, so that a new limiter would behave alike.
     fn is_idle(&self) -> bool {
         self.available_at()
-            .is_none_or(|available_at| available_at + BURST_TIME <= Instant::now())
+            .is_none_or(|available_at| available_at + self.burst <= Instant::now())
     }
 
     /// Returns once the next part may flow.
@@ -68,7 +108,8 @@ impl RateLimiter {
     /// # Cancel safety
     /// Nothing is lost.
     pub(crate) async fn ready(&self) {
-        if let Some(available_at) = self.available_at().filter(|at| *at > Instant::now()) {
+        // Another connection may have used the bucket meanwhile.
+        while let Some(available_at) = self.available_at().filter(|at| *at > Instant::now()) {
             tokio::time::sleep_until(available_at).await;
         }
     }
@@ -81,7 +122,7 @@ impl RateLimiter {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let earliest = now.checked_sub(BURST_TIME).unwrap_or(now);
+        let earliest = now.checked_sub(self.burst).unwrap_or(now);
         let cost = Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64);
         *available_at = Some(available_at.unwrap_or(earliest).max(earliest) + cost);
     }
@@ -129,6 +170,34 @@ mod tests {
         free.consume(usize::MAX);
         free.ready().await;
         assert_eq!(start.elapsed().as_millis(), 2000);
+    }
+
+    /// Proves `rate-limit` in docs/faults.md.
+    #[tokio::test(start_paused = true)]
+    async fn second_of_client_has_little_more_than_its_share() {
+        const RATE: u64 = 2 << 20;
+        tokio::time::advance(Duration::from_secs(10)).await;
+        let limiter = RateLimiter::of_client(RATE);
+        let start = Instant::now();
+        let mut flowed = Vec::new();
+        while start.elapsed() < Duration::from_secs(10) {
+            limiter.ready().await;
+            // The bucket may be full again in the middle of a second.
+            if flowed.len() == 30 {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            let piece = limiter.piece_bytes();
+            limiter.consume(piece);
+            flowed.push((start.elapsed(), piece as u64));
+        }
+        for (begin, _) in &flowed {
+            let end = *begin + Duration::from_secs(1);
+            let within = flowed.iter().filter(|(at, _)| at >= begin && *at < end);
+            let bytes: u64 = within.map(|(_, bytes)| bytes).sum();
+            assert!(bytes * 10 <= RATE * 12, "{bytes} bytes from {begin:?} on");
+        }
+        let all: u64 = flowed.iter().map(|(_, bytes)| bytes).sum();
+        assert!(all >= RATE * 9, "{all} bytes in ten seconds");
     }
 
     #[tokio::test(start_paused = true)]

@@ -27,6 +27,9 @@ pub trait SecureStream: AsyncBufRead + AsyncWrite + Send + Unpin {
     /// As [`Transport::limit_transit_time`].
     fn limit_transit_time(&self, time: Duration);
 
+    /// As [`Transport::limit_receive_buffer`].
+    fn limit_receive_buffer(&self, bytes: usize);
+
     /// Takes the transport below, to discard input without decrypting it.
     fn into_transport(self: Box<Self>) -> Box<dyn Transport>;
 }

@@ -138,6 +138,12 @@ pub(super) fn limit_transit_time(stream: &TcpStream, time: Duration) {
     let _ = (stream, time);
 }
 
+/// As [`Transport::limit_receive_buffer`](super::Transport::limit_receive_buffer).
+pub(super) fn limit_receive_buffer(stream: &TcpStream, bytes: usize) {
+    // What cannot be set stays as it is.
+    let _ = SockRef::from(stream).set_recv_buffer_size(bytes);
+}
+
 /// Selects BBR if the kernel has it.
 ///
 /// BBR stays fast when packets are lost, where cubic takes the loss for congestion. On the loopback

@@ -97,11 +97,11 @@ impl SecureStream for TlsStream<Box<dyn Transport>> {
     }
 
     fn limit_transit_time(&self, time: Duration) {
-        let transport = match self {
-            Self::Client(stream) => &stream.get_ref().0,
-            Self::Server(stream) => &stream.get_ref().0,
-        };
-        transport.limit_transit_time(time);
+        transport_below(self).limit_transit_time(time);
+    }
+
+    fn limit_receive_buffer(&self, bytes: usize) {
+        transport_below(self).limit_receive_buffer(bytes);
     }
 
     fn into_transport(self: Box<Self>) -> Box<dyn Transport> {
@@ -109,6 +109,13 @@ impl SecureStream for TlsStream<Box<dyn Transport>> {
             Self::Client(stream) => stream.into_inner().0,
             Self::Server(stream) => stream.into_inner().0,
         }
+    }
+}
+
+fn transport_below(stream: &TlsStream<Box<dyn Transport>>) -> &dyn Transport {
+    match stream {
+        TlsStream::Client(stream) => &**stream.get_ref().0,
+        TlsStream::Server(stream) => &**stream.get_ref().0,
     }
 }
 

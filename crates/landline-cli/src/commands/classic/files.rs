@@ -51,7 +51,7 @@ pub(super) async fn upload(
             source,
             follow(&progress),
         );
-        if let Err(error) = view.follow(&name, &progress, sending).await {
+        if let Err(error) = view.of_copy(&name).follow(&progress, sending).await {
             // The server may have said why before it closed the connection.
             let refusal = upload::find_refusal(&mut line, encodings).await;
             return Err(refusal.unwrap_or(error).into());
@@ -111,7 +111,7 @@ pub(super) async fn download(
             overwrite,
             follow(&progress),
         );
-        let (path, size) = view.follow(name, &progress, fetching).await?;
+        let (path, size) = view.of_copy(name).follow(&progress, fetching).await?;
         context
             .out
             .print(&context.choose(words::fetched(&path, size)));

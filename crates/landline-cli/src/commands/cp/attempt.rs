@@ -82,10 +82,14 @@ impl<'a> PlannedCopies<'a> {
         items.reverse();
         let (server, credential) =
             connect::find_server(context, &client, &target, &options.access).await?;
+        let mut session = ClientSession::new(server, credential);
+        if let Some(rate_limiter) = options.rate_limiter() {
+            session.set_rate_limiter(rate_limiter);
+        }
         Ok(Self {
             context,
             client,
-            session: ClientSession::new(server, credential),
+            session,
             target: options.access.with_port(&target)?,
             channel: None,
             was_connected: false,

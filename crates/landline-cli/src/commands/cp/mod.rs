@@ -20,7 +20,7 @@ use habits::Habits;
 use landline::{
     Error,
     files::{Copied, Progress},
-    net::Location,
+    net::{Location, RateLimiter},
     proto::ErrorCode,
 };
 use progress::ProgressView;
@@ -28,7 +28,7 @@ use serde_json::json;
 use tree::TreeOptions;
 
 use crate::{
-    arguments::{Access, TypedLocation, location_parser, parse_seconds},
+    arguments::{Access, TypedLocation, location_parser, parse_rate, parse_seconds},
     connect::is_transient,
     context::{Context, ExitStatus, Run},
     failure::Failure,
@@ -92,6 +92,12 @@ pub(crate) struct Cp {
     /// landline waits for the same time if too many sessions are open.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse_seconds)]
     retry: Duration,
+    /// Move at most RATE bytes a second: 500K, 2M
+    ///
+    /// K, M and G are KiB, MiB and GiB. The limit is for both directions, and for all connections
+    /// of the command together.
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    limit_rate: Option<u64>,
     #[command(flatten)]
     delta: DeltaOption,
     #[command(flatten)]
@@ -148,6 +154,12 @@ impl Tally {
 }
 
 impl Cp {
+    /// The limit of `--limit-rate`, for all connections of the command.
+    fn rate_limiter(&self) -> Option<Arc<RateLimiter>> {
+        let rate = self.limit_rate?;
+        Some(Arc::new(RateLimiter::of_client(rate)))
+    }
+
     /// Copies one file after another. A failure does not stop the others.
     async fn copy_all(
         &self,
@@ -187,7 +199,7 @@ impl Cp {
         progress: &Arc<Progress>,
         tally: &mut Tally,
     ) -> Result<(Copied, String), Failure> {
-        let label = make_label(&item.source);
+        let mut shown = view.of_copy(&make_label(&item.source));
         let mut lost_since: Option<Instant> = None;
         let mut wait = WAIT_MIN;
         // The first attempt discards what an earlier command has kept, if the user says so.
@@ -196,7 +208,7 @@ impl Cp {
             progress.reset();
             let was_connected = planned.was_connected();
             let attempt = planned.attempt(item, std::mem::take(&mut restart), progress);
-            let done = view.follow(&label, progress, attempt).await;
+            let done = shown.follow(&**progress, attempt).await;
             tally.add(progress);
             let error = match done {
                 Ok(done) => return Ok(done),
@@ -206,6 +218,7 @@ impl Cp {
                 let what = "what was there has changed meanwhile";
                 view.remark(&format!("{what}; starting over"));
                 view.print_event(&json!({"event": "starting-over", "message": what}));
+                shown.start_over();
                 restart = true;
                 continue;
             }
@@ -303,15 +316,14 @@ fn explain_exists(failure: Failure) -> Failure {
     }
 }
 
-/// The name of a copy in the progress view: the file's own name, shortened for a narrow terminal.
+/// The name of a copy in the progress view: the last name of its path that is one, shortened for a
+/// narrow terminal.
 fn make_label(source: &str) -> String {
-    let name = shown_line(
-        source
-            .rsplit(['/', ':'])
-            .next()
-            .filter(|name| !name.is_empty())
-            .unwrap_or(source),
-    );
+    let name = source
+        .rsplit(['/', ':'])
+        .find(|name| !name.is_empty() && *name != ".")
+        .unwrap_or(source);
+    let name = shown_line(name);
     match name.char_indices().nth(LABEL_CHARS) {
         Some((end, _)) => format!("{}…", name.split_at(end).0),
         None => name,

@@ -7,13 +7,13 @@ use std::{
 };
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use landline::files::Progress;
+use landline::files::{FileCounts, Observed, ProgressState};
 use serde_json::{Value, json};
 
 use crate::{
     context::Context,
     streams::OutputStream,
-    terminal::{bytes, shown},
+    terminal::{bytes, shown_line},
 };
 
 const FRAME_TIME: Duration = Duration::from_millis(100);
@@ -21,6 +21,11 @@ const JSON_TIME: Duration = Duration::from_millis(500);
 const LINE_TIME: Duration = Duration::from_secs(5);
 /// The rate is that of the last seconds.
 const RATE_TIME: Duration = Duration::from_secs(5);
+/// How long is measured before a rate is printed, and before it tells how long the rest takes.
+const MEASURED_TIME_MIN: Duration = Duration::from_millis(100);
+const ESTIMATE_TIME_MIN: Duration = Duration::from_secs(1);
+/// A file takes as long as so many bytes, besides its own.
+const FILE_WORK: u64 = 16 * 1024;
 
 /// Prints the progress of transfers.
 pub(in crate::commands) struct ProgressView {
@@ -67,29 +72,13 @@ impl ProgressView {
         }
     }
 
-    /// Waits for one attempt, and meanwhile prints `progress` under the name `label`.
-    pub(in crate::commands) async fn follow<T>(
-        &self,
-        label: &str,
-        progress: &Progress,
-        work: impl Future<Output = T>,
-    ) -> T {
-        let tick = match self.mode {
-            Mode::Nothing => return work.await,
-            Mode::Bar => FRAME_TIME,
-            Mode::Lines => LINE_TIME,
-            Mode::Json => JSON_TIME,
-        };
-        tokio::pin!(work);
-        let mut view = AttemptView::new(self, label);
-        let done = loop {
-            tokio::select! {
-                done = &mut work => break done,
-                () = tokio::time::sleep(tick) => view.update(progress),
-            }
-        };
-        view.close(progress);
-        done
+    /// A view of one copy, of which there may be several attempts. `label` is its name.
+    pub(in crate::commands) fn of_copy(&self, label: &str) -> CopyView<'_> {
+        CopyView {
+            view: self,
+            label: shown_line(label),
+            most: Most::default(),
+        }
     }
 }
 
@@ -99,10 +88,82 @@ fn can_draw(context: &Context) -> bool {
     kind.is_some_and(|kind| kind != "dumb")
 }
 
+/// What is printed of one copy. What it counts never falls, also over several attempts.
+pub(in crate::commands) struct CopyView<'a> {
+    view: &'a ProgressView,
+    label: String,
+    most: Most,
+}
+
+impl CopyView<'_> {
+    /// Waits for one attempt, and meanwhile prints its progress.
+    pub(in crate::commands) async fn follow<T>(
+        &mut self,
+        progress: &impl Observed,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let tick = match self.view.mode {
+            Mode::Nothing => return work.await,
+            Mode::Bar => FRAME_TIME,
+            Mode::Lines => LINE_TIME,
+            Mode::Json => JSON_TIME,
+        };
+        tokio::pin!(work);
+        let mut attempt = AttemptView::new(self);
+        let done = loop {
+            tokio::select! {
+                done = &mut work => break done,
+                () = tokio::time::sleep(tick) => attempt.update(&progress.state()),
+            }
+        };
+        attempt.close(&progress.state());
+        done
+    }
+
+    /// The copy starts over: what was counted so far is of no use.
+    pub(in crate::commands) fn start_over(&mut self) {
+        self.most = Most::default();
+    }
+}
+
+/// The most that was counted so far.
+#[derive(Debug, Default, Clone, Copy)]
+struct Most {
+    done: u64,
+    total: Option<u64>,
+    kept: u64,
+    files: Option<FileCounts>,
+}
+
+impl Most {
+    fn record(&mut self, state: &ProgressState) {
+        self.done = self.done.max(state.done);
+        self.kept = self.kept.max(state.kept);
+        // Another attempt lists the tree again.
+        self.total = state.total.max(self.total);
+        self.files = match (self.files, state.files) {
+            (Some(most), Some(now)) => Some(FileCounts {
+                done: most.done.max(now.done),
+                found: most.found.max(now.found),
+                ..now
+            }),
+            (most, now) => now.or(most),
+        };
+    }
+
+    /// How much is done, from 0 to 100; `None` before the total is known.
+    fn percent(&self) -> Option<u64> {
+        let total = self.total?;
+        let percent = (u128::from(self.done.min(total)) * 100).checked_div(total.into());
+        Some(percent.map_or(100, |percent| u64::try_from(percent).unwrap_or(100)))
+    }
+}
+
 /// What has been printed of one attempt.
 struct AttemptView<'a> {
     view: &'a ProgressView,
     label: &'a str,
+    most: &'a mut Most,
     rate: RateMeter,
     bar: ProgressBar,
     has_begun: bool,
@@ -110,19 +171,18 @@ struct AttemptView<'a> {
 }
 
 impl<'a> AttemptView<'a> {
-    fn new(view: &'a ProgressView, label: &'a str) -> Self {
-        let target = if view.mode == Mode::Bar {
+    fn new(copy: &'a mut CopyView<'_>) -> Self {
+        let target = if copy.view.mode == Mode::Bar {
             ProgressDrawTarget::stderr()
         } else {
             ProgressDrawTarget::hidden()
         };
         // A bar without a length draws nothing yet.
-        let bar = ProgressBar::with_draw_target(None, target)
-            .with_style(make_style(false))
-            .with_message(shown(label));
+        let bar = ProgressBar::with_draw_target(None, target).with_style(make_style(false, false));
         Self {
-            view,
-            label,
+            view: copy.view,
+            label: &copy.label,
+            most: &mut copy.most,
             rate: RateMeter::default(),
             bar,
             has_begun: false,
@@ -130,75 +190,124 @@ impl<'a> AttemptView<'a> {
         }
     }
 
-    fn update(&mut self, progress: &Progress) {
-        self.begin(progress);
+    fn update(&mut self, state: &ProgressState) {
+        self.begin(state);
+        self.most.record(state);
+        self.rate
+            .record(Instant::now(), work_done(state), state.moved);
         match self.view.mode {
-            Mode::Json => {
-                self.view.print_event(&json!({"event": "progress", "done": progress.done(), "total": progress.total()}));
-            }
+            Mode::Json => self.view.print_event(&self.event(state)),
             // Until the transfer begins, ssh may ask for a password on the same line.
             _ if !self.has_begun => {}
             Mode::Lines => {
-                let rate = self.format_rate(progress);
-                let done = format_done(progress);
+                let counts = self.format_counts(state);
+                let name = state.name.as_ref();
+                let name = name.map_or_else(String::new, |name| format!(", {}", shown_line(name)));
+                let files = self.format_files(state);
+                let files = files.map_or_else(String::new, |files| format!("{files}, "));
                 self.view
                     .err
-                    .print(&format!("{}: {done}{rate}", self.label));
+                    .print(&format!("{}: {files}{counts}{name}", self.label));
             }
             _ => {
-                let rate = self.format_rate(progress);
-                self.bar.set_prefix(rate);
-                self.bar.set_position(progress.done());
+                self.bar
+                    .set_style(make_style(self.most.total.is_some(), state.files.is_some()));
+                if let Some(total) = self.most.total {
+                    self.bar.set_length(total);
+                }
+                let counts = self.format_counts(state);
+                self.bar.set_prefix(format!("{} {counts}", self.label));
+                let files = self.format_files(state).unwrap_or_default();
+                let name = state.name.as_ref();
+                let name = name.map_or_else(String::new, |name| format!(", {}", shown_line(name)));
+                self.bar.set_message(format!("{files}{name}"));
+                self.bar.set_position(self.most.done);
             }
         }
+    }
+
+    /// The progress for programs.
+    fn event(&self, state: &ProgressState) -> Value {
+        let most = &self.most;
+        let mut event = json!({
+            "event": "progress", "done": most.done, "total": most.total, "kept": most.kept,
+            "rate": self.rate.per_second(), "seconds_left": self.seconds_left(state),
+        });
+        if let (Some(files), Some(keys)) = (most.files, event.as_object_mut()) {
+            keys.insert("files".to_owned(), files.done.into());
+            keys.insert("files_found".to_owned(), files.found.into());
+            keys.insert("name".to_owned(), state.name.clone().into());
+        }
+        event
     }
 
     /// Prints what is known only after the peer has answered.
-    fn begin(&mut self, progress: &Progress) {
-        let again = progress.sent_again();
-        if again > self.sent_again {
+    fn begin(&mut self, state: &ProgressState) {
+        if state.sent_again > self.sent_again {
+            let bytes = state.sent_again - self.sent_again;
             self.view
-                .print_event(&json!({"event": "block-resent", "bytes": again - self.sent_again}));
-            self.sent_again = again;
+                .print_event(&json!({"event": "block-resent", "bytes": bytes}));
+            self.sent_again = state.sent_again;
         }
-        let Some(began_at) = progress.began_at().filter(|_| !self.has_begun) else {
+        let Some(began_at) = state.began_at.filter(|_| !self.has_begun) else {
             return;
         };
         self.has_begun = true;
-        self.rate.record(began_at, 0);
-        let offset = progress.resumed_at();
-        if offset > 0 {
+        self.rate.record(began_at, 0, 0);
+        // What was there of a tree is known only later.
+        if state.kept > 0 && state.files.is_none() {
             self.view
-                .print_event(&json!({"event": "resumed-at", "offset": offset}));
-            self.view
-                .remark(&format!("{}: resuming at {}", self.label, bytes(offset)));
-        }
-        if let Some(total) = progress.total() {
-            self.bar.set_style(make_style(true));
-            self.bar.set_position(offset);
-            self.bar.set_length(total);
+                .print_event(&json!({"event": "resumed-at", "offset": state.kept}));
+            self.view.remark(&format!(
+                "{}: resuming at {}",
+                self.label,
+                bytes(state.kept)
+            ));
         }
     }
 
-    fn close(&mut self, progress: &Progress) {
-        self.begin(progress);
+    fn close(&mut self, state: &ProgressState) {
+        self.begin(state);
+        self.most.record(state);
+        if self.has_begun && state.files.is_some() {
+            self.view.print_event(&self.event(state));
+        }
         self.bar.finish_and_clear();
     }
 
-    /// The rate of what this attempt moves, and the time that is left.
-    fn format_rate(&mut self, progress: &Progress) -> String {
-        self.rate.record(Instant::now(), progress.moved());
-        let Some(rate) = self.rate.per_second() else {
-            return String::new();
-        };
-        let left = match progress.total() {
-            Some(total) if rate > 0 => {
-                let left = total.saturating_sub(progress.done()) / rate;
-                format!(", {} left", HumanDuration(Duration::from_secs(left)))
+    /// The bytes, the rate of what this attempt moves, and the time that is left.
+    fn format_counts(&self, state: &ProgressState) -> String {
+        let mut text = match (self.most.total, self.most.percent()) {
+            (Some(total), Some(percent)) => {
+                format!("{} of {} ({percent}%)", bytes(self.most.done), bytes(total))
             }
-            _ => String::new(),
+            _ => bytes(self.most.done),
         };
-        format!(", {}/s{left}", bytes(rate))
+        if state.files.is_some() && self.most.kept > 0 {
+            text += &format!(", {} were there", bytes(self.most.kept));
+        }
+        if let Some(rate) = self.rate.per_second() {
+            text += &format!(", {}/s", bytes(rate));
+        }
+        if let Some(left) = self.seconds_left(state) {
+            text += &format!(", {} left", HumanDuration(Duration::from_secs(left)));
+        }
+        text
+    }
+
+    fn format_files(&self, state: &ProgressState) -> Option<String> {
+        let files = self.most.files?;
+        Some(match state.total {
+            Some(_) => format!("{} of {} files", files.done, files.found),
+            None => format!("{} files, {} found so far", files.done, files.found),
+        })
+    }
+
+    /// The time that is left; `None` while it cannot be told, such as before a tree is listed.
+    fn seconds_left(&self, state: &ProgressState) -> Option<u64> {
+        let left = work_left(state)?;
+        let rate = self.rate.work_per_second()?;
+        left.checked_div(rate)
     }
 }
 
@@ -208,15 +317,47 @@ impl Drop for AttemptView<'_> {
     }
 }
 
+/// What this attempt has done: bytes, and [`FILE_WORK`] for each file.
+fn work_done(state: &ProgressState) -> u64 {
+    let files = state.files.map_or(0, |files| files.copied);
+    state.moved.saturating_add(files.saturating_mul(FILE_WORK))
+}
+
+/// What is left to do; `None` before the total is known.
+fn work_left(state: &ProgressState) -> Option<u64> {
+    let bytes = state
+        .total?
+        .saturating_sub(state.done)
+        .saturating_sub(state.failed);
+    let files = state.files.map_or(0, |files| {
+        files
+            .found
+            .saturating_sub(files.done.saturating_add(files.failed))
+    });
+    Some(bytes.saturating_add(files.saturating_mul(FILE_WORK)))
+}
+
 /// Measures a rate over the last [`RATE_TIME`].
 #[derive(Default)]
-struct RateMeter(VecDeque<(Instant, u64)>);
+struct RateMeter(VecDeque<Sample>);
+
+/// What was done at a moment since the beginning.
+#[derive(Clone, Copy)]
+struct Sample {
+    at: Instant,
+    work: u64,
+    bytes: u64,
+}
 
 impl RateMeter {
-    /// Records how much was moved by `now` in all.
-    fn record(&mut self, now: Instant, moved: u64) {
-        self.0.push_back((now, moved));
-        let is_old = |(then, _): &(Instant, u64)| now.duration_since(*then) > RATE_TIME;
+    /// Records how much was done by `now` in all.
+    fn record(&mut self, now: Instant, work: u64, bytes: u64) {
+        self.0.push_back(Sample {
+            at: now,
+            work,
+            bytes,
+        });
+        let is_old = |sample: &Sample| now.duration_since(sample.at) > RATE_TIME;
         while self.0.len() > 2 && self.0.get(1).is_some_and(is_old) {
             self.0.pop_front();
         }
@@ -224,25 +365,28 @@ impl RateMeter {
 
     /// Bytes per second; `None` before there is enough to tell.
     fn per_second(&self) -> Option<u64> {
+        self.rate(MEASURED_TIME_MIN, |sample| sample.bytes)
+    }
+
+    /// Work per second; `None` before there is enough to tell how long the rest takes.
+    fn work_per_second(&self) -> Option<u64> {
+        self.rate(ESTIMATE_TIME_MIN, |sample| sample.work)
+    }
+
+    fn rate(&self, time_min: Duration, count: impl Fn(&Sample) -> u64) -> Option<u64> {
         let (first, last) = (self.0.front()?, self.0.back()?);
-        let seconds = last.0.duration_since(first.0).as_secs_f64();
-        let moved = last.1.saturating_sub(first.1);
-        (seconds >= 0.1).then(|| (moved as f64 / seconds) as u64)
+        let time = last.at.duration_since(first.at);
+        let moved = count(last).saturating_sub(count(first));
+        (time >= time_min).then(|| (moved as f64 / time.as_secs_f64()) as u64)
     }
 }
 
-fn format_done(progress: &Progress) -> String {
-    match progress.total() {
-        Some(total) => format!("{} of {}", bytes(progress.done()), bytes(total)),
-        None => bytes(progress.done()),
-    }
-}
-
-fn make_style(length_is_known: bool) -> ProgressStyle {
-    let template = if length_is_known {
-        "{msg} [{wide_bar}] {binary_bytes} of {binary_total_bytes}{prefix}"
-    } else {
-        "{msg} {binary_bytes}{prefix}"
+fn make_style(length_is_known: bool, has_files: bool) -> ProgressStyle {
+    let template = match (length_is_known, has_files) {
+        (true, true) => "[{wide_bar}] {prefix}\n{wide_msg}",
+        (true, false) => "[{wide_bar}] {prefix}",
+        (false, true) => "{prefix}\n{wide_msg}",
+        (false, false) => "{prefix}",
     };
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -259,14 +403,114 @@ mod tests {
         let start = Instant::now();
         let mut meter = RateMeter::default();
         assert_eq!(meter.per_second(), None);
-        meter.record(start, 0);
+        meter.record(start, 0, 0);
         assert_eq!(meter.per_second(), None);
-        meter.record(start + Duration::from_secs(2), 2000);
+        meter.record(start + Duration::from_secs(2), 0, 2000);
         assert_eq!(meter.per_second(), Some(1000));
         for second in 3..20 {
-            meter.record(start + Duration::from_secs(second), 2000);
+            meter.record(start + Duration::from_secs(second), 0, 2000);
         }
         assert_eq!(meter.per_second(), Some(0));
+    }
+
+    /// What a tree of two files of 50 bytes shows at a moment.
+    fn tree_state(
+        moved: u64,
+        kept: u64,
+        copied: u64,
+        found: u64,
+        is_listed: bool,
+    ) -> ProgressState {
+        ProgressState {
+            done: moved + kept,
+            total: is_listed.then_some(found * 50),
+            kept,
+            moved,
+            files: Some(FileCounts {
+                done: copied,
+                copied,
+                failed: 0,
+                found,
+            }),
+            name: Some("a\u{1b}b".to_owned()),
+            ..ProgressState::default()
+        }
+    }
+
+    /// Feeds these states to a view in JSON, each at a second of its own, and returns the events.
+    fn events(attempts: &[&[ProgressState]]) -> Vec<Value> {
+        let mut test = TestContext::new();
+        test.context.json = true;
+        let view = ProgressView::new(&test.context, false, &test.context.out);
+        let mut copy = view.of_copy("x");
+        for states in attempts {
+            let start = Instant::now();
+            let mut attempt = AttemptView::new(&mut copy);
+            for (second, state) in (0..).zip(*states) {
+                attempt.most.record(state);
+                let now = start + Duration::from_secs(second);
+                attempt.rate.record(now, work_done(state), state.moved);
+                view.print_event(&attempt.event(state));
+            }
+        }
+        let out = test.out();
+        out.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// Proves `progress-lies` in docs/faults.md.
+    #[test]
+    fn counts_never_fall_over_attempts() {
+        let first = [tree_state(60, 0, 1, 2, true), tree_state(70, 0, 1, 2, true)];
+        let second = [
+            tree_state(0, 0, 0, 1, false),
+            tree_state(0, 50, 1, 1, false),
+            tree_state(50, 50, 2, 2, true),
+        ];
+        let events = events(&[&first, &second]);
+        let column = |key: &str| -> Vec<u64> {
+            let values = events.iter().map(|event| event[key].as_u64().unwrap());
+            values.collect()
+        };
+        assert_eq!(column("done"), [60, 70, 70, 70, 100]);
+        assert_eq!(column("total"), [100; 5]);
+        assert_eq!(column("files"), [1, 1, 1, 1, 2]);
+        assert_eq!(column("files_found"), [2; 5]);
+        assert_eq!(column("kept"), [0, 0, 0, 50, 50]);
+    }
+
+    #[test]
+    fn time_left_is_unknown_until_the_tree_is_listed() {
+        let states = [
+            tree_state(0, 0, 0, 1, false),
+            tree_state(50, 0, 1, 2, false),
+            tree_state(50, 0, 1, 2, true),
+            tree_state(100, 0, 2, 2, true),
+        ];
+        let events = events(&[&states]);
+        let left: Vec<_> = events.iter().map(|event| &event["seconds_left"]).collect();
+        assert_eq!(left, [&Value::Null, &Value::Null, &json!(2), &json!(0)]);
+    }
+
+    #[test]
+    fn text_shows_files_and_escapes_names() {
+        let mut test = TestContext::new();
+        test.context.err = OutputStream::new(Box::new(std::io::sink()), false);
+        let view = ProgressView::new(&test.context, false, &test.context.out);
+        let mut copy = view.of_copy("a\u{1b}");
+        assert_eq!(copy.label, "a\\u{1b}");
+        let attempt = AttemptView::new(&mut copy);
+        let state = tree_state(50, 50, 1, 4, true);
+        attempt.most.record(&state);
+        assert_eq!(
+            attempt.format_counts(&state),
+            "100 B of 200 B (50%), 50 B were there"
+        );
+        assert_eq!(attempt.format_files(&state).unwrap(), "1 of 4 files");
+        let state = tree_state(50, 50, 1, 4, false);
+        let files = attempt.format_files(&state).unwrap();
+        assert_eq!(files, "1 files, 4 found so far");
     }
 
     /// Proves `misleading-error` in docs/faults.md.

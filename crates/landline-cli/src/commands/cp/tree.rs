@@ -10,7 +10,6 @@ use clap::Args;
 use landline::{
     Client, ClientSession, Error,
     files::{
-        Progress,
         messages::{Compare, SERVICE},
         tree::{
             EntryFailure, GetTree, Placement, StoreOptions, TreeEvents, TreeProgress, TreeSummary,
@@ -21,7 +20,7 @@ use landline::{
         },
     },
     login::FirstRequest,
-    net::{Channel, Location, Target},
+    net::{Channel, Location, RateLimiter, Target},
     paths::{TreePlace, TreeSource, local},
     proto::{Message, Name},
 };
@@ -42,8 +41,6 @@ use crate::{
     terminal::{bytes, shown_line},
 };
 
-/// How often the counters of a copy are looked at.
-const PROGRESS_TIME: Duration = Duration::from_millis(100);
 /// How many failures are printed one by one.
 const FAILURES_MAX: u32 = 100;
 
@@ -115,6 +112,7 @@ impl Cp {
             takes_folders,
             quiet: self.quiet,
             retry: self.retry,
+            rate_limiter: self.rate_limiter(),
         };
         copy.run(context, &self.access).await
     }
@@ -135,6 +133,7 @@ pub(in crate::commands) struct TreeCopy {
     pub(in crate::commands) quiet: bool,
     /// How long a lost connection is made again.
     pub(in crate::commands) retry: Duration,
+    pub(in crate::commands) rate_limiter: Option<Arc<RateLimiter>>,
 }
 
 /// The two ends of a copy.
@@ -180,12 +179,16 @@ impl TreeCopy {
         let (target, ends) = self.plan()?;
         let client = context.client()?;
         let (server, credential) = connect::find_server(context, &client, &target, access).await?;
+        let mut session = ClientSession::new(server, credential);
+        if let Some(rate_limiter) = &self.rate_limiter {
+            session.set_rate_limiter(rate_limiter.clone());
+        }
         let mut planned = PlannedTree {
             compare: self.delta.compare(&server, u64::MAX),
             copy: self,
             context,
             client,
-            session: ClientSession::new(server, credential),
+            session,
             target: access.with_port(&target)?,
             ends,
             was_connected: false,
@@ -350,23 +353,20 @@ impl PlannedTree<'_> {
         view: &ProgressView,
         progress: &Arc<TreeProgress>,
     ) -> Result<(), Failure> {
-        let label = make_label(&self.label());
+        let mut shown = view.of_copy(&make_label(&self.label()));
         let start = Instant::now();
         let mut lost_since: Option<Instant> = None;
         let mut wait = WAIT_MIN;
         loop {
             let moved_before = progress.bytes();
             let was_connected = self.was_connected;
-            let shown = Progress::default();
-            let error = {
-                let attempt = self.attempt(progress);
-                let followed = show(progress, &shown, attempt);
-                match view.follow(&label, &shown, followed).await {
-                    Ok((summary, place)) => {
-                        return self.report(view, &summary, &place, start.elapsed());
-                    }
-                    Err(error) => error,
+            progress.begin_attempt();
+            let attempt = self.attempt(progress);
+            let error = match shown.follow(&**progress, attempt).await {
+                Ok((summary, place)) => {
+                    return self.report(view, &summary, &place, start.elapsed());
                 }
+                Err(error) => error,
             };
             let has_moved = progress.bytes() > moved_before;
             if has_moved {
@@ -554,22 +554,6 @@ impl PlannedTree<'_> {
                 "incomplete",
                 format!("{count} entries could not be copied; all others are complete"),
             )),
-        }
-    }
-}
-
-/// Shows the counters of a tree while it is copied.
-async fn show<T>(progress: &TreeProgress, shown: &Progress, work: impl Future<Output = T>) -> T {
-    tokio::pin!(work);
-    loop {
-        tokio::select! {
-            done = &mut work => return done,
-            () = tokio::time::sleep(PROGRESS_TIME) => {
-                if progress.wanted_bytes() > 0 {
-                    let done = progress.bytes() + progress.kept_bytes();
-                    shown.set(done, progress.wanted_bytes().max(done));
-                }
-            }
         }
     }
 }

@@ -100,7 +100,6 @@ impl Bodies {
         } = self;
         // Bytes that were sent or received.
         let moved = AtomicU64::new(0);
-        let rate_limiter = channel.rate_limiter();
         let Channel { reader, writer, .. } = channel;
         let sending = async {
             let mut frame = DataFrame::new();
@@ -115,9 +114,6 @@ impl Bodies {
                 match next {
                     Some(Outgoing::Bytes(bytes)) => {
                         for piece in bytes.chunks(DataFrame::CONTENT_BYTES) {
-                            if let Some(rate_limiter) = &rate_limiter {
-                                rate_limiter.ready().await;
-                            }
                             frame.fill(|content| {
                                 if let Some(place) = content.get_mut(..piece.len()) {
                                     place.copy_from_slice(piece);

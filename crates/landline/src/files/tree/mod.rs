@@ -9,6 +9,7 @@ pub mod client;
 mod known_files;
 pub(crate) mod messages;
 mod open_folders;
+mod progress;
 mod receiver;
 pub mod records;
 pub(in crate::files) mod sender;
@@ -17,17 +18,12 @@ mod staging;
 mod walk;
 pub(in crate::files) mod worker;
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    },
-};
+use std::{fmt, sync::Arc};
 
 use bodies::Bodies;
 use landline_proto::{ErrorCode, Message, ProtocolState, limits::LINGER_TIME_MAX};
 pub use messages::{GetTree, Placement, PutTree};
+pub use progress::TreeProgress;
 pub use receiver::StoreOptions;
 pub use records::{EntryFailure, Hash, TreeSummary};
 use serde::de::DeserializeOwned;
@@ -43,70 +39,6 @@ use crate::{
 const DEPTH_MAX: usize = 500;
 /// What a peer that ends its body early is reported as, until its error message is read.
 const ENDED_EARLY: &str = "the other side ended the copy early";
-
-/// Counters that a copy of a tree keeps up to date. Reading them does not slow it down.
-#[derive(Debug, Default)]
-pub struct TreeProgress {
-    entries: AtomicU32,
-    files: AtomicU32,
-    wanted_files: AtomicU32,
-    bytes: AtomicU64,
-    wanted_bytes: AtomicU64,
-    kept_bytes: AtomicU64,
-}
-
-impl TreeProgress {
-    /// How many entries were found so far.
-    pub fn entries(&self) -> u32 {
-        self.entries.load(Ordering::Relaxed)
-    }
-
-    /// How many files were copied so far.
-    pub fn files(&self) -> u32 {
-        self.files.load(Ordering::Relaxed)
-    }
-
-    /// How many files are to be copied, as far as is known.
-    pub fn wanted_files(&self) -> u32 {
-        self.wanted_files.load(Ordering::Relaxed)
-    }
-
-    /// How many bytes were copied so far.
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// How many bytes are to be copied, as far as is known.
-    pub fn wanted_bytes(&self) -> u64 {
-        self.wanted_bytes.load(Ordering::Relaxed)
-    }
-
-    /// How many of the bytes to be copied an earlier attempt left.
-    pub fn kept_bytes(&self) -> u64 {
-        self.kept_bytes.load(Ordering::Relaxed)
-    }
-
-    fn add_entry(&self) {
-        self.entries.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn add_wanted(&self, length: u64) {
-        self.wanted_files.fetch_add(1, Ordering::Relaxed);
-        self.wanted_bytes.fetch_add(length, Ordering::Relaxed);
-    }
-
-    fn add_file(&self) {
-        self.files.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn add_bytes(&self, count: u64) {
-        self.bytes.fetch_add(count, Ordering::Relaxed);
-    }
-
-    fn add_kept(&self, count: u64) {
-        self.kept_bytes.fetch_add(count, Ordering::Relaxed);
-    }
-}
 
 /// Who gets to know what happens during a copy.
 #[derive(Clone, Default)]

@@ -138,14 +138,15 @@ impl TreeSender {
             let number = self.walk.entries();
             let Some(found) = self.walk.next()? else {
                 self.is_walked = true;
+                self.progress.set_listed();
                 break;
             };
             found.record().write(&mut self.out);
             match found {
                 WalkStep::Entry(entry, file) => {
                     entry.hash(&mut self.hasher);
-                    self.progress.add_entry();
                     if let Some(file) = file {
+                        self.progress.add_found(file.length());
                         self.undecided.insert(number, file);
                     }
                 }
@@ -209,9 +210,17 @@ impl TreeSender {
                     return Err(unexpected("a decision about entries that were not sent"));
                 }
                 self.decided = entries;
-                self.undecided = self.undecided.split_off(&entries);
+                let undecided = self.undecided.split_off(&entries);
+                for file in std::mem::replace(&mut self.undecided, undecided).values() {
+                    self.progress.add_kept(file.length());
+                }
             }
-            FromReceiver::Failed(failure) => self.report(failure),
+            FromReceiver::Failed(failure) => {
+                if let Some(file) = self.undecided.remove(&failure.entry) {
+                    self.progress.add_failed(file.length());
+                }
+                self.report(failure);
+            }
             FromReceiver::Done(_) => return Err(unexpected("the end before that of the sender")),
         }
         Ok(())
@@ -226,7 +235,6 @@ impl TreeSender {
         if matches!(have, ReceiverHas::Beginning(offset, _) if offset > file.length()) {
             return Err(unexpected("an offset after the end of the file"));
         }
-        self.progress.add_wanted(file.length());
         self.wanted.push_back(Wanted { entry, file, have });
         Ok(())
     }
@@ -234,6 +242,7 @@ impl TreeSender {
     /// Sends a file, or why it cannot be sent.
     fn send_file(&mut self, mut wanted: Wanted) -> Result<(), Error> {
         let entry = wanted.entry;
+        self.progress.set_name(&wanted.file.path());
         let sent = self.read_file(&mut wanted);
         self.known.end(entry);
         match sent {
@@ -242,6 +251,7 @@ impl TreeSender {
                 Ok(())
             }
             Err(Failure::File(error)) => {
+                self.progress.add_failed(wanted.file.length());
                 let failure = failure_of(entry, &error);
                 FromSender::Failed(failure.clone()).write(&mut self.out);
                 self.report(failure);
@@ -309,7 +319,7 @@ impl TreeSender {
             _ => 0,
         };
         if offset > 0 {
-            self.progress.add_kept(offset);
+            self.progress.add_kept_part(offset);
         }
         while offset < source.length {
             let left = usize::try_from(source.length - offset).unwrap_or(usize::MAX);
@@ -506,7 +516,7 @@ impl ChangeSink for TreeSink<'_> {
         let sender = &mut *self.sender;
         match change {
             Change::Kept { length } | Change::Copied { length, .. } => {
-                sender.progress.add_kept(*length);
+                sender.progress.add_kept_part(*length);
             }
             Change::Piece(content) => sender.progress.add_bytes(content.len() as u64),
             Change::Zeros { length } => sender.progress.add_bytes(*length),

@@ -51,6 +51,11 @@ pub(super) struct WalkedFile {
 }
 
 impl WalkedFile {
+    /// The path below the folder in which its source is.
+    pub(super) fn path(&self) -> PathBuf {
+        self.folder.path_of(&self.name)
+    }
+
     /// The length that was announced.
     pub(super) fn length(&self) -> u64 {
         self.stat.length

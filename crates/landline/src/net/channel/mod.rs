@@ -79,6 +79,15 @@ impl Channel {
         self.writer.rate_limiter = Some(rate_limiter);
     }
 
+    /// Limits the rate of the content, as a client does it for itself. The peer is held back soon,
+    /// because this system takes little ahead of what is read.
+    pub(crate) fn limit_rate(&mut self, rate_limiter: Arc<RateLimiter>) {
+        if let Some(bytes) = rate_limiter.ahead_bytes() {
+            self.reader.stream.lock().limit_receive_buffer(bytes);
+        }
+        self.set_rate_limiter(rate_limiter);
+    }
+
     /// The rate limiter of the content, if there is one.
     pub(crate) fn rate_limiter(&self) -> Option<Arc<RateLimiter>> {
         self.writer.rate_limiter.clone()
@@ -170,7 +179,8 @@ impl Channel {
         }
     }
 
-    /// Sends a part of a data frame, and returns how many bytes were taken.
+    /// Sends a part of a data frame, and returns how many bytes were taken: those that the rate
+    /// limiter allows at once, or fewer.
     ///
     /// [`begin_frame`](Self::begin_frame) comes before the first part, and
     /// [`end_frame`](Self::end_frame) after the last one.
@@ -186,6 +196,18 @@ impl Channel {
         state: &ProtocolState,
     ) -> Result<usize, Error> {
         let Self { reader, writer, .. } = self;
+        let rate_limiter = writer.rate_limiter.clone();
+        let bytes = match &rate_limiter {
+            Some(rate_limiter) => {
+                tokio::select! {
+                    biased;
+                    () = rate_limiter.ready() => {}
+                    error = reader.interruption(state) => return Err(error),
+                }
+                bytes.get(..rate_limiter.piece_bytes()).unwrap_or(bytes)
+            }
+            None => bytes,
+        };
         let written = poll_fn(|cx| {
             if let Poll::Ready(received) = reader.poll_header(cx, state) {
                 return Poll::Ready(Err(reader::interruption(received)));
@@ -195,6 +217,7 @@ impl Channel {
         .await;
         match written {
             Ok(written) => {
+                self.writer.count_sent(written);
                 self.writer.set_mid_frame(true);
                 Ok(written)
             }

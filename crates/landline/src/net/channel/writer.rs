@@ -133,7 +133,7 @@ impl ChannelWriter {
         }
     }
 
-    /// Sends one frame of a body, after all queued messages.
+    /// Sends one frame of a body, after all queued messages, as fast as the rate limiter allows.
     ///
     /// # Errors
     /// [`Error::Lost`], or [`Error::Failed`] if this side ends the session.
@@ -144,7 +144,16 @@ impl ChannelWriter {
         self.begin_data().await?;
         let mut rest = data.bytes();
         while !rest.is_empty() {
-            let written = poll_fn(|cx| self.poll_write(cx, rest)).await?;
+            let rate_limiter = self.rate_limiter.clone();
+            let piece = match &rate_limiter {
+                Some(rate_limiter) => {
+                    rate_limiter.ready().await;
+                    rest.get(..rate_limiter.piece_bytes()).unwrap_or(rest)
+                }
+                None => rest,
+            };
+            let written = poll_fn(|cx| self.poll_write(cx, piece)).await?;
+            self.count_sent(written);
             rest = rest.get(written..).unwrap_or_default();
             self.set_mid_frame(!rest.is_empty());
         }
@@ -198,10 +207,14 @@ impl ChannelWriter {
         }
     }
 
-    pub(super) fn end_data(&mut self, length: usize) {
+    /// Counts bytes of a data frame that were sent.
+    pub(super) fn count_sent(&self, bytes: usize) {
         if let Some(rate_limiter) = &self.rate_limiter {
-            rate_limiter.consume(length);
+            rate_limiter.consume(bytes);
         }
+    }
+
+    pub(super) fn end_data(&mut self, length: usize) {
         if let Some(Sending { size, sent, .. }) = &mut self.sending {
             *sent += length as u64;
             if *size == BodySize::Known(*sent) {

@@ -100,7 +100,6 @@ impl TreeReceiver {
             location,
         };
         self.add_open(file.location.parent);
-        self.progress.add_wanted(length);
         if existing.is_some_and(|stat| {
             stat.kind == EntryKind::File && self.is_compared(&file.location, &stat, length)
         }) {
@@ -271,6 +270,7 @@ impl TreeReceiver {
             return Err(mismatch(&self.shown(&file.location, &file.name)));
         }
         hash_file(&mut self.hasher, entry, file.length, digest);
+        self.show_name(&file);
         self.progress.add_bytes(file.length);
         self.leave.spend(file.length)?;
         let stored = self.create(entry, &file).and_then(|(created, name)| {
@@ -327,6 +327,7 @@ impl TreeReceiver {
         let Some(file) = self.wanted.remove(&entry) else {
             return Err(unexpected("content of a file that is not wanted"));
         };
+        self.show_name(&file);
         let (opened, hasher) = match offset {
             0 => {
                 // Another attempt at a file that changed begins from the start.
@@ -335,9 +336,11 @@ impl TreeReceiver {
                 }
                 (self.create(entry, &file), blake3::Hasher::new())
             }
-            offset if offset == file.kept => self
-                .reopen(&file)
-                .map(|(file, hasher)| (Ok(file), hasher))?,
+            offset if offset == file.kept => {
+                let (opened, hasher) = self.reopen(&file)?;
+                self.progress.add_kept_part(offset);
+                (Ok(opened), hasher)
+            }
             _ => return Err(unexpected("a part of a file at another place")),
         };
         let opened = match opened {
@@ -360,6 +363,11 @@ impl TreeReceiver {
         };
         self.wanted.insert(entry, file);
         Ok(())
+    }
+
+    fn show_name(&self, file: &WantedFile) {
+        self.progress
+            .set_name(&file.location.folder.path_of(&file.name));
     }
 
     /// Removes what has arrived of a file in this copy.

@@ -435,11 +435,13 @@ impl TreeReceiver {
             return Err(unexpected("the end of a folder that is none, or has ended"));
         };
         folder.has_ended = true;
+        self.unlisted = self.unlisted.saturating_sub(1);
         let left = folder.names.take().zip(Some(folder.location.clone()));
         if let Some((names, location)) = left {
             self.remove_others(&location, &names)?;
         }
         self.complete_folders(number);
+        self.check_listed();
         Ok(())
     }
 }

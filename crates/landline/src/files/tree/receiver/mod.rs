@@ -180,6 +180,8 @@ pub(super) struct TreeReceiver {
     decided: u32,
     next: u32,
     roots: u32,
+    /// How many folders are not listed completely.
+    unlisted: u32,
     hasher: blake3::Hasher,
     folders: HashMap<u32, StoredFolder>,
     open: OpenFolders,
@@ -281,6 +283,7 @@ impl TreeReceiver {
             decided: 0,
             next: 0,
             roots: 0,
+            unlisted: 0,
             hasher: blake3::Hasher::new(),
             folders: HashMap::new(),
             open: OpenFolders::default(),
@@ -415,12 +418,17 @@ impl TreeReceiver {
             .checked_add(1)
             .ok_or_else(|| unexpected("more entries than numbers"))?;
         entry.hash(&mut self.hasher);
-        self.progress.add_entry();
+        match entry.content {
+            EntryContent::File(length) => self.progress.add_found(length),
+            EntryContent::Folder => self.unlisted += 1,
+            EntryContent::Link(_) => {}
+        }
         if entry.content == EntryContent::Folder && self.folders.len() >= FOLDERS_MAX {
             let message = "too many folders of the tree are incomplete; copy it in parts";
             return Err(Error::here(ErrorCode::Limit, message));
         }
         let Some((location, name)) = self.locate(&entry, number)? else {
+            self.count_undone(&entry, TreeProgress::add_failed);
             return Ok(());
         };
         if let Some(names) = location
@@ -435,16 +443,38 @@ impl TreeReceiver {
             EntryContent::File(length) => self.decide(number, location, name, &entry, *length),
             EntryContent::Link(target) => self.link(&location, &name, &entry, target),
         };
+        self.check_listed();
         match stored {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                if !self.wanted.contains_key(&number) {
+                    self.count_undone(&entry, TreeProgress::add_kept);
+                }
+                Ok(())
+            }
             Err(Problem::Copy(error)) => Err(error),
             Err(Problem::Entry(error)) => {
+                self.count_undone(&entry, TreeProgress::add_failed);
                 if entry.content == EntryContent::Folder {
                     self.skip_folder(number, entry.parent);
                 }
                 self.fail(number, &error);
                 Ok(())
             }
+        }
+    }
+
+    /// Counts a file that does not arrive.
+    fn count_undone(&self, entry: &TreeEntry, count: impl Fn(&TreeProgress, u64)) {
+        if let EntryContent::File(length) = entry.content {
+            count(&self.progress, length);
+        }
+    }
+
+    /// Tells once all sources are listed, if their number is known.
+    fn check_listed(&self) {
+        let sources = self.names.as_ref().map(Vec::len);
+        if self.unlisted == 0 && sources == usize::try_from(self.roots).ok() {
+            self.progress.set_listed();
         }
     }
 
@@ -544,6 +574,7 @@ impl TreeReceiver {
             self.arriving = None;
         }
         if let Some(file) = self.wanted.remove(&entry) {
+            self.progress.add_failed(file.length);
             // What an earlier attempt left of it must not appear.
             if file.location.is_staged && !file.location.is_new {
                 let folder = self.open(&file.location);

@@ -202,7 +202,7 @@ impl TreeReceiver {
                 self.leave.spend(length)
             }
             Applied::Reused(length) => {
-                self.progress.add_kept(length);
+                self.progress.add_kept_part(length);
                 self.leave.spend(0)
             }
             Applied::Search => {
