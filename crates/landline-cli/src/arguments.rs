@@ -12,7 +12,8 @@ use clap::{Args, FromArgMatches, Parser};
 pub(crate) use language::LanguageOption;
 pub(crate) use on::On;
 pub(crate) use values::{
-    TypedLocation, location_parser, parse_milliseconds, parse_rate, parse_seconds, parse_span,
+    CopyPath, HostsPath, TypedLocation, copy_path_parser, location_parser, parse_milliseconds,
+    parse_rate, parse_seconds, parse_span,
 };
 
 use crate::{commands::Command, help};

@@ -20,6 +20,7 @@ mod inherited;
 mod interruptible;
 mod listen_address;
 mod local_admin;
+mod many_hosts;
 mod packaging;
 mod passwords;
 mod prompter;

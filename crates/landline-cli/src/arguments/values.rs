@@ -22,6 +22,53 @@ pub(crate) fn location_parser() -> impl TypedValueParser<Value = TypedLocation> 
     OsStringValueParser::new().try_map(|text: OsString| TypedLocation::parse(&text))
 }
 
+/// A path of a copy.
+#[derive(Debug, Clone)]
+pub(crate) enum CopyPath {
+    One(TypedLocation),
+    /// The same path at several hosts.
+    Many(HostsPath),
+}
+
+/// A path at several hosts.
+#[derive(Debug, Clone)]
+pub(crate) struct HostsPath {
+    pub(crate) text: String,
+    /// The set of hosts, which is not checked yet.
+    pub(crate) hosts: String,
+    pub(crate) path: Vec<u8>,
+}
+
+/// A parser of the paths of a copy.
+pub(crate) fn copy_path_parser() -> impl TypedValueParser<Value = CopyPath> {
+    OsStringValueParser::new().try_map(|text: OsString| CopyPath::parse(&text))
+}
+
+impl CopyPath {
+    /// Parses a path of a copy.
+    ///
+    /// # Errors
+    /// As [`Location::parse`].
+    pub(crate) fn parse(text: &OsStr) -> Result<Self, landline::Error> {
+        match Location::split_hosts(text) {
+            Some((hosts, path)) => Ok(Self::Many(HostsPath {
+                text: text.to_string_lossy().into_owned(),
+                hosts: hosts.to_owned(),
+                path: path.to_vec(),
+            })),
+            None => TypedLocation::parse(text).map(Self::One),
+        }
+    }
+
+    /// What the user typed.
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::One(path) => &path.text,
+            Self::Many(path) => &path.text,
+        }
+    }
+}
+
 impl TypedLocation {
     /// Parses a location.
     ///

@@ -20,6 +20,7 @@ mod control;
 mod copy;
 mod copy_command;
 mod copy_faults;
+mod copy_many_hosts;
 mod copy_progress;
 mod copy_several;
 mod delta;

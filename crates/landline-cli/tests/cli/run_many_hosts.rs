@@ -15,7 +15,7 @@ use testkit::{Outcome, ServerProcess, Stage, wait_for};
 use crate::stage;
 
 /// Servers with the names `web1`, `web2` and so on, which alice has joined.
-fn servers(stage: &Stage, count: usize) -> Vec<ServerProcess> {
+pub(crate) fn servers(stage: &Stage, count: usize) -> Vec<ServerProcess> {
     (1..=count)
         .map(|n| joined(stage, &format!("web{n}"), &format!("127.0.0.{n}:0")))
         .collect()
@@ -36,12 +36,12 @@ fn joined(stage: &Stage, name: &str, address: &str) -> ServerProcess {
 }
 
 /// A known host at which nothing listens.
-fn dead(stage: &Stage) {
+pub(crate) fn dead(stage: &Stage) {
     joined(stage, "dead", "127.0.0.8:0").kill();
 }
 
 /// A known host that accepts connections and never answers.
-fn black_hole(stage: &Stage) -> TcpListener {
+pub(crate) fn black_hole(stage: &Stage) -> TcpListener {
     let mut server = joined(stage, "hole", "127.0.0.9:0");
     let address = server.address.clone();
     server.kill();

@@ -101,14 +101,13 @@ pub fn put_request(
     restart: bool,
     compare: Compare,
 ) -> Put {
-    let source = match input {
-        Input::File(source) if source.length > RESUMABLE_BYTES_MIN => Some(SourceId::of(source)),
-        _ => None,
-    };
-    let compare = match input {
-        Input::File(_) if !restart => compare,
+    let source = input.source();
+    let source = source.filter(|source| source.length > RESUMABLE_BYTES_MIN);
+    let compare = match input.source() {
+        Some(_) if !restart => compare,
         _ => Compare::Nothing,
     };
+    let source = source.map(|source| SourceId::of(source));
     let algorithm = Algorithm::Blake3;
     Put {
         path,

@@ -18,6 +18,7 @@ mod receiver;
 mod rehash;
 mod sender;
 pub(crate) mod server;
+mod shared_source;
 mod staging;
 pub mod tree;
 
@@ -28,6 +29,7 @@ pub use manifests::ManifestStore;
 pub use progress::{FileCounts, Observed, Progress, ProgressState};
 pub(crate) use quota::QuotaReservation;
 pub use sender::Input;
+pub use shared_source::SharedSource;
 
 /// A completed transfer, with the digest that both sides computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,7 +25,7 @@ pub(super) struct Range {
 /// Reads and hashes a range, in one go or with breaks.
 pub(super) struct RangeReader {
     input: Input,
-    /// Hashes content that begins at offset 0.
+    /// Hashes content that begins at offset 0, unless another reader of the file does that.
     hasher: ContentHasher,
     position: u64,
     remaining: Option<u64>,
@@ -77,7 +77,8 @@ impl RangeReader {
                     .get_mut(..room.min(DataFrame::CONTENT_BYTES))
                     .unwrap_or_default();
                 let length = self.input.read_some(content, self.position)?;
-                if self.position == self.hasher.length() {
+                let is_hashed = self.input.shared().is_none();
+                if is_hashed && self.position == self.hasher.length() {
                     self.hasher
                         .update(content.get(..length).unwrap_or_default());
                 }
@@ -130,6 +131,7 @@ impl Input {
     fn read_some(&mut self, buffer: &mut [u8], offset: u64) -> Result<usize, Error> {
         loop {
             let (read, name) = match self {
+                Self::Shared(shared) => return shared.read_at(offset, buffer),
                 Self::File(source) => (source.file.read_at(buffer, offset), source.name.as_str()),
                 Self::Stream(stream, name) => (stream.read(buffer), *name),
             };

@@ -10,6 +10,7 @@ use super::{
     messages::{Data, Done, Finish, SENDER},
     range_reader::{Pipeline, Range, RangeReader, read_again},
     rehash::Rehash,
+    shared_source::SharedSource,
 };
 use crate::{
     Error,
@@ -30,6 +31,8 @@ const CHECKS_MAX: u32 = 3;
 pub enum Input {
     /// A regular file.
     File(Arc<SourceFile>),
+    /// A regular file that is sent to several receivers.
+    Shared(Arc<SharedSource>),
     /// A stream of unknown length, with its display name.
     Stream(Box<dyn Read + Send>, &'static str),
 }
@@ -37,25 +40,28 @@ pub enum Input {
 impl Input {
     /// The length in bytes, if it is known.
     pub fn length(&self) -> Option<u64> {
-        match self {
-            Self::File(source) => Some(source.length),
-            Self::Stream(..) => None,
-        }
+        self.source().map(|source| source.length)
     }
 
     /// The permission bits; for a stream those of a new file.
     pub(crate) fn mode(&self) -> u32 {
-        match self {
-            Self::File(source) => source.mode,
-            Self::Stream(..) => 0o666,
-        }
+        self.source().map_or(0o666, |source| source.mode)
     }
 
     /// The file, if it is one.
     pub(super) fn source(&self) -> Option<&Arc<SourceFile>> {
         match self {
             Self::File(source) => Some(source),
+            Self::Shared(shared) => Some(shared.file()),
             Self::Stream(..) => None,
+        }
+    }
+
+    /// The file that is hashed for several receivers, if it is one.
+    pub(super) fn shared(&self) -> Option<&Arc<SharedSource>> {
+        match self {
+            Self::Shared(shared) => Some(shared),
+            Self::File(_) | Self::Stream(..) => None,
         }
     }
 }
@@ -75,8 +81,9 @@ pub(super) async fn send(
     progress: &Arc<Progress>,
 ) -> Result<Copied, Error> {
     let source = input.source().cloned();
+    let shared = input.shared().cloned();
     let rehash = match &source {
-        Some(source) if offset > 0 => Some(Rehash::start(
+        Some(source) if offset > 0 && shared.is_none() => Some(Rehash::start(
             source.clone_file()?,
             source.length,
             algorithm,
@@ -88,15 +95,22 @@ pub(super) async fn send(
         length: input.length().map(|length| length.saturating_sub(offset)),
     };
     let hasher = send_range(channel, input, range, algorithm, progress).await?;
-    let copied = match rehash {
-        None => Copied {
+    let copied = match (shared, rehash) {
+        (None, None) => Copied {
             length: hasher.length(),
             digest: hasher.finish(),
         },
         // A peer that disconnects cancels the work.
-        Some(rehash) => tokio::select! {
+        (None, Some(rehash)) => tokio::select! {
             biased;
             content = rehash.content() => content?,
+            error = channel.reader.interruption(&SENDER) => return Err(error),
+        },
+        (Some(shared), _) => tokio::select! {
+            biased;
+            copied = tokio::task::spawn_blocking(move || shared.finish()) => {
+                copied.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))??
+            }
             error = channel.reader.interruption(&SENDER) => return Err(error),
         },
     };

@@ -243,6 +243,31 @@ impl Location {
         }
     }
 
+    /// Splits a path at several hosts, such as `nas,web[1-20]:path` or `@db:path`, into the set of
+    /// hosts and the path. `None` if the text names one host, or a local path.
+    pub fn split_hosts(text: &OsStr) -> Option<(&str, &[u8])> {
+        let bytes = text.as_bytes();
+        let mut is_inside = false;
+        let end = bytes.iter().position(|byte| {
+            match byte {
+                b'[' => is_inside = true,
+                b']' => is_inside = false,
+                _ => {}
+            }
+            *byte == b'/' || *byte == b':' && !is_inside
+        });
+        let (hosts, path) = bytes.split_at_checked(end?)?;
+        let path = path.strip_prefix(b":")?;
+        let hosts = str::from_utf8(hosts).ok()?;
+        // Brackets around an IPv6 address are part of the address.
+        let has_numbers = hosts.split('[').skip(1).any(|behind| {
+            let inside = behind.split(']').next().unwrap_or_default();
+            !inside.contains(':')
+        });
+        let is_set = hosts.starts_with('@') || hosts.contains(',') || has_numbers;
+        is_set.then_some((hosts, path))
+    }
+
     fn remote(text: &OsStr, authority: &[u8], path: &[u8]) -> Result<Self, Error> {
         let target = str::from_utf8(authority).map_err(|_| Error::Address {
             text: text.to_string_lossy().into_owned(),
@@ -285,6 +310,26 @@ mod tests {
                 (target.to_string(), String::from_utf8(path).unwrap())
             }
             other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn sets_of_hosts_are_split_from_the_path() {
+        for (text, expected) in [
+            ("nas,web[1-20]:/srv/", Some(("nas,web[1-20]", "/srv/"))),
+            ("web[1,2]:", Some(("web[1,2]", ""))),
+            ("@db:a,b", Some(("@db", "a,b"))),
+            ("[::1],[fe80::1]:x", Some(("[::1],[fe80::1]", "x"))),
+            ("nas:a,b[1]", None),
+            ("a@[::1]:x", None),
+            ("./a,b:c", None),
+            ("a,b", None),
+            ("landline://a,b/c", None),
+            ("-", None),
+        ] {
+            let found = Location::split_hosts(OsStr::new(text));
+            let expected = expected.map(|(hosts, path): (&str, &str)| (hosts, path.as_bytes()));
+            assert_eq!(found, expected, "{text}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use landline::{
     Client, ClientSession, Error,
     files::{
-        Copied, EarlierAttempt, Input, Output, Place, Progress,
+        Copied, EarlierAttempt, Input, Output, Place, Progress, SharedSource,
         client::{get, get_request, put, put_request},
         messages::{Compare, SERVICE},
     },
@@ -16,8 +16,13 @@ use landline::{
 };
 use log::debug;
 
-use super::{Cp, delta::DeltaOption, habits, producer::Producer};
-use crate::{arguments::TypedLocation, connect, context::Context, failure::Failure};
+use super::{Cp, SharedParts, delta::DeltaOption, habits, producer::Producer};
+use crate::{
+    arguments::{CopyPath, TypedLocation},
+    connect,
+    context::Context,
+    failure::Failure,
+};
 
 /// Copies whose server and files have been found: one session for all of them.
 pub(super) struct PlannedCopies<'a> {
@@ -48,7 +53,7 @@ pub(super) struct CopyItem {
 /// The end on this machine.
 enum LocalEnd {
     /// A file to read, and its own name.
-    Source(Arc<SourceFile>, Option<Vec<u8>>),
+    Source(FileSource, Option<Vec<u8>>),
     Stdin,
     /// A command, whose output is read.
     Producer(Producer),
@@ -57,34 +62,54 @@ enum LocalEnd {
     Stdout,
 }
 
+/// A file to read.
+enum FileSource {
+    Own(Arc<SourceFile>),
+    /// Many hosts get it.
+    Shared(Arc<SharedSource>),
+}
+
+impl FileSource {
+    fn input(&self) -> Input {
+        match self {
+            Self::Own(source) => Input::File(source.clone()),
+            Self::Shared(source) => Input::Shared(source.clone()),
+        }
+    }
+}
+
 impl<'a> PlannedCopies<'a> {
     /// Finds the server and the files, and checks what can be checked without a connection.
     ///
     /// # Errors
     /// Not exactly one side is remote, the sources are on several servers, a file cannot be used,
     /// or the server cannot be found.
-    pub(super) async fn new(context: &'a Context, options: &Cp) -> Result<Self, Failure> {
+    pub(super) async fn new(
+        context: &'a Context,
+        options: &Cp,
+        paths: &[TypedLocation],
+        shared: &SharedParts,
+    ) -> Result<Self, Failure> {
         options.habits.check()?;
         let client = context.client()?;
-        let paths = options.all_paths()?;
         if options.access.port.is_none() {
             let known = client.pins().all()?;
-            for path in &paths {
+            for path in paths {
                 path.check_not_port(&known)?;
             }
         }
         let (target, mut items) = if options.from_command {
-            options.plan_producer(&paths)?
+            options.plan_producer(paths)?
         } else {
-            plan_files(options, &paths)?
+            plan_files(options, paths, shared)?
         };
         let has_one = items.len() == 1;
         items.reverse();
         let (server, credential) =
             connect::find_server(context, &client, &target, &options.access).await?;
         let mut session = ClientSession::new(server, credential);
-        if let Some(rate_limiter) = options.rate_limiter() {
-            session.set_rate_limiter(rate_limiter);
+        if let Some(rate_limiter) = &shared.rate_limiter {
+            session.set_rate_limiter(rate_limiter.clone());
         }
         Ok(Self {
             context,
@@ -133,7 +158,7 @@ impl<'a> PlannedCopies<'a> {
     ) -> Result<(Copied, String), Error> {
         match &item.local {
             LocalEnd::Source(source, own_name) => {
-                let input = Input::File(source.clone());
+                let input = source.input();
                 self.upload(item, input, own_name.clone(), restart, progress)
                     .await
             }
@@ -279,7 +304,11 @@ impl<'a> PlannedCopies<'a> {
 }
 
 /// Plans the copies from or to files, and finds the server.
-fn plan_files(options: &Cp, paths: &[TypedLocation]) -> Result<(Target, Vec<CopyItem>), Failure> {
+fn plan_files(
+    options: &Cp,
+    paths: &[TypedLocation],
+    shared: &SharedParts,
+) -> Result<(Target, Vec<CopyItem>), Failure> {
     let Some((destination, sources)) = paths.split_last().filter(|(_, rest)| !rest.is_empty())
     else {
         return Err(Failure::usage("give a source and a destination")
@@ -288,7 +317,8 @@ fn plan_files(options: &Cp, paths: &[TypedLocation]) -> Result<(Target, Vec<Copy
     let mut items = Vec::new();
     let mut found: Option<Target> = None;
     for source in sources {
-        let (target, item) = CopyItem::new(source, destination, sources.len() == 1, options)?;
+        let is_only_one = sources.len() == 1;
+        let (target, item) = CopyItem::new(source, destination, is_only_one, options, shared)?;
         match &found {
             Some(other) if *other != target => {
                 return Err(Failure::usage(
@@ -307,14 +337,14 @@ fn plan_files(options: &Cp, paths: &[TypedLocation]) -> Result<(Target, Vec<Copy
 
 impl Cp {
     /// All paths, also those behind `--`.
-    pub(super) fn all_paths(&self) -> Result<Vec<TypedLocation>, Failure> {
+    pub(super) fn all_paths(&self) -> Result<Vec<CopyPath>, Failure> {
         let mut paths = self.paths.clone();
         if !self.from_command {
             for word in &self.words {
-                paths.push(TypedLocation::parse(word)?);
+                paths.push(CopyPath::parse(word)?);
             }
         }
-        if paths.iter().any(|path| path.text.is_empty()) {
+        if paths.iter().any(|path| path.text().is_empty()) {
             let failure = Failure::usage("one of the paths is empty");
             return Err(failure.with_advice("is a variable of your script not set?"));
         }
@@ -353,6 +383,7 @@ impl CopyItem {
         destination: &TypedLocation,
         is_only_one: bool,
         options: &Cp,
+        shared: &SharedParts,
     ) -> Result<(Target, Self), Failure> {
         let locations = (&source.location, &destination.location);
         let is_stream = matches!(locations, (Location::Stream, _) | (_, Location::Stream));
@@ -376,7 +407,7 @@ impl CopyItem {
                     // Several files need a folder.
                     remote.0.push(b'/');
                 }
-                (target, remote, LocalEnd::open_source(local)?)
+                (target, remote, LocalEnd::open_source(local, shared)?)
             }
             (Location::Remote { target, path }, destination) => {
                 if let (false, Location::Local(folder)) = (is_only_one, destination)
@@ -439,14 +470,18 @@ impl CopyItem {
 }
 
 impl LocalEnd {
-    fn open_source(location: &Location) -> Result<Self, Failure> {
-        match location {
-            Location::Local(path) => match local::open_source(path) {
-                Ok(source) => Ok(Self::Source(Arc::new(source), local::own_name(path))),
-                Err(error) => Err(habits::source_advice(path, error.into())),
-            },
-            _ => Ok(Self::Stdin),
-        }
+    fn open_source(location: &Location, shared: &SharedParts) -> Result<Self, Failure> {
+        let Location::Local(path) = location else {
+            return Ok(Self::Stdin);
+        };
+        let opened = match &shared.sources {
+            Some(sources) => sources.open(path).map(FileSource::Shared),
+            None => local::open_source(path)
+                .map(|source| FileSource::Own(Arc::new(source)))
+                .map_err(Error::from),
+        };
+        let source = opened.map_err(|error| habits::source_advice(path, error.into()))?;
+        Ok(Self::Source(source, local::own_name(path)))
     }
 
     /// The requested path names the file; a name from the server is never used.

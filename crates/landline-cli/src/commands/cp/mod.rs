@@ -3,13 +3,16 @@
 mod attempt;
 mod delta;
 mod habits;
+mod many_hosts;
 mod producer;
 pub(super) mod progress;
 pub(super) mod tree;
 
 use std::{
+    collections::HashMap,
     ffi::OsString,
-    sync::Arc,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -19,8 +22,9 @@ use delta::DeltaOption;
 use habits::Habits;
 use landline::{
     Error,
-    files::{Copied, Progress},
+    files::{Copied, Progress, SharedSource},
     net::{Location, RateLimiter},
+    paths::local,
     proto::ErrorCode,
 };
 use progress::ProgressView;
@@ -28,7 +32,7 @@ use serde_json::json;
 use tree::TreeOptions;
 
 use crate::{
-    arguments::{Access, TypedLocation, location_parser, parse_rate, parse_seconds},
+    arguments::{Access, CopyPath, TypedLocation, copy_path_parser, parse_rate, parse_seconds},
     connect::is_transient,
     context::{Context, ExitStatus, Run},
     failure::Failure,
@@ -62,8 +66,11 @@ pub(crate) struct Cp {
     /// your home on the server. Give a port with -P, or as
     /// `landline://[user@]host[:port]/path`. Write ./a:b for a local path with a colon before
     /// the first slash.
-    #[arg(value_name = "PATH", num_args = 0.., value_parser = location_parser())]
-    paths: Vec<TypedLocation>,
+    ///
+    /// DST can be on several hosts: `nas,web[1-20],@db:path`, as with -H of `landline run`. Each
+    /// file is then read once. A file of a folder is read once for each host.
+    #[arg(value_name = "PATH", num_args = 0.., value_parser = copy_path_parser())]
+    paths: Vec<CopyPath>,
     // Paths too, except with --from-command.
     #[arg(last = true, value_name = "COMMAND", hide = true)]
     words: Vec<OsString>,
@@ -108,32 +115,56 @@ pub(crate) struct Cp {
 
 impl Run for Cp {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        if self.tree.is_used() {
-            return self.copy_trees(context).await;
-        }
-        // Standard output may be the copy itself.
-        let events = match self.paths.last().map(|path| &path.location) {
-            Some(Location::Stream) => &context.err,
-            _ => &context.out,
-        };
-        let view = ProgressView::new(context, self.quiet, events);
-        // Finding the server and the files may prompt.
-        let mut planned = PlannedCopies::new(context, &self).await?;
-        let stop = signals::stop()?;
-        let progress = Arc::new(Progress::default());
-        let can_resume = planned.can_resume_later();
-        let done = tokio::select! {
-            done = self.copy_all(context, &mut planned, &view, &progress) => Some(done),
-            () = stop => None,
-        };
-        let may_resume = !planned.has_one() || progress.done() > 0;
-        // Also after a signal: the server must not wait for this client.
-        planned.finish().await;
-        match done {
-            Some(done) => done.map(|()| ExitStatus::SUCCESS),
-            None => Err(Failure::stopped(can_resume && may_resume)),
+        let mut paths = self.all_paths()?;
+        let destination = paths.pop();
+        let sources = one_each(paths)?;
+        match destination {
+            Some(CopyPath::Many(destination)) => {
+                many_hosts::copy(self, context, sources, destination).await
+            }
+            destination => {
+                let paths = sources.into_iter().chain(one_each(destination)?).collect();
+                self.copy_at_one_server(context, paths).await
+            }
         }
     }
+}
+
+/// What the copies of one command share.
+struct SharedParts {
+    /// The limit of `--limit-rate`.
+    rate_limiter: Option<Arc<RateLimiter>>,
+    /// The files that are sent to many hosts.
+    sources: Option<SharedSources>,
+}
+
+/// Files that are read once for many hosts, by path.
+#[derive(Default)]
+struct SharedSources(Mutex<HashMap<PathBuf, Arc<SharedSource>>>);
+
+impl SharedSources {
+    /// The source for a path, which is opened once.
+    fn open(&self, path: &Path) -> Result<Arc<SharedSource>, Error> {
+        let mut sources = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(source) = sources.get(path) {
+            return Ok(source.clone());
+        }
+        let source = Arc::new(SharedSource::new(Arc::new(local::open_source(path)?)));
+        sources.insert(path.to_owned(), source.clone());
+        Ok(source)
+    }
+}
+
+/// The paths, none of which may be at several hosts.
+fn one_each(paths: impl IntoIterator<Item = CopyPath>) -> Result<Vec<TypedLocation>, Failure> {
+    let one = |path| match path {
+        CopyPath::One(path) => Ok(path),
+        CopyPath::Many(path) => Err(Failure::usage(format!(
+            "{}: only the destination can be at several hosts",
+            path.text
+        ))),
+    };
+    paths.into_iter().map(one).collect()
 }
 
 /// What the attempts at one copy have moved, and how long that took.
@@ -154,10 +185,58 @@ impl Tally {
 }
 
 impl Cp {
-    /// The limit of `--limit-rate`, for all connections of the command.
-    fn rate_limiter(&self) -> Option<Arc<RateLimiter>> {
-        let rate = self.limit_rate?;
-        Some(Arc::new(RateLimiter::of_client(rate)))
+    /// What all copies of the command share.
+    fn shared_parts(&self, sources: Option<SharedSources>) -> SharedParts {
+        let limiter = |rate| Arc::new(RateLimiter::of_client(rate));
+        SharedParts {
+            rate_limiter: self.limit_rate.map(limiter),
+            sources,
+        }
+    }
+
+    async fn copy_at_one_server(
+        &self,
+        context: &Context,
+        paths: Vec<TypedLocation>,
+    ) -> Result<ExitStatus, Failure> {
+        // Standard output may be the copy itself.
+        let events = match paths.last().map(|path| &path.location) {
+            Some(Location::Stream) => &context.err,
+            _ => &context.out,
+        };
+        let view = ProgressView::new(context, self.quiet, events);
+        let shared = self.shared_parts(None);
+        self.copy_with(context, paths, &view, &shared, signals::stop)
+            .await?;
+        Ok(ExitStatus::SUCCESS)
+    }
+
+    /// Copies from or to one server until `stop` is ready.
+    async fn copy_with<S: Future<Output = ()>>(
+        &self,
+        context: &Context,
+        paths: Vec<TypedLocation>,
+        view: &ProgressView,
+        shared: &SharedParts,
+        stop: impl FnOnce() -> Result<S, Failure>,
+    ) -> Result<(), Failure> {
+        if self.tree.is_used() {
+            let copy = self.tree_copy(paths, shared)?;
+            return copy.run_with(context, &self.access, view, stop).await;
+        }
+        // Finding the server and the files may prompt.
+        let mut planned = PlannedCopies::new(context, self, &paths, shared).await?;
+        let stop = stop()?;
+        let progress = Arc::new(Progress::default());
+        let can_resume = planned.can_resume_later();
+        let done = tokio::select! {
+            done = self.copy_all(context, &mut planned, view, &progress) => Some(done),
+            () = stop => None,
+        };
+        let may_resume = !planned.has_one() || progress.done() > 0;
+        // Also after a signal: the server must not wait for this client.
+        planned.finish().await;
+        done.unwrap_or_else(|| Err(Failure::stopped(can_resume && may_resume)))
     }
 
     /// Copies one file after another. A failure does not stop the others.
@@ -182,7 +261,7 @@ impl Cp {
                     // The last one that is printed is the first one, whose status the command has.
                     match &first_failure {
                         None => first_failure = Some(failure),
-                        Some(_) => failure.print(context),
+                        Some(_) => view.print_failure(context, &failure),
                     }
                 }
             }
@@ -261,8 +340,8 @@ impl Cp {
         let summary = format!("{}  {}", copied.digest, shown_line(place));
         match &item.destination.location {
             _ if context.json || self.quiet => {}
-            Location::Stream => context.err.print(&summary),
-            _ => context.out.print(&summary),
+            Location::Stream => view.print_result(&context.err, &summary),
+            _ => view.print_result(&context.out, &summary),
         }
         let rate = match tally.sent as f64 / seconds {
             // A rate over such a short time is noise.

@@ -6,12 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use landline::files::{FileCounts, Observed, ProgressState};
 use serde_json::{Value, json};
 
 use crate::{
     context::Context,
+    failure::Failure,
     streams::OutputStream,
     terminal::{bytes, shown_line},
 };
@@ -28,10 +29,14 @@ const ESTIMATE_TIME_MIN: Duration = Duration::from_secs(1);
 const FILE_WORK: u64 = 16 * 1024;
 
 /// Prints the progress of transfers.
+#[derive(Clone)]
 pub(in crate::commands) struct ProgressView {
     mode: Mode,
     out: OutputStream,
     err: OutputStream,
+    /// The host of a copy to many.
+    host: Option<String>,
+    bars: MultiProgress,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,32 +56,96 @@ impl ProgressView {
             _ if context.err.is_terminal() && can_draw(context) => Mode::Bar,
             _ => Mode::Lines,
         };
+        let target = if mode == Mode::Bar {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         Self {
             mode,
             out: events.clone(),
             err: context.err.clone(),
+            host: None,
+            bars: MultiProgress::with_draw_target(target),
+        }
+    }
+
+    /// The view of one host of many: its name is in all that is printed.
+    pub(in crate::commands) fn of_host(&self, host: &str) -> Self {
+        Self {
+            host: Some(host.to_owned()),
+            ..self.clone()
         }
     }
 
     /// Prints an event for programs.
     pub(in crate::commands) fn print_event(&self, event: &Value) {
-        if self.mode == Mode::Json {
-            self.out.print_json(event);
+        if self.mode != Mode::Json {
+            return;
         }
+        let mut event = event.clone();
+        if let (Some(host), Some(keys)) = (&self.host, event.as_object_mut()) {
+            keys.insert("host".to_owned(), host.clone().into());
+        }
+        self.out.print_json(&event);
     }
 
     /// Prints a remark for people.
     pub(in crate::commands) fn remark(&self, text: &str) {
         if matches!(self.mode, Mode::Bar | Mode::Lines) {
+            self.print_to(&self.err, text);
+        }
+    }
+
+    /// Prints a line for people, with the name of the host.
+    pub(in crate::commands) fn print_error(&self, text: &str) {
+        self.print_to(&self.err, text);
+    }
+
+    /// Prints a result on this stream, which may be the terminal that has the bars.
+    pub(in crate::commands) fn print_result(&self, stream: &OutputStream, text: &str) {
+        self.bars.suspend(|| stream.print(text));
+    }
+
+    /// Prints why a copy failed.
+    pub(in crate::commands) fn print_failure(&self, context: &Context, failure: &Failure) {
+        match (&self.host, self.mode) {
+            (None, _) => failure.print(context),
+            (Some(_), Mode::Json) => {
+                let mut event = failure.to_json();
+                if let Some(keys) = event.as_object_mut() {
+                    keys.insert("event".to_owned(), "failed".into());
+                }
+                self.print_event(&event);
+            }
+            (Some(_), _) => self.print_error(&format!("landline: {}", failure.to_line())),
+        }
+    }
+
+    /// Prints a remark that names the host itself.
+    fn print_plain(&self, text: &str) {
+        if matches!(self.mode, Mode::Bar | Mode::Lines) {
             self.err.print(text);
         }
     }
 
+    fn print_to(&self, stream: &OutputStream, text: &str) {
+        let text = match &self.host {
+            Some(host) => format!("{}: {text}", shown_line(host)),
+            None => text.to_owned(),
+        };
+        self.bars.suspend(|| stream.print(&text));
+    }
+
     /// A view of one copy, of which there may be several attempts. `label` is its name.
     pub(in crate::commands) fn of_copy(&self, label: &str) -> CopyView<'_> {
+        let label = match &self.host {
+            Some(host) => format!("{host}: {label}"),
+            None => label.to_owned(),
+        };
         CopyView {
             view: self,
-            label: shown_line(label),
+            label: shown_line(&label),
             most: Most::default(),
         }
     }
@@ -172,13 +241,9 @@ struct AttemptView<'a> {
 
 impl<'a> AttemptView<'a> {
     fn new(copy: &'a mut CopyView<'_>) -> Self {
-        let target = if copy.view.mode == Mode::Bar {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
         // A bar without a length draws nothing yet.
-        let bar = ProgressBar::with_draw_target(None, target).with_style(make_style(false, false));
+        let bar = ProgressBar::no_length().with_style(make_style(false, false));
+        let bar = copy.view.bars.add(bar);
         Self {
             view: copy.view,
             label: &copy.label,
@@ -205,9 +270,8 @@ impl<'a> AttemptView<'a> {
                 let name = name.map_or_else(String::new, |name| format!(", {}", shown_line(name)));
                 let files = self.format_files(state);
                 let files = files.map_or_else(String::new, |files| format!("{files}, "));
-                self.view
-                    .err
-                    .print(&format!("{}: {files}{counts}{name}", self.label));
+                let text = format!("{}: {files}{counts}{name}", self.label);
+                self.view.err.print(&text);
             }
             _ => {
                 self.bar
@@ -258,11 +322,8 @@ impl<'a> AttemptView<'a> {
         if state.kept > 0 && state.files.is_none() {
             self.view
                 .print_event(&json!({"event": "resumed-at", "offset": state.kept}));
-            self.view.remark(&format!(
-                "{}: resuming at {}",
-                self.label,
-                bytes(state.kept)
-            ));
+            let text = format!("{}: resuming at {}", self.label, bytes(state.kept));
+            self.view.bars.suspend(|| self.view.print_plain(&text));
         }
     }
 
@@ -272,7 +333,12 @@ impl<'a> AttemptView<'a> {
         if self.has_begun && state.files.is_some() {
             self.view.print_event(&self.event(state));
         }
+        self.remove_bar();
+    }
+
+    fn remove_bar(&self) {
         self.bar.finish_and_clear();
+        self.view.bars.remove(&self.bar);
     }
 
     /// The bytes, the rate of what this attempt moves, and the time that is left.
@@ -313,7 +379,7 @@ impl<'a> AttemptView<'a> {
 
 impl Drop for AttemptView<'_> {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        self.remove_bar();
     }
 }
 

@@ -28,16 +28,14 @@ use log::debug;
 use serde_json::json;
 
 use super::{
-    Cp, WAIT_MAX, WAIT_MIN, delta::DeltaOption, is_session_limit, make_label,
+    Cp, SharedParts, WAIT_MAX, WAIT_MIN, delta::DeltaOption, is_session_limit, make_label,
     progress::ProgressView,
 };
 use crate::{
     arguments::{Access, TypedLocation},
     connect::{self, is_transient},
-    context::{Context, ExitStatus},
+    context::Context,
     failure::Failure,
-    signals,
-    streams::OutputStream,
     terminal::{bytes, shown_line},
 };
 
@@ -84,8 +82,15 @@ impl TreeOptions {
 }
 
 impl Cp {
-    /// Copies trees.
-    pub(super) async fn copy_trees(&self, context: &Context) -> Result<ExitStatus, Failure> {
+    /// The copy of trees that the options ask for.
+    ///
+    /// # Errors
+    /// Options that do not fit together.
+    pub(super) fn tree_copy(
+        &self,
+        paths: Vec<TypedLocation>,
+        shared: &SharedParts,
+    ) -> Result<TreeCopy, Failure> {
         self.habits.check()?;
         let options = &self.tree;
         let takes_folders = options.recursive || options.archive;
@@ -95,8 +100,8 @@ impl Cp {
             ));
         }
         let times = !options.no_times && (options.recursive || options.archive || options.preserve);
-        let copy = TreeCopy {
-            paths: self.all_paths()?,
+        Ok(TreeCopy {
+            paths,
             is_exact: options.no_target_directory,
             store: StoreOptions {
                 replace: !self.no_clobber,
@@ -112,9 +117,8 @@ impl Cp {
             takes_folders,
             quiet: self.quiet,
             retry: self.retry,
-            rate_limiter: self.rate_limiter(),
-        };
-        copy.run(context, &self.access).await
+            rate_limiter: shared.rate_limiter.clone(),
+        })
     }
 }
 
@@ -166,16 +170,18 @@ struct PlannedTree<'a> {
 }
 
 impl TreeCopy {
-    /// Copies, and connects again when the connection is lost.
+    /// Copies until `stop` is ready, and connects again when the connection is lost.
     ///
     /// # Errors
     /// The copy could not be completed. If single entries could not be copied, the failure is
     /// `incomplete`.
-    pub(in crate::commands) async fn run(
+    pub(in crate::commands) async fn run_with<S: Future<Output = ()>>(
         &self,
         context: &Context,
         access: &Access,
-    ) -> Result<ExitStatus, Failure> {
+        view: &ProgressView,
+        stop: impl FnOnce() -> Result<S, Failure>,
+    ) -> Result<(), Failure> {
         let (target, ends) = self.plan()?;
         let client = context.client()?;
         let (server, credential) = connect::find_server(context, &client, &target, access).await?;
@@ -194,17 +200,13 @@ impl TreeCopy {
             was_connected: false,
             failures: Arc::default(),
         };
-        let view = ProgressView::new(context, self.quiet, &context.out);
-        let stop = signals::stop()?;
+        let stop = stop()?;
         let progress = Arc::new(TreeProgress::default());
         let done = tokio::select! {
-            done = planned.copy_all(&view, &progress) => Some(done),
+            done = planned.copy_all(view, &progress) => Some(done),
             () = stop => None,
         };
-        match done {
-            Some(done) => done.map(|()| ExitStatus::SUCCESS),
-            None => Err(Failure::stopped(progress.bytes() > 0)),
-        }
+        done.unwrap_or_else(|| Err(Failure::stopped(progress.bytes() > 0)))
     }
 
     /// Finds the two ends.
@@ -517,8 +519,7 @@ impl PlannedTree<'_> {
                 "event": "failed", "code": code, "message": failure.message,
             }));
             if !self.context.json {
-                let err: &OutputStream = &self.context.err;
-                err.print(&shown_line(&format!("landline: {}", failure.message)));
+                view.print_error(&shown_line(&format!("landline: {}", failure.message)));
             }
         }
     }
@@ -539,7 +540,7 @@ impl PlannedTree<'_> {
         }));
         if !self.context.json && !self.copy.quiet {
             let line = format!("{digest}  {}", shown_line(place));
-            self.context.out.print(&line);
+            view.print_result(&self.context.out, &line);
         }
         let seconds = time.as_secs_f64();
         view.remark(&format!(

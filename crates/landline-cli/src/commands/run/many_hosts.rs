@@ -1,6 +1,6 @@
 //! `landline run -H`: one command on many hosts at the same time.
 
-use std::{collections::BTreeMap, io::Write, path::PathBuf, sync::Arc, time::Duration};
+use std::{io::Write, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::{Args, value_parser};
 use landline::{
@@ -8,13 +8,13 @@ use landline::{
     client::ClientSession,
     exec::{ClosedOutput, CommandControl, CommandExit, CommandInput, RunningCommand},
     login::FirstRequest,
-    net::{HostSet, Target},
+    net::Target,
     paths::local,
 };
 use serde_json::Value;
 use tokio::{
     sync::{OnceCell, mpsc, watch},
-    task::{JoinSet, LocalSet},
+    task::LocalSet,
 };
 
 use super::{
@@ -28,16 +28,12 @@ use super::{
 };
 use crate::{
     arguments::Access,
-    client_settings::ClientSettings,
     connect,
     context::{Context, ExitStatus},
     failure::Failure,
+    many_hosts::{JOBS, Outcome, read_hosts, run_all},
     prompter::NoPrompter,
-    signals::{self, SignalUse},
 };
-
-/// The longest file of hosts.
-const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// The hosts, and what becomes of their output.
 #[derive(Debug, Args)]
@@ -67,9 +63,6 @@ pub(super) struct ManyHosts {
     output_dir: Option<PathBuf>,
 }
 
-/// How many hosts a command runs at by default at a time.
-const JOBS: u16 = 32;
-
 impl ManyHosts {
     /// Whether the command is one for many hosts.
     ///
@@ -83,33 +76,6 @@ impl ManyHosts {
             ));
         }
         Ok(is_used)
-    }
-
-    /// All hosts, each once.
-    fn read(&self, context: &Context) -> Result<Vec<(String, Target)>, Failure> {
-        let groups = ClientSettings::read(&context.environment)?.groups;
-        let mut set = HostSet::default();
-        for text in &self.hosts {
-            set.add(text, &groups)?;
-        }
-        if let Some(path) = &self.hosts_file {
-            let shown = path.display();
-            let bytes = local::read(path, FILE_BYTES_MAX)
-                .map_err(|error| landline::Error::io(&shown, &error))?;
-            let text = String::from_utf8(bytes)
-                .map_err(|_| Failure::usage(format!("{shown} is not UTF-8")))?;
-            for line in text.lines() {
-                let line = line.split('#').next().unwrap_or_default().trim();
-                if !line.is_empty() {
-                    set.add(line, &groups)?;
-                }
-            }
-        }
-        let hosts = set.into_hosts();
-        if hosts.is_empty() {
-            return Err(Failure::usage("there is no host to run the command on"));
-        }
-        Ok(hosts)
     }
 }
 
@@ -138,7 +104,8 @@ pub(super) async fn run(
     settings: SshSettings,
 ) -> Result<ExitStatus, Failure> {
     check(&command)?;
-    let hosts = command.many.read(context)?;
+    let file = command.many.hosts_file.as_deref();
+    let hosts = read_hosts(context, &command.many.hosts, file)?;
     let mut words = std::mem::take(&mut command.words);
     if !command.shell {
         words.insert(0, "--".into());
@@ -159,7 +126,7 @@ pub(super) async fn run(
     )?;
     settings.change_access(&mut command.access);
     let stdin = command.stdin.take().filter(|name| name != "none");
-    let jobs = command.many.jobs.unwrap_or(JOBS);
+    let jobs = command.many.jobs.map_or(JOBS, usize::from);
     let is_quiet = command.ssh.is_quiet();
     let work = Work {
         context: Context {
@@ -176,12 +143,17 @@ pub(super) async fn run(
         output_dir: command.many.output_dir,
         printer: Arc::new(Printer::new(context)),
     };
-    let running = run_all(Arc::new(work), hosts, jobs.into());
+    let work = Arc::new(work);
+    let running = run_all(hosts, jobs, |name, target, stopped| {
+        let work = work.clone();
+        // The compiler cannot tell that the future of an async closure may change its thread.
+        async move { work.run_at(&name, &target, stopped).await }
+    });
     let summary = LocalSet::new().run_until(running).await?;
     if !is_quiet && !context.json {
         context.err.print(&format!("landline: {}", summary.text()));
     }
-    Ok(summary.status())
+    Ok(summary.status(NOT_CONNECTED))
 }
 
 /// Refuses what only one host can have.
@@ -200,54 +172,6 @@ fn check(command: &RunCommand) -> Result<(), Failure> {
         return Ok(());
     };
     Err(Failure::usage(problem))
-}
-
-async fn run_all(
-    work: Arc<Work>,
-    hosts: Vec<(String, Target)>,
-    jobs: usize,
-) -> Result<Summary, Failure> {
-    let (control, mut orders) = mpsc::channel(16);
-    signals::forward(control, SignalUse::Pass, false)?;
-    let (stop, stopped) = watch::channel(None);
-    let mut summary = Summary::new(hosts.len());
-    let mut waiting = hosts.into_iter();
-    let mut running = JoinSet::new();
-    loop {
-        while stop.borrow().is_none() && running.len() < jobs {
-            let Some((name, target)) = waiting.next() else {
-                break;
-            };
-            let (work, stopped) = (work.clone(), stopped.clone());
-            // The compiler cannot tell that the future of an async closure may change its thread.
-            running.spawn_local(async move {
-                let outcome = work.run_at(&name, &target, stopped).await;
-                (name, outcome)
-            });
-        }
-        tokio::select! {
-            done = running.join_next() => match done {
-                None => break,
-                Some(Ok((name, outcome))) => summary.add(name, outcome),
-                Some(Err(error)) => return Err(Failure::local(error.to_string())),
-            },
-            Some(CommandControl::Signal(signal)) = orders.recv() => {
-                summary.is_stopped = true;
-                stop.send_replace(Some(signal));
-            }
-        }
-    }
-    Ok(summary)
-}
-
-/// What happened to the command at a host.
-enum Outcome {
-    /// It ended with this status, or did not start.
-    Ended(u8),
-    /// The host was not reached, or the output was lost.
-    WithoutStatus,
-    /// A signal stopped this process first.
-    Stopped,
 }
 
 impl Work {
@@ -407,66 +331,6 @@ async fn within<T>(
                 time.as_secs()
             );
             Err(Failure::new("connect", what))
-        }
-    }
-}
-
-/// How the command ended, by host.
-#[derive(Debug)]
-struct Summary {
-    hosts: usize,
-    /// The hosts of each status but 0.
-    failed: BTreeMap<u8, Vec<String>>,
-    without_status: Vec<String>,
-    succeeded: usize,
-    is_stopped: bool,
-}
-
-impl Summary {
-    fn new(hosts: usize) -> Self {
-        Self {
-            hosts,
-            failed: BTreeMap::new(),
-            without_status: Vec::new(),
-            succeeded: 0,
-            is_stopped: false,
-        }
-    }
-
-    fn add(&mut self, name: String, outcome: Outcome) {
-        match outcome {
-            Outcome::Ended(0) => self.succeeded += 1,
-            Outcome::Ended(status) => self.failed.entry(status).or_default().push(name),
-            Outcome::WithoutStatus => self.without_status.push(name),
-            Outcome::Stopped => {}
-        }
-    }
-
-    /// The summary in one line.
-    fn text(&self) -> String {
-        let mut parts = vec![format!("{} ok", self.succeeded)];
-        for (status, names) in &self.failed {
-            parts.push(format!("status {status}: {}", names.join(", ")));
-        }
-        if !self.without_status.is_empty() {
-            parts.push(format!("failed: {}", self.without_status.join(", ")));
-        }
-        let failed: usize = self.failed.values().map(Vec::len).sum();
-        let rest = self.hosts - self.succeeded - failed - self.without_status.len();
-        if rest > 0 {
-            parts.push(format!("{rest} stopped"));
-        }
-        let hosts = if self.hosts == 1 { "host" } else { "hosts" };
-        format!("{} {hosts}: {}", self.hosts, parts.join("; "))
-    }
-
-    /// The highest status; that of a signal if one stopped this process.
-    fn status(&self) -> ExitStatus {
-        let highest = self.failed.keys().last().copied().unwrap_or(0);
-        match (self.is_stopped, self.without_status.is_empty()) {
-            (true, _) => ExitStatus(Failure::interrupted().status),
-            (false, false) => ExitStatus(NOT_CONNECTED),
-            (false, true) => ExitStatus(highest),
         }
     }
 }
