@@ -102,6 +102,46 @@ BAD_RECEIVER = {
     "decided with more": record(3, struct.pack("<IB", 9, 0)),
     "short done": record(5, struct.pack("<IIIII", 9, 1, 2, 3, 4)),
 }
+
+
+def frame(content, *repeated):
+    """A zstd frame that is not compressed, or has runs of one byte: (byte, count), at most 131,072 each."""
+    size = len(content) + sum(count for _, count in repeated)
+    blocks = [(0, len(content), content)] * (len(content) > 0) + [(1, count, byte) for byte, count in repeated]
+    out = struct.pack("<IBI", 0xFD2FB528, 0xA0, size)
+    for number, (kind, count, data) in enumerate(blocks):
+        last = number == len(blocks) - 1
+        out += struct.pack("<I", last | kind << 1 | count << 3)[:3] + data
+    return out
+
+
+def packed_record(length, data):
+    return record(64, struct.pack("<I", length) + data)
+
+
+ONE = SENDER["folder-end"]
+TWO = record(3, struct.pack("<I", 4) + DIGEST + b"content " * 20) + SENDER["file-end"]
+# By zstd 1.5 at level 1.
+TWO_FRAME = bytes.fromhex("28b52ffd00483502009403c50000000304000000000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f636f6e74656e74202d00000005040001030054e3042e33511955a0")
+PIECE = record(4, struct.pack("<IQ", 4, 0) + bytes(131_072))
+PACKED = {
+    "one record": (packed_record(len(ONE), frame(ONE)), ONE),
+    "two records, compressed": (packed_record(len(TWO), TWO_FRAME), TWO),
+    "the longest piece, as a run": (packed_record(len(PIECE), frame(PIECE[:17], (b"\0", 131_072))), PIECE),
+}
+BAD_PACKED = {
+    "no content": record(64, b""),
+    "no records": packed_record(0, frame(b"")),
+    "no frame": packed_record(len(ONE), b""),
+    "no zstd": packed_record(len(ONE), ONE),
+    "short frame": packed_record(len(ONE) + 1, frame(ONE)),
+    "long frame": packed_record(len(ONE), frame(ONE + ONE)),
+    "cut frame": packed_record(len(ONE), frame(ONE)[:-1]),
+    "more than allowed": packed_record(262_145, frame(b"", (b"\0", 131_072), (b"\0", 131_072), (b"\0", 1))),
+    "far more than it says": packed_record(9, frame(b"", *[(b"\0", 131_072)] * 8)),
+    "part of a record": packed_record(len(ONE) - 1, frame(ONE[:-1])),
+    "packed twice": packed_record(len(packed_record(len(ONE), frame(ONE))), frame(packed_record(len(ONE), frame(ONE)))),
+}
 LENGTHS = {"empty": struct.pack("<I", 0), "long": struct.pack("<I", 196_609) + bytes(8), "negative": b"\xff" * 4}
 
 
@@ -116,14 +156,17 @@ def packed(data):
 def main():
     parts = {"sender": SENDER, "receiver": RECEIVER, "bad_sender": BAD_SENDER, "bad_receiver": BAD_RECEIVER, "bad_lengths": LENGTHS}
     vectors = {name: [{"what": what, "bytes": packed(data)} for what, data in part.items()] for name, part in parts.items()}
+    vectors["packed"] = [{"what": what, "bytes": packed(data), "records": packed(records)} for what, (data, records) in PACKED.items()]
+    vectors["bad_packed"] = [{"what": what, "bytes": packed(data)} for what, data in BAD_PACKED.items()]
     with open(os.path.join(HERE, "tree.json"), "w") as file:
         json.dump(vectors, file, indent=1)
         file.write("\n")
     os.makedirs(SEEDS, exist_ok=True)
     # A seed is a choice, a step and a stream.
-    for choice, name, part in [(0, "sender", SENDER), (1, "receiver", RECEIVER)]:
+    streams = [(0, "sender", SENDER.values()), (1, "receiver", RECEIVER.values()), (0, "packed", [data for data, _ in PACKED.values()])]
+    for choice, name, parts in streams:
         with open(os.path.join(SEEDS, name), "wb") as file:
-            file.write(bytes([choice, 7]) + b"".join(part.values()))
+            file.write(bytes([choice, 7]) + b"".join(parts))
 
 
 main()

@@ -1,4 +1,4 @@
-//! What commands at many hosts share: the set of hosts, the work at each, and the summary.
+//! What commands on many hosts share: the set of hosts, the work on each, and the summary.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -19,7 +19,7 @@ use crate::{
     signals::{self, SignalUse},
 };
 
-/// How many hosts are worked at by default at a time.
+/// On how many hosts work is done at a time by default.
 pub(crate) const JOBS: usize = 32;
 /// The longest file of hosts.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -58,7 +58,7 @@ pub(crate) fn read_hosts(
     Ok(hosts)
 }
 
-/// What became of the work at a host.
+/// What became of the work on a host.
 pub(crate) enum Outcome {
     /// It ended with this status, or did not start.
     Ended(u8),
@@ -71,7 +71,7 @@ pub(crate) enum Outcome {
 /// Becomes the name of the signal that stops this process.
 pub(crate) type Stopped = watch::Receiver<Option<String>>;
 
-/// Does the work at all hosts, at `jobs` of them at a time. Must be called within a
+/// Does the work on all hosts, on `jobs` of them at a time. Must be called within a
 /// [`LocalSet`](tokio::task::LocalSet).
 ///
 /// # Errors

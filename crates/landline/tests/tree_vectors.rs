@@ -81,3 +81,29 @@ fn wrong_records_are_refused() {
     each("bad_receiver", receiver, check);
     each("bad_lengths", sender, check);
 }
+
+/// All records of a body, each written again.
+fn unpacked(bytes: &[u8]) -> Result<Vec<u8>, RecordError> {
+    let mut buffer = RecordBuffer::default();
+    buffer.input().extend_from_slice(bytes);
+    let mut all = Vec::new();
+    while let Some(record) = buffer.next_record()? {
+        all.extend(sender(record)?);
+    }
+    assert!(buffer.is_complete());
+    Ok(all)
+}
+
+/// Proves `decompression` in docs/faults.md.
+#[test]
+fn packed_records_are_restored_or_refused() {
+    let vectors = vectors();
+    for case in vectors["packed"].as_array().unwrap() {
+        let records = unpacked(&bytes(&case["bytes"]));
+        assert!(records == Ok(bytes(&case["records"])), "{}", case["what"]);
+    }
+    for case in vectors["bad_packed"].as_array().unwrap() {
+        let records = unpacked(&bytes(&case["bytes"]));
+        assert!(records.is_err(), "{}", case["what"]);
+    }
+}

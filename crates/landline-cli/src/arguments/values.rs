@@ -26,11 +26,11 @@ pub(crate) fn location_parser() -> impl TypedValueParser<Value = TypedLocation> 
 #[derive(Debug, Clone)]
 pub(crate) enum CopyPath {
     One(TypedLocation),
-    /// The same path at several hosts.
+    /// The same path on several hosts.
     Many(HostsPath),
 }
 
-/// A path at several hosts.
+/// A path on several hosts.
 #[derive(Debug, Clone)]
 pub(crate) struct HostsPath {
     pub(crate) text: String,

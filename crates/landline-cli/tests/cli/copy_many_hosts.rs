@@ -87,7 +87,7 @@ fn what_cannot_go_to_many_hosts_is_refused() {
         &["--from-command", "web1,web2:x", "--", "true"],
         &["web1,web2:one", "."],
         &["one", "web[1-:x"],
-        &["one", "@nobody:x"],
+        &["one", "@none:x"],
         &["--password-fd", "3", "one", "web[1-2]:x"],
     ] {
         let arguments = [&["cp"], arguments].concat();

@@ -49,7 +49,8 @@ fn follow(stage: &Stage, arguments: &[&str], percent: Option<u64>) -> Vec<Value>
         }
     }
     let status = child.wait().unwrap();
-    assert_eq!(status.success(), percent.is_none());
+    // It may have ended before it was killed.
+    assert!(status.success() || percent.is_some());
     found
 }
 
@@ -60,7 +61,7 @@ fn progress_of_killed_and_resumed_tree_never_falls() {
     let server = stage.joined();
     let bytes = make_tree(&stage.path("user/tree"), 150, 20_000);
     let place = server.at("new");
-    let arguments = ["--json", "cp", "-r", "--limit-rate", "2M", "tree", &place];
+    let arguments = ["--json", "cp", "-rT", "--limit-rate", "1M", "tree", &place];
     for percent in [Some(20), Some(50), Some(80), None] {
         let events = follow(&stage, &arguments, percent);
         for key in ["done", "kept", "files", "files_found"] {

@@ -19,14 +19,14 @@ const PIECE_BYTES: usize = 256 << 10;
 /// A file that is read and hashed once for several receivers.
 pub struct SharedSource {
     file: Arc<SourceFile>,
-    kept: Mutex<VecDeque<Piece>>,
+    kept: Mutex<VecDeque<KeptPiece>>,
     front: Mutex<Front>,
     /// How many pieces are kept.
     kept_max: usize,
 }
 
 /// Content that was read.
-struct Piece {
+struct KeptPiece {
     offset: u64,
     bytes: Arc<[u8]>,
 }
@@ -125,7 +125,7 @@ impl SharedSource {
         front.position += read as u64;
         let mut kept = lock(&self.kept);
         if read > 0 {
-            kept.push_back(Piece {
+            kept.push_back(KeptPiece {
                 offset,
                 bytes: bytes.into(),
             });

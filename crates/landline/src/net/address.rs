@@ -243,7 +243,7 @@ impl Location {
         }
     }
 
-    /// Splits a path at several hosts, such as `nas,web[1-20]:path` or `@db:path`, into the set of
+    /// Splits a path on several hosts, such as `nas,web[1-20]:path` or `@db:path`, into the set of
     /// hosts and the path. `None` if the text names one host, or a local path.
     pub fn split_hosts(text: &OsStr) -> Option<(&str, &[u8])> {
         let bytes = text.as_bytes();

@@ -393,7 +393,7 @@ impl CopyItem {
         let (target, remote, local) = match locations {
             (Location::Remote { .. }, Location::Remote { .. }) => {
                 return Err(Failure::usage(
-                    "both sides are remote; copy to this machine first",
+                    "some of the files are on a server; copy them on their own",
                 ));
             }
             (local, Location::Remote { target, path }) => {

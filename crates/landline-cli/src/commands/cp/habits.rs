@@ -9,8 +9,6 @@ use crate::{failure::Failure, terminal::shell_word};
 /// The options of scp and cp that landline answers, though it does not have them.
 #[derive(Debug, Args)]
 pub(super) struct Habits {
-    #[arg(short = 'C', long, hide = true)]
-    compress: bool,
     #[arg(short = 'J', hide = true, value_name = "HOST")]
     jump: Option<String>,
 }
@@ -21,22 +19,11 @@ impl Habits {
     /// # Errors
     /// The option, and what to write instead.
     pub(super) fn check(&self) -> Result<(), Failure> {
-        let (option, what, advice) = match self {
-            Self {
-                jump: Some(host), ..
-            } => {
-                let advice = format!("write --via-ssh {}", shell_word(host));
-                ("-J", "jump hosts have another option", advice)
-            }
-            Self { compress: true, .. } => (
-                "-C",
-                "landline does not compress",
-                "leave it out, or compress first: zstd -c FILE | landline cp - HOST:FILE.zst"
-                    .to_owned(),
-            ),
-            _ => return Ok(()),
+        let Some(host) = &self.jump else {
+            return Ok(());
         };
-        Err(Failure::usage(format!("{option}: {what}")).with_advice(&advice))
+        let advice = format!("write --via-ssh {}", shell_word(host));
+        Err(Failure::usage("-J: jump hosts have another option").with_advice(&advice))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What all hosts have in common.
-struct Work {
+struct CopyToMany {
     options: Cp,
     context: Context,
     view: ProgressView,
@@ -42,7 +42,7 @@ pub(super) async fn copy(
         ..context.clone()
     };
     let view = ProgressView::new(&context, options.quiet, &context.out);
-    let work = Arc::new(Work {
+    let work = Arc::new(CopyToMany {
         shared: options.shared_parts(Some(SharedSources::default())),
         options,
         context,
@@ -77,7 +77,7 @@ fn check(options: &Cp, sources: &[TypedLocation]) -> Result<(), Failure> {
     Ok(())
 }
 
-impl Work {
+impl CopyToMany {
     /// Copies to one host, and prints all about it.
     async fn copy_to(&self, name: &str, target: Target, mut stopped: Stopped) -> Outcome {
         let view = self.view.of_host(name);

@@ -7,6 +7,7 @@ mod many_hosts;
 mod producer;
 pub(super) mod progress;
 pub(super) mod tree;
+mod tree_options;
 
 use std::{
     collections::HashMap,
@@ -29,7 +30,7 @@ use landline::{
 };
 use progress::ProgressView;
 use serde_json::json;
-use tree::TreeOptions;
+use tree_options::TreeOptions;
 
 use crate::{
     arguments::{Access, CopyPath, TypedLocation, copy_path_parser, parse_rate, parse_seconds},
@@ -66,6 +67,9 @@ pub(crate) struct Cp {
     /// your home on the server. Give a port with -P, or as
     /// `landline://[user@]host[:port]/path`. Write ./a:b for a local path with a colon before
     /// the first slash.
+    ///
+    /// A copy from one server to another goes through this machine, which stores nothing of it. An
+    /// unchanged file is then left out.
     ///
     /// DST can be on several hosts: `nas,web[1-20],@db:path`, as with -H of `landline run`. Each
     /// file is then read once. A file of a folder is read once for each host.
@@ -155,12 +159,12 @@ impl SharedSources {
     }
 }
 
-/// The paths, none of which may be at several hosts.
+/// The paths, none of which may be on several hosts.
 fn one_each(paths: impl IntoIterator<Item = CopyPath>) -> Result<Vec<TypedLocation>, Failure> {
     let one = |path| match path {
         CopyPath::One(path) => Ok(path),
         CopyPath::Many(path) => Err(Failure::usage(format!(
-            "{}: only the destination can be at several hosts",
+            "{}: only the destination can be on several hosts",
             path.text
         ))),
     };
@@ -220,7 +224,7 @@ impl Cp {
         shared: &SharedParts,
         stop: impl FnOnce() -> Result<S, Failure>,
     ) -> Result<(), Failure> {
-        if self.tree.is_used() {
+        if self.is_tree_copy(&paths)? {
             let copy = self.tree_copy(paths, shared)?;
             return copy.run_with(context, &self.access, view, stop).await;
         }

@@ -405,11 +405,11 @@ fn work_left(state: &ProgressState) -> Option<u64> {
 
 /// Measures a rate over the last [`RATE_TIME`].
 #[derive(Default)]
-struct RateMeter(VecDeque<Sample>);
+struct RateMeter(VecDeque<ProgressSample>);
 
 /// What was done at a moment since the beginning.
 #[derive(Clone, Copy)]
-struct Sample {
+struct ProgressSample {
     at: Instant,
     work: u64,
     bytes: u64,
@@ -418,12 +418,12 @@ struct Sample {
 impl RateMeter {
     /// Records how much was done by `now` in all.
     fn record(&mut self, now: Instant, work: u64, bytes: u64) {
-        self.0.push_back(Sample {
+        self.0.push_back(ProgressSample {
             at: now,
             work,
             bytes,
         });
-        let is_old = |sample: &Sample| now.duration_since(sample.at) > RATE_TIME;
+        let is_old = |sample: &ProgressSample| now.duration_since(sample.at) > RATE_TIME;
         while self.0.len() > 2 && self.0.get(1).is_some_and(is_old) {
             self.0.pop_front();
         }
@@ -439,7 +439,7 @@ impl RateMeter {
         self.rate(ESTIMATE_TIME_MIN, |sample| sample.work)
     }
 
-    fn rate(&self, time_min: Duration, count: impl Fn(&Sample) -> u64) -> Option<u64> {
+    fn rate(&self, time_min: Duration, count: impl Fn(&ProgressSample) -> u64) -> Option<u64> {
         let (first, last) = (self.0.front()?, self.0.back()?);
         let time = last.at.duration_since(first.at);
         let moved = count(last).saturating_sub(count(first));

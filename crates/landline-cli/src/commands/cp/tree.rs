@@ -6,9 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::Args;
 use landline::{
-    Client, ClientSession, Error,
+    Client, ClientSession, Error, Side,
     files::{
         messages::{Compare, SERVICE},
         tree::{
@@ -17,6 +16,7 @@ use landline::{
             client::{
                 EarlierTree, Resolved, TreeReport, get_tree, put_tree, put_tree_request, source_key,
             },
+            relay::{RelayServer, relay_source_key, relay_tree},
         },
     },
     login::FirstRequest,
@@ -28,8 +28,7 @@ use log::debug;
 use serde_json::json;
 
 use super::{
-    Cp, SharedParts, WAIT_MAX, WAIT_MIN, delta::DeltaOption, is_session_limit, make_label,
-    progress::ProgressView,
+    WAIT_MAX, WAIT_MIN, delta::DeltaOption, is_session_limit, make_label, progress::ProgressView,
 };
 use crate::{
     arguments::{Access, TypedLocation},
@@ -41,86 +40,6 @@ use crate::{
 
 /// How many failures are printed one by one.
 const FAILURES_MAX: u32 = 100;
-
-/// The options of copies of trees.
-#[derive(Debug, Args)]
-pub(super) struct TreeOptions {
-    /// Copy folders with everything in them
-    ///
-    /// A folder SRC becomes DST/SRC if DST exists, else DST. SRC/. means the content of SRC. The
-    /// copy keeps times, and symbolic links that stay within the tree. It reports other links. It
-    /// does not keep owners.
-    #[arg(short = 'r', visible_short_alias = 'R', long, conflicts_with_all = ["from_command", "restart"])]
-    recursive: bool,
-    /// Keep the exact permission bits and the times
-    #[arg(short = 'p', long, conflicts_with_all = ["from_command", "restart"])]
-    preserve: bool,
-    /// Copy folders, permission bits and times: as -r -p
-    #[arg(short = 'a', long, conflicts_with_all = ["from_command", "restart"])]
-    archive: bool,
-    /// Make DST itself the copy, even if DST is a folder
-    #[arg(short = 'T', long)]
-    no_target_directory: bool,
-    /// Stay on the file system of SRC
-    #[arg(short = 'x', long)]
-    one_file_system: bool,
-    /// Do not keep times
-    #[arg(long)]
-    no_times: bool,
-}
-
-impl TreeOptions {
-    /// Whether trees are copied.
-    pub(super) fn is_used(&self) -> bool {
-        self.recursive
-            || self.preserve
-            || self.archive
-            || self.no_target_directory
-            || self.one_file_system
-            || self.no_times
-    }
-}
-
-impl Cp {
-    /// The copy of trees that the options ask for.
-    ///
-    /// # Errors
-    /// Options that do not fit together.
-    pub(super) fn tree_copy(
-        &self,
-        paths: Vec<TypedLocation>,
-        shared: &SharedParts,
-    ) -> Result<TreeCopy, Failure> {
-        self.habits.check()?;
-        let options = &self.tree;
-        let takes_folders = options.recursive || options.archive;
-        if !takes_folders && (options.no_target_directory || options.one_file_system) {
-            return Err(Failure::usage(
-                "-T and -x are for copies of folders; add -r",
-            ));
-        }
-        let times = !options.no_times && (options.recursive || options.archive || options.preserve);
-        Ok(TreeCopy {
-            paths,
-            is_exact: options.no_target_directory,
-            store: StoreOptions {
-                replace: !self.no_clobber,
-                exact_mode: options.preserve || options.archive,
-                times,
-                compare: Compare::Nothing,
-            },
-            walk: WalkOptions {
-                one_file_system: options.one_file_system,
-                compare: Compare::Nothing,
-            },
-            delta: self.delta,
-            takes_folders,
-            quiet: self.quiet,
-            retry: self.retry,
-            rate_limiter: shared.rate_limiter.clone(),
-        })
-    }
-}
 
 /// A copy of trees, as the user asks for it.
 pub(in crate::commands) struct TreeCopy {
@@ -134,6 +53,8 @@ pub(in crate::commands) struct TreeCopy {
     pub(in crate::commands) delta: DeltaOption,
     /// Whether folders are copied; otherwise they are refused.
     pub(in crate::commands) takes_folders: bool,
+    /// Whether content that shrinks is compressed.
+    pub(in crate::commands) compress: bool,
     pub(in crate::commands) quiet: bool,
     /// How long a lost connection is made again.
     pub(in crate::commands) retry: Duration,
@@ -152,6 +73,13 @@ enum Ends {
         target: PathBuf,
         placement: Placement,
     },
+    /// From one server to another.
+    Between {
+        source: Target,
+        request: GetTree,
+        path: Name,
+        placement: Placement,
+    },
 }
 
 /// A copy whose server was found.
@@ -164,6 +92,8 @@ struct PlannedTree<'a> {
     session: ClientSession,
     /// The server as the user named it.
     target: Target,
+    /// The session with the source of a copy between two servers.
+    source: Option<ClientSession>,
     ends: Ends,
     was_connected: bool,
     failures: Arc<Mutex<Vec<EntryFailure>>>,
@@ -185,17 +115,27 @@ impl TreeCopy {
         let (target, ends) = self.plan()?;
         let client = context.client()?;
         let (server, credential) = connect::find_server(context, &client, &target, access).await?;
+        let source = match &ends {
+            Ends::Between { source, .. } => {
+                let found = connect::find_server(context, &client, source, access).await?;
+                Some(ClientSession::new(found.0, found.1))
+            }
+            Ends::Upload { .. } | Ends::Download { .. } => None,
+        };
+        let compare = self.delta.compare(&server, u64::MAX);
+        // The content of a copy between two servers counts once.
         let mut session = ClientSession::new(server, credential);
         if let Some(rate_limiter) = &self.rate_limiter {
             session.set_rate_limiter(rate_limiter.clone());
         }
         let mut planned = PlannedTree {
-            compare: self.delta.compare(&server, u64::MAX),
+            compare,
             copy: self,
             context,
             client,
             session,
             target: access.with_port(&target)?,
+            source,
             ends,
             was_connected: false,
             failures: Arc::default(),
@@ -236,6 +176,16 @@ impl TreeCopy {
             _ => Placement::Into,
         };
         match &destination.location {
+            Location::Remote { target, path } if is_remote(sources) => {
+                let (source, paths) = remote_sources(sources)?;
+                let ends = Ends::Between {
+                    source,
+                    request: self.get_tree(paths),
+                    path: remote_name(path),
+                    placement,
+                };
+                Ok((target.clone(), ends))
+            }
             Location::Remote { target, path } => {
                 let path = remote_name(path);
                 let sources = self.local_sources(sources)?;
@@ -250,12 +200,7 @@ impl TreeCopy {
             }
             Location::Local(folder) => {
                 let (server, paths) = remote_sources(sources)?;
-                let request = GetTree {
-                    paths,
-                    folders: self.takes_folders,
-                    one_file_system: self.walk.one_file_system,
-                    compare: Compare::Nothing,
-                };
+                let request = self.get_tree(paths);
                 let exact = placement == Placement::Exact;
                 // Fail before connecting if nothing can be written there.
                 let opened = local::open_tree_target(folder, exact).map_err(Error::from)?;
@@ -275,6 +220,16 @@ impl TreeCopy {
         }
     }
 
+    fn get_tree(&self, paths: Vec<Name>) -> GetTree {
+        GetTree {
+            paths,
+            folders: self.takes_folders,
+            one_file_system: self.walk.one_file_system,
+            compare: Compare::Nothing,
+            compress: self.compress,
+        }
+    }
+
     fn local_sources(&self, sources: &[TypedLocation]) -> Result<Vec<PathBuf>, Failure> {
         let mut paths = Vec::new();
         let mut names = std::collections::HashSet::new();
@@ -283,7 +238,7 @@ impl TreeCopy {
                 Location::Local(path) => path.clone(),
                 Location::Remote { .. } => {
                     return Err(Failure::usage(
-                        "both sides are remote; copy to this machine first",
+                        "some of the sources are on a server; copy them on their own",
                     ));
                 }
                 Location::Stream => {
@@ -313,6 +268,12 @@ fn is_content(text: &str) -> bool {
         || text.ends_with("/.")
         || text.ends_with(':')
         || text.ends_with(":.")
+}
+
+/// Whether all sources are on servers.
+pub(super) fn is_remote(sources: &[TypedLocation]) -> bool {
+    let is_remote = |path: &TypedLocation| matches!(path.location, Location::Remote { .. });
+    sources.iter().all(is_remote)
 }
 
 fn remote_sources(sources: &[TypedLocation]) -> Result<(Target, Vec<Name>), Failure> {
@@ -384,6 +345,8 @@ impl PlannedTree<'_> {
                 self.print_failures(view);
                 return Err(if is_lost {
                     failure.with_advice("run the same command again to resume")
+                } else if failure.code == "not-a-file" && !self.copy.takes_folders {
+                    failure.with_advice("if it is a folder, add -r to copy it with all in it")
                 } else {
                     failure
                 });
@@ -438,13 +401,15 @@ impl PlannedTree<'_> {
                 let store = self.store();
                 let request = put_tree_request(path.clone(), *placement, source, store);
                 let target = self.target.clone();
+                let compress = self.copy.compress;
                 let walk = WalkOptions {
                     compare: self.compare,
                     ..self.copy.walk
                 };
                 let mut channel = self.request(&request).await?;
                 let mut resolved = Resolved::default();
-                let done = put_tree(&mut channel, opened, walk, report, &mut resolved).await;
+                let done =
+                    put_tree(&mut channel, opened, walk, compress, report, &mut resolved).await;
                 self.keep_placement(resolved.placement);
                 let summary = close(channel, done).await?;
                 let place = Location::Remote {
@@ -486,12 +451,57 @@ impl PlannedTree<'_> {
                 let done = get_tree(&mut channel, &request, target, earlier, store, report).await;
                 Ok((close(channel, done).await?, shown))
             }
+            Ends::Between {
+                source,
+                request,
+                path,
+                placement,
+            } => {
+                let (source, request) = (source.clone(), request.clone());
+                let (path, placement) = (path.clone(), *placement);
+                self.attempt_between(source, request, path, placement, report)
+                    .await
+            }
         }
+    }
+
+    /// Connects to both servers and copies once from `source` to the other one.
+    async fn attempt_between(
+        &mut self,
+        source: Target,
+        request: GetTree,
+        path: Name,
+        placement: Placement,
+        report: TreeReport,
+    ) -> Result<(TreeSummary, String), Error> {
+        let session = self.source.as_ref().unwrap_or(&self.session);
+        let key = relay_source_key(&session.server().fingerprint, &request);
+        let put = put_tree_request(path, placement, key, self.copy.store);
+        let target = self.target.clone();
+        let first = FirstRequest::new(SERVICE, &request)?;
+        let mut from = session.open_channel(&first).await?.login.channel;
+        let mut to = self.request(&put).await?;
+        let mut resolved = Resolved::default();
+        let relayed = relay_tree(&mut from, &mut to, &request, report, &mut resolved).await;
+        self.keep_placement(resolved.placement);
+        let done = relayed.map_err(|(end, error)| match end {
+            RelayServer::Source => name_server(error, &source),
+            RelayServer::Destination => name_server(error, &target),
+        });
+        let done = close(to, done).await;
+        let summary = close(from, done).await?;
+        let place = Location::Remote {
+            target,
+            path: resolved.path.unwrap_or(put.path).0,
+        };
+        Ok((summary, place.to_string()))
     }
 
     /// Keeps how the destination was meant: at the next attempt it may exist.
     fn keep_placement(&mut self, resolved: Option<Placement>) {
-        let (Ends::Upload { placement, .. } | Ends::Download { placement, .. }) = &mut self.ends;
+        let (Ends::Upload { placement, .. }
+        | Ends::Download { placement, .. }
+        | Ends::Between { placement, .. }) = &mut self.ends;
         if let Some(resolved) = resolved {
             *placement = resolved;
         }
@@ -556,6 +566,24 @@ impl PlannedTree<'_> {
                 format!("{count} entries could not be copied; all others are complete"),
             )),
         }
+    }
+}
+
+/// Says which of two servers an error is about.
+fn name_server(error: Error, server: &Target) -> Error {
+    match error {
+        Error::Failed {
+            side: side @ Side::There,
+            code,
+            message,
+            cause,
+        } => Error::Failed {
+            side,
+            code,
+            message: format!("{}: {message}", server.host),
+            cause,
+        },
+        error => error,
     }
 }
 

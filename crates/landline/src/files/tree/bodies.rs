@@ -194,6 +194,11 @@ async fn stall(is_waiting: &AtomicBool, moved: &AtomicU64) -> Error {
 }
 
 impl ThreadEnds {
+    /// The ends for a task.
+    pub(super) fn into_parts(self) -> (mpsc::Sender<Outgoing>, mpsc::Receiver<Vec<u8>>) {
+        (self.out, self.input)
+    }
+
     /// Sends bytes of this side's body.
     ///
     /// # Errors

@@ -1,12 +1,19 @@
 //! The client's part of `put-tree` and `get-tree`.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use landline_proto::{BodySize, Name};
 
 use super::{
     StoreOptions, TreeEvents, TreeProgress, TreeSummary, WalkOptions,
     bodies::bodies,
+    compression::Compression,
     messages::{GetTree, Placement, PutTree, TREE, Tree},
     receiver::{ReceiverParts, TreeReceiver},
     run_exchange,
@@ -33,6 +40,8 @@ pub struct TreeReport {
 
 /// Stores trees on the server, after [`PutTree`] was sent. Returns what the server did.
 ///
+/// With `compress`, content that shrinks is compressed if the server takes that.
+///
 /// # Errors
 /// Errors of the server, `ended`, [`Error::Protocol`], or [`Error::Lost`]. The caller then has to
 /// call [`Channel::fail`]. Failures of single entries are reported, and are no error.
@@ -43,9 +52,13 @@ pub async fn put_tree(
     channel: &mut Channel,
     sources: Vec<TreeSource>,
     options: WalkOptions,
+    compress: bool,
     report: TreeReport,
     resolved: &mut Resolved,
 ) -> Result<TreeSummary, Error> {
+    // The server says in its header that it takes packed records.
+    let is_possible = Arc::new(AtomicBool::new(false));
+    let compression = Compression::new(compress, is_possible.clone());
     channel.send_with_body(&Tree::default(), BodySize::Unknown)?;
     let (connection, ends) = bodies(false);
     let guard = Arc::new(TreeGuard::unlimited());
@@ -56,13 +69,13 @@ pub async fn put_tree(
             .collect();
         let walk = Walk::new(sources, options);
         let (progress, events, compare) = (report.progress, report.events, options.compare);
-        TreeSender::new(walk, ends, leave.clone(), progress, events, compare).run()
+        TreeSender::new(walk, ends, leave.clone(), progress, events, compare)
+            .compressing(compression)
+            .run()
     });
     let on_header = |tree: Tree| {
-        *resolved = Resolved {
-            path: tree.path,
-            placement: tree.placement,
-        };
+        is_possible.store(tree.packed, Ordering::Relaxed);
+        *resolved = Resolved::of(tree);
     };
     run_exchange(channel, connection, &TREE, work, on_header).await
 }
@@ -75,6 +88,15 @@ pub struct Resolved {
     /// How the destination was meant. Another attempt has to say the same, because the destination
     /// may exist by then.
     pub placement: Option<Placement>,
+}
+
+impl Resolved {
+    pub(super) fn of(tree: Tree) -> Self {
+        Self {
+            path: tree.path,
+            placement: tree.placement,
+        }
+    }
 }
 
 /// What identifies the sources of a copy: the same for each attempt at it, and no path of this
@@ -114,7 +136,7 @@ pub fn put_tree_request(
 }
 
 /// The name that a copy of this path gets: the server does not choose it.
-fn own_name(path: &[u8]) -> Vec<u8> {
+pub(super) fn own_name(path: &[u8]) -> Vec<u8> {
     local::own_name_of_bytes(path).unwrap_or_default()
 }
 

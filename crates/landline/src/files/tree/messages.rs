@@ -80,6 +80,9 @@ pub struct GetTree {
     /// With what the client compares the content of files.
     #[serde(default)]
     pub compare: Compare,
+    /// Whether the server compresses content that shrinks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub compress: bool,
 }
 message!(GetTree = "get-tree");
 
@@ -101,5 +104,8 @@ pub(crate) struct Tree {
     /// Server: how the destination was meant, for the next attempt at the same copy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
+    /// Whether packed records are accepted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub packed: bool,
 }
 message!(Tree = "tree");

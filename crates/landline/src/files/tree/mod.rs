@@ -6,12 +6,14 @@
 
 pub(in crate::files) mod bodies;
 pub mod client;
+mod compression;
 mod known_files;
 pub(crate) mod messages;
 mod open_folders;
 mod progress;
 mod receiver;
 pub mod records;
+pub mod relay;
 pub(in crate::files) mod sender;
 pub(crate) mod server;
 mod staging;
@@ -90,14 +92,17 @@ pub(in crate::files) async fn run_exchange<T, M: Message + DeserializeOwned>(
     };
     match done {
         // The peer has ended its body to say why it cannot continue.
-        Err(Error::Lost(what)) if what == ENDED_EARLY => {
-            let reason = channel.reader.interruption(state);
-            match tokio::time::timeout(LINGER_TIME_MAX, reason).await {
-                Ok(reason @ Error::Failed { .. }) => Err(reason),
-                _ => Err(sender::unexpected("an end before everything was sent")),
-            }
-        }
+        Err(Error::Lost(what)) if what == ENDED_EARLY => Err(interruption(channel, state).await),
         done => done,
+    }
+}
+
+/// Reads why a peer has ended its body early.
+async fn interruption(channel: &mut Channel, state: &'static ProtocolState) -> Error {
+    let reason = channel.reader.interruption(state);
+    match tokio::time::timeout(LINGER_TIME_MAX, reason).await {
+        Ok(reason @ Error::Failed { .. }) => reason,
+        _ => sender::unexpected("an end before everything was sent"),
     }
 }
 

@@ -18,11 +18,11 @@ use crate::files::progress::{FileCounts, Observed, ProgressState};
 pub struct TreeProgress {
     /// When the first entry of this attempt was found.
     began_at: Mutex<Option<Instant>>,
-    found: Counter,
+    found: FileCounter,
     is_listed: AtomicBool,
-    copied: Counter,
-    kept: Counter,
-    failed: Counter,
+    copied: FileCounter,
+    kept: FileCounter,
+    failed: FileCounter,
     /// Bytes that earlier attempts of the same command have copied.
     earlier_bytes: AtomicU64,
     /// The path of the file that is copied, below the folder in which the tree is.
@@ -31,12 +31,12 @@ pub struct TreeProgress {
 
 /// A number of files, and of their bytes.
 #[derive(Debug, Default)]
-struct Counter {
+struct FileCounter {
     files: AtomicU64,
     bytes: AtomicU64,
 }
 
-impl Counter {
+impl FileCounter {
     fn add(&self, files: u64, bytes: u64) {
         self.files.fetch_add(files, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);

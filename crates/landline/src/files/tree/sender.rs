@@ -11,6 +11,7 @@ use landline_proto::{ErrorCode, ProtocolError};
 use super::{
     TreeEvents, TreeProgress,
     bodies::ThreadEnds,
+    compression::Compression,
     known_files::KnownFiles,
     records::{
         EntryFailure, FromReceiver, FromSender, Hash, PIECE_BYTES, RecordBuffer, RecordError,
@@ -34,8 +35,6 @@ const UNDECIDED_MAX: u32 = 8192;
 const WANTED_MAX: usize = 4096;
 /// How many entries are found before the answers are looked at again.
 const STEPS: usize = 256;
-/// How many bytes are collected before they are sent.
-const CHUNK_BYTES: usize = 192 * 1024;
 
 /// What the receiver wants of a file.
 struct Wanted {
@@ -75,6 +74,7 @@ pub(super) struct TreeSender {
     hasher: blake3::Hasher,
     failures: u32,
     buffer: Vec<u8>,
+    compression: Compression,
 }
 
 impl TreeSender {
@@ -87,6 +87,7 @@ impl TreeSender {
         compare: Compare,
     ) -> Self {
         Self {
+            compression: Compression::default(),
             walk,
             ends,
             leave,
@@ -103,6 +104,14 @@ impl TreeSender {
             hasher: blake3::Hasher::new(),
             failures: 0,
             buffer: vec![0; PIECE_BYTES],
+        }
+    }
+
+    /// Compresses what is sent, if this is wanted and possible.
+    pub(super) fn compressing(self, compression: Compression) -> Self {
+        Self {
+            compression,
+            ..self
         }
     }
 
@@ -243,6 +252,7 @@ impl TreeSender {
     fn send_file(&mut self, mut wanted: Wanted) -> Result<(), Error> {
         let entry = wanted.entry;
         self.progress.set_name(&wanted.file.path());
+        self.compression.begin_file();
         let sent = self.read_file(&mut wanted);
         self.known.end(entry);
         match sent {
@@ -436,14 +446,16 @@ impl TreeSender {
     }
 
     fn flush_if_full(&mut self) -> Result<(), Error> {
-        if self.out.len() >= CHUNK_BYTES {
+        if self.out.len() >= self.compression.chunk_bytes() {
             self.flush()?;
         }
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), Error> {
-        self.ends.send(std::mem::take(&mut self.out))
+        let out = std::mem::take(&mut self.out);
+        let out = self.compression.compress(out)?;
+        self.ends.send(out)
     }
 
     /// Ends the body and waits for the receiver to finish.

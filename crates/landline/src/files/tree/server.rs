@@ -8,6 +8,7 @@ use super::{
     TreeEvents, TreeProgress, TreeSummary,
     bodies::bodies,
     check_place,
+    compression::Compression,
     messages::{GetTree, Placement, PutTree, TREE, Tree},
     receiver::{ReceiverParts, TreeReceiver},
     run_exchange,
@@ -90,6 +91,7 @@ pub(crate) async fn put_tree(
     let tree = Tree {
         path: Some(Name(path.clone())),
         placement: Some(placement),
+        packed: true,
     };
     channel.send_with_body(&tree, BodySize::Unknown)?;
     let still = still_may(context, path.clone(), true);
@@ -193,7 +195,9 @@ pub(crate) async fn get_tree(
         let walk = Walk::new(sources, options);
         let (progress, events) = (Arc::default(), TreeEvents::default());
         let compare = options.compare;
-        TreeSender::new(walk, ends, leave.clone(), progress, events, compare).run()
+        TreeSender::new(walk, ends, leave.clone(), progress, events, compare)
+            .compressing(Compression::requested(get.compress))
+            .run()
     });
     let summary = tokio::select! {
         biased;

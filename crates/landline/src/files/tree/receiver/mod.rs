@@ -1,6 +1,7 @@
 //! The receiver of a tree. One thread decides, writes and renames, while the task decrypts.
 
 mod batches;
+mod counts;
 mod files;
 mod folders;
 mod links;
@@ -18,7 +19,7 @@ use std::{
 
 use landline_proto::ErrorCode;
 use patches::Patches;
-use problem::Problem;
+use problem::{Problem, mismatch};
 
 use super::{
     TreeEvents, TreeProgress,
@@ -463,21 +464,6 @@ impl TreeReceiver {
         }
     }
 
-    /// Counts a file that does not arrive.
-    fn count_undone(&self, entry: &TreeEntry, count: impl Fn(&TreeProgress, u64)) {
-        if let EntryContent::File(length) = entry.content {
-            count(&self.progress, length);
-        }
-    }
-
-    /// Tells once all sources are listed, if their number is known.
-    fn check_listed(&self) {
-        let sources = self.names.as_ref().map(Vec::len);
-        if self.unlisted == 0 && sources == usize::try_from(self.roots).ok() {
-            self.progress.set_listed();
-        }
-    }
-
     /// The path of an entry, for messages.
     fn shown(&self, location: &StorePlace, name: &OsStr) -> PathBuf {
         let below = location.folder.path_of(name);
@@ -606,9 +592,4 @@ impl TreeReceiver {
 /// The name of a file in the staging folder that will replace another or be added to a folder.
 fn staged_name(entry: u32) -> OsString {
     format!("file-{entry}").into()
-}
-
-fn mismatch(shown: &Path) -> Error {
-    let message = format!("{} arrived with another content", shown.display());
-    Error::here(ErrorCode::DigestMismatch, message)
 }

@@ -1,5 +1,7 @@
 //! Why something of a tree is not stored.
 
+use std::path::Path;
+
 use landline_proto::ErrorCode;
 
 use crate::Error;
@@ -28,4 +30,10 @@ impl Problem {
             _ => Self::Copy(error),
         }
     }
+}
+
+/// The error for a file whose content is not what its digest says.
+pub(super) fn mismatch(shown: &Path) -> Error {
+    let message = format!("{} arrived with another content", shown.display());
+    Error::here(ErrorCode::DigestMismatch, message)
 }

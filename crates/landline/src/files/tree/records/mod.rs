@@ -4,11 +4,13 @@
 //! its content; the length counts kind and content. Integers are little-endian.
 
 mod codec;
+mod packed;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use codec::hash_file;
 use landline_proto::ErrorCode;
+pub(crate) use packed::Packer;
 
 use crate::{
     files::delta::{Change, Known},
@@ -219,27 +221,25 @@ impl TreeSummary {
     }
 }
 
-/// Cuts a body into records.
+/// Cuts a body into records. Those in a packed record are restored.
 #[derive(Debug, Default)]
 pub struct RecordBuffer {
+    body: Cut,
+    unpacked: Cut,
+}
+
+/// Bytes of which some were taken.
+#[derive(Debug, Default)]
+struct Cut {
     bytes: Vec<u8>,
     /// The bytes before this offset were taken.
     taken: usize,
 }
 
-impl RecordBuffer {
-    /// The buffer to append the next bytes of the body to.
-    pub fn input(&mut self) -> &mut Vec<u8> {
-        self.bytes.drain(..self.taken);
-        self.taken = 0;
-        &mut self.bytes
-    }
-
-    /// The next record without its length; `None` until it is complete.
-    ///
-    /// # Errors
-    /// [`RecordError::Length`].
-    pub fn next_record(&mut self) -> Result<Option<&[u8]>, RecordError> {
+impl Cut {
+    /// Finds where the next record begins and ends, without its length; `None` until it is
+    /// complete.
+    fn next(&mut self) -> Result<Option<(usize, usize)>, RecordError> {
         let rest = self.bytes.get(self.taken..).unwrap_or_default();
         let Some((length, content)) = rest.split_first_chunk::<LENGTH_BYTES>() else {
             return Ok(None);
@@ -252,11 +252,53 @@ impl RecordBuffer {
             return Ok(None);
         }
         self.taken += LENGTH_BYTES + length;
-        Ok(self.bytes.get(self.taken - length..self.taken))
+        Ok(Some((self.taken - length, self.taken)))
+    }
+
+    fn is_complete(&self) -> bool {
+        self.taken == self.bytes.len()
+    }
+}
+
+impl RecordBuffer {
+    /// The buffer to append the next bytes of the body to.
+    pub fn input(&mut self) -> &mut Vec<u8> {
+        self.body.bytes.drain(..self.body.taken);
+        self.body.taken = 0;
+        &mut self.body.bytes
+    }
+
+    /// The next record without its length; `None` until it is complete.
+    ///
+    /// # Errors
+    /// [`RecordError::Length`]; [`RecordError::Content`] for a packed record that is not valid.
+    pub fn next_record(&mut self) -> Result<Option<&[u8]>, RecordError> {
+        loop {
+            if !self.unpacked.is_complete() {
+                // A packed record has whole records, and none of them is packed.
+                let invalid = RecordError::Content(packed::PACKED);
+                let (start, end) = self.unpacked.next()?.ok_or(invalid.clone())?;
+                let record = self.unpacked.bytes.get(start..end);
+                return match record {
+                    Some([packed::PACKED, ..]) => Err(invalid),
+                    record => Ok(record),
+                };
+            }
+            let Some((start, end)) = self.body.next()? else {
+                return Ok(None);
+            };
+            match self.body.bytes.get(start..end) {
+                Some([packed::PACKED, content @ ..]) => {
+                    self.unpacked.taken = 0;
+                    packed::unpack(content, &mut self.unpacked.bytes)?;
+                }
+                _ => return Ok(self.body.bytes.get(start..end)),
+            }
+        }
     }
 
     /// Whether the body may end here.
     pub fn is_complete(&self) -> bool {
-        self.taken == self.bytes.len()
+        self.body.is_complete() && self.unpacked.is_complete()
     }
 }

@@ -1,0 +1,109 @@
+//! Copies from one server to another, through the client.
+
+use std::fs;
+
+use serde_json::Value;
+use testkit::{Census, Stage};
+
+use crate::{noise, run_many_hosts::servers, stage};
+
+fn make_tree(stage: &Stage) {
+    for folder in ["0", "1", "2", "empty"] {
+        fs::create_dir_all(stage.path("web1/tree").join(folder)).unwrap();
+    }
+    for n in 0..60u64 {
+        stage.write(&format!("web1/tree/{}/{n}", n % 3), &noise(2_000, n));
+    }
+    stage.write("web1/tree/big", &noise(5_000_000, 7));
+    // Files that were changed just now are always sent.
+    let made = std::process::Command::new("find")
+        .arg(stage.path("web1/tree"))
+        .args([
+            "-type",
+            "f",
+            "-exec",
+            "touch",
+            "-d",
+            "2020-01-01",
+            "{}",
+            "+",
+        ])
+        .status();
+    assert!(made.unwrap().success());
+}
+
+fn same(stage: &Stage, one: &str, other: &str) -> bool {
+    let run = std::process::Command::new("diff")
+        .arg("-r")
+        .args([stage.path(one), stage.path(other)])
+        .output();
+    run.unwrap().status.success()
+}
+
+#[test]
+fn files_and_trees_go_from_server_to_server() {
+    let stage = stage();
+    let _servers = servers(&stage, 2);
+    make_tree(&stage);
+    let before = Census::of(&stage.path("user")).paths();
+    stage.run(&["cp", "web1:tree/big", "web2:copy"]).ok();
+    assert!(stage.read("web2/copy") == noise(5_000_000, 7));
+    stage.run(&["cp", "-r", "web1:tree", "web2:new"]).ok();
+    assert!(same(&stage, "web1/tree", "web2/new"));
+    stage.run(&["cp", "-r", "web1:tree", "web2:"]).ok();
+    assert!(same(&stage, "web1/tree", "web2/tree"));
+    // Nothing was stored on the way.
+    assert_eq!(Census::of(&stage.path("user")).paths(), before);
+    // Nothing is sent that is there.
+    let again = stage.run(&["--json", "cp", "-rT", "web1:tree", "web2:tree"]);
+    let again = String::from_utf8(again.stdout).unwrap();
+    let last: Value = serde_json::from_str(again.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&last["event"], &last["files"]),
+        (&"done".into(), &0.into())
+    );
+    // Both names of the server are in the messages.
+    let missing = stage.run(&["cp", "web1:none", "web2:x"]);
+    assert!(missing.stderr.contains("web1"), "{}", missing.stderr);
+    assert_eq!(missing.status, stage.run(&["cp", "web1:none", "x"]).status);
+    let missing = stage.run(&["cp", "web1:tree/big", "web2:no/such/folder"]);
+    assert!(missing.stderr.contains("web2"), "{}", missing.stderr);
+    let folder = stage.run(&["cp", "web1:tree", "web2:x"]);
+    assert!(folder.stderr.contains("-r"), "{}", folder.stderr);
+}
+
+#[test]
+fn copy_between_servers_resumes() {
+    let stage = stage();
+    let servers = servers(&stage, 2);
+    make_tree(&stage);
+    let arguments = [
+        "--json",
+        "cp",
+        "-r",
+        "--limit-rate",
+        "2M",
+        "web1:tree",
+        "web2:new",
+    ];
+    let mut child = stage
+        .command(&arguments)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let out = std::io::BufReader::new(child.stdout.take().unwrap());
+    for line in std::io::BufRead::lines(out) {
+        let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        if event["done"].as_u64().is_some_and(|done| done > 2_000_000) {
+            child.kill().unwrap();
+        }
+    }
+    child.wait().unwrap();
+    assert!(!stage.path("web2/new").exists());
+    let done = stage.run(&["--json", "cp", "-r", "web1:tree", "web2:new"]);
+    let done = String::from_utf8(done.stdout).unwrap();
+    let last: Value = serde_json::from_str(done.lines().last().unwrap()).unwrap();
+    assert_eq!(last["event"], "done", "{done}");
+    assert!(same(&stage, "web1/tree", "web2/new"));
+    drop(servers);
+}

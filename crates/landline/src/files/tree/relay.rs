@@ -1,0 +1,425 @@
+//! Copies trees from one server to another. The records pass through this process, and no content
+//! is stored here.
+//!
+//! Each server compares every digest itself, so this process need not be trusted with the content.
+//! But the source must not choose other names than those that the user asked for.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use landline_proto::{BodySize, Name};
+use tokio::sync::mpsc;
+
+use super::{
+    ENDED_EARLY, TreeEvents, TreeProgress, TreeSummary,
+    bodies::{Outgoing, bodies},
+    client::{Resolved, TreeReport, own_name},
+    interruption,
+    messages::{GetTree, TREE, Tree},
+    records::{EntryContent, FromReceiver, FromSender, RecordBuffer},
+    sender::{ended_early, invalid, unexpected},
+};
+use crate::{Error, crypto::Fingerprint, net::Channel};
+
+/// How many files may be under way: what a receiver accepts, and what a sender sends ahead.
+const FILES_MAX: usize = 100_000;
+
+/// One of the two servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelayServer {
+    /// The server that has the tree.
+    Source,
+    /// The server that gets it.
+    Destination,
+}
+
+/// What identifies the sources of a copy at another server: the same for each attempt at it.
+pub fn relay_source_key(server: &Fingerprint, request: &GetTree) -> Name {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(server.bytes());
+    for path in &request.paths {
+        hasher.update(&(path.0.len() as u64).to_le_bytes());
+        hasher.update(&path.0);
+    }
+    Name(hasher.finalize().to_hex().as_bytes().to_vec())
+}
+
+/// Copies trees from `source` to `destination`, after `request` was sent to the source and a
+/// [`PutTree`](super::PutTree) to the destination.
+///
+/// # Errors
+/// As [`put_tree`](super::client::put_tree) and [`get_tree`](super::client::get_tree), with the
+/// server that the error is about. The caller then has to close both channels.
+///
+/// # Cancel safety
+/// Not cancel-safe: the channels cannot be used afterwards.
+pub async fn relay_tree(
+    source: &mut Channel,
+    destination: &mut Channel,
+    request: &GetTree,
+    report: TreeReport,
+    resolved: &mut Resolved,
+) -> Result<TreeSummary, (RelayServer, Error)> {
+    let at = |end: RelayServer| move |error: Error| (end, error);
+    source
+        .send_with_body(&Tree::default(), BodySize::Unknown)
+        .map_err(at(RelayServer::Source))?;
+    destination
+        .send_with_body(&Tree::default(), BodySize::Unknown)
+        .map_err(at(RelayServer::Destination))?;
+    let relay = Mutex::new(RelayCheck::new(request, report));
+    let done = {
+        let (source_bodies, source_ends) = bodies(false);
+        let (destination_bodies, destination_ends) = bodies(false);
+        let (source_out, source_input) = source_ends.into_parts();
+        let (destination_out, destination_input) = destination_ends.into_parts();
+        let source_flow = source_bodies.run(source, &TREE, |_: Tree| ());
+        let destination_flow = destination_bodies.run(destination, &TREE, |tree: Tree| {
+            *resolved = Resolved::of(tree);
+        });
+        let content = forward(source_input, &destination_out, |record| {
+            lock(&relay).check_content(record)
+        });
+        let answers = forward(destination_input, &source_out, |record| {
+            lock(&relay).check_answer(record)
+        });
+        tokio::try_join!(
+            async { source_flow.await.map_err(at(RelayServer::Source)) },
+            async { destination_flow.await.map_err(at(RelayServer::Destination)) },
+            async { content.await.map_err(at(RelayServer::Source)) },
+            async { answers.await.map_err(at(RelayServer::Destination)) },
+        )
+    };
+    match done {
+        Ok(_) => {
+            let summary = lock(&relay).summary;
+            let missing = || (RelayServer::Destination, unexpected("no result"));
+            summary.ok_or_else(missing)
+        }
+        // The server has ended its body to say why it cannot continue.
+        Err((end, Error::Lost(what))) if what == ENDED_EARLY => {
+            let channel = match end {
+                RelayServer::Source => source,
+                RelayServer::Destination => destination,
+            };
+            Err((end, interruption(channel, &TREE).await))
+        }
+        Err(failed) => Err(failed),
+    }
+}
+
+/// Passes records on until the last one. `check` says which one is.
+async fn forward(
+    mut input: mpsc::Receiver<Vec<u8>>,
+    out: &mpsc::Sender<Outgoing>,
+    mut check: impl FnMut(&[u8]) -> Result<bool, Error>,
+) -> Result<(), Error> {
+    let mut records = RecordBuffer::default();
+    loop {
+        let bytes = input.recv().await.ok_or_else(ended_early)?;
+        records.input().extend_from_slice(&bytes);
+        let mut passed = Vec::with_capacity(bytes.len());
+        let mut is_last = false;
+        while !is_last && let Some(record) = records.next_record().map_err(invalid)? {
+            is_last = check(record)?;
+            let length = u32::try_from(record.len()).unwrap_or(u32::MAX);
+            passed.extend_from_slice(&length.to_le_bytes());
+            passed.extend_from_slice(record);
+        }
+        let lost = |_| Error::Lost("the copy was aborted".into());
+        if !passed.is_empty() {
+            out.send(Outgoing::Bytes(passed)).await.map_err(lost)?;
+        }
+        if is_last {
+            if !records.is_complete() {
+                return Err(unexpected("a record after the end"));
+            }
+            return out.send(Outgoing::End).await.map_err(lost);
+        }
+    }
+}
+
+/// What the records have told so far.
+struct RelayCheck {
+    progress: Arc<TreeProgress>,
+    events: TreeEvents,
+    /// The names that the sources must have, in their order.
+    names: Vec<Vec<u8>>,
+    roots: usize,
+    entries: u32,
+    /// How many folders are not listed completely.
+    unlisted: u32,
+    /// Files that are not complete, with their lengths and names.
+    files: BTreeMap<u32, FoundFile>,
+    summary: Option<TreeSummary>,
+}
+
+struct FoundFile {
+    length: u64,
+    name: Vec<u8>,
+    is_wanted: bool,
+    has_begun: bool,
+}
+
+impl RelayCheck {
+    fn new(request: &GetTree, report: TreeReport) -> Self {
+        Self {
+            progress: report.progress,
+            events: report.events,
+            names: request.paths.iter().map(|path| own_name(&path.0)).collect(),
+            roots: 0,
+            entries: 0,
+            unlisted: 0,
+            files: BTreeMap::new(),
+            summary: None,
+        }
+    }
+
+    /// Checks a record of the source. Returns whether it is the last one.
+    fn check_content(&mut self, record: &[u8]) -> Result<bool, Error> {
+        match FromSender::read(record).map_err(invalid)? {
+            FromSender::Entry(entry) => {
+                let number = self.entries;
+                self.entries = number.saturating_add(1);
+                if entry.parent.is_none() {
+                    self.check_root(&entry.name)?;
+                }
+                match entry.content {
+                    EntryContent::File(length) => self.find(number, length, entry.name)?,
+                    EntryContent::Folder => self.unlisted = self.unlisted.saturating_add(1),
+                    EntryContent::Link(_) => {}
+                }
+                self.check_listed();
+            }
+            FromSender::FolderEnd { .. } => {
+                self.unlisted = self.unlisted.saturating_sub(1);
+                self.check_listed();
+            }
+            FromSender::File { entry, content, .. } => {
+                self.begin(entry, 0);
+                self.progress.add_bytes(content.len() as u64);
+                self.complete(entry);
+            }
+            FromSender::Piece {
+                entry,
+                offset,
+                content,
+            } => {
+                self.begin(entry, offset);
+                self.progress.add_bytes(content.len() as u64);
+            }
+            FromSender::FileEnd { entry, .. } => self.complete(entry),
+            FromSender::Failed(failure) => {
+                if let Some(file) = self.files.remove(&failure.entry) {
+                    self.progress.add_failed(file.length);
+                }
+                self.events.failed(failure);
+            }
+            FromSender::Changed { .. } | FromSender::Change { .. } => {}
+            FromSender::End { .. } => return Ok(true),
+        }
+        Ok(false)
+    }
+
+    /// Checks the name of a source: it is the user who names it.
+    fn check_root(&mut self, name: &[u8]) -> Result<(), Error> {
+        let Some(expected) = self.names.get(self.roots) else {
+            return Err(unexpected("more sources than were asked for"));
+        };
+        self.roots += 1;
+        // The content of a folder goes to a place that has a name.
+        if expected.is_empty() || expected == name {
+            Ok(())
+        } else {
+            Err(unexpected("a source of another name than was asked for"))
+        }
+    }
+
+    fn find(&mut self, entry: u32, length: u64, name: Vec<u8>) -> Result<(), Error> {
+        if self.files.len() >= FILES_MAX {
+            return Err(unexpected("too many files at once"));
+        }
+        self.progress.add_found(length);
+        let file = FoundFile {
+            length,
+            name,
+            is_wanted: false,
+            has_begun: false,
+        };
+        self.files.insert(entry, file);
+        Ok(())
+    }
+
+    fn check_listed(&self) {
+        if self.unlisted == 0 && self.roots == self.names.len() {
+            self.progress.set_listed();
+        }
+    }
+
+    /// The content of a file begins at this offset, or continues.
+    fn begin(&mut self, entry: u32, offset: u64) {
+        if let Some(file) = self.files.get_mut(&entry).filter(|file| !file.has_begun) {
+            file.has_begun = true;
+            self.progress.add_kept_part(offset);
+            let name = String::from_utf8_lossy(&file.name);
+            self.progress.set_name(Path::new(&*name));
+        }
+    }
+
+    fn complete(&mut self, entry: u32) {
+        if self.files.remove(&entry).is_some() {
+            self.progress.add_file();
+        }
+    }
+
+    /// Checks a record of the destination. Returns whether it is the last one.
+    fn check_answer(&mut self, record: &[u8]) -> Result<bool, Error> {
+        match FromReceiver::read(record).map_err(invalid)? {
+            FromReceiver::Want { first, count } => {
+                let wanted = first..first.saturating_add(count);
+                for (_, file) in self.files.range_mut(wanted) {
+                    file.is_wanted = true;
+                }
+            }
+            FromReceiver::WantRest { entry, .. } | FromReceiver::WantChanges { entry } => {
+                if let Some(file) = self.files.get_mut(&entry) {
+                    file.is_wanted = true;
+                }
+            }
+            FromReceiver::Decided { entries } => {
+                let progress = self.progress.clone();
+                self.files.retain(|entry, file| {
+                    let is_there = *entry < entries && !file.is_wanted;
+                    if is_there {
+                        progress.add_kept(file.length);
+                    }
+                    !is_there
+                });
+            }
+            FromReceiver::Known { .. } => {}
+            FromReceiver::Failed(failure) => {
+                if let Some(file) = self.files.remove(&failure.entry) {
+                    self.progress.add_failed(file.length);
+                }
+                self.events.failed(failure);
+            }
+            FromReceiver::Done(summary) => {
+                self.summary = Some(summary);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        files::{Observed, messages::Compare, tree::records::TreeEntry},
+        paths::FileTime,
+    };
+
+    fn relay(paths: &[&str]) -> RelayCheck {
+        let request = GetTree {
+            paths: paths
+                .iter()
+                .map(|path| Name(path.as_bytes().to_vec()))
+                .collect(),
+            folders: true,
+            one_file_system: false,
+            compare: Compare::Nothing,
+            compress: false,
+        };
+        RelayCheck::new(&request, TreeReport::default())
+    }
+
+    fn entry(parent: Option<u32>, name: &str, content: EntryContent) -> FromSender<'static> {
+        FromSender::Entry(TreeEntry {
+            parent,
+            name: name.as_bytes().to_vec(),
+            content,
+            mode: 0o644,
+            modified: FileTime::default(),
+            is_recent: false,
+        })
+    }
+
+    /// Feeds a record of the source, without its length.
+    fn content(relay: &mut RelayCheck, record: &FromSender<'_>) -> Result<bool, Error> {
+        let mut bytes = Vec::new();
+        record.write(&mut bytes);
+        relay.check_content(&bytes[4..])
+    }
+
+    fn answer(relay: &mut RelayCheck, record: &FromReceiver) -> Result<bool, Error> {
+        let mut bytes = Vec::new();
+        record.write(&mut bytes);
+        relay.check_answer(&bytes[4..])
+    }
+
+    /// Proves `server-picks-name` in docs/faults.md.
+    #[test]
+    fn source_chooses_no_names_at_the_destination() {
+        let folder = || EntryContent::Folder;
+        let mut right = relay(&["a/photos", "notes"]);
+        content(&mut right, &entry(None, "photos", folder())).unwrap();
+        content(&mut right, &entry(Some(0), "any", folder())).unwrap();
+        content(&mut right, &entry(None, "notes", EntryContent::File(1))).unwrap();
+        assert!(content(&mut right, &entry(None, "more", folder())).is_err());
+        let mut other = relay(&["a/photos"]);
+        assert!(content(&mut other, &entry(None, ".ssh", folder())).is_err());
+    }
+
+    #[test]
+    fn progress_counts_what_passes() {
+        let mut relay = relay(&["t"]);
+        content(&mut relay, &entry(None, "t", EntryContent::Folder)).unwrap();
+        for name in ["a", "b", "c"] {
+            content(&mut relay, &entry(Some(0), name, EntryContent::File(10))).unwrap();
+        }
+        assert_eq!(relay.progress.state().total, None);
+        let end = FromSender::FolderEnd {
+            folder: 0,
+            is_incomplete: false,
+        };
+        content(&mut relay, &end).unwrap();
+        answer(&mut relay, &FromReceiver::Want { first: 1, count: 1 }).unwrap();
+        let rest = FromReceiver::WantRest {
+            entry: 2,
+            offset: 4,
+            digest: [0; 32],
+        };
+        answer(&mut relay, &rest).unwrap();
+        answer(&mut relay, &FromReceiver::Decided { entries: 4 }).unwrap();
+        let file = FromSender::File {
+            entry: 1,
+            digest: [0; 32],
+            content: &[0; 10],
+        };
+        content(&mut relay, &file).unwrap();
+        let piece = FromSender::Piece {
+            entry: 2,
+            offset: 4,
+            content: &[0; 6],
+        };
+        content(&mut relay, &piece).unwrap();
+        let end = FromSender::FileEnd {
+            entry: 2,
+            length: 10,
+            digest: [0; 32],
+        };
+        content(&mut relay, &end).unwrap();
+        let state = relay.progress.state();
+        assert_eq!((state.done, state.total, state.kept), (30, Some(30), 14));
+        assert_eq!(state.files.unwrap().done, 3);
+        assert!(relay.files.is_empty());
+    }
+}
