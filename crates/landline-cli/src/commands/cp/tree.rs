@@ -73,7 +73,6 @@ enum Ends {
         target: PathBuf,
         placement: Placement,
     },
-    /// From one server to another.
     Between {
         source: Target,
         request: GetTree,
