@@ -52,8 +52,8 @@ pub(crate) fn signal(number: libc::c_int) -> u8 {
     u8::try_from(number).unwrap_or(u8::MAX)
 }
 
-/// A process, as the system lists it.
-struct Process {
+/// A process that descends from another, as the system lists it.
+struct Descendant {
     pid: u32,
     parent: u32,
     /// The process group.
@@ -62,13 +62,13 @@ struct Process {
 
 /// The processes that descend from this one, parents before children. Zombies do not count.
 /// Systems other than Linux do not say.
-fn descendants() -> Vec<Process> {
-    let mut others: Vec<Process> = std::fs::read_dir("/proc")
+fn descendants() -> Vec<Descendant> {
+    let mut others: Vec<Descendant> = std::fs::read_dir("/proc")
         .into_iter()
         .flatten()
-        .filter_map(|entry| Process::read(entry.ok()?.file_name().to_str()?.parse().ok()?))
+        .filter_map(|entry| Descendant::read(entry.ok()?.file_name().to_str()?.parse().ok()?))
         .collect();
-    let mut found: Vec<Process> = Vec::new();
+    let mut found: Vec<Descendant> = Vec::new();
     let mut ancestor = std::process::id();
     for at in 0.. {
         found.extend(others.extract_if(.., |process| process.parent == ancestor));
@@ -80,7 +80,7 @@ fn descendants() -> Vec<Process> {
     found
 }
 
-impl Process {
+impl Descendant {
     /// `None` for one that is gone, or has ended and was not collected.
     fn read(pid: u32) -> Option<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

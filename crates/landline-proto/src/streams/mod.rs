@@ -130,6 +130,7 @@ pub struct Streams {
     /// The stream whose content is arriving, and how much is still to come of the message.
     body: Option<(u64, u64)>,
     resume: ResumeState,
+    content_sent: u64,
 }
 
 #[derive(Debug)]
@@ -164,6 +165,7 @@ impl Streams {
             events: VecDeque::new(),
             body: None,
             resume: ResumeState::default(),
+            content_sent: 0,
         }
     }
 
@@ -215,6 +217,11 @@ impl Streams {
         }
         self.insert(stream, Opener::Peer, options);
         Ok(())
+    }
+
+    /// How many bytes of content were sent so far, on all channels.
+    pub fn content_sent(&self) -> u64 {
+        self.content_sent
     }
 
     /// How many bytes of all streams were sent and are not acknowledged.

@@ -116,6 +116,7 @@ impl Streams {
                     append(&bytes, Some(BodySize::Known(length)), out);
                     out.extend_from_slice(&frame::prefix(length as usize));
                     send.copy(offset, length, out);
+                    self.content_sent += length;
                 }
             }
             self.schedule(number);

@@ -2,6 +2,7 @@
 
 use std::{
     future::poll_fn,
+    pin::{Pin, pin},
     task::{Context, Poll},
     time::Duration,
 };
@@ -10,7 +11,7 @@ use landline_proto::{
     Header, Message, ProtocolState,
     streams::{Alive, Bytes, Probe, Side, StreamEvent, Streams, is_stream_message},
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::{Channel, ChannelReader, ChannelWriter, reader::Received};
 use crate::Error;
@@ -24,7 +25,7 @@ const BUSY_SILENCE: Duration = Duration::from_secs(2);
 const BUSY_ANSWER_TIME: Duration = Duration::from_secs(2);
 /// Bytes that are still on their way come before the answer. They travel at least so fast, in bytes
 /// per second.
-const SLOWEST_RATE: u64 = 64 * 1024;
+const SLOWEST_RATE: u64 = 8 * 1024;
 /// How long the server may be silent while nothing is to be answered.
 const IDLE_SILENCE: Duration = Duration::from_secs(20);
 /// How long it may take to answer a probe then.
@@ -60,32 +61,58 @@ pub struct StreamChannel<'a> {
 struct Liveness {
     /// When something arrived last.
     heard: Instant,
-    /// When a probe was sent that has no answer.
-    probed: Option<Instant>,
+    /// The probe that has no answer.
+    probe: Option<SentProbe>,
     /// Whether a message of the service was sent since something arrived.
     has_asked: bool,
+    /// The content that had been sent at the last probe with an answer, in bytes. The peer has it,
+    /// even if its program does not read it.
+    arrived: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct SentProbe {
+    at: Instant,
+    /// The content that had been sent before, in bytes.
+    content_sent: u64,
 }
 
 impl Liveness {
     fn new() -> Self {
         Self {
             heard: Instant::now(),
-            probed: None,
+            probe: None,
             has_asked: false,
+            arrived: 0,
         }
     }
 
-    /// When the peer is to be probed, or is lost, while so many bytes are not acknowledged.
-    fn deadline(&self, unacknowledged: u64) -> Instant {
-        let is_busy = self.has_asked || unacknowledged > 0;
-        match self.probed {
+    /// Something has arrived.
+    fn note_arrival(&mut self) {
+        self.heard = Instant::now();
+        self.has_asked = false;
+    }
+
+    /// The probe has its answer.
+    fn note_answer(&mut self) {
+        if let Some(probe) = self.probe.take() {
+            self.arrived = probe.content_sent;
+        }
+    }
+
+    /// When the peer is to be probed, or is lost.
+    fn deadline(&self, streams: &Streams) -> Instant {
+        let sent_later = streams.content_sent() - self.arrived;
+        let on_the_way = streams.unacknowledged().min(sent_later);
+        let is_busy = self.has_asked || on_the_way > 0;
+        match self.probe {
             None if is_busy => self.heard + BUSY_SILENCE,
             None => self.heard + IDLE_SILENCE,
-            Some(probed) if is_busy => {
-                let on_the_way = Duration::from_secs(unacknowledged / SLOWEST_RATE);
-                probed + BUSY_ANSWER_TIME.max(on_the_way)
+            Some(probe) if is_busy => {
+                let travel = Duration::from_secs(on_the_way / SLOWEST_RATE);
+                probe.at.max(self.heard) + BUSY_ANSWER_TIME + travel
             }
-            Some(probed) => probed + IDLE_ANSWER_TIME,
+            Some(probe) => probe.at.max(self.heard) + IDLE_ANSWER_TIME,
         }
     }
 }
@@ -180,24 +207,36 @@ impl<'a> StreamChannel<'a> {
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn next(&mut self, state: &ProtocolState) -> Result<StreamInput, Error> {
+        let mut silence = pin!(tokio::time::sleep_until(Instant::now()));
         loop {
             if let Some(event) = self.streams.poll_event() {
                 return Ok(StreamInput::Event(event));
             }
-            let deadline = self
-                .liveness
-                .map(|liveness| liveness.deadline(self.streams.unacknowledged()));
-            tokio::select! {
-                // What has arrived counts, however late it is looked at.
-                biased;
-                input = poll_fn(|cx| self.poll(cx, state)) => {
-                    if let Some(input) = input? {
-                        return Ok(input);
-                    }
-                }
-                () = at(deadline) => self.note_silence()?,
+            match poll_fn(|cx| self.poll_or_silence(cx, state, silence.as_mut())).await? {
+                Some(input) => return Ok(input),
+                None => {}
             }
         }
+    }
+
+    /// As [`poll`](Self::poll), and probes a peer that is silent until `silence` is over.
+    fn poll_or_silence(
+        &mut self,
+        cx: &mut Context<'_>,
+        state: &ProtocolState,
+        mut silence: Pin<&mut Sleep>,
+    ) -> Poll<Result<Option<StreamInput>, Error>> {
+        // What has arrived counts, however late it is looked at.
+        let polled = self.poll(cx, state);
+        let (Poll::Pending, Some(liveness)) = (&polled, &self.liveness) else {
+            return polled;
+        };
+        let deadline = liveness.deadline(&self.streams);
+        if silence.deadline() != deadline {
+            silence.as_mut().reset(deadline);
+        }
+        std::task::ready!(silence.poll(cx));
+        Poll::Ready(self.note_silence().map(|()| None))
     }
 
     /// Probes a peer that is silent.
@@ -208,10 +247,13 @@ impl<'a> StreamChannel<'a> {
         let Some(liveness) = &mut self.liveness else {
             return Ok(());
         };
-        if liveness.probed.is_some() {
+        if liveness.probe.is_some() {
             return Err(Error::Lost("the server does not answer any more".into()));
         }
-        liveness.probed = Some(Instant::now());
+        liveness.probe = Some(SentProbe {
+            at: Instant::now(),
+            content_sent: self.streams.content_sent(),
+        });
         Ok(self.streams.send_control(&Probe {})?)
     }
 
@@ -242,14 +284,23 @@ impl<'a> StreamChannel<'a> {
     ) -> Poll<Result<Option<StreamInput>, Error>> {
         loop {
             // Alternate, so that neither direction waits for the other to pause.
-            let has_sent = match self.poll_send(cx) {
-                Poll::Ready(sent) => sent?,
-                Poll::Pending => false,
+            let sent = match self.poll_send(cx) {
+                Poll::Ready(sent) => sent,
+                Poll::Pending => Ok(false),
             };
             let received = self.poll_receive(cx, state);
-            if received.is_ready() && self.liveness.is_some() {
-                self.liveness = Some(Liveness::new());
+            if received.is_ready()
+                && let Some(liveness) = &mut self.liveness
+            {
+                liveness.note_arrival();
             }
+            let has_sent = match sent {
+                Ok(has_sent) => has_sent,
+                // A peer that is done closes while acknowledgements are on their way to it. What it
+                // has said before counts.
+                Err(error) if received.is_pending() => return Poll::Ready(Err(error)),
+                Err(_) => return received,
+            };
             if received.is_ready() || !has_sent {
                 return received;
             }
@@ -288,7 +339,12 @@ impl<'a> StreamChannel<'a> {
                 }
                 return Poll::Ready(Ok(None));
             }
-            Alive::TYPE => return Poll::Ready(Ok(None)),
+            Alive::TYPE => {
+                if let Some(liveness) = &mut self.liveness {
+                    liveness.note_answer();
+                }
+                return Poll::Ready(Ok(None));
+            }
             _ => {}
         }
         if !is_stream_message(&header) {
@@ -320,13 +376,5 @@ impl<'a> StreamChannel<'a> {
         self.sent += written;
         self.is_flush_due = true;
         Poll::Ready(Ok(true))
-    }
-}
-
-/// Waits until this time; `None` is never.
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }
