@@ -4,7 +4,7 @@
     restart        the server is killed with --jobs running jobs, 5 of whose supervisors are stopped: until the next one
                    listens, and until it lists all jobs as running, in milliseconds
     process tree   `kill --tree` of a job with --processes processes: until all are gone, in milliseconds
-    reader         memory of supervisor and server when the reader of `run -- cat /dev/zero` has stopped, in KiB
+    reader         memory of supervisor and server, of a run whose output is not read, in KiB
     output         a detached job that prints --size: its time against `head` into a pipe, and the most bytes on the disk
     reconnect      a connection that is cut while a command prints: until the next byte arrives, in milliseconds
 

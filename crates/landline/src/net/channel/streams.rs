@@ -212,9 +212,9 @@ impl<'a> StreamChannel<'a> {
             if let Some(event) = self.streams.poll_event() {
                 return Ok(StreamInput::Event(event));
             }
-            match poll_fn(|cx| self.poll_or_silence(cx, state, silence.as_mut())).await? {
-                Some(input) => return Ok(input),
-                None => {}
+            let polled = poll_fn(|cx| self.poll_or_silence(cx, state, silence.as_mut()));
+            if let Some(input) = polled.await? {
+                return Ok(input);
             }
         }
     }
