@@ -6,7 +6,7 @@ use landline_proto::{ErrorCode, Message, Name, ProtocolError};
 
 use super::{
     Algorithm, Copied, Input, Progress,
-    delta::{SUBTREE_BYTES, counted, receive_changes, send_changes},
+    delta::{SUBTREE_BYTES, receive_changes, send_changes},
     manifests::{Manifest, ManifestStore},
     messages::{Compare, FILE_INFO, FileInfo, Get, Put, READY, Ready, SourceId},
     receiver::{self, Sink},
@@ -216,7 +216,7 @@ pub async fn get(
                 tokio::task::spawn_blocking(move || Staging::open(destination, plan)).await;
             let staging =
                 staging.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))??;
-            progress.begin(Some(length), counted(staging.earlier()));
+            progress.begin(Some(length), staging.arrived());
             if file.compare {
                 progress.set_compared();
                 let worker = Worker::Client;

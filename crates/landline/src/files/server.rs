@@ -7,7 +7,7 @@ use landline_proto::{ErrorCode, Header, Message, Name, login::UserName};
 use super::{
     Algorithm, Copied, Input, ManifestStore, Progress, QuotaReservation,
     client::{check_mode, check_offset},
-    delta::{COMPARED_BYTES_MIN, counted, receive_changes, send_changes},
+    delta::{COMPARED_BYTES_MIN, receive_changes, send_changes},
     entries::{self, messages::WORKING},
     messages::{
         Compare, DELTA, FileInfo, Get, Put, RECEIVER_DATA, RECEIVER_FINISH, REQUESTS, Ready,
@@ -172,7 +172,7 @@ impl FilesService {
         channel.send(&Ready {
             path: Name(path.clone()),
             offset: match compared {
-                Some(_) => counted(staging.earlier()),
+                Some(_) => staging.arrived(),
                 None => staging.position(),
             },
             compare: compared.is_some(),

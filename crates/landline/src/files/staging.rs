@@ -91,7 +91,7 @@ impl Staging {
             mode: plan.mode,
             replace: plan.replace,
         };
-        let replaced = find_replaced(&destination, &plan);
+        let mut replaced = find_replaced(&destination, &plan);
         let Some(mut manifest) = plan.manifest else {
             let staged = StagedFile::create(destination, stage_plan)?;
             return Self::begin(staged, None, plan.length, 0, replaced);
@@ -108,6 +108,9 @@ impl Staging {
             _ => None,
         };
         let (staged, earlier) = if let Some((name, file, earlier)) = found {
+            // Only a manifest that says so may have a staging file with this content: a later
+            // attempt may come from a sender that must not know about it.
+            replaced = replaced.filter(|_| has_replaced(&manifest));
             let staged = StagedFile::adopt(destination, stage_plan, name, file);
             (staged, earlier)
         } else {
@@ -200,9 +203,15 @@ impl Staging {
         self.staged.position()
     }
 
-    /// How many bytes an earlier attempt left.
-    pub(super) fn earlier(&self) -> u64 {
-        self.earlier
+    /// How many bytes of an earlier attempt count as sent: whole subtrees.
+    ///
+    /// It is 0 if the staging file may have content of the file that is replaced. What arrived of
+    /// it is then not known.
+    pub(super) fn arrived(&self) -> u64 {
+        if self.manifest.as_ref().is_some_and(has_replaced) {
+            return 0;
+        }
+        self.earlier / SUBTREE_BYTES * SUBTREE_BYTES
     }
 
     /// Whether there is content to compare with the source.
@@ -337,9 +346,15 @@ fn reopen(
     may_read_replaced: bool,
 ) -> Result<Option<EarlierFile>, Error> {
     let is_usable = manifest.header().is_some_and(|header| {
-        header.has_source(source, length) && (may_read_replaced || !header.has_replaced())
+        let may_use = match resume {
+            Resume::Never => false,
+            // Behind what arrived comes content of the file that was to be replaced.
+            Resume::At(_) => !header.has_replaced(),
+            Resume::Compare => may_read_replaced || !header.has_replaced(),
+        };
+        may_use && header.has_source(source, length)
     });
-    if !is_usable || resume == Resume::Never {
+    if !is_usable {
         return Ok(None);
     }
     let Some((name, file, found)) = find(destination, manifest)? else {
@@ -355,6 +370,12 @@ fn reopen(
         Resume::Compare | Resume::Never => found,
     };
     Ok((earlier > 0).then_some((name, file, earlier)))
+}
+
+/// Whether the staging file may have content of the file that is replaced.
+fn has_replaced(manifest: &Manifest) -> bool {
+    let header = manifest.header();
+    header.is_some_and(ManifestHeader::has_replaced)
 }
 
 /// Opens the file that is replaced, if its content is of use.
@@ -426,7 +447,90 @@ mod tests {
     use landline_proto::ErrorCode;
 
     use super::*;
-    use crate::paths::local;
+    use crate::{
+        files::ManifestStore,
+        paths::{PrivateFolder, local},
+    };
+
+    const MIB: u64 = 1 << 20;
+    const LENGTH: u64 = 20 * MIB;
+
+    /// Attempts at one copy to the file `copy`.
+    struct Attempts {
+        stage: testkit::Stage,
+        manifests: ManifestStore,
+    }
+
+    impl Attempts {
+        fn new() -> Self {
+            let stage = testkit::Stage::new("unused");
+            let state = PrivateFolder::open_or_create(&stage.path("state")).unwrap();
+            let manifests = ManifestStore::open(&state).unwrap();
+            Self { stage, manifests }
+        }
+
+        /// Stores the file that the copy will replace.
+        fn store_old(&self) {
+            self.stage.write("copy", &vec![2; LENGTH as usize]);
+        }
+
+        fn begin(&self, resume: Resume, may_read_replaced: bool) -> Staging {
+            let place = self.stage.path("copy");
+            let plan = Plan {
+                length: Some(LENGTH),
+                mode: 0o600,
+                replace: true,
+                manifest: self.manifests.lock(&[b"copy"], |_| false).unwrap(),
+                source: Some("ab".parse().unwrap()),
+                resume,
+                may_read_replaced,
+                uses_replaced: true,
+            };
+            Staging::open(local::open_destination(&place, b"").unwrap(), plan).unwrap()
+        }
+
+        /// Compares all that there is, and is interrupted.
+        fn compare(&self) {
+            let mut staging = self.begin(Resume::Compare, true);
+            let mut patcher = staging.patcher(LENGTH).unwrap();
+            while patcher.can_compare() {
+                patcher.compare_some().unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn replaced_content_is_told_only_to_its_readers() {
+        let attempts = Attempts::new();
+        let mut first = attempts.begin(Resume::Compare, true);
+        first.write(&vec![1; 9 * MIB as usize]).unwrap();
+        drop(first);
+        attempts.store_old();
+        attempts.compare();
+        // This sender may not read the old file, and nothing of it may be compared.
+        let third = attempts.begin(Resume::Compare, false);
+        assert_eq!(third.earlier, 9 * MIB);
+        drop(third);
+        let other = Attempts::new();
+        other.store_old();
+        other.compare();
+        let second = other.begin(Resume::Compare, false);
+        assert!(!second.can_compare());
+    }
+
+    #[test]
+    fn replaced_content_does_not_count_as_sent() {
+        let attempts = Attempts::new();
+        attempts.store_old();
+        attempts.compare();
+        let second = attempts.begin(Resume::Compare, true);
+        assert!(second.earlier > 0, "there is content to compare");
+        assert_eq!(second.arrived(), 0);
+        drop(second);
+        // Behind the part that arrived comes old content, which must not be taken for new.
+        let third = attempts.begin(Resume::At(u64::MAX), true);
+        assert_eq!(third.position(), 0);
+    }
 
     fn staging(path: &Path) -> Staging {
         let plan = Plan {

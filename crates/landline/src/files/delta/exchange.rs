@@ -88,7 +88,7 @@ pub(in crate::files) async fn receive_changes(
     let _memory = channel.buffers().clone().take(RECEIVER_MEMORY).await;
     channel.send_with_body(&Delta::default(), BodySize::Unknown)?;
     let (connection, ends) = bodies(worker.is_server());
-    let count = ProgressCount::new(progress.clone(), counted(staging.earlier()));
+    let count = ProgressCount::new(progress.clone(), staging.arrived());
     let work = worker.run(move |leave| {
         let connection = FileReceiver {
             records: RecordExchange::new(ends, leave.clone()),
@@ -98,11 +98,6 @@ pub(in crate::files) async fn receive_changes(
         connection.run(length)
     });
     run_exchange(channel, connection, &DELTA, work, |_: Delta| ()).await
-}
-
-/// How many bytes of an earlier attempt count as there from the start: whole subtrees.
-pub(in crate::files) fn counted(earlier: u64) -> u64 {
-    earlier / super::SUBTREE_BYTES * super::SUBTREE_BYTES
 }
 
 /// Counts the progress. What an earlier attempt left is counted from the start.

@@ -18,7 +18,7 @@ mod subtrees;
 mod tests;
 
 pub(crate) use compare::{ChangeSink, Comparer, KnownContent, VALUES_MAX};
-pub(in crate::files) use exchange::{counted, receive_changes, send_changes};
+pub(in crate::files) use exchange::{receive_changes, send_changes};
 pub use moved::BlockSum;
 pub(crate) use patch::{Applied, Patcher, PatcherParts};
 pub use records::{Change, DeltaRecordError, Known};
