@@ -66,6 +66,7 @@ pub use grant_index::GrantIndex;
 pub use name::RemotePath;
 pub use pattern::NamePattern;
 pub use platform::{is_root, user_id};
+pub use preflight::check_space;
 pub use private::{FolderLock, PrivateFolder, create_secret_file, read_secret_file};
 pub use procfs::read_proc;
 pub use random::staging_name;

@@ -68,7 +68,7 @@ pub(super) fn check_rename(
 ///
 /// # Errors
 /// `NoSpace`.
-pub(super) fn check_space(file: &File, length: u64, more: u64, shown: &Path) -> Result<(), Error> {
+pub fn check_space(file: &File, length: u64, more: u64, shown: &Path) -> Result<(), Error> {
     let shown = shown.display();
     if platform::file_bytes_max().is_some_and(|max| length > max) {
         let problem = "larger than this process may write (ulimit -f)";

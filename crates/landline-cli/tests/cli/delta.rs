@@ -82,6 +82,10 @@ fn only_changed_parts_are_sent() {
         // Too short to compare.
         assert_eq!(copies.copy(up, &new[..SUBTREE], &old, "on"), SUBTREE as u64);
         assert_eq!(copies.copy(up, b"", &old, "on"), 0);
+        // Zeros are not sent.
+        let mut zeros = old.clone();
+        zeros[MIB..2 * MIB].fill(0);
+        assert_eq!(copies.copy(up, &zeros, &old, "on"), 0);
     }
 }
 

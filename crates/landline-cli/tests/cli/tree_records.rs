@@ -33,8 +33,8 @@ fn entry(what: u8, parent: u32, name: &[u8], value: u64, target: &[u8]) -> Vec<u
 
 const SOURCE: u32 = u32::MAX;
 
-/// Sends a tree's records by hand. Returns the code of the server's error, if there is one.
-fn send_records(stage: &Stage, server: &ServerProcess, records: &[Vec<u8>]) -> Option<String> {
+/// Sends a tree's records by hand.
+fn begin_tree(stage: &Stage, server: &ServerProcess, records: &[Vec<u8>]) -> RawClient {
     let key = client_key(stage);
     let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
     client.greet().unwrap();
@@ -46,6 +46,7 @@ fn send_records(stage: &Stage, server: &ServerProcess, records: &[Vec<u8>]) -> O
     client
         .send_json(&json!({
             "type": "put-tree", "path": "tree", "source": "x", "replace": true, "times": true,
+            "placement": "exact", "compare": "always",
         }))
         .unwrap();
     client
@@ -54,6 +55,12 @@ fn send_records(stage: &Stage, server: &ServerProcess, records: &[Vec<u8>]) -> O
     for record in records {
         client.send(&frame(record)).unwrap();
     }
+    client
+}
+
+/// Sends a tree's records by hand. Returns the code of the server's error, if there is one.
+fn send_records(stage: &Stage, server: &ServerProcess, records: &[Vec<u8>]) -> Option<String> {
+    let mut client = begin_tree(stage, server, records);
     let _ = client.send(&frame([]));
     let _ = client.finish();
     client.error_code().unwrap()
@@ -148,6 +155,23 @@ fn hostile_records_change_nothing() {
     }
     assert!(!stage.path("home/tree").exists());
     stage.run(&["ping", "127.0.0.1"]).ok();
+}
+
+/// Otherwise a tree of files that do not fit would be compared for hours, and then fail.
+#[test]
+fn compared_file_of_a_tree_needs_free_space() {
+    let stage = stage();
+    let server = stage.joined();
+    fs::create_dir(stage.path("home/tree")).unwrap();
+    let old = fs::File::create(stage.path("home/tree/a")).unwrap();
+    old.set_len(1 << 43).unwrap();
+    let entries = [
+        entry(1, SOURCE, b"tree", 0, b""),
+        entry(2, 0, b"a", 1 << 49, b""),
+    ];
+    let mut client = begin_tree(&stage, &server, &entries);
+    assert_eq!(client.error_code().unwrap().unwrap(), "no-space");
+    assert_eq!(old.metadata().unwrap().len(), 1 << 43);
 }
 
 /// The body of a sender whose tree consists of these entries.

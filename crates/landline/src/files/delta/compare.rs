@@ -11,15 +11,13 @@ use landline_proto::ProtocolError;
 use super::{
     SUBTREE_BYTES,
     moved::{BlockIndex, BlockSum, RollingSum},
-    records::{Change, Known, PART_BYTES_MAX},
+    records::{Change, Known, PART_BYTES_MAX, RUN_BYTES_MAX},
     subtrees::{SubtreeHasher, subtree_value},
 };
 use crate::Error;
 
 /// How many values may wait to be compared.
 pub(crate) const VALUES_MAX: u64 = 65_536;
-/// How many bytes one change covers at most, unless they are sent.
-const RUN_BYTES_MAX: u64 = 64 << 20;
 /// How many bytes are read at once.
 const READ_BYTES: usize = 1 << 20;
 /// Content that has moved is looked for once this many bytes in a row differ: a part of the
@@ -144,6 +142,23 @@ enum PendingRun {
     Kept(u64),
     Zeros(u64),
     Copied(u64, u64),
+}
+
+impl PendingRun {
+    /// Both runs as one, if they can be sent as one.
+    fn join(self, next: Self) -> Option<Self> {
+        let (joined, length) = match (self, next) {
+            (Self::Kept(first), Self::Kept(next)) => (Self::Kept(first + next), first + next),
+            (Self::Zeros(first), Self::Zeros(next)) => (Self::Zeros(first + next), first + next),
+            (Self::Copied(from, first), Self::Copied(next_from, next))
+                if from + first == next_from =>
+            {
+                (Self::Copied(from, first + next), first + next)
+            }
+            _ => return None,
+        };
+        (length <= RUN_BYTES_MAX).then_some(joined)
+    }
 }
 
 /// Compares content with what the receiver has, and sends what it lacks.
@@ -310,30 +325,14 @@ impl<'a, S: ChangeSink> Comparer<'a, S> {
 
     /// Continues a run, or begins another one.
     fn extend(&mut self, more: PendingRun) -> Result<(), Error> {
-        let joined = match (self.run, more) {
-            (PendingRun::Kept(first), PendingRun::Kept(next)) => PendingRun::Kept(first + next),
-            (PendingRun::Zeros(first), PendingRun::Zeros(next)) => PendingRun::Zeros(first + next),
-            (PendingRun::Copied(from, length), PendingRun::Copied(next_from, next))
-                if from + length == next_from =>
-            {
-                PendingRun::Copied(from, length + next)
-            }
-            (_, more) => {
+        self.run = match self.run.join(more) {
+            Some(joined) => joined,
+            None => {
                 self.end_run()?;
                 more
             }
         };
-        self.run = joined;
-        match joined {
-            PendingRun::Kept(length)
-            | PendingRun::Zeros(length)
-            | PendingRun::Copied(_, length)
-                if length >= RUN_BYTES_MAX =>
-            {
-                self.end_run()
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     fn end_run(&mut self) -> Result<(), Error> {
@@ -463,6 +462,17 @@ fn is_fast(bytes: u64, time: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn runs_stay_within_the_limit_of_a_record() {
+        let most = RUN_BYTES_MAX;
+        for run in [PendingRun::Kept, PendingRun::Zeros] {
+            assert_eq!(run(most - 100).join(run(100)), Some(run(most)));
+            assert_eq!(run(most - 100).join(run(101)), None);
+        }
+        let copied = PendingRun::Copied(7, most - 100);
+        assert_eq!(copied.join(PendingRun::Copied(7 + most - 100, 101)), None);
+    }
 
     #[test]
     fn only_more_than_two_gigabits_per_second_are_fast() {

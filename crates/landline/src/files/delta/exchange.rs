@@ -5,7 +5,8 @@ use std::sync::Arc;
 use landline_proto::{BodySize, ErrorCode};
 
 use super::{
-    Applied, Change, ChangeSink, Comparer, Known, KnownContent, Patcher, compare::unexpected,
+    Applied, Change, ChangeSink, Comparer, Known, KnownContent, Patcher, WaitingAnswers,
+    compare::unexpected,
 };
 use crate::{
     Error,
@@ -62,6 +63,7 @@ pub(in crate::files) async fn send_changes(
         let connection = FileSender {
             records: RecordExchange::new(ends, leave.clone()),
             count,
+            arrived: WaitingAnswers::default(),
         };
         connection.run(&source, may_stop)
     });
@@ -188,6 +190,7 @@ impl RecordExchange {
 struct FileSender {
     records: RecordExchange,
     count: ProgressCount,
+    arrived: WaitingAnswers,
 }
 
 impl FileSender {
@@ -220,26 +223,45 @@ impl FileSender {
         }
         Ok(sent)
     }
+
+    /// Reads the records that are complete.
+    fn read_answers(&mut self) -> Result<(), Error> {
+        while let Some(record) = self.records.input.next_record().map_err(invalid)? {
+            self.arrived.add(Known::read(record).map_err(malformed)?)?;
+        }
+        Ok(())
+    }
 }
 
 impl ChangeSink for FileSender {
     fn send(&mut self, change: &Change<'_>) -> Result<(), Error> {
         match change {
-            Change::Kept { length } | Change::Copied { length, .. } => self.count.reused(*length),
+            Change::Kept { length } | Change::Copied { length, .. } | Change::Zeros { length } => {
+                self.count.reused(*length);
+            }
             Change::Piece(content) => self.count.sent(content.len() as u64),
-            Change::Zeros { length } => self.count.sent(*length),
             Change::Search | Change::Whole | Change::End(_) => {}
         }
-        self.records.add(|out| change.write(out))
+        self.records.add(|out| change.write(out))?;
+        // A receiver that cannot send does not read either.
+        while let Some(bytes) = self.records.ends.try_receive() {
+            let bytes = bytes.ok_or_else(ended_early)?;
+            self.records.input.input().extend_from_slice(&bytes);
+            self.read_answers()?;
+        }
+        Ok(())
     }
 
     fn wait(&mut self, known: &mut KnownContent) -> Result<(), Error> {
         self.records.leave.spend(0)?;
-        self.records.receive()?;
-        while let Some(record) = self.records.input.next_record().map_err(invalid)? {
-            known.add(Known::read(record).map_err(malformed)?)?;
+        if self.arrived.is_empty() {
+            self.records.receive()?;
+            self.read_answers()?;
         }
-        Ok(())
+        self.arrived
+            .take()
+            .into_iter()
+            .try_for_each(|more| known.add(more))
     }
 }
 
@@ -342,15 +364,10 @@ impl FileReceiver {
                 self.staging.discard();
             }
         })?;
+        self.records.leave.spend(applied.cost())?;
         match applied {
-            Applied::Sent(length) => {
-                self.count.sent(length);
-                self.records.leave.spend(length)?;
-            }
-            Applied::Reused(length) => {
-                self.count.reused(length);
-                self.records.leave.spend(0)?;
-            }
+            Applied::Sent(length) => self.count.sent(length),
+            Applied::Kept(length) | Applied::Written(length) => self.count.reused(length),
             Applied::Search => {
                 let records = &mut self.records;
                 patcher.sums(&mut |known, bytes| {
@@ -366,5 +383,33 @@ impl FileReceiver {
         }
         self.staging.set_patched(patcher.position());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    #[test]
+    fn sender_reads_answers_while_it_sends() {
+        let (connection, ends) = bodies(false);
+        let leave = Leave::Flag(Arc::new(AtomicBool::new(false)));
+        let mut sender = FileSender {
+            records: RecordExchange::new(ends, leave),
+            count: ProgressCount::new(Arc::default(), 0),
+            arrived: WaitingAnswers::default(),
+        };
+        let mut record = vec![33, 0, 0, 0];
+        Known::Values(vec![[0; 32]]).write(&mut record);
+        let mut offered = 0;
+        while connection.offer(record.clone()) {
+            offered += 1;
+        }
+        sender.send(&Change::Kept { length: 1 }).unwrap();
+        assert!(connection.offer(record), "the input is still full");
+        let answers = sender.arrived.take();
+        assert_eq!(answers, [Known::Values(vec![[0; 32]; offered])]);
     }
 }

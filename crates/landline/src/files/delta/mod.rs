@@ -16,6 +16,7 @@ mod records;
 mod subtrees;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub(crate) use compare::{ChangeSink, Comparer, KnownContent, VALUES_MAX};
 pub(in crate::files) use exchange::{receive_changes, send_changes};
@@ -23,6 +24,7 @@ pub use moved::BlockSum;
 pub(crate) use patch::{Applied, Patcher, PatcherParts};
 pub use records::{Change, DeltaRecordError, Known};
 pub use subtrees::SUBTREE_BYTES;
+pub(crate) use waiting::WaitingAnswers;
 
 /// The shortest content of which only the changed parts are sent.
 ///

@@ -4,6 +4,7 @@ use std::{collections::VecDeque, io, os::unix::fs::FileExt};
 
 use blake3::hazmat::ChainingValue;
 use landline_proto::ErrorCode;
+use log::debug;
 
 use super::{
     SUBTREE_BYTES,
@@ -78,12 +79,24 @@ pub(crate) struct Patcher {
 pub(crate) enum Applied {
     /// Content that the sender sent.
     Sent(u64),
-    /// Content that was there.
-    Reused(u64),
+    /// Content that was at its place.
+    Kept(u64),
+    /// Content that was written here and not sent: it has moved, or is zeros.
+    Written(u64),
     /// The sender needs [`Patcher::sums`].
     Search,
     /// Nothing more is compared.
     Whole,
+}
+
+impl Applied {
+    /// How many bytes were hashed or written for it.
+    pub(crate) fn cost(self) -> u64 {
+        match self {
+            Self::Sent(length) | Self::Written(length) => length,
+            Self::Kept(_) | Self::Search | Self::Whole => 0,
+        }
+    }
 }
 
 impl Patcher {
@@ -185,15 +198,19 @@ impl Patcher {
             .unwrap_or(usize::MAX)
             .min(chunk.len());
         let (staged, missing) = chunk.split_at_mut(there);
-        self.staged.read_exact_at(staged, self.compared)?;
+        if self.staged.read_exact_at(staged, self.compared).is_err() {
+            // A clone shares the damaged blocks of the replaced file.
+            staged.fill(0);
+            self.staged.write_all_at(staged, self.compared)?;
+        }
         if missing.is_empty() {
             return Ok(());
         }
         let from = self.compared + there as u64;
-        // A file that is shorter now ends with zeros: they are compared like any other content.
+        // What cannot be read is taken for zeros, which are compared like any other content.
         missing.fill(0);
         if let Some(replaced) = &self.replaced {
-            read_most_at(replaced, missing, from)?;
+            read_most_at(replaced, missing, from);
         }
         let end = from + missing.len() as u64;
         let mut offset = from;
@@ -270,7 +287,8 @@ impl Patcher {
         }
         self.drop_values();
         Ok(match change {
-            Change::Kept { .. } | Change::Copied { .. } => Applied::Reused(length),
+            Change::Kept { .. } => Applied::Kept(length),
+            Change::Copied { .. } | Change::Zeros { .. } => Applied::Written(length),
             _ => Applied::Sent(length),
         })
     }
@@ -353,32 +371,28 @@ impl Patcher {
             }
             let count = usize::try_from(left).unwrap_or(usize::MAX).min(READ_BYTES);
             let chunk = buffer.get_mut(..count).unwrap_or_default();
-            let read = match &self.replaced {
-                Some(replaced) => replaced.read_exact_at(chunk, from),
-                None => Err(io::ErrorKind::NotFound.into()),
-            };
-            if let Err(error) = read.and_then(|()| self.write(chunk)) {
-                break Err(error);
+            let replaced = self.replaced.as_ref();
+            let read = replaced.map_or(0, |replaced| read_most_at(replaced, chunk, from));
+            if read < chunk.len() {
+                // It was changed or damaged, so its digest would be another one.
+                let message = format!("{} changed while it was compared", self.shown);
+                break Err(Error::here(ErrorCode::DigestMismatch, message));
+            }
+            if let Err(error) = self.write(chunk) {
+                break Err(self.failed(&error));
             }
             from += count as u64;
             left -= count as u64;
         };
         self.buffer = buffer;
-        copied.map_err(|error| match error.kind() {
-            // It is shorter than at first, so its digest would be another one.
-            io::ErrorKind::UnexpectedEof => Error::here(
-                ErrorCode::DigestMismatch,
-                format!("{} changed while it was compared", self.shown),
-            ),
-            _ => self.failed(&error),
-        })
+        copied
     }
 
     /// Computes the sums of the file that is replaced. `send` is called for each block, with its
     /// length and with the sums that are complete.
     ///
     /// # Errors
-    /// `io`, and those of `send`.
+    /// Those of `send`.
     ///
     /// # Blocking
     /// Reads the disk.
@@ -399,10 +413,16 @@ impl Patcher {
         let mut block = vec![0; usize::try_from(block_bytes).unwrap_or(0)];
         let mut sums = Vec::new();
         for number in 0..count {
-            // What cannot be read any more matches nothing, or leads to another digest.
-            read_most_at(replaced, &mut block, number * block_bytes)
-                .map_err(|error| self.failed(&error))?;
-            sums.push(BlockSum::of(&block, &key));
+            let read = read_most_at(replaced, &mut block, number * block_bytes);
+            sums.push(if read == block.len() {
+                BlockSum::of(&block, &key)
+            } else {
+                // A block that cannot be read matches nothing.
+                BlockSum {
+                    rolling: 0,
+                    strong: random(),
+                }
+            });
             if sums.len() == SUMS_MAX || number + 1 == count {
                 let part = Known::Sums(std::mem::take(&mut sums));
                 send(Some(&part), block_bytes)?;
@@ -443,16 +463,20 @@ fn is_zero(block: &[u8]) -> bool {
     block.iter().all(|&byte| byte == 0)
 }
 
-/// Fills the buffer as far as the file reaches.
-fn read_most_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+/// Fills the buffer as far as the file can be read. Returns how many bytes were read.
+fn read_most_at(file: &File, buffer: &mut [u8], offset: u64) -> usize {
     let mut done = 0;
     while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
         match file.read_at(rest, offset + done as u64) {
-            Ok(0) => return Ok(()),
+            Ok(0) => break,
             Ok(count) => done += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            // The copy does not depend on the old content.
+            Err(error) => {
+                debug!("the replaced file cannot be read: {error}");
+                break;
+            }
         }
     }
-    Ok(())
+    done
 }

@@ -9,6 +9,9 @@ use super::{
 
 /// The most bytes of content, values or sums in one record.
 pub(super) const PART_BYTES_MAX: usize = 128 * 1024;
+/// The most bytes that a record of content covers that is not sent: the receiver writes or hashes
+/// them at once.
+pub(super) const RUN_BYTES_MAX: u64 = 64 << 20;
 const VALUE_BYTES: usize = 32;
 const SUM_BYTES: usize = 20;
 
@@ -31,12 +34,12 @@ pub enum Change<'a> {
     Copied {
         /// Their offset there.
         from: u64,
-        /// How many.
+        /// How many: at most 64 MiB.
         length: u64,
     },
     /// Zeros.
     Zeros {
-        /// How many.
+        /// How many: at most 64 MiB.
         length: u64,
     },
     /// No content: the sender looks for content that has moved, and needs the sums.
@@ -119,11 +122,11 @@ impl<'a> Change<'a> {
                 let (from, rest) = content.split_first_chunk().ok_or(invalid)?;
                 Ok(Self::Copied {
                     from: u64::from_le_bytes(*from),
-                    length: length(rest).ok_or(invalid)?,
+                    length: run(rest).ok_or(invalid)?,
                 })
             }
             4 => Ok(Self::Zeros {
-                length: length(content).ok_or(invalid)?,
+                length: run(content).ok_or(invalid)?,
             }),
             5 if content.is_empty() => Ok(Self::Search),
             6 if content.is_empty() => Ok(Self::Whole),
@@ -137,6 +140,11 @@ impl<'a> Change<'a> {
 fn length(content: &[u8]) -> Option<u64> {
     let length = u64::from_le_bytes(content.try_into().ok()?);
     (length > 0).then_some(length)
+}
+
+/// Reads the length of a run that the receiver has to write.
+fn run(content: &[u8]) -> Option<u64> {
+    length(content).filter(|&length| length <= RUN_BYTES_MAX)
 }
 
 impl Known {

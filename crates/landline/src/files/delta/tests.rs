@@ -30,7 +30,7 @@ impl ChangeSink for Loopback {
         let change = Change::read(&record).unwrap();
         match self.patcher.apply(&change)? {
             Applied::Sent(length) => self.sent += length,
-            Applied::Reused(length) => self.reused += length,
+            Applied::Kept(length) | Applied::Written(length) => self.reused += length,
             Applied::Search => {
                 self.searches += 1;
                 let answers = &mut self.answers;
@@ -82,10 +82,22 @@ fn copy(new: &[u8], old: Option<&[u8]>, earlier: &[u8]) -> Outcome {
 fn copy_over(is_fast: bool, new: &[u8], old: Option<&[u8]>, earlier: &[u8]) -> Outcome {
     let folder = TempDir::create(&std::env::temp_dir()).unwrap();
     let staged = file(folder.path(), earlier);
+    let old = old.map(|old| file(folder.path(), old));
+    transfer(is_fast, new, staged, earlier.len() as u64, old)
+}
+
+/// Builds `new` in `staged`.
+fn transfer(
+    is_fast: bool,
+    new: &[u8],
+    staged: File,
+    staged_length: u64,
+    replaced: Option<File>,
+) -> Outcome {
     let patcher = Patcher::new(PatcherParts {
         staged: staged.try_clone().unwrap(),
-        staged_length: earlier.len() as u64,
-        replaced: old.map(|old| file(folder.path(), old)),
+        staged_length,
+        replaced,
         length: new.len() as u64,
         shown: "file".into(),
     })
@@ -301,6 +313,73 @@ fn changes_that_are_not_possible_are_refused() {
     refused(Some(&old), false, &[Change::Whole, kept(SUBTREE_BYTES)]);
     let patcher = make(Some(&old));
     assert!(patcher.digest().is_err(), "nothing has arrived");
+}
+
+/// A file that cannot be read, as on a damaged disk.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no other file is opened only to write"
+)]
+fn unreadable(folder: &Path, content: &[u8]) -> File {
+    let path = folder.join("unreadable");
+    std::fs::write(&path, content).unwrap();
+    File::options().write(true).open(path).unwrap()
+}
+
+#[test]
+fn replaced_file_that_cannot_be_read_is_of_no_use() {
+    let folder = TempDir::create(&std::env::temp_dir()).unwrap();
+    let old = noise(40 * SUBTREE, 41);
+    let new = [b"x", &old[1..]].concat();
+    let replaced = || Some(unreadable(folder.path(), &old));
+    let staged = anonymous_file(folder.path()).unwrap();
+    let outcome = transfer(false, &new, staged, 0, replaced());
+    assert!(outcome.content == new);
+    assert_eq!(outcome.sent, new.len() as u64);
+    assert_eq!(outcome.searches, 1);
+    // What was said to have moved cannot be read any more.
+    let mut patcher = Patcher::new(PatcherParts {
+        staged: anonymous_file(folder.path()).unwrap(),
+        staged_length: 0,
+        replaced: replaced(),
+        length: 3 * SUBTREE_BYTES,
+        shown: "file".into(),
+    })
+    .unwrap();
+    patcher.apply(&Change::Search).unwrap();
+    let copied = Change::Copied { from: 0, length: 9 };
+    let error = patcher.apply(&copied).unwrap_err();
+    assert_eq!(error.code_str(), "digest-mismatch");
+}
+
+#[test]
+fn content_that_is_written_here_costs_and_is_not_sent() {
+    let folder = TempDir::create(&std::env::temp_dir()).unwrap();
+    let old = noise(3 * SUBTREE, 40);
+    let mut patcher = Patcher::new(PatcherParts {
+        staged: anonymous_file(folder.path()).unwrap(),
+        staged_length: 0,
+        replaced: Some(file(folder.path(), &old)),
+        length: 4 * SUBTREE_BYTES,
+        shown: "file".into(),
+    })
+    .unwrap();
+    patcher.compare_some().unwrap();
+    let length = SUBTREE_BYTES;
+    for (change, applied, cost) in [
+        (Change::Kept { length }, Applied::Kept(length), 0),
+        (Change::Zeros { length }, Applied::Written(length), length),
+        (Change::Search, Applied::Search, 0),
+        (
+            Change::Copied { from: 1, length },
+            Applied::Written(length),
+            length,
+        ),
+        (Change::Piece(b"new"), Applied::Sent(3), 3),
+    ] {
+        assert_eq!(patcher.apply(&change).unwrap(), applied);
+        assert_eq!(applied.cost(), cost, "{applied:?}");
+    }
 }
 
 #[test]

@@ -193,6 +193,14 @@ async fn stall(is_waiting: &AtomicBool, moved: &AtomicU64) -> Error {
     }
 }
 
+#[cfg(test)]
+impl Bodies {
+    /// Hands bytes to the thread as if they were received. Returns whether there was space.
+    pub(in crate::files) fn offer(&self, bytes: Vec<u8>) -> bool {
+        self.input.try_send(bytes).is_ok()
+    }
+}
+
 impl ThreadEnds {
     /// The ends for a task.
     pub(super) fn into_parts(self) -> (mpsc::Sender<Outgoing>, mpsc::Receiver<Vec<u8>>) {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::sender::unexpected;
 use crate::{
     Error,
-    files::delta::{Known, KnownContent, VALUES_MAX},
+    files::delta::{Known, KnownContent, VALUES_MAX, WaitingAnswers},
 };
 
 /// What is known of the files whose changes are wanted.
@@ -16,7 +16,7 @@ pub(super) struct KnownFiles {
     values: usize,
     /// The file that is compared now, and what was told about it meanwhile.
     current: Option<u32>,
-    arrived: Vec<Known>,
+    arrived: WaitingAnswers,
 }
 
 impl KnownFiles {
@@ -31,8 +31,7 @@ impl KnownFiles {
     /// [`Error::Protocol`] for what is not due.
     pub(super) fn add(&mut self, entry: u32, known: Known) -> Result<(), Error> {
         if self.current == Some(entry) {
-            self.arrived.push(known);
-            return Ok(());
+            return self.arrived.add(known);
         }
         let Some(content) = self.files.get_mut(&entry) else {
             return Ok(());
@@ -56,13 +55,54 @@ impl KnownFiles {
 
     /// What was told about the file that is compared now, since the last call.
     pub(super) fn take_arrived(&mut self) -> Vec<Known> {
-        std::mem::take(&mut self.arrived)
+        self.arrived.take()
     }
 
     /// Nothing more is to be known of this file.
     pub(super) fn end(&mut self, entry: u32) {
         let _ = self.begin(entry);
         self.current = None;
-        self.arrived.clear();
+        self.arrived = WaitingAnswers::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::delta::BlockSum;
+
+    #[test]
+    fn answers_for_the_compared_file_are_limited() {
+        let sums = || {
+            let sum = BlockSum {
+                rolling: 0,
+                strong: [0; 16],
+            };
+            Known::Sums(vec![sum; 4096])
+        };
+        let mut known = KnownFiles::default();
+        known.expect(7);
+        known.begin(7);
+        // All that a receiver may send before the sender looks at it.
+        for _ in 0..VALUES_MAX {
+            known.add(7, Known::Values(vec![[0; 32]])).unwrap();
+        }
+        for _ in 0..32 {
+            known.add(7, sums()).unwrap();
+        }
+        assert_eq!(known.take_arrived().len(), 2);
+        // What was taken does not count any more.
+        let added = (0..1000).take_while(|_| known.add(7, sums()).is_ok());
+        assert_eq!(added.count(), 64);
+        let error = known.add(7, sums()).unwrap_err();
+        assert_eq!(error.code_str(), "bad-header");
+        known.end(7);
+        known.expect(8);
+        known.begin(8);
+        let basis = || Known::Basis {
+            length: 1,
+            replaced: 0,
+        };
+        assert!((0..200_000).any(|_| known.add(8, basis()).is_err()));
     }
 }

@@ -93,7 +93,7 @@ impl TreeProgress {
         self.kept.add(1, length);
     }
 
-    /// An earlier attempt left the beginning of a file.
+    /// A part of a file is at the destination already, or is zeros.
     pub(super) fn add_kept_part(&self, bytes: u64) {
         self.kept.add(0, bytes);
     }

@@ -527,11 +527,10 @@ impl ChangeSink for TreeSink<'_> {
     fn send(&mut self, change: &Change<'_>) -> Result<(), Error> {
         let sender = &mut *self.sender;
         match change {
-            Change::Kept { length } | Change::Copied { length, .. } => {
+            Change::Kept { length } | Change::Copied { length, .. } | Change::Zeros { length } => {
                 sender.progress.add_kept_part(*length);
             }
             Change::Piece(content) => sender.progress.add_bytes(content.len() as u64),
-            Change::Zeros { length } => sender.progress.add_bytes(*length),
             Change::Search | Change::Whole | Change::End(_) => {}
         }
         FromSender::Change {

@@ -15,7 +15,7 @@ use crate::{
             sender::{ended_early, unexpected},
         },
     },
-    paths::{EntryStat, File},
+    paths::{EntryStat, File, check_space},
 };
 
 /// The shortest file that is compared, unless the user asks for it, and the part of the new length
@@ -138,6 +138,9 @@ impl TreeReceiver {
             .ok()
             .and_then(|folder| folder.open_source(&file.name, &shown).ok());
         let built = self.create(entry, &file).and_then(|(created, staged)| {
+            let place = self.shown(&file.location, &file.name);
+            check_space(&created, file.length, file.length, &place)
+                .map_err(|error| Problem::of(error.into()))?;
             let parts = PatcherParts {
                 staged: created
                     .try_clone()
@@ -196,14 +199,15 @@ impl TreeReceiver {
             }
             Err(error) => return Err(error),
         };
+        self.leave.spend(applied.cost())?;
         match applied {
             Applied::Sent(length) => {
                 self.progress.add_bytes(length);
-                self.leave.spend(length)
+                Ok(())
             }
-            Applied::Reused(length) => {
+            Applied::Kept(length) | Applied::Written(length) => {
                 self.progress.add_kept_part(length);
-                self.leave.spend(0)
+                Ok(())
             }
             Applied::Search => {
                 let (out, ends, leave) = (&mut self.out, &mut self.ends, &self.leave);
