@@ -26,8 +26,10 @@ The chores of this repository. Run them from anywhere inside it.
 
 cargo xtask test                     install what the tests need (Debian, as root or by sudo),
                                      run every test, then the tidy checks
-cargo xtask soak                     the same tests with their long loops whole (kills, power cuts)
-cargo xtask soak disconnects [COUNT] lose the connection of commands so often (1000), at random bytes
+cargo xtask soak                     run every test with its long loops at full length (kills, power
+                                     cuts)
+cargo xtask soak disconnects [COUNT] lose the connections of commands COUNT times (1000), at random
+                                     bytes
 cargo xtask tidy                     check the rules of the house: imports, names, links, lengths,
                                      plain English
 cargo xtask prose                    print the punctuation per sentence of each document and the help

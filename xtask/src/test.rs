@@ -80,7 +80,7 @@ pub(crate) fn soak(root: &Path) -> Result<(), String> {
 /// Loses the connection of commands so many times.
 pub(crate) fn soak_disconnects(root: &Path, count: &str) -> Result<(), String> {
     if count.parse::<u32>().is_err() {
-        return Err(format!("{count:?} is no number of disconnects"));
+        return Err(format!("{count:?} is not a number of disconnects"));
     }
     let words = [
         "test",

@@ -1,14 +1,14 @@
 //! The control group of a job. Only Linux has them.
 //!
 //! All that a program starts is in its group, whatever it does. So the group is ended as a whole,
-//! and a server finds what a killed supervisor has left. A group is a folder beside the one that
-//! the supervisor is in: version 2, or the freezer of version 1. Where the system does not let the
-//! supervisor make one, there is none.
+//! and a server finds what a killed supervisor has left. A group is a folder in that of the group
+//! that the supervisor is in: version 2, or the freezer of version 1. Where the system does not let
+//! the supervisor make one, there is none. A job may make groups within its own.
 
 use std::{
     fs,
     io::{self, Write},
-    path::PathBuf,
+    path::{Component, Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
@@ -73,54 +73,92 @@ impl Group {
         fs::OpenOptions::new().write(true).open(file)
     }
 
-    /// Whether no process is in it. Zombies count until they are collected.
+    /// Whether no process is in it, or in a group within. Zombies count until they are collected.
     pub(crate) fn is_empty(&self) -> bool {
-        self.processes().is_empty()
+        processes_in(&self.folder).is_empty()
     }
 
-    /// Sends SIGKILL to all processes in it, so that none starts another meanwhile.
+    /// Sends SIGKILL to all processes in it and in the groups within, so that none starts another
+    /// meanwhile.
     pub(crate) fn kill(&self) {
         if !self.is_freezer {
             let _ = self.write("cgroup.kill", "1");
             return;
         }
         let _ = self.write("freezer.state", "FROZEN");
-        for pid in self.processes() {
+        for pid in processes_in(&self.folder) {
             crate::platform::kill(pid, crate::tree::signal(libc::SIGKILL), false);
         }
-        let _ = self.write("freezer.state", "THAWED");
+        for folder in tree(&self.folder) {
+            let _ = write(&folder, "freezer.state", "THAWED");
+        }
     }
 
     /// Removes the group if no process is in it, and those that other jobs have left empty.
     pub(crate) fn remove(&self) {
-        let _ = fs::remove_dir(&self.folder);
+        remove_empty(&self.folder);
         let Some(parent) = self.folder.parent() else {
             return;
         };
         for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let is_group = name.to_str().is_some_and(|name| name.starts_with(PREFIX));
+            let is_group = job_of(&entry.path()).is_some();
             let made = entry.metadata().and_then(|metadata| metadata.modified());
             let is_old =
                 |made| SystemTime::now().duration_since(made).unwrap_or_default() > EMPTY_TIME;
-            // The kernel refuses to remove one with processes.
             if is_group && made.is_ok_and(is_old) {
-                let _ = fs::remove_dir(entry.path());
+                remove_empty(&entry.path());
             }
         }
     }
 
-    fn processes(&self) -> Vec<u32> {
-        let list = fs::read_to_string(self.folder.join("cgroup.procs")).unwrap_or_default();
-        list.lines().filter_map(|pid| pid.parse().ok()).collect()
-    }
-
     fn write(&self, file: &str, text: &str) -> io::Result<()> {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .open(self.folder.join(file))?;
-        file.write_all(text.as_bytes())
+        write(&self.folder, file, text)
     }
+}
+
+fn write(folder: &Path, file: &str, text: &str) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).open(folder.join(file))?;
+    file.write_all(text.as_bytes())
+}
+
+/// A group and all groups within, each before those within it.
+fn tree(folder: &Path) -> Vec<PathBuf> {
+    let mut folders = vec![folder.to_owned()];
+    for at in 0.. {
+        let Some(folder) = folders.get(at) else { break };
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let within: Vec<PathBuf> = entries
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .map(|entry| entry.path())
+            .collect();
+        folders.extend(within);
+    }
+    folders
+}
+
+/// The processes in a group and in all groups within.
+fn processes_in(folder: &Path) -> Vec<u32> {
+    let lists = tree(folder)
+        .into_iter()
+        .map(|folder| fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default());
+    let lists: String = lists.collect();
+    lists.lines().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// Removes a group with all groups within, if no process is in any of them.
+fn remove_empty(folder: &Path) {
+    if !processes_in(folder).is_empty() {
+        return;
+    }
+    for folder in tree(folder).iter().rev() {
+        // The kernel refuses to remove one with processes.
+        let _ = fs::remove_dir(folder);
+    }
+}
+
+/// The job whose group has this folder.
+fn job_of(folder: &Path) -> Option<&str> {
+    folder.file_name()?.to_str()?.strip_prefix(PREFIX)
 }
 
 /// The jobs in whose groups a process is, each within the one before. `groups` is its
@@ -131,19 +169,32 @@ pub(crate) fn jobs_in(groups: &str) -> impl Iterator<Item = &str> {
     parts.filter_map(|part| part.strip_prefix(PREFIX))
 }
 
+/// The folders of a job's group that a process is in. `groups` is its `/proc/PID/cgroup`.
+#[cfg(target_os = "linux")]
+pub(crate) fn folders(job: &str, groups: &str) -> Vec<PathBuf> {
+    let find = |mount: Mount| {
+        let folder = mount.folder_of(groups)?;
+        let found = folder.ancestors().find(|part| job_of(part) == Some(job));
+        found.map(Path::to_owned)
+    };
+    mounts().into_iter().filter_map(find).collect()
+}
+
+/// Removes groups in which no process is.
+#[cfg(target_os = "linux")]
+pub(crate) fn remove(folders: impl IntoIterator<Item = PathBuf>) {
+    for folder in folders {
+        remove_empty(&folder);
+    }
+}
+
 /// What the group of a job has used. `groups` is the `/proc/PID/cgroup` of a process in it.
 #[cfg(target_os = "linux")]
 pub(crate) fn usage(groups: &str) -> GroupUsage {
     let folders = mounts().into_iter().filter_map(|mount| {
         let folder = mount.folder_of(groups)?;
-        let is_group = |part: &std::path::Path| {
-            let name = part.file_name().unwrap_or_default();
-            name.to_str().is_some_and(|name| name.starts_with(PREFIX))
-        };
-        folder
-            .ancestors()
-            .find(|part| is_group(part))
-            .map(std::path::Path::to_owned)
+        let found = folder.ancestors().find(|part| job_of(part).is_some());
+        found.map(Path::to_owned)
     });
     let mut usage = GroupUsage::default();
     for folder in folders {
@@ -203,16 +254,17 @@ impl Mount {
             };
             is_here.then_some(path)
         })?;
-        let below = path.strip_prefix(self.root.trim_end_matches('/'))?;
+        let below = Path::new(path).strip_prefix(&self.root).ok()?;
         // The group is above what is mounted here.
-        if below.split('/').any(|part| part == "..") {
+        if below.components().any(|part| part == Component::ParentDir) {
             return None;
         }
-        Some(self.place.join(below.trim_start_matches('/')))
+        Some(self.place.join(below))
     }
 }
 
 #[cfg(all(test, target_os = "linux"))]
+#[allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test")]
 mod tests {
     use super::*;
 
@@ -234,6 +286,7 @@ mod tests {
         );
         let outside = Mount::parse(freezer).unwrap();
         assert_eq!(outside.folder_of("6:freezer:/elsewhere\n"), None);
+        assert_eq!(outside.folder_of("6:freezer:/docker/ab/x\n"), None);
         assert_eq!(outside.folder_of("6:freezer:/../x\n"), None);
         assert_eq!(outside.folder_of("0::/x\n"), None);
     }
@@ -246,37 +299,70 @@ mod tests {
         assert!(jobs("0::/system.slice/landline-launcher.service\n").is_empty());
     }
 
+    /// A group of this test in each mount that lets this user make one. Prints SKIPPED for the
+    /// others.
+    fn groups(name: &str) -> Vec<Group> {
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let mut groups = Vec::new();
+        for is_freezer in [false, true] {
+            let mounts = mounts();
+            let mut mounts = mounts.iter().filter(|mount| mount.is_freezer == is_freezer);
+            let group = mounts.find_map(|mount| {
+                let name = format!("{PREFIX}{name}-{}", std::process::id());
+                let folder = mount.folder_of(&own)?.join(name);
+                fs::create_dir(&folder).ok()?;
+                Some(Group { folder, is_freezer })
+            });
+            match group {
+                Some(group) => groups.push(group),
+                None if is_freezer => eprintln!("SKIPPED: no freezer group can be made here"),
+                None => eprintln!("SKIPPED: no group of version 2 can be made here"),
+            }
+        }
+        groups
+    }
+
+    fn sleeping_in(folder: &Path) -> std::process::Child {
+        let child = std::process::Command::new("sleep").arg("1000").spawn();
+        let child = child.unwrap();
+        write(folder, "cgroup.procs", &child.id().to_string()).unwrap();
+        child
+    }
+
     /// Each way to end a group, as far as this machine has it.
     #[test]
     fn group_ends_all_of_its_processes() {
-        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
-        for mount in mounts() {
-            let name = format!("{PREFIX}test-{}", std::process::id());
-            let Some(folder) = mount.folder_of(&own).map(|folder| folder.join(name)) else {
-                continue;
-            };
-            if fs::create_dir(&folder).is_err() {
-                continue;
+        for group in groups("end") {
+            let within = group.folder.join("a/b");
+            fs::create_dir_all(&within).unwrap();
+            for folder in [&group.folder, &within] {
+                let mut child = sleeping_in(folder);
+                assert!(!group.is_empty(), "{folder:?}");
+                group.remove();
+                assert!(within.exists(), "{folder:?}");
+                group.kill();
+                let status = child.wait().unwrap();
+                let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+                assert_eq!(signal, Some(libc::SIGKILL), "{folder:?}");
+                assert!(group.is_empty(), "{folder:?}");
             }
-            let group = Group {
-                folder,
-                is_freezer: mount.is_freezer,
-            };
-            let mut child = std::process::Command::new("sleep")
-                .arg("1000")
-                .spawn()
-                .unwrap();
-            group
-                .write("cgroup.procs", &child.id().to_string())
-                .unwrap();
-            assert!(!group.is_empty(), "{mount:?}");
-            group.kill();
-            let status = child.wait().unwrap();
-            let signal = std::os::unix::process::ExitStatusExt::signal(&status);
-            assert_eq!(signal, Some(libc::SIGKILL), "{mount:?}");
-            assert!(group.is_empty(), "{mount:?}");
             group.remove();
-            assert!(!group.folder.exists(), "{mount:?}");
+            assert!(!group.folder.exists(), "{group:?}");
+        }
+    }
+
+    /// What a frozen group holds ends as well.
+    #[test]
+    fn frozen_group_within_ends() {
+        for group in groups("frozen").into_iter().filter(|it| it.is_freezer) {
+            let within = group.folder.join("a");
+            fs::create_dir(&within).unwrap();
+            let mut child = sleeping_in(&within);
+            write(&within, "freezer.state", "FROZEN").unwrap();
+            group.kill();
+            child.wait().unwrap();
+            group.remove();
+            assert!(!group.folder.exists(), "{group:?}");
         }
     }
 }

@@ -357,6 +357,10 @@ impl Supervisor {
 
     /// The system shuts down.
     fn terminate(&mut self) {
+        if self.program.is_none() {
+            self.server = None;
+            return;
+        }
         self.end(GRACE);
         self.lost_until = None;
         if self.on_lost != Duration::MAX {

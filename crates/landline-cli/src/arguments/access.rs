@@ -15,7 +15,7 @@ pub(crate) const VIA: &str = "[USER@]HOST[:PORT]";
 pub(crate) struct Access {
     /// Port of the server
     ///
-    /// A machine that you have joined keeps its own port. For any other host the default is 5263.
+    /// The default is the port at which you have joined or trusted this host, else 5263.
     #[arg(short = 'P', long, value_name = "N", value_parser = value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
     /// Log in with this key

@@ -145,7 +145,7 @@ fn wait_for_nothing_left(stage: &Stage, server: &ServerProcess, descriptors: usi
 
 /// No byte is lost or doubled, in both directions, and nothing is left: no process, terminal or
 /// descriptor.
-/// Proves `lost-line` and `leftover-process` in docs/faults.md.
+/// Proves `lost-connection` and `leftover-process` in docs/faults.md.
 #[test]
 fn disconnects_lose_nothing_and_leave_nothing() {
     let stage = stage();
@@ -185,7 +185,7 @@ fn disconnects_lose_nothing_and_leave_nothing() {
 }
 
 /// A connection that stays open and carries nothing is noticed, and replaced by another one.
-/// Proves `silent-line` in docs/faults.md.
+/// Proves `silent-connection` in docs/faults.md.
 #[test]
 fn command_continues_after_a_silent_connection() {
     let stage = stage();

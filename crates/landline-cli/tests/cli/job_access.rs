@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{Read, Write},
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -69,6 +69,8 @@ fn new_account_has_no_jobs_of_an_earlier_one() {
     assert_eq!(two.bob(&["wait", HOST, "ended"]).status, Some(0));
     let running = start("running", LASTING);
     let file = wait_for_pid(&two.stage);
+    // The server does not learn that the job has ended.
+    let _stopped = Stopped::of(&file);
     two.user(&["remove", "bob"]).ok();
     let key = two.stage.write("bob.pub", format!("{line}\n").as_bytes());
     two.user(&["add", "bob", "--key", key.to_str().unwrap()])
@@ -83,6 +85,12 @@ fn new_account_has_no_jobs_of_an_earlier_one() {
         refused(&["kill", HOST, job]).fails(20, "not-found");
         refused(&["jobs", HOST, "--forget", job]).fails(20, "not-found");
     }
+    two.stage
+        .write_rights(&rights.replace("[users.bob]\nrole = \"owner\"", "[users.bob]"));
+    two.server.rights_loaded(&two.stage);
+    let top = two.bob(&["--json", "top", HOST]).json();
+    assert_eq!(top["jobs"], json!([]));
+    give_rights();
     wait_for("the job ends with its account", || has_ended(&file));
     // The names are free.
     start("ended", "true");
@@ -102,11 +110,13 @@ fn signals_and_removals_are_logged() {
         "--",
         "sh",
         "-c",
-        "trap 'exit 7' TERM; echo $$ > pid; while :; do sleep 0.1; done",
+        "trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done",
     ];
-    let mut client = stage.command(&run).spawn().unwrap();
+    let mut client = stage.command(&run).stdout(Stdio::piped()).spawn().unwrap();
     let job = server.event("run-start")["job"].clone();
-    wait_for_pid(&stage);
+    // From the first output on, the client passes signals on.
+    let stdout = client.stdout.as_mut().unwrap();
+    stdout.read_exact(&mut [0; 6]).unwrap();
     kill_process(Pid::from_child(&client), Signal::TERM).unwrap();
     let signal = server.event("job-signal");
     assert_eq!(

@@ -365,7 +365,7 @@ fn client_that_leaves_does_not_end_the_job() {
 
 /// The connection is cut at several places in both directions, with and without the server knowing.
 /// Every byte arrives once.
-/// Proves `lost-line` in docs/faults.md.
+/// Proves `lost-connection` in docs/faults.md.
 #[test]
 fn command_continues_after_lost_connections() {
     let stage = stage();

@@ -12,7 +12,7 @@ use testkit::{ServerProcess, Stage, wait_for};
 use crate::{
     jobs::{has_ended, restart, supervisor_of},
     noise,
-    run::HOST,
+    run::{HOST, set_rights},
     stage,
 };
 
@@ -206,4 +206,39 @@ fn killed_supervisor_leaves_nothing() {
         wait_for("the end of the folder", || remains(&stage).is_empty());
         drop(server);
     }
+}
+
+/// A supervisor that is killed after it was told to end the program leaves nothing either.
+#[test]
+fn supervisor_killed_while_its_run_is_ended_leaves_nothing() {
+    let stage = stage();
+    let server = stage.joined();
+    let child = started(&stage, "end:60s", "echo $$ > pid; echo ready; sleep 1000");
+    let file = stage.home().join("pid");
+    let supervisor = Pid::from_raw(supervisor_of(&file)).unwrap();
+    kill_process(supervisor, Signal::STOP).unwrap();
+    set_rights(&stage, &server, "role = \"owner\"\nexec = [[\"true\"]]");
+    // The server has told the client, and the supervisor has not taken the order.
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(255));
+    kill_process(supervisor, Signal::KILL).unwrap();
+    wait_for("the end of the program", || has_ended(&file));
+    wait_for("the end of the folder", || remains(&stage).is_empty());
+}
+
+/// A client that is back before the supervisor of its command can be reached waits for it.
+#[test]
+fn client_waits_for_a_supervisor_out_of_reach() {
+    let stage = stage();
+    let mut server = stage.joined();
+    let mut child = started(&stage, "end:60s", "echo ready; read line; exit 3");
+    server.kill();
+    let [run] = remains(&stage).try_into().unwrap();
+    let socket = stage.path(&format!("server/server/runs/{run}/socket"));
+    let hidden = socket.with_extension("hidden");
+    fs::rename(&socket, &hidden).unwrap();
+    let server = restart(&stage, &server);
+    server.event("login");
+    fs::rename(&hidden, &socket).unwrap();
+    child.stdin.take().unwrap().write_all(b"line\n").unwrap();
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(3));
 }

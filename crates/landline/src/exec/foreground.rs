@@ -48,7 +48,6 @@ pub(super) struct Foreground {
     streams: Streams,
     /// Whether a client that was lost may come back.
     outlives_channel: bool,
-    has_lost_supervisor: bool,
 }
 
 /// How [`Foreground::serve`] ended.
@@ -153,13 +152,7 @@ impl Foreground {
             is_exit_sent: false,
             streams,
             outlives_channel,
-            has_lost_supervisor: false,
         }
-    }
-
-    /// Whether its supervisor is gone before the program has ended.
-    pub(super) fn has_lost_supervisor(&self) -> bool {
-        self.has_lost_supervisor
     }
 
     /// Whether it continues for a while when its client is lost.
@@ -241,7 +234,6 @@ impl Foreground {
                 () = hand_over.begun(), if is_continuable => return Err(draining_error()),
                 Some(claim) = claims.next() => return Ok(CarryEnd::Claimed(claim)),
                 report = self.supervisor.next(), if is_running => {
-                    self.has_lost_supervisor = report.is_err();
                     self.take(report?, &mut channel.streams)?;
                 }
                 input = channel.next(&SERVER_RUNNING) => {
@@ -282,10 +274,7 @@ impl Foreground {
                     self.streams = streams;
                     taken
                 }
-                Err(error) => {
-                    self.has_lost_supervisor = true;
-                    Err(error)
-                }
+                Err(error) => Err(error),
             };
             if let Err(error) = taken {
                 return error;

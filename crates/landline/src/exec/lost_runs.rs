@@ -20,7 +20,6 @@ use landline_supervisor::{
     protocol::{Order, Report, Store},
     store::JobFolder,
 };
-use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
@@ -31,6 +30,7 @@ use super::{
     foreground::Foreground,
     jobs::{ADOPTION_TIME, END_TIME_MAX, JobTable, RecordedWords, now},
     messages::COMMAND_BYTES_MAX,
+    run_record::{RunOwner, RunRecord},
     server::describe,
     start::shown,
     supervisor::Supervisor,
@@ -86,16 +86,6 @@ struct LostRun {
     claims: mpsc::Sender<Claim>,
 }
 
-/// Whose run it is.
-#[derive(Debug, Clone)]
-pub(super) struct RunOwner {
-    user: UserName,
-    account: AccountId,
-    credential: CredentialId,
-    /// The session that started it.
-    session: String,
-}
-
 /// A program that runs for a client. Dropping it ends the program, unless the server ends.
 pub(super) struct StartedRun {
     pub(super) id: String,
@@ -107,22 +97,6 @@ pub(super) struct StartedRun {
     on_lost: Duration,
     pub(super) claims: Claims,
     is_settled: bool,
-}
-
-/// What a server records about a run that the next server may continue.
-#[derive(Debug, Serialize, Deserialize)]
-struct RunRecord {
-    user: UserName,
-    account: AccountId,
-    /// The credential of the session that started it.
-    credential: String,
-    session: String,
-    /// What is executed, and checked again whenever rights change.
-    words: RecordedWords,
-    #[serde(default)]
-    terminal: bool,
-    /// How many seconds it continues when its client is lost.
-    on_lost: u64,
 }
 
 /// The wish of a new connection to have a run, answered with the run.
@@ -209,7 +183,7 @@ impl LostRuns {
             .and_then(|mut file| file.write_all(&bytes));
         written.map_err(|error| {
             self.remove_folder(id);
-            Error::io("the folder of the command", &error)
+            folder_failed(error)
         })?;
         Ok(folder.path_of(""))
     }
@@ -291,11 +265,13 @@ impl LostRuns {
         handed_over.ok().flatten().ok_or_else(missing)
     }
 
-    /// The runs of all users, whether they have a client or not.
-    pub(super) fn running(&self) -> Vec<ProgramUsage> {
+    /// The runs of all users, each with its account, whether they have a client or not.
+    pub(super) fn running(&self) -> Vec<(AccountId, ProgramUsage)> {
         let table = lock(&self.0.table);
         let programs = table.iter().map(|(id, run)| {
-            ProgramUsage::new(id.clone(), run.user.clone(), run.shown.clone(), run.started)
+            let (user, shown) = (run.user.clone(), run.shown.clone());
+            let usage = ProgramUsage::new(id.clone(), user, shown, run.started);
+            (run.account, usage)
         });
         programs.collect()
     }
@@ -366,16 +342,15 @@ impl LostRuns {
     /// Takes up a run of an earlier server. `taken_up` is dropped once that is done, or there is
     /// nothing to take up.
     async fn take_up(self, id: String, taken_up: oneshot::Sender<()>) {
-        let mut claims = None;
         let mut pause = RETRY_TIME;
-        loop {
-            let found = {
+        let record = loop {
+            let read = {
                 let (runs, id) = (self.clone(), id.clone());
-                tokio::task::spawn_blocking(move || runs.find(&id)).await
+                tokio::task::spawn_blocking(move || runs.read_record(&id)).await
             };
-            let (record, socket) = match found {
-                Ok(Ok(Some(found))) => found,
-                Ok(Ok(None)) => return,
+            match read {
+                Ok(Ok(Some(record))) => break record,
+                Ok(Ok(None)) | Err(_) => return,
                 Ok(Err(error)) => {
                     // The first attempt may come just before the end of the supervisor.
                     if pause == RETRY_TIME * 2 {
@@ -383,60 +358,86 @@ impl LostRuns {
                     }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(RETRY_TIME_MAX);
-                    continue;
-                }
-                Err(_) => return,
-            };
-            let Some((owner, words)) = record.owner_and_words() else {
-                return;
-            };
-            // A client that is back already waits for a supervisor that does not answer.
-            let entered = claims
-                .take()
-                .unwrap_or_else(|| self.enter(&id, &owner, &words, true));
-            match adopt(socket, record.terminal).await {
-                Ok(job) => {
-                    let run = StartedRun {
-                        id,
-                        job,
-                        words,
-                        has_terminal: record.terminal,
-                        owner,
-                        on_lost: Duration::from_secs(record.on_lost).min(WAITING_TIME_MAX),
-                        claims: entered,
-                        is_settled: false,
-                    };
-                    self.keep(run, None);
-                    drop(taken_up);
-                    return;
-                }
-                Err(_) => {
-                    claims = Some(entered);
-                    tokio::time::sleep(RETRY_TIME).await;
                 }
             }
-        }
+        };
+        let Some((owner, words)) = record.owner_and_words() else {
+            return;
+        };
+        // A client that is back already waits for a supervisor that does not answer.
+        let claims = self.enter(&id, &owner, &words, true);
+        let job = loop {
+            let connected = {
+                let (runs, id) = (self.clone(), id.clone());
+                tokio::task::spawn_blocking(move || runs.connect(&id)).await
+            };
+            let adopted = match connected {
+                Ok(Ok(Some(socket))) => adopt(socket, record.terminal).await,
+                Ok(Ok(None)) | Err(_) => return,
+                Ok(Err(error)) => Err(error),
+            };
+            match adopted {
+                Ok(job) => break job,
+                Err(_) => tokio::time::sleep(RETRY_TIME).await,
+            }
+        };
+        let run = StartedRun {
+            id,
+            job,
+            words,
+            has_terminal: record.terminal,
+            owner,
+            on_lost: Duration::from_secs(record.on_lost).min(WAITING_TIME_MAX),
+            claims,
+            is_settled: false,
+        };
+        self.keep(run, None);
+        drop(taken_up);
     }
 
-    /// The record of a run and a connection to its supervisor; `None` if it has none any more.
-    /// Blocking.
-    fn find(&self, id: &str) -> Result<Option<(RunRecord, Supervisor)>, Error> {
-        let failed = |error| Error::io("the folder of the command", &error);
+    /// The folder of a run; `None` if the run has no supervisor any more. Then what is left of it
+    /// is removed. Blocking.
+    fn find(&self, id: &str) -> Result<Option<(PrivateFolder, JobFolder)>, Error> {
         let folder = self.0.folder.subfolder(id)?;
-        let files = JobFolder::open(&folder.path_of("")).map_err(failed)?;
-        if !files.is_locked().map_err(failed)? {
+        let files = JobFolder::open(&folder.path_of("")).map_err(folder_failed)?;
+        if !files.is_locked().map_err(folder_failed)? {
             // It was killed, or it was never started. Otherwise it had removed the folder.
-            landline_supervisor::kill_remains(id);
-            self.remove_folder(id);
+            self.remove_remains(id);
             return Ok(None);
         }
-        let record = folder.read(FILE, RECORD_BYTES_MAX)?.unwrap_or_default();
-        let record = serde_json::from_slice(&record)
-            .map_err(|error| Error::here(ErrorCode::State, error.to_string()))?;
-        let mut supervisor = Supervisor::new(files.connect().map_err(failed)?)?;
-        supervisor.order(Order::Adopt);
-        Ok(Some((record, supervisor)))
+        Ok(Some((folder, files)))
     }
+
+    /// The record of a run; `None` if the run has no supervisor any more. Blocking.
+    fn read_record(&self, id: &str) -> Result<Option<RunRecord>, Error> {
+        let Some((folder, _)) = self.find(id)? else {
+            return Ok(None);
+        };
+        let record = folder.read(FILE, RECORD_BYTES_MAX)?.unwrap_or_default();
+        let record = serde_json::from_slice(&record);
+        record.map_err(|error| Error::here(ErrorCode::State, error.to_string()))
+    }
+
+    /// A connection to the supervisor of a run, which answers later; `None` if there is no
+    /// supervisor any more. Blocking.
+    fn connect(&self, id: &str) -> Result<Option<Supervisor>, Error> {
+        let Some((_, files)) = self.find(id)? else {
+            return Ok(None);
+        };
+        let mut supervisor = Supervisor::new(files.connect().map_err(folder_failed)?)?;
+        supervisor.order(Order::Adopt);
+        Ok(Some(supervisor))
+    }
+
+    /// Ends what a run without a supervisor has left, and removes its folder. Blocking.
+    fn remove_remains(&self, id: &str) {
+        landline_supervisor::kill_remains(id);
+        self.remove_folder(id);
+    }
+}
+
+fn folder_failed(error: std::io::Error) -> Error {
+    Error::io("the folder of the command", &error)
 }
 
 /// Waits for the answer of a supervisor.
@@ -456,31 +457,6 @@ async fn adopt(mut supervisor: Supervisor, has_terminal: bool) -> Result<Foregro
     }
 }
 
-impl RunOwner {
-    fn of(context: &ServiceContext) -> Self {
-        let session = context.session();
-        Self {
-            user: session.user.clone(),
-            account: session.account,
-            credential: session.credential.clone(),
-            session: session.id.clone(),
-        }
-    }
-}
-
-impl RunRecord {
-    /// `None` if the credential is not one.
-    fn owner_and_words(&self) -> Option<(RunOwner, Words)> {
-        let owner = RunOwner {
-            user: self.user.clone(),
-            account: self.account,
-            credential: self.credential.parse().ok()?,
-            session: self.session.clone(),
-        };
-        Some((owner, Words::from(&self.words)))
-    }
-}
-
 impl StartedRun {
     /// Ends the program at once, and records that.
     ///
@@ -492,18 +468,16 @@ impl StartedRun {
         self.claims.withdraw();
         tokio::spawn(async move {
             let gone = tokio::time::timeout(END_TIME_MAX, self.job.until_gone()).await;
-            if gone.is_ok() && !self.job.has_lost_supervisor() {
-                return;
+            if gone.is_err() {
+                let id = self.id.clone();
+                let ending =
+                    tokio::task::spawn_blocking(move || landline_supervisor::kill_remains(&id));
+                let _ = ending.await;
+                self.job.until_gone().await;
             }
+            // It may have been killed before it has ended the program.
             let (runs, id) = (self.claims.runs.clone(), self.id.clone());
-            let is_gone = gone.is_ok();
-            let ending = tokio::task::spawn_blocking(move || {
-                landline_supervisor::kill_remains(&id);
-                if is_gone {
-                    runs.remove_folder(&id);
-                }
-            });
-            let _ = ending.await;
+            let _ = tokio::task::spawn_blocking(move || runs.remove_remains(&id)).await;
         });
     }
 
@@ -534,14 +508,20 @@ impl Drop for StartedRun {
         let runs = &self.claims.runs.0;
         if !self.is_settled && !runs.is_stopping.load(Ordering::Relaxed) {
             self.job.end_at_once();
-            let id = self.id.clone();
+            let (runs, id) = (self.claims.runs.clone(), self.id.clone());
             self.note_end();
             // The order may not have left, if the supervisor is stopped.
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
                 runtime.spawn(async move {
                     tokio::time::sleep(END_TIME_MAX).await;
-                    let ending =
-                        tokio::task::spawn_blocking(move || landline_supervisor::kill_remains(&id));
+                    let ending = tokio::task::spawn_blocking(move || {
+                        landline_supervisor::kill_remains(&id);
+                        let files = JobFolder::open(&runs.0.folder.path_of(&id));
+                        let is_locked = files.and_then(|files| files.is_locked());
+                        if is_locked.is_ok_and(|is_locked| !is_locked) {
+                            runs.remove_folder(&id);
+                        }
+                    });
                     let _ = ending.await;
                 });
             }
@@ -558,7 +538,7 @@ impl Claims {
         self.claims.recv().await
     }
 
-    /// Has no further claim find the run.
+    /// Removes the run from the table, so that no further claim finds it.
     fn withdraw(&self) {
         lock(&self.runs.0.table).remove(&self.id);
     }

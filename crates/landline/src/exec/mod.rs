@@ -18,6 +18,7 @@ pub(crate) mod lost_runs;
 mod messages;
 mod orders;
 pub(crate) mod reserve;
+mod run_record;
 pub(crate) mod server;
 mod start;
 mod supervisor;

@@ -5,30 +5,36 @@ use std::{
     mem::MaybeUninit,
     os::unix::net::UnixStream,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use socket2::SockRef;
 
 use super::Launcher;
 
+/// How long a supervisor may stay in reserve. What the launcher gives to a new one, such as
+/// limits, may have changed since.
+const AGE_MAX: Duration = Duration::from_secs(10 * 60);
+
 /// At most one supervisor that has started and waits for its program.
 ///
 /// It is there once a first command has run, and until the server ends: a supervisor without a
 /// program ends with its socket.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Reserve(Arc<Mutex<Option<UnixStream>>>);
+pub(crate) struct Reserve(Arc<Mutex<Option<Reserved>>>);
+
+#[derive(Debug)]
+struct Reserved {
+    socket: UnixStream,
+    since: Instant,
+}
 
 impl Reserve {
-    /// The socket to a supervisor: to the one in reserve, or to a new one. Blocking.
-    ///
-    /// # Errors
-    /// Those of the launcher.
-    pub(super) fn take(&self, launcher: &dyn Launcher) -> io::Result<UnixStream> {
-        let reserved = self.lock().take();
-        match reserved.filter(is_waiting) {
-            Some(socket) => Ok(socket),
-            None => launcher.launch(),
-        }
+    /// The socket to the supervisor in reserve, if it waits and is not too old at the time `now`.
+    pub(super) fn take(&self, now: Instant) -> Option<UnixStream> {
+        let Reserved { socket, since } = self.lock().take()?;
+        let is_new = now.saturating_duration_since(since) <= AGE_MAX;
+        (is_new && is_waiting(&socket)).then_some(socket)
     }
 
     /// Starts a supervisor for the next command, if there is none in reserve. Blocking.
@@ -38,11 +44,12 @@ impl Reserve {
         }
         // Where it fails, the next command tries again and tells its user.
         if let Ok(socket) = launcher.launch() {
-            self.lock().get_or_insert(socket);
+            let since = Instant::now();
+            self.lock().get_or_insert(Reserved { socket, since });
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<UnixStream>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Reserved>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -84,19 +91,25 @@ mod tests {
         reserve.fill(&ends);
         reserve.fill(&ends);
         assert_eq!(ends.count(), 1);
-        reserve.take(&ends).unwrap();
-        assert_eq!(ends.count(), 1);
-        reserve.take(&ends).unwrap();
-        assert_eq!(ends.count(), 2);
+        assert!(is_waiting(&reserve.take(Instant::now()).unwrap()));
+        assert!(reserve.take(Instant::now()).is_none());
     }
 
     #[test]
-    fn supervisor_that_has_ended_is_replaced() {
+    fn supervisor_that_has_ended_is_not_taken() {
         let (ends, reserve) = (Ends::default(), Reserve::default());
         reserve.fill(&ends);
         ends.0.lock().unwrap().clear();
-        let taken = reserve.take(&ends).unwrap();
-        assert_eq!(ends.count(), 1);
-        assert!(is_waiting(&taken));
+        assert!(reserve.take(Instant::now()).is_none());
+    }
+
+    #[test]
+    fn old_supervisor_is_not_taken() {
+        for (age, is_taken) in [(AGE_MAX, true), (AGE_MAX * 2, false)] {
+            let (ends, reserve) = (Ends::default(), Reserve::default());
+            let filled = Instant::now();
+            reserve.fill(&ends);
+            assert_eq!(reserve.take(filled + age).is_some(), is_taken, "{age:?}");
+        }
     }
 }

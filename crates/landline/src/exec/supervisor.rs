@@ -1,6 +1,10 @@
 //! The socket between a server and a supervisor.
 
-use std::{os::unix::net::UnixStream as StdUnixStream, sync::Arc, time::Duration};
+use std::{
+    os::unix::net::UnixStream as StdUnixStream,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use landline_proto::ErrorCode;
 use landline_supervisor::protocol::{FrameBuffer, Order, Report, Start};
@@ -26,6 +30,8 @@ pub(super) struct Supervisor {
     orders: OrderQueue<()>,
     /// Encoded orders.
     out: Vec<u8>,
+    /// Whether the socket has taken bytes.
+    has_written: bool,
 }
 
 impl Supervisor {
@@ -38,23 +44,17 @@ impl Supervisor {
         reserve: Reserve,
         start: Start,
     ) -> Result<Self, Error> {
-        let taking = {
-            let (launcher, reserve) = (launcher.clone(), reserve.clone());
-            tokio::task::spawn_blocking(move || reserve.take(&*launcher))
-        };
-        let launched = taking.await;
-        let launched = launched.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
-        let socket = launched.map_err(|error| {
-            let message = format!("no supervisor for the command: {error}");
-            Error::here(ErrorCode::Io, message)
-        })?;
-        let mut supervisor = Self::new(socket)?;
         let program = String::from_utf8_lossy(&start.program).into_owned();
         let folder = String::from_utf8_lossy(&start.folder).into_owned();
-        supervisor.order(Order::Start(Box::new(start)));
-        let report = match tokio::time::timeout(START_TIME_MAX, supervisor.next()).await {
-            Ok(report) => report,
-            Err(_) => Err(Error::here(ErrorCode::Io, "the supervisor does not answer")),
+        let mut asked = match reserve.take(Instant::now()) {
+            Some(socket) => Some(Self::send_start(socket, start.clone()).await?),
+            None => None,
+        };
+        // It may have ended just before it could read a byte of the order.
+        asked.take_if(|(supervisor, report)| report.is_err() && !supervisor.has_written);
+        let (mut supervisor, report) = match asked {
+            Some(asked) => asked,
+            None => Self::send_start(launch(&launcher).await?, start).await?,
         };
         let error = match report {
             Ok(Report::Started { .. }) => {
@@ -75,6 +75,20 @@ impl Supervisor {
         Err(error)
     }
 
+    /// Orders the start of a program, and waits for the answer.
+    async fn send_start(
+        socket: StdUnixStream,
+        start: Start,
+    ) -> Result<(Self, Result<Report, Error>), Error> {
+        let mut supervisor = Self::new(socket)?;
+        supervisor.order(Order::Start(Box::new(start)));
+        let report = match tokio::time::timeout(START_TIME_MAX, supervisor.next()).await {
+            Ok(report) => report,
+            Err(_) => Err(Error::here(ErrorCode::Io, "the supervisor does not answer")),
+        };
+        Ok((supervisor, report))
+    }
+
     /// Takes over the socket to a supervisor.
     ///
     /// # Errors
@@ -88,6 +102,7 @@ impl Supervisor {
             frames: FrameBuffer::default(),
             orders: OrderQueue::default(),
             out: Vec::new(),
+            has_written: false,
         })
     }
 
@@ -126,7 +141,10 @@ impl Supervisor {
             let ready = self.socket.ready(interest).await.map_err(broken)?;
             if ready.is_writable() {
                 match self.socket.try_write(&self.out) {
-                    Ok(count) => drop(self.out.drain(..count)),
+                    Ok(count) => {
+                        self.has_written = true;
+                        self.out.drain(..count);
+                    }
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                     Err(error) => return Err(broken(error)),
                 }
@@ -152,9 +170,75 @@ impl Supervisor {
     }
 }
 
+/// Starts a supervisor.
+async fn launch(launcher: &Arc<dyn Launcher>) -> Result<StdUnixStream, Error> {
+    let launcher = launcher.clone();
+    let launched = tokio::task::spawn_blocking(move || launcher.launch()).await;
+    let launched = launched.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
+    launched.map_err(|error| {
+        let message = format!("no supervisor for the command: {error}");
+        Error::here(ErrorCode::Io, message)
+    })
+}
+
 fn broken(error: impl std::fmt::Display) -> Error {
     Error::here(
         ErrorCode::Io,
         format!("the supervisor of the command failed: {error}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::VecDeque, io, net::Shutdown, sync::Mutex};
+
+    use super::*;
+
+    /// Gives these sockets, the first one first.
+    struct Sockets(Mutex<VecDeque<StdUnixStream>>);
+
+    impl Launcher for Sockets {
+        fn launch(&self) -> io::Result<StdUnixStream> {
+            let socket = self.0.lock().unwrap().pop_front();
+            socket.ok_or_else(|| io::ErrorKind::NotFound.into())
+        }
+    }
+
+    /// A supervisor in reserve that takes no byte of the order is replaced, once.
+    #[tokio::test]
+    async fn reserve_that_ends_before_the_order_is_replaced() {
+        for has_new in [true, false] {
+            let (reserved, ended) = StdUnixStream::pair().unwrap();
+            // It looks as one that waits, and nothing can be written to it.
+            ended.shutdown(Shutdown::Read).unwrap();
+            let (fresh, mut supervisor) = StdUnixStream::pair().unwrap();
+            let mut report = Vec::new();
+            Report::Started { pid: 1 }.encode(&mut report);
+            io::Write::write_all(&mut supervisor, &report).unwrap();
+            let mut sockets = VecDeque::from([reserved]);
+            sockets.extend(has_new.then_some(fresh));
+            let launcher = Arc::new(Sockets(Mutex::new(sockets)));
+            let reserve = Reserve::default();
+            reserve.fill(&*launcher);
+            let started = Supervisor::start(launcher, reserve, Start::default()).await;
+            assert_eq!(started.is_ok(), has_new);
+        }
+    }
+
+    /// One that has taken the order may have started the program.
+    #[tokio::test]
+    async fn reserve_that_ends_after_the_order_is_not_replaced() {
+        let (reserved, mut ended) = StdUnixStream::pair().unwrap();
+        let (fresh, _supervisor) = StdUnixStream::pair().unwrap();
+        let launcher = Arc::new(Sockets(Mutex::new([reserved, fresh].into())));
+        let reserve = Reserve::default();
+        reserve.fill(&*launcher);
+        let reading = std::thread::spawn(move || {
+            io::Read::read_exact(&mut ended, &mut [0]).unwrap();
+        });
+        let started = Supervisor::start(launcher.clone(), reserve, Start::default()).await;
+        assert!(started.is_err());
+        reading.join().unwrap();
+        assert_eq!(launcher.0.lock().unwrap().len(), 1);
+    }
 }

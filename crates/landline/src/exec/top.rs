@@ -118,7 +118,10 @@ pub(super) async fn serve_top(
     let sees_all = context.rights().role(user) >= Role::Helper;
     let mut programs = jobs.running();
     programs.extend(runs.running());
-    programs.retain(|program| sees_all || program.user == *user);
+    // An earlier account may have had the same name.
+    let account = context.session().account;
+    programs.retain(|(owner, program)| sees_all || (*owner == account && program.user == *user));
+    let mut programs: Vec<_> = programs.into_iter().map(|(_, program)| program).collect();
     programs.sort_by_key(|program| program.started);
     let sampled = context.blocking("exec top", |_| Ok(sample_usage())).await;
     let (machine, usages) = sampled?;

@@ -82,7 +82,8 @@ pub(super) fn with_status_of_forward(failure: Failure) -> Failure {
     failure.with_status(NOT_CONNECTED)
 }
 
-/// As [`with_status_of_ssh`], for a job: one that is not there is no program that cannot run.
+/// As [`with_status_of_ssh`], for a job. One that is not there has the status of a failed
+/// connection, not that of a program that cannot run.
 pub(in crate::commands) fn with_status_of_job(failure: Failure) -> Failure {
     match failure.code.as_str() {
         "not-found" => failure.with_status(NOT_CONNECTED),

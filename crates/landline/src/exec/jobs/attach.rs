@@ -522,8 +522,10 @@ impl AttachedClient<'_> {
                             signal: name,
                             tree: false,
                         };
-                        context.record(record).await?;
-                        self.job.order(Order::Signal { signal });
+                        // A signal that cannot be recorded is dropped. The client stays.
+                        if context.record(record).await.is_ok() {
+                            self.job.order(Order::Signal { signal });
+                        }
                     }
                 }
                 "resize" => {

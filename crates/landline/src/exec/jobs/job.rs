@@ -224,8 +224,11 @@ impl Job {
         self.queue(Order::Confirm, Notice::Confirmed(sender));
         let message = match tokio::time::timeout(ORDER_TIME_MAX, confirmed).await {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(_)) => "the job did not accept the signal; landline jobs shows its state",
-            Err(_) => "the job does not answer yet; it gets the signal when it does",
+            Ok(Err(_)) if self.is_over() => {
+                "the job did not accept the signal; landline jobs shows its state"
+            }
+            // While many orders wait, only the confirmation is refused.
+            _ => "the job does not answer yet; it gets the signal when it does",
         };
         Err(Error::here(ErrorCode::Io, message))
     }

@@ -184,7 +184,7 @@ async fn time_until_lost(written: &[u8]) -> Duration {
     start.elapsed()
 }
 
-/// Proves `silent-line` in docs/faults.md.
+/// Proves `silent-connection` in docs/faults.md.
 #[tokio::test(start_paused = true)]
 async fn silent_server_is_lost_in_time() {
     // Timers are late by up to a millisecond each.
