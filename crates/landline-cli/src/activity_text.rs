@@ -144,13 +144,14 @@ fn describe_files(activity: &Activity) -> String {
             entries,
             files,
             bytes,
+            removed,
             failures,
             digest,
         } => {
             let (direction, path) = (direction.as_str(), String::from_utf8_lossy(&path.0));
             format!(
                 "{session} {user} {direction} {path}: {files} of {entries} entries copied, {bytes} \
-                 bytes, {failures} failures, {digest}"
+                 bytes, {removed} removed, {failures} failures, {digest}"
             )
         }
         other => format!("{other:?}"),

@@ -88,14 +88,15 @@ Exit status:
    2  wrong usage                          25  content damaged in transit
   10  cannot connect, or connection lost   26  file changed while it was read
   11  unknown server or fingerprint        27  read or write error
-  12  login, key or invite refused         30  cannot listen
-  13  peer broke the protocol              31  state folder unusable
-  14  peer lacks a version or feature      32  key or secret unusable
-  20  no such file or folder               33  server is shutting down
-  21  not a regular file                   34  another attempt at this copy took over
-  22  already exists                       35  an admin ended the session
+  12  login, key or invite refused         28  nothing deleted: it looked like an accident
+  13  peer broke the protocol              30  cannot listen
+  14  peer lacks a version or feature      31  state folder unusable
+  20  no such file or folder               32  key or secret unusable
+  21  not a regular file                   33  server is shutting down
+  22  already exists                       34  another attempt at this copy took over
+                                           35  an admin ended the session
                                            36  server cannot write its audit log
                                            37  audit log was changed
                                            38  too many sessions
-                                          40  this machine's server does not answer
+                                           40  this machine's server does not answer
                                           130  stopped by a signal";

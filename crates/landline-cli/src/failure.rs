@@ -405,6 +405,13 @@ fn advice(error: &Error) -> Option<String> {
             C::SourceChanged | C::DigestMismatch => {
                 "run the same command again; no incomplete file has the final name"
             }
+            C::SourceEmpty => "add --force to delete all the same",
+            C::TargetHome => "name a folder below it, or add --force",
+            C::MassDelete => {
+                "look at what would be deleted with --dry-run --force; --force deletes it"
+            }
+            C::MaxDelete => "raise --max-delete, or leave it out",
+            C::NotWhole => "leave out --atomic to copy the rest",
             C::TooManySessions => "end one of your sessions, or try again later",
             C::Audit => "ask the server's owner: the disk may be full, or the log was removed",
             C::AuditQuota => {

@@ -141,7 +141,7 @@ mod tests {
     }
 
     /// Names that are kept for later commands, each until it is there.
-    const KEPT_NAMES: [&str; 2] = ["sync", "chat"];
+    const KEPT_NAMES: [&str; 1] = ["chat"];
 
     #[test]
     fn names_of_later_commands_are_free() {

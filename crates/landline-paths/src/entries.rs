@@ -302,6 +302,29 @@ impl Folder {
         }
     }
 
+    /// Gives a file or link of this folder a second name in another folder.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if the name is taken. Otherwise the system's error.
+    pub fn link_to(&self, name: &OsStr, to_folder: &Self, to: &OsStr) -> io::Result<()> {
+        let flags = AtFlags::empty();
+        Ok(rustix::fs::linkat(
+            self.dir(),
+            name,
+            to_folder.dir(),
+            to,
+            flags,
+        )?)
+    }
+
+    /// Exchanges an entry of this folder with one of another folder, in one step.
+    ///
+    /// # Errors
+    /// `Unsupported` if the system or the file system cannot do this. Otherwise the system's error.
+    pub fn exchange(&self, name: &OsStr, other_folder: &Self, other: &OsStr) -> io::Result<()> {
+        platform::exchange::exchange(self.dir(), name, other_folder.dir(), other)
+    }
+
     /// Sets when an entry was modified. A link's own time is set, not that of its target.
     ///
     /// # Errors

@@ -59,6 +59,20 @@ impl TreeTarget {
     }
 }
 
+impl TreePlace {
+    /// Whether the copy is to make this folder, or one that contains it, equal to its source.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn is_or_contains(&self, other: &Folder) -> std::io::Result<bool> {
+        let Self::Content(folder) = self else {
+            return Ok(false);
+        };
+        let own = folder.own_stat()?.id;
+        Ok(platform::ancestors(other.dir())?.contains(&own))
+    }
+}
+
 /// Which folders a copy of a tree may enter, and where it may write.
 ///
 /// A folder that is granted has its own rule, also within another one. The folder of the server's
@@ -141,6 +155,14 @@ impl TreeGuard {
     #[must_use]
     pub fn protecting(self, protected: ProtectedFolders) -> Self {
         Self { protected, ..self }
+    }
+
+    /// Leaves a folder in its place too, and all folders that contain it.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn protect(&mut self, folder: &Folder) -> std::io::Result<()> {
+        self.protected.insert(folder)
     }
 
     /// Whether an entry keeps its name and place; see [`protecting`](Self::protecting).

@@ -111,6 +111,20 @@ codes! {
     NoSpace = "no-space", Local;
     /// The file changed, shrank or grew while it was read.
     SourceChanged = "source-changed", Local;
+    /// Not a folder where one is needed.
+    NotAFolder = "not-a-folder", Peer;
+    /// The source of a sync with deletion is empty.
+    SourceEmpty = "source-empty", Local;
+    /// A sync with deletion would delete in the user's home, or in a folder that contains it.
+    TargetHome = "target-home", Peer;
+    /// A sync would delete more than half of the entries of its target.
+    MassDelete = "mass-delete", Peer;
+    /// A sync would delete more entries than the user allows.
+    MaxDelete = "max-delete", Peer;
+    /// A tree was not stored, because an entry of it could not be copied.
+    NotWhole = "not-whole", Local;
+    /// An entry of the target has changed since it was listed.
+    TargetChanged = "target-changed", Local;
     /// The content does not match the announced digest.
     DigestMismatch = "digest-mismatch", Peer;
     /// A key line that is malformed or has an unknown option.

@@ -185,6 +185,8 @@ pub enum Activity {
         files: u32,
         /// Bytes of content.
         bytes: u64,
+        /// How many entries were removed.
+        removed: u32,
         /// How many entries could not be copied.
         failures: u32,
         /// The digest of the tree.

@@ -33,6 +33,7 @@ pub(crate) mod service;
 mod shell;
 mod stat;
 mod sum;
+mod sync;
 mod top;
 mod trust;
 mod user;
@@ -101,7 +102,7 @@ macro_rules! register {
 }
 
 register! {
-    "Work with files": cp::Cp, ls::Ls, stat::Stat, cat::Cat, sum::Sum, du::Du, df::Df, mkdir::Mkdir, mv::Mv, rm::Rm;
+    "Work with files": cp::Cp, sync::Sync, ls::Ls, stat::Stat, cat::Cat, sum::Sum, du::Du, df::Df, mkdir::Mkdir, mv::Mv, rm::Rm;
     "Open a shell": shell::Shell, watch::Watch;
     "Run commands": run::RunCommand, jobs::Jobs, logs::Logs, attach::Attach, wait::Wait, kill::Kill, top::Top, hold::HoldCommand;
     "Use a server": join::Join, hosts::Hosts, trust::Trust, ping::Ping, who::Who, kick::Kick, passwd::Passwd;

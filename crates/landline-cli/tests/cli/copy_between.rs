@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::Value;
-use testkit::{Census, Stage};
+use testkit::{Census, Outcome, Stage};
 
 use crate::{noise, run_many_hosts::servers, stage};
 
@@ -106,4 +106,68 @@ fn copy_between_servers_resumes() {
     assert_eq!(last["event"], "done", "{done}");
     assert!(same(&stage, "web1/tree", "web2/new"));
     drop(servers);
+}
+
+#[test]
+fn folder_becomes_equal_to_one_of_another_server() {
+    let stage = stage();
+    let _servers = servers(&stage, 2);
+    make_tree(&stage);
+    stage.run(&["sync", "web1:tree", "web2:copy"]).ok();
+    assert!(same(&stage, "web1/tree", "web2/copy"));
+    stage.write("web2/copy/extra", b"old");
+    stage.write("web2/copy/0/kept.log", b"log");
+    stage.write("web1/tree/0/new.log", b"log");
+    stage.write("web1/tree/1/1", b"changed");
+    let arguments = [
+        "sync",
+        "--delete",
+        "--exclude",
+        "*.log",
+        "--itemize",
+        "web1:tree",
+        "web2:copy",
+    ];
+    let dry = stage.run(&[&arguments[..], &["--dry-run"]].concat());
+    assert!(stage.path("web2/copy/extra").exists());
+    let run = stage.run(&arguments);
+    let lines = |run: &Outcome| {
+        let out = String::from_utf8(run.stdout.clone()).unwrap();
+        let mut lines: Vec<String> = out.lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
+    };
+    assert_eq!(run.status, Some(0), "{}", run.stderr);
+    assert_eq!(lines(&dry), lines(&run));
+    let changed = ["change file ct 1/1", "delete file - extra"];
+    assert!(
+        changed
+            .iter()
+            .all(|line| lines(&run).contains(&(*line).to_owned())),
+        "{:?}",
+        lines(&run)
+    );
+    assert!(!stage.path("web2/copy/extra").exists());
+    assert!(stage.path("web2/copy/0/kept.log").exists());
+    assert!(!stage.path("web2/copy/0/new.log").exists());
+    assert_eq!(stage.read("web2/copy/1/1"), b"changed");
+}
+
+#[test]
+fn checksum_between_servers_sends_only_what_differs() {
+    let stage = stage();
+    let _servers = servers(&stage, 2);
+    make_tree(&stage);
+    stage.run(&["cp", "-r", "web1:tree", "web2:copy"]).ok();
+    let same_length = noise(2_000, 1_000);
+    stage.write("web2/copy/1/1", &same_length);
+    let touched = std::process::Command::new("touch")
+        .args(["-d", "2020-01-01"])
+        .arg(stage.path("web2/copy/1/1"))
+        .status();
+    assert!(touched.unwrap().success());
+    let run = stage.run(&["sync", "--checksum", "--itemize", "web1:tree", "web2:copy"]);
+    let out = String::from_utf8(run.stdout).unwrap();
+    assert_eq!(out, "change file c 1/1\n", "{}", run.stderr);
+    assert!(same(&stage, "web1/tree", "web2/copy"));
 }

@@ -95,3 +95,42 @@ fn what_cannot_go_to_many_hosts_is_refused() {
         assert_eq!(refused.status, Some(2), "{arguments:?}: {}", refused.stderr);
     }
 }
+
+#[test]
+fn changes_name_the_host_and_a_list_is_read_once() {
+    let stage = stage();
+    let _servers = servers(&stage, 2);
+    fs::create_dir_all(stage.path("user/tree")).unwrap();
+    stage.write("user/tree/a", b"a");
+    stage.write("user/tree/b", b"b");
+    stage.write("user/list", b"a\n");
+    let list = fs::File::open(stage.path("user/list")).unwrap();
+    let run = stage
+        .command(&[
+            "cp",
+            "-r",
+            "--itemize",
+            "--files-from",
+            "-",
+            "tree",
+            "web[1-2]:new",
+        ])
+        .stdin(list)
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{run:?}");
+    for n in 1..=2 {
+        assert_eq!(stage.read(&format!("web{n}/new/a")), b"a");
+        assert!(!stage.path(&format!("web{n}/new/b")).exists());
+    }
+    let out = String::from_utf8(run.stdout).unwrap();
+    let mut lines: Vec<_> = out.lines().collect();
+    lines.sort_unstable();
+    let expected = [
+        "web1: new file - a",
+        "web1: new folder - ./",
+        "web2: new file - a",
+        "web2: new folder - ./",
+    ];
+    assert_eq!(lines, expected);
+}

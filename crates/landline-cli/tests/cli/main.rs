@@ -76,6 +76,8 @@ mod shell_lost;
 mod signing;
 mod ssh;
 mod store;
+mod sync;
+mod sync_options;
 mod texts;
 mod top;
 mod tree_records;

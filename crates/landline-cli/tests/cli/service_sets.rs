@@ -106,6 +106,27 @@ fn refused_request_leaves_the_channel_open() {
     assert!(!stage.path("home/x").exists());
 }
 
+/// A sync that deletes does what `remove` does.
+#[test]
+fn key_that_may_only_put_deletes_nothing() {
+    let stage = stage();
+    let server = stage.joined();
+    crate::trees::write(&stage.path("home/dst/extra"), b"kept");
+    crate::trees::write(&stage.path("user/src/file"), b"new");
+    let source = stage.path("user/src");
+    let sync = |option: &str| {
+        let target = server.at("dst");
+        stage.run(&["sync", "--json", option, source.to_str().unwrap(), &target])
+    };
+    set_options(&stage, "landline-services=\"files.put\"");
+    sync("--delete").fails(23, "credential-limited");
+    sync("--checksum").ok();
+    set_options(&stage, "landline-services=\"files.put,files.change\"");
+    assert!(stage.path("home/dst/extra").exists());
+    sync("--delete").ok();
+    assert!(!stage.path("home/dst/extra").exists());
+}
+
 /// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn narrower_set_ends_sessions_of_key() {

@@ -3,10 +3,10 @@
 use std::fs;
 
 use landline::files::{Algorithm, ContentHasher, Digest};
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::{Census, RawClient, ServerProcess, Stage, frame, wait_for};
 
-use crate::{hostile_server::trusted, login::client_key, resume::staging, stage};
+use crate::{hostile_server::trusted, login::client_key, resume::staging, stage, trees::write};
 
 /// A record of a tree: length, kind and content.
 fn record(kind: u8, content: &[u8]) -> Vec<u8> {
@@ -33,8 +33,13 @@ fn entry(what: u8, parent: u32, name: &[u8], value: u64, target: &[u8]) -> Vec<u
 
 const SOURCE: u32 = u32::MAX;
 
-/// Sends a tree's records by hand.
-fn begin_tree(stage: &Stage, server: &ServerProcess, records: &[Vec<u8>]) -> RawClient {
+/// Asks for a tree to be stored, and sends its records by hand.
+fn begin_request(
+    stage: &Stage,
+    server: &ServerProcess,
+    request: &Value,
+    records: &[Vec<u8>],
+) -> RawClient {
     let key = client_key(stage);
     let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
     client.greet().unwrap();
@@ -43,12 +48,7 @@ fn begin_tree(stage: &Stage, server: &ServerProcess, records: &[Vec<u8>]) -> Raw
     client
         .send_json(&json!({"type": "open", "service": "files"}))
         .unwrap();
-    client
-        .send_json(&json!({
-            "type": "put-tree", "path": "tree", "source": "x", "replace": true, "times": true,
-            "placement": "exact", "compare": "always",
-        }))
-        .unwrap();
+    client.send_json(request).unwrap();
     client
         .send_json(&json!({"type": "tree", "size": null}))
         .unwrap();
@@ -58,9 +58,32 @@ fn begin_tree(stage: &Stage, server: &ServerProcess, records: &[Vec<u8>]) -> Raw
     client
 }
 
+/// The same for a tree of which every file is compared.
+fn begin_tree(stage: &Stage, server: &ServerProcess, records: &[Vec<u8>]) -> RawClient {
+    let request = json!({
+        "type": "put-tree", "path": "tree", "source": "x", "replace": true, "times": true,
+        "placement": "exact", "compare": "always",
+    });
+    begin_request(stage, server, &request, records)
+}
+
 /// Sends a tree's records by hand. Returns the code of the server's error, if there is one.
 fn send_records(stage: &Stage, server: &ServerProcess, records: &[Vec<u8>]) -> Option<String> {
-    let mut client = begin_tree(stage, server, records);
+    last_error(begin_tree(stage, server, records))
+}
+
+/// The same after another request.
+fn send_request(
+    stage: &Stage,
+    server: &ServerProcess,
+    request: &Value,
+    records: &[Vec<u8>],
+) -> Option<String> {
+    last_error(begin_request(stage, server, request, records))
+}
+
+/// Ends the body, and returns the code of the server's error, if there is one.
+fn last_error(mut client: RawClient) -> Option<String> {
     let _ = client.send(&frame([]));
     let _ = client.finish();
     client.error_code().unwrap()
@@ -174,15 +197,94 @@ fn compared_file_of_a_tree_needs_free_space() {
     assert_eq!(old.metadata().unwrap().len(), 1 << 43);
 }
 
+/// Nothing is deleted before the digest of the whole tree was compared, or for a sender that breaks
+/// the protocol. Proves `sync-late-change` in docs/faults.md.
+#[test]
+fn unverified_sync_deletes_nothing() {
+    let stage = stage();
+    let server = stage.joined();
+    write(&stage.path("home/tree/both"), b"both");
+    write(&stage.path("home/tree/extra"), b"extra");
+    let before = Census::of(&stage.home());
+    let request = |selection: bool| {
+        json!({
+            "type": "put-tree", "path": "tree", "placement": "exact", "source": "x",
+            "replace": false, "times": false, "selection": selection, "sync": {"delete": true},
+        })
+    };
+    let root = entry(1, SOURCE, b"tree", 0, b"");
+    let both = entry(2, 0, b"both", 4, b"");
+    let end = record(2, &[0; 5]);
+    let whole = [root.clone(), both.clone(), end.clone()];
+    let pattern = record(16, b"extra");
+    for (what, selection, records) in [
+        ("no end", false, whole.to_vec()),
+        (
+            "a wrong digest",
+            false,
+            [
+                &whole[..],
+                &[record(7, &[&2u32.to_le_bytes()[..], &[1; 32]].concat())],
+            ]
+            .concat(),
+        ),
+        (
+            "a selection after an entry",
+            true,
+            vec![root.clone(), pattern.clone()],
+        ),
+        (
+            "a selection that was not announced",
+            false,
+            vec![pattern.clone()],
+        ),
+        ("a selection without an end", true, vec![pattern.clone()]),
+        ("a pattern that is no text", true, vec![record(16, b"\xff")]),
+        (
+            "a pattern that means nothing",
+            true,
+            vec![record(16, b"a[b"), record(18, b"")],
+        ),
+        (
+            "a listed path that leads up",
+            true,
+            vec![record(17, b"a/../b"), record(18, b"")],
+        ),
+        (
+            "a file as the source",
+            false,
+            vec![entry(2, SOURCE, b"tree", 0, b"")],
+        ),
+        ("many patterns", true, vec![record(16, b"x"); 1001]),
+    ] {
+        let code = send_request(&stage, &server, &request(selection), &records);
+        assert!(code.is_some(), "{what}: no error");
+        wait_for(what, || Census::of(&stage.home()) == before);
+    }
+    // The same with the right digest.
+    let body = vec![body_with(&[root, both], &[0])];
+    let code = send_request(&stage, &server, &request(false), &body);
+    assert_eq!(code, None);
+    wait_for("the deletion", || !stage.path("home/tree/extra").exists());
+    assert!(stage.path("home/tree/both").exists());
+}
+
 /// The body of a sender whose tree consists of these entries.
 fn body_of(entries: &[Vec<u8>]) -> Vec<u8> {
+    let folders: Vec<u32> = (0..u32::try_from(entries.len()).unwrap()).collect();
+    body_with(entries, &folders)
+}
+
+/// The same, if only these entries are folders. No file may be wanted.
+fn body_with(entries: &[Vec<u8>], folders: &[u32]) -> Vec<u8> {
     let mut hasher = ContentHasher::new(Algorithm::Blake3);
     entries.iter().for_each(|entry| hasher.update(entry));
     let Digest::Blake3(digest) = hasher.finish() else {
         panic!("the digest of a tree is BLAKE3");
     };
     let count = u32::try_from(entries.len()).unwrap().to_le_bytes();
-    let ends = (0..u32::try_from(entries.len()).unwrap())
+    let ends = folders
+        .iter()
         .map(|folder| record(2, &[&folder.to_le_bytes()[..], &[0]].concat()));
     let end = record(7, &[&count[..], digest.as_bytes()].concat());
     let ends: Vec<u8> = ends.flatten().collect();

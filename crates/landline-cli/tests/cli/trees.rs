@@ -36,7 +36,8 @@ const ODD_NAMES: [&[u8]; 11] = [
     b".hidden",
 ];
 
-fn write(path: &Path, content: &[u8]) {
+/// Writes a file that is old enough not to count as recent.
+pub(crate) fn write(path: &Path, content: &[u8]) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, content).unwrap();
     // Older than the time for which a file counts as recent.

@@ -89,6 +89,15 @@ impl ProtectedFolders {
     pub fn contains(&self, stat: &EntryStat) -> bool {
         self.ids.contains(&stat.id)
     }
+
+    /// Adds a folder and all that contain it.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub(crate) fn insert(&mut self, folder: &Folder) -> std::io::Result<()> {
+        self.ids.extend(platform::ancestors(folder.dir())?);
+        Ok(())
+    }
 }
 
 /// A path with a pattern in it: the part before the first pattern, and what follows.

@@ -43,7 +43,7 @@ pub(super) async fn copy(
     };
     let view = ProgressView::new(&context, options.quiet, &context.out);
     let work = Arc::new(CopyToMany {
-        shared: options.shared_parts(Some(SharedSources::default())),
+        shared: options.shared_parts(&context, Some(SharedSources::default()))?,
         options,
         context,
         view: view.clone(),

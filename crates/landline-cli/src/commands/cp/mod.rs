@@ -1,13 +1,16 @@
 //! `landline cp`: copies files one after another, and reconnects when the connection is lost.
 
 mod attempt;
-mod delta;
+mod changes;
+pub(super) mod delta;
 mod habits;
 mod many_hosts;
 mod producer;
 pub(super) mod progress;
+mod selection;
 pub(super) mod tree;
-mod tree_options;
+mod tree_attempt;
+pub(super) mod tree_options;
 
 use std::{
     collections::HashMap,
@@ -23,7 +26,7 @@ use delta::DeltaOption;
 use habits::Habits;
 use landline::{
     Error,
-    files::{Copied, Progress, SharedSource},
+    files::{Copied, Progress, SharedSource, tree::TreeSelection},
     net::{Location, RateLimiter},
     paths::local,
     proto::ErrorCode,
@@ -140,6 +143,8 @@ struct SharedParts {
     rate_limiter: Option<Arc<RateLimiter>>,
     /// The files that are sent to many hosts.
     sources: Option<SharedSources>,
+    /// Which entries of folders are copied.
+    selection: TreeSelection,
 }
 
 /// Files that are read once for many hosts, by path.
@@ -190,12 +195,21 @@ impl Tally {
 
 impl Cp {
     /// What all copies of the command share.
-    fn shared_parts(&self, sources: Option<SharedSources>) -> SharedParts {
+    ///
+    /// # Errors
+    /// The selection cannot be read.
+    fn shared_parts(
+        &self,
+        context: &Context,
+        sources: Option<SharedSources>,
+    ) -> Result<SharedParts, Failure> {
+        self.habits.check()?;
         let limiter = |rate| Arc::new(RateLimiter::of_client(rate));
-        SharedParts {
+        Ok(SharedParts {
             rate_limiter: self.limit_rate.map(limiter),
             sources,
-        }
+            selection: self.tree.read_selection(context)?,
+        })
     }
 
     async fn copy_at_one_server(
@@ -209,7 +223,7 @@ impl Cp {
             _ => &context.out,
         };
         let view = ProgressView::new(context, self.quiet, events);
-        let shared = self.shared_parts(None);
+        let shared = self.shared_parts(context, None)?;
         self.copy_with(context, paths, &view, &shared, signals::stop)
             .await?;
         Ok(ExitStatus::SUCCESS)

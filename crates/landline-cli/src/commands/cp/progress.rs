@@ -129,7 +129,7 @@ impl ProgressView {
         }
     }
 
-    fn print_to(&self, stream: &OutputStream, text: &str) {
+    pub(in crate::commands) fn print_to(&self, stream: &OutputStream, text: &str) {
         let text = match &self.host {
             Some(host) => format!("{}: {text}", shown_line(host)),
             None => text.to_owned(),

@@ -1,19 +1,22 @@
-//! The options of `landline cp` for copies of trees.
+//! The options of copies of trees, and what `cp` makes of them.
+
+use std::io::Read;
 
 use clap::Args;
 use landline::{
     files::{
         messages::Compare,
-        tree::{StoreOptions, WalkOptions},
+        tree::{StoreOptions, SyncOptions, TreeSelection, WalkOptions},
     },
     net::Location,
 };
 
 use super::{
     Cp, SharedParts,
+    selection::{RefusedOptions, SelectionOptions},
     tree::{TreeCopy, is_remote},
 };
-use crate::{arguments::TypedLocation, failure::Failure};
+use crate::{arguments::TypedLocation, context::Context, failure::Failure};
 
 /// The options of copies of trees.
 #[derive(Debug, Args)]
@@ -34,17 +37,131 @@ pub(super) struct TreeOptions {
     /// Make DST itself the copy, even if DST is a folder
     #[arg(short = 'T', long)]
     no_target_directory: bool,
+    /// Print what would be copied, and copy nothing
+    ///
+    /// It prints what --itemize prints.
+    #[arg(long, conflicts_with_all = ["from_command", "restart"])]
+    dry_run: bool,
+    /// Compress content that shrinks, with zstd
+    ///
+    /// For slow connections. Content that does not shrink by a twentieth is sent as it is.
+    #[arg(short = 'z', visible_short_alias = 'C', long, conflicts_with_all = ["from_command", "restart"])]
+    compress: bool,
+    #[command(flatten)]
+    shared: SharedOptions,
+}
+
+/// The options that `cp` and `sync` share.
+#[derive(Debug, Args)]
+pub(in crate::commands) struct SharedOptions {
     /// Stay on the file system of SRC
     #[arg(short = 'x', long)]
     one_file_system: bool,
     /// Do not keep times
     #[arg(long)]
     no_times: bool,
-    /// Compress content that shrinks, with zstd
+    /// Compare the contents of files of the same length
     ///
-    /// For slow connections. Content that does not shrink by a twentieth is sent as it is.
-    #[arg(short = 'z', visible_short_alias = 'C', long, conflicts_with_all = ["from_command", "restart"])]
-    compress: bool,
+    /// Without it, files with the same length and time count as unchanged. Both sides read all
+    /// such files.
+    #[arg(long)]
+    checksum: bool,
+    /// Make DST appear only if all of SRC was copied
+    ///
+    /// DST must not exist.
+    #[arg(long)]
+    atomic: bool,
+    /// Print a line for each entry that changes
+    ///
+    /// A line is the action (new, change, delete), the kind (file, folder, link, special), what
+    /// changes (c content, k kind, m mode, t time, or -) and the path below DST.
+    #[arg(long)]
+    itemize: bool,
+    #[command(flatten)]
+    selection: SelectionOptions,
+    #[command(flatten)]
+    refused: RefusedOptions,
+}
+
+impl SharedOptions {
+    fn is_used(&self) -> bool {
+        self.one_file_system
+            || self.no_times
+            || self.checksum
+            || self.atomic
+            || self.itemize
+            || self.selection.is_used()
+    }
+
+    /// Checks that no option asks for what landline does not do.
+    ///
+    /// # Errors
+    /// The option, and what to write instead.
+    pub(in crate::commands) fn check(&self) -> Result<(), Failure> {
+        self.refused.check()
+    }
+
+    /// Whether only the paths of a list are copied.
+    pub(in crate::commands) fn has_list(&self) -> bool {
+        self.selection.has_list()
+    }
+
+    /// How the tree is stored.
+    pub(in crate::commands) fn store(
+        &self,
+        exact_mode: bool,
+        times: bool,
+        dry_run: bool,
+        sync: Option<SyncOptions>,
+    ) -> StoreOptions {
+        StoreOptions {
+            replace: true,
+            exact_mode,
+            times: times && !self.no_times,
+            checksum: self.checksum,
+            compare: Compare::Nothing,
+            atomic: self.atomic,
+            dry_run,
+            changes: dry_run || self.itemize,
+            sync,
+        }
+    }
+
+    /// How the source is walked.
+    pub(in crate::commands) fn walk(&self, dry_run: bool) -> WalkOptions {
+        WalkOptions {
+            one_file_system: self.one_file_system,
+            compare: Compare::Nothing,
+            dry_run,
+        }
+    }
+
+    /// Reads which entries are copied, and tells of patterns that can never match.
+    ///
+    /// # Errors
+    /// A pattern, a path or a file is not usable.
+    pub(in crate::commands) fn read_selection(
+        &self,
+        context: &Context,
+    ) -> Result<TreeSelection, Failure> {
+        let selection = self.selection.read(|bytes_max| {
+            let mut bytes = Vec::new();
+            let input = context.input.open()?;
+            let read = input.take(bytes_max + 1).read_to_end(&mut bytes)?;
+            if read as u64 > bytes_max {
+                return Err(std::io::ErrorKind::FileTooLarge.into());
+            }
+            Ok(bytes)
+        })?;
+        for pattern in selection.useless_patterns() {
+            let text = format!(
+                "landline: the pattern {pattern} can never match: a folder above it, or a later \
+                 pattern, leaves out all that it matches"
+            );
+            context.err.print(&crate::terminal::shown_line(&text));
+        }
+        Ok(selection)
+    }
 }
 
 impl TreeOptions {
@@ -54,9 +171,31 @@ impl TreeOptions {
             || self.preserve
             || self.archive
             || self.no_target_directory
-            || self.one_file_system
-            || self.no_times
+            || self.dry_run
             || self.compress
+            || self.shared.is_used()
+    }
+
+    fn takes_folders(&self) -> bool {
+        self.recursive || self.archive
+    }
+
+    /// Reads which entries are copied.
+    ///
+    /// # Errors
+    /// Options that do not fit together, and a selection that is not usable.
+    pub(super) fn read_selection(&self, context: &Context) -> Result<TreeSelection, Failure> {
+        self.shared.check()?;
+        let is_for_folders = self.no_target_directory
+            || self.shared.one_file_system
+            || self.shared.atomic
+            || self.shared.selection.is_used();
+        if !self.takes_folders() && is_for_folders {
+            return Err(Failure::usage(
+                "-T, -x, --atomic and the options for which entries are for copies of folders; add -r",
+            ));
+        }
+        self.shared.read_selection(context)
     }
 }
 
@@ -86,36 +225,32 @@ impl Cp {
     pub(super) fn tree_copy(
         &self,
         paths: Vec<TypedLocation>,
-        shared: &SharedParts,
+        parts: &SharedParts,
     ) -> Result<TreeCopy, Failure> {
-        self.habits.check()?;
         let options = &self.tree;
-        let takes_folders = options.recursive || options.archive;
-        if !takes_folders && (options.no_target_directory || options.one_file_system) {
-            return Err(Failure::usage(
-                "-T and -x are for copies of folders; add -r",
-            ));
+        let shared = &options.shared;
+        if paths.len() != 2 && (shared.atomic || shared.has_list()) {
+            return Err(Failure::usage("--atomic and --files-from take one source"));
         }
-        let times = !options.no_times && (options.recursive || options.archive || options.preserve);
+        let takes_folders = options.takes_folders();
+        let exact_mode = options.preserve || options.archive;
+        let times = takes_folders || options.preserve;
         Ok(TreeCopy {
             paths,
             is_exact: options.no_target_directory,
             store: StoreOptions {
                 replace: !self.no_clobber,
-                exact_mode: options.preserve || options.archive,
-                times,
-                compare: Compare::Nothing,
+                ..shared.store(exact_mode, times, options.dry_run, None)
             },
-            walk: WalkOptions {
-                one_file_system: options.one_file_system,
-                compare: Compare::Nothing,
-            },
+            walk: shared.walk(options.dry_run),
+            selection: parts.selection.clone(),
+            backup: None,
             delta: self.delta,
             takes_folders,
             compress: options.compress,
             quiet: self.quiet,
             retry: self.retry,
-            rate_limiter: shared.rate_limiter.clone(),
+            rate_limiter: parts.rate_limiter.clone(),
         })
     }
 }

@@ -27,9 +27,9 @@ const CHUNK_BYTES: usize = 256 * 1024;
 const STALL_TIME_MAX: Duration = Duration::from_secs(600);
 /// How many chunks may wait to be sent.
 const CHUNKS: usize = 4;
-/// How many received chunks may wait: all answers to the entries that may be undecided fit, so that
-/// neither side waits for the other to read.
-const INPUT_CHUNKS: usize = 40;
+/// How many received chunks may wait: all answers to the entries that may be undecided fit, with
+/// the longest paths, so that neither side waits for the other to read.
+const INPUT_CHUNKS: usize = 160;
 
 /// What a thread sends.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use std::{
 use landline_proto::{BodySize, Name};
 
 use super::{
-    StoreOptions, TreeEvents, TreeProgress, TreeSummary, WalkOptions,
+    StoreOptions, TreeEvents, TreeProgress, TreeSelection, TreeSummary, WalkOptions,
     bodies::bodies,
     compression::Compression,
     messages::{GetTree, Placement, PutTree, TREE, Tree},
@@ -40,7 +40,8 @@ pub struct TreeReport {
 
 /// Stores trees on the server, after [`PutTree`] was sent. Returns what the server did.
 ///
-/// With `compress`, content that shrinks is compressed if the server takes that.
+/// With `compress`, content that shrinks is compressed if the server takes that. `selection` says
+/// which entries are sent.
 ///
 /// # Errors
 /// Errors of the server, `ended`, [`Error::Protocol`], or [`Error::Lost`]. The caller then has to
@@ -53,6 +54,7 @@ pub async fn put_tree(
     sources: Vec<TreeSource>,
     options: WalkOptions,
     compress: bool,
+    selection: TreeSelection,
     report: TreeReport,
     resolved: &mut Resolved,
 ) -> Result<TreeSummary, Error> {
@@ -67,10 +69,13 @@ pub async fn put_tree(
             .into_iter()
             .map(|source| (source, guard.clone()))
             .collect();
-        let walk = Walk::new(sources, options);
+        let mut walk = Walk::new(sources, options);
+        walk.select(selection.clone());
         let (progress, events, compare) = (report.progress, report.events, options.compare);
         TreeSender::new(walk, ends, leave.clone(), progress, events, compare)
             .compressing(compression)
+            .dry(options.dry_run)
+            .telling(&selection)
             .run()
     });
     let on_header = |tree: Tree| {
@@ -117,12 +122,15 @@ pub fn source_key(sources: &[PathBuf]) -> Name {
 
 /// The request for [`put_tree`].
 ///
-/// `source` says what the copy consists of, the same for each attempt at it.
+/// `source` says what the copy consists of, the same for each attempt at it. `backup` is the folder
+/// for what is replaced or removed.
 pub fn put_tree_request(
     path: Name,
     placement: Placement,
     source: Name,
     options: StoreOptions,
+    selection: &TreeSelection,
+    backup: Option<Name>,
 ) -> PutTree {
     PutTree {
         path,
@@ -132,6 +140,13 @@ pub fn put_tree_request(
         exact_mode: options.exact_mode,
         times: options.times,
         compare: options.compare,
+        checksum: options.checksum,
+        atomic: options.atomic,
+        dry_run: options.dry_run,
+        changes: options.changes,
+        selection: !selection.takes_all(),
+        sync: options.sync,
+        backup,
     }
 }
 
@@ -174,9 +189,18 @@ impl EarlierTree {
     }
 }
 
+/// Where a tree that is fetched goes.
+#[derive(Debug)]
+pub struct TreeDestination {
+    /// The folder or name.
+    pub target: TreeTarget,
+    /// What an earlier attempt left; see [`EarlierTree::find`].
+    pub earlier: EarlierTree,
+    /// The folder for what is replaced or removed.
+    pub backup: Option<TreeTarget>,
+}
+
 /// Fetches trees from the server, after `request` was sent.
-///
-/// `earlier` is what an earlier attempt left; see [`EarlierTree::find`].
 ///
 /// # Errors
 /// As [`put_tree`], and what goes wrong on this side: `denied`, `no-space`, `io`.
@@ -186,12 +210,16 @@ impl EarlierTree {
 pub async fn get_tree(
     channel: &mut Channel,
     request: &GetTree,
-    target: TreeTarget,
-    earlier: EarlierTree,
+    destination: TreeDestination,
     options: StoreOptions,
+    selection: TreeSelection,
     report: TreeReport,
 ) -> Result<TreeSummary, Error> {
-    let EarlierTree(earlier) = earlier;
+    let TreeDestination {
+        target,
+        earlier: EarlierTree(earlier),
+        backup,
+    } = destination;
     let names = request.paths.iter().map(|path| own_name(&path.0)).collect();
     channel.send_with_body(&Tree::default(), BodySize::Unknown)?;
     let (connection, ends) = bodies(false);
@@ -202,6 +230,10 @@ pub async fn get_tree(
             options,
             manifest: earlier,
             quota: None,
+            store: None,
+            selection,
+            reads_selection: false,
+            backup,
             names: Some(names),
             ends,
             leave: leave.clone(),

@@ -3,7 +3,7 @@
 use landline_proto::{Message, MessageRule, Name, ProtocolState, messages::ErrorMessage};
 use serde::{Deserialize, Serialize};
 
-use super::{StoreOptions, WalkOptions};
+use super::{StoreOptions, SyncOptions, WalkOptions};
 use crate::files::messages::Compare;
 
 macro_rules! message {
@@ -53,8 +53,37 @@ pub struct PutTree {
     /// With what the client can compare the content of files.
     #[serde(default)]
     pub compare: Compare,
+    /// Whether files of the same length are compared by their digests.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub checksum: bool,
+    /// Whether a new tree appears only if nothing of it failed.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub atomic: bool,
+    /// Whether nothing is written.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dry_run: bool,
+    /// Whether the server says what it changes.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub changes: bool,
+    /// Whether records of a selection precede the entries.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub selection: bool,
+    /// What makes `path` equal to its source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync: Option<SyncOptions>,
+    /// The folder for what is replaced or removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<Name>,
 }
 message!(PutTree = "put-tree");
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
+}
 
 impl PutTree {
     pub(super) fn options(&self) -> StoreOptions {
@@ -63,6 +92,11 @@ impl PutTree {
             exact_mode: self.exact_mode,
             times: self.times,
             compare: self.compare,
+            checksum: self.checksum,
+            atomic: self.atomic,
+            dry_run: self.dry_run,
+            changes: self.changes,
+            sync: self.sync,
         }
     }
 }
@@ -81,8 +115,14 @@ pub struct GetTree {
     #[serde(default)]
     pub compare: Compare,
     /// Whether the server compresses content that shrinks.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub compress: bool,
+    /// Whether the client plans and stores nothing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dry_run: bool,
+    /// Whether the client begins with records of a selection.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub selection: bool,
 }
 message!(GetTree = "get-tree");
 
@@ -91,6 +131,7 @@ impl GetTree {
         WalkOptions {
             one_file_system: self.one_file_system,
             compare: self.compare,
+            dry_run: self.dry_run,
         }
     }
 }
@@ -105,7 +146,7 @@ pub(crate) struct Tree {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
     /// Whether packed records are accepted.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub packed: bool,
 }
 message!(Tree = "tree");

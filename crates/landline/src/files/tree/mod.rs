@@ -14,6 +14,7 @@ mod progress;
 mod receiver;
 pub mod records;
 pub mod relay;
+mod selection;
 pub(in crate::files) mod sender;
 pub(crate) mod server;
 mod staging;
@@ -26,15 +27,18 @@ use bodies::Bodies;
 use landline_proto::{ErrorCode, Message, ProtocolState, limits::LINGER_TIME_MAX};
 pub use messages::{GetTree, Placement, PutTree};
 pub use progress::TreeProgress;
-pub use receiver::StoreOptions;
-pub use records::{EntryFailure, Hash, TreeSummary};
+pub use receiver::{StoreOptions, SyncOptions};
+pub use records::{
+    ChangeAction, ChangeDetails, ChangeKind, EntryFailure, Hash, TreeChange, TreeSummary,
+};
+pub use selection::TreeSelection;
 use serde::de::DeserializeOwned;
 pub use walk::WalkOptions;
 
 use crate::{
     Error,
     net::Channel,
-    paths::{TreePlace, TreeTarget},
+    paths::{Folder, TreePlace, TreeTarget},
 };
 
 /// How many folders of a tree may be within each other.
@@ -46,6 +50,7 @@ const ENDED_EARLY: &str = "the other side ended the copy early";
 #[derive(Clone, Default)]
 pub struct TreeEvents {
     failed: Option<Arc<dyn Fn(EntryFailure) + Send + Sync>>,
+    changed: Option<Arc<dyn Fn(TreeChange) + Send + Sync>>,
 }
 
 impl TreeEvents {
@@ -53,6 +58,22 @@ impl TreeEvents {
     pub fn new(failed: impl Fn(EntryFailure) + Send + Sync + 'static) -> Self {
         Self {
             failed: Some(Arc::new(failed)),
+            changed: None,
+        }
+    }
+
+    /// `changed` is called for each change, on any thread, if [`StoreOptions::changes`] is set.
+    #[must_use]
+    pub fn with_changes(self, changed: impl Fn(TreeChange) + Send + Sync + 'static) -> Self {
+        Self {
+            changed: Some(Arc::new(changed)),
+            ..self
+        }
+    }
+
+    fn changed(&self, change: TreeChange) {
+        if let Some(changed) = &self.changed {
+            changed(change);
         }
     }
 
@@ -122,6 +143,26 @@ where
         done = &mut work => First::Work(done, flow),
         done = &mut flow => First::Flow(done, work),
     }
+}
+
+/// Checks that a sync does not remove from a home, or from a folder that contains it, unless it is
+/// forced to.
+///
+/// # Errors
+/// `target-home`; `io`.
+pub fn check_not_home(
+    target: &TreeTarget,
+    home: &Folder,
+    sync: Option<SyncOptions>,
+) -> Result<(), Error> {
+    let shown = target.shown.display();
+    let may_remove = sync.is_some_and(|sync| sync.delete && !sync.force);
+    let failed = |error: std::io::Error| Error::io(&shown, &error);
+    if may_remove && target.place.is_or_contains(home).map_err(failed)? {
+        let message = format!("{shown} is or contains the home: nothing was copied or deleted");
+        return Err(Error::here(ErrorCode::TargetHome, message));
+    }
+    Ok(())
 }
 
 /// Checks that several sources go into a folder.

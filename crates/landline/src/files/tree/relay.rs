@@ -20,6 +20,7 @@ use super::{
     interruption,
     messages::{GetTree, TREE, Tree},
     records::{EntryContent, FromReceiver, FromSender, RecordBuffer},
+    selection::TreeSelection,
     sender::{ended_early, invalid, unexpected},
 };
 use crate::{Error, crypto::Fingerprint, net::Channel};
@@ -48,7 +49,7 @@ pub fn relay_source_key(server: &Fingerprint, request: &GetTree) -> Name {
 }
 
 /// Copies trees from `source` to `destination`, after `request` was sent to the source and a
-/// [`PutTree`](super::PutTree) to the destination.
+/// [`PutTree`](super::PutTree) to the destination. Both get the `selection`.
 ///
 /// # Errors
 /// As [`put_tree`](super::client::put_tree) and [`get_tree`](super::client::get_tree), with the
@@ -60,6 +61,7 @@ pub async fn relay_tree(
     source: &mut Channel,
     destination: &mut Channel,
     request: &GetTree,
+    selection: &TreeSelection,
     report: TreeReport,
     resolved: &mut Resolved,
 ) -> Result<TreeSummary, (RelayServer, Error)> {
@@ -80,10 +82,15 @@ pub async fn relay_tree(
         let destination_flow = destination_bodies.run(destination, &TREE, |tree: Tree| {
             *resolved = Resolved::of(tree);
         });
-        let content = forward(source_input, &destination_out, |record| {
+        let (mut to_source, mut to_destination) = (Vec::new(), Vec::new());
+        for record in selection.records() {
+            FromReceiver::Selection(record.clone()).write(&mut to_source);
+            FromSender::Selection(record).write(&mut to_destination);
+        }
+        let content = forward(source_input, &destination_out, to_destination, |record| {
             lock(&relay).check_content(record)
         });
-        let answers = forward(destination_input, &source_out, |record| {
+        let answers = forward(destination_input, &source_out, to_source, |record| {
             lock(&relay).check_answer(record)
         });
         tokio::try_join!(
@@ -111,12 +118,17 @@ pub async fn relay_tree(
     }
 }
 
-/// Passes records on until the last one. `check` says which one is.
+/// Sends `first`, and passes records on until the last one. `check` says which one is.
 async fn forward(
     mut input: mpsc::Receiver<Vec<u8>>,
     out: &mpsc::Sender<Outgoing>,
+    first: Vec<u8>,
     mut check: impl FnMut(&[u8]) -> Result<bool, Error>,
 ) -> Result<(), Error> {
+    let lost = |_| Error::Lost("the copy was aborted".into());
+    if !first.is_empty() {
+        out.send(Outgoing::Bytes(first)).await.map_err(lost)?;
+    }
     let mut records = RecordBuffer::default();
     loop {
         let bytes = input.recv().await.ok_or_else(ended_early)?;
@@ -129,7 +141,6 @@ async fn forward(
             passed.extend_from_slice(&length.to_le_bytes());
             passed.extend_from_slice(record);
         }
-        let lost = |_| Error::Lost("the copy was aborted".into());
         if !passed.is_empty() {
             out.send(Outgoing::Bytes(passed)).await.map_err(lost)?;
         }
@@ -219,6 +230,7 @@ impl RelayCheck {
                 self.events.failed(failure);
             }
             FromSender::Changed { .. } | FromSender::Change { .. } => {}
+            FromSender::Selection(_) => return Err(unexpected("a selection of a server")),
             FromSender::End { .. } => return Ok(true),
         }
         Ok(false)
@@ -300,6 +312,8 @@ impl RelayCheck {
                 });
             }
             FromReceiver::Known { .. } => {}
+            FromReceiver::Change(change) => self.events.changed(change),
+            FromReceiver::Selection(_) => return Err(unexpected("a selection of a server")),
             FromReceiver::Failed(failure) => {
                 if let Some(file) = self.files.remove(&failure.entry) {
                     self.progress.add_failed(file.length);
@@ -337,6 +351,8 @@ mod tests {
             one_file_system: false,
             compare: Compare::Nothing,
             compress: false,
+            dry_run: false,
+            selection: false,
         };
         RelayCheck::new(&request, TreeReport::default())
     }

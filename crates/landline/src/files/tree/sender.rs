@@ -1,5 +1,7 @@
 //! The sender of a tree. One thread walks, reads and hashes, while the task encrypts and sends.
 
+mod selected;
+
 use std::{
     cell::Cell,
     collections::{BTreeMap, VecDeque},
@@ -17,6 +19,7 @@ use super::{
         EntryFailure, FromReceiver, FromSender, Hash, PIECE_BYTES, RecordBuffer, RecordError,
         TreeSummary, hash_file,
     },
+    selection::SelectionReader,
     walk::{Walk, WalkStep, WalkedFile, failure_of},
     worker::Leave,
 };
@@ -64,6 +67,10 @@ pub(super) struct TreeSender {
     input: RecordBuffer,
     /// The files that the receiver has not decided about.
     undecided: BTreeMap<u32, WalkedFile>,
+    /// Reads the selection of a client, until it is complete.
+    selection: Option<SelectionReader>,
+    /// Whether the receiver stores nothing, and only compares.
+    is_dry: bool,
     decided: u32,
     wanted: VecDeque<Wanted>,
     known: KnownFiles,
@@ -96,6 +103,8 @@ impl TreeSender {
             out: Vec::new(),
             input: RecordBuffer::default(),
             undecided: BTreeMap::new(),
+            selection: None,
+            is_dry: false,
             decided: 0,
             wanted: VecDeque::new(),
             known: KnownFiles::default(),
@@ -124,6 +133,9 @@ impl TreeSender {
     /// # Blocking
     /// Reads the disk, and waits for the receiver.
     pub(super) fn run(mut self) -> Result<TreeSummary, Error> {
+        while self.selection.is_some() {
+            self.take_answers(true)?;
+        }
         loop {
             self.leave.spend(0)?;
             self.take_answers(false)?;
@@ -230,6 +242,8 @@ impl TreeSender {
                 }
                 self.report(failure);
             }
+            FromReceiver::Change(change) => self.events.changed(change),
+            FromReceiver::Selection(record) => self.take_selection(record)?,
             FromReceiver::Done(_) => return Err(unexpected("the end before that of the sender")),
         }
         Ok(())
@@ -330,6 +344,9 @@ impl TreeSender {
         };
         if offset > 0 {
             self.progress.add_kept_part(offset);
+        }
+        if self.is_dry {
+            return Ok(self.end_compared(entry, source.length, offset, &hasher)?);
         }
         while offset < source.length {
             let left = usize::try_from(source.length - offset).unwrap_or(usize::MAX);
@@ -471,10 +488,8 @@ impl TreeSender {
         loop {
             while let Some(record) = self.input.next_record().map_err(invalid)? {
                 match FromReceiver::read(record).map_err(invalid)? {
-                    FromReceiver::Failed(failure) => {
-                        self.failures = self.failures.saturating_add(1);
-                        self.events.failed(failure);
-                    }
+                    FromReceiver::Failed(failure) => self.report(failure),
+                    FromReceiver::Change(change) => self.events.changed(change),
                     FromReceiver::Done(summary) if summary.digest == digest => return Ok(summary),
                     FromReceiver::Done(_) => {
                         let message = "the receiver has another digest of the tree";

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use landline_proto::{BodySize, ErrorCode, Header, Message, Name};
 
 use super::{
-    TreeEvents, TreeProgress, TreeSummary,
+    SyncOptions, TreeEvents, TreeProgress, TreeSelection, TreeSummary,
     bodies::bodies,
-    check_place,
+    check_not_home, check_place,
     compression::Compression,
     messages::{GetTree, Placement, PutTree, TREE, Tree},
-    receiver::{ReceiverParts, TreeReceiver},
+    receiver::{Moment, ReceiverParts, TreeReceiver},
     run_exchange,
     sender::TreeSender,
     walk::Walk,
@@ -18,15 +18,17 @@ use super::{
 };
 use crate::{
     Error,
-    activity::{Activity, Direction},
+    activity::{Activity, Direction, FileChange},
     files::{
         ManifestStore,
+        manifests::Manifest,
         messages::Compare,
         quota::TreeQuota,
         server::{check_still_allowed, record_start, still_may},
     },
     net::Channel,
-    paths::{TreeGuard, TreeOrigin, TreePlace, TreeSource},
+    paths::{TreeGuard, TreeOrigin, TreePlace, TreeSource, TreeTarget},
+    rights::Rights,
     session::{ServiceContext, WorkUnit},
 };
 
@@ -52,36 +54,23 @@ pub(crate) async fn put_tree(
         // What is compared tells the client about the content.
         options.compare = Compare::Nothing;
     }
+    if options.sync.is_some_and(|sync| sync.delete)
+        && let Err(error) = context.admit("remove")
+    {
+        return context.answer_failure(channel, error).await;
+    }
     let (preparing, asked, manifests) = (context.clone(), put.clone(), manifests.clone());
-    let prepare = move |_: &WorkUnit| {
-        let user = preparing.user();
-        let path = now.locate(user, &asked.path.0)?;
-        let is_exact = asked.placement == Placement::Exact;
-        let opened = preparing
-            .root()
-            .open_tree_target(now.files(user), &path, is_exact)?;
-        check_place(&opened.0, asked.placement)?;
-        let protected = preparing.root().protected_folders(&now.all_folders());
-        let opened = (opened.0, opened.1.protecting(protected));
-        let path = opened.0.path_bytes();
-        record_start(&preparing, Direction::Put, path.clone(), None)?;
-        // A newer attempt at the same copy takes over.
-        let parts: [&[u8]; 4] = [
-            b"put-tree",
-            user.as_str().as_bytes(),
-            &path,
-            &asked.source.0,
-        ];
-        let manifest = match manifests.lock(&parts, |_| true)? {
-            Some(manifest) => Some(manifest),
-            None => manifests.anonymous()?,
-        };
-        Ok((opened, manifest))
-    };
-    let ((target, guard), manifest) = match context.blocking("files put-tree", prepare).await {
-        Ok(opened) => opened,
+    let prepare = move |_: &WorkUnit| prepare_put(&preparing, &now, &manifests, &asked);
+    let prepared = match context.blocking("files put-tree", prepare).await {
+        Ok(prepared) => prepared,
         Err(error) => return context.answer_failure(channel, error).await,
     };
+    let PreparedPut {
+        target,
+        guard,
+        manifest,
+        backup,
+    } = prepared;
     let path = target.path_bytes();
     context.set_activity(&format!("files put {}", String::from_utf8_lossy(&path)));
     let placement = match target.place {
@@ -97,11 +86,18 @@ pub(crate) async fn put_tree(
     let still = still_may(context, path.clone(), true);
     let (recording, still_then, stored) = (context.clone(), still.clone(), path.clone());
     // Just before the tree appears: none is stored without its line in the log.
-    let record = move |summary: &TreeSummary| {
-        check_still_allowed(&recording, still_then)?;
-        let summary = *summary;
-        recording.record_blocking(|user, session| {
-            copied(user, session, Direction::Put, stored, &summary)
+    let record = move |moment: Moment<'_>| {
+        check_still_allowed(&recording, still_then.clone())?;
+        let path = stored.clone();
+        recording.record_blocking(|user, session| match moment {
+            Moment::Remove => Activity::FilesChange {
+                user,
+                session,
+                action: FileChange::Remove,
+                path: Name(path),
+                to: None,
+            },
+            Moment::Complete(summary) => copied(user, session, Direction::Put, path, summary),
         })
     };
     let heartbeat = manifest
@@ -110,6 +106,8 @@ pub(crate) async fn put_tree(
         .unwrap_or_default();
     let limits = context.rights().quota(context.user());
     let quota = TreeQuota::for_user(context.work_store(), context.user(), limits);
+    let store = context.work_store().clone();
+    let reads_selection = put.selection;
     let (connection, ends) = bodies(true);
     let worker = Worker::Server(context, "files put-tree");
     let work = worker.run(move |leave| {
@@ -119,6 +117,10 @@ pub(crate) async fn put_tree(
             options,
             manifest,
             quota,
+            store: Some(store),
+            selection: TreeSelection::default(),
+            reads_selection,
+            backup,
             names: None,
             ends,
             leave: leave.clone(),
@@ -138,6 +140,60 @@ pub(crate) async fn put_tree(
             Err(Error::here(ErrorCode::Superseded, message))
         }
     }
+}
+
+/// What a `put-tree` writes to.
+struct PreparedPut {
+    target: TreeTarget,
+    guard: TreeGuard,
+    /// What an earlier attempt left, locked.
+    manifest: Option<Manifest>,
+    backup: Option<TreeTarget>,
+}
+
+/// Checks a `put-tree`, records its start and opens what it writes to.
+///
+/// # Blocking
+/// Reads and writes the disk.
+fn prepare_put(
+    context: &ServiceContext,
+    rules: &Rights,
+    manifests: &ManifestStore,
+    put: &PutTree,
+) -> Result<PreparedPut, Error> {
+    let (user, root) = (context.user(), context.root());
+    let grants = rules.files(user);
+    let path = rules.locate(user, &put.path.0)?;
+    let is_exact = put.placement == Placement::Exact;
+    let (target, guard) = root.open_tree_target(grants, &path, is_exact)?;
+    check_place(&target, put.placement)?;
+    check_homes(context, rules, &target, put.sync)?;
+    let backup = match &put.backup {
+        Some(folder) => {
+            let folder = rules.locate(user, &folder.0)?;
+            Some(root.open_tree_target(grants, &folder, true)?.0)
+        }
+        None => None,
+    };
+    let guard = guard.protecting(root.protected_folders(&rules.all_folders()));
+    let path = target.path_bytes();
+    record_start(context, Direction::Put, path.clone(), None)?;
+    let parts: [&[u8]; 4] = [b"put-tree", user.as_str().as_bytes(), &path, &put.source.0];
+    let manifest = if put.dry_run {
+        None
+    } else {
+        // A newer attempt at the same copy takes over.
+        match manifests.lock(&parts, |_| true)? {
+            Some(manifest) => Some(manifest),
+            None => manifests.anonymous()?,
+        }
+    };
+    Ok(PreparedPut {
+        target,
+        guard,
+        manifest,
+        backup,
+    })
 }
 
 /// Sends trees.
@@ -197,6 +253,8 @@ pub(crate) async fn get_tree(
         let compare = options.compare;
         TreeSender::new(walk, ends, leave.clone(), progress, events, compare)
             .compressing(Compression::requested(get.compress))
+            .dry(options.dry_run)
+            .reading_selection(get.selection)
             .run()
     });
     let summary = tokio::select! {
@@ -209,6 +267,34 @@ pub(crate) async fn get_tree(
     // Not durable: the client has the content already.
     context.note(|user, session| copied(user, session, Direction::Get, path, &summary));
     Ok(())
+}
+
+/// Checks that a sync does not remove from the user's home, or from that of the account that
+/// serves.
+fn check_homes(
+    context: &ServiceContext,
+    rules: &Rights,
+    target: &TreeTarget,
+    sync: Option<SyncOptions>,
+) -> Result<(), Error> {
+    let user = context.user();
+    let home = rules.locate(user, b"~").ok().and_then(|home| {
+        let opened = context.root().open_tree_source(rules.files(user), &home);
+        opened.ok()
+    });
+    if let Some((
+        TreeSource {
+            origin: TreeOrigin::Folder(home, _),
+            ..
+        },
+        _,
+    )) = home
+    {
+        check_not_home(target, &home, sync)?;
+    }
+    let home = context.root().home();
+    let home = home.map_err(|error| Error::io(target.shown.display(), &error))?;
+    check_not_home(target, &home, sync)
 }
 
 fn check_sources(get: &GetTree) -> Result<(), Error> {
@@ -243,6 +329,7 @@ fn copied(
         entries: summary.entries,
         files: summary.files,
         bytes: summary.bytes,
+        removed: summary.removed,
         failures: summary.failures,
         digest: summary.digest_text(),
     }

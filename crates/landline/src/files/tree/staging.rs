@@ -151,6 +151,22 @@ impl TreeStaging {
         }
     }
 
+    /// No staging folder at all, for a copy that writes nothing.
+    pub(super) fn none(base: Arc<Folder>) -> Self {
+        Self {
+            folder: base.clone(),
+            base,
+            name: OsString::new(),
+            path: PathBuf::new(),
+            manifest: None,
+            file: None,
+            journal: Journal::default(),
+            is_resumed: false,
+            has_content: false,
+            is_removed: true,
+        }
+    }
+
     /// Opens the staging folder of an earlier attempt; `None` if it is gone or not ours alone.
     fn open_earlier(base: &Folder, name: &OsStr) -> io::Result<Option<Folder>> {
         let Some(stat) = base.stat(name)? else {
@@ -251,12 +267,13 @@ impl TreeStaging {
     pub(super) fn remove_files(&self) -> io::Result<()> {
         for entry in self.folder.reader()? {
             let (name, _) = entry?;
-            let is_file = self
+            let is_folder = self
                 .folder
                 .stat(&name)?
-                .is_some_and(|stat| stat.kind != EntryKind::Folder);
-            if is_file && name != JOURNAL {
-                self.folder.remove(&name)?;
+                .is_some_and(|stat| stat.kind == EntryKind::Folder);
+            let is_tree = is_folder && name.as_encoded_bytes().starts_with(b"tree-");
+            if !is_tree && name != JOURNAL {
+                self.folder.remove_all(&name)?;
             }
         }
         Ok(())

@@ -15,6 +15,7 @@ use super::{
     DEPTH_MAX,
     open_folders::{FolderPlace, OpenFolders},
     records::{EntryContent, EntryFailure, FromSender, TARGET_BYTES_MAX, TreeEntry},
+    selection::{PathNode, TreeSelection},
 };
 use crate::{
     Error,
@@ -39,6 +40,8 @@ pub struct WalkOptions {
     pub one_file_system: bool,
     /// With what the receiver compares the content of files.
     pub compare: Compare,
+    /// Whether the receiver stores nothing.
+    pub dry_run: bool,
 }
 
 /// A file that was numbered and may be wanted.
@@ -83,13 +86,32 @@ struct PendingFolder {
     place: Arc<FolderPlace>,
     /// How many folders are above it in its source.
     depth: usize,
+    /// What is taken of it, if the selection has a list.
+    listed: Option<Arc<PathNode>>,
+}
+
+/// The names of a folder that are looked at.
+enum Names {
+    /// All of them.
+    All(FolderReader),
+    /// Those that the selection lists.
+    Listed(std::vec::IntoIter<OsString>),
+}
+
+impl Names {
+    fn next(&mut self) -> Option<std::io::Result<OsString>> {
+        match self {
+            Self::All(reader) => reader.next().map(|entry| entry.map(|(name, _)| name)),
+            Self::Listed(names) => names.next().map(Ok),
+        }
+    }
 }
 
 /// A folder whose entries are being listed.
 struct Listing {
     due: PendingFolder,
     folder: Arc<Folder>,
-    names: FolderReader,
+    names: Names,
     /// The folders found so far.
     folders: Vec<PendingFolder>,
     is_incomplete: bool,
@@ -110,6 +132,7 @@ pub(super) enum WalkStep {
 /// The walk over all sources of a copy.
 pub(super) struct Walk {
     options: WalkOptions,
+    selection: TreeSelection,
     /// Sources that are left, the next one first.
     sources: VecDeque<(TreeSource, Arc<TreeGuard>)>,
     started: Vec<Source>,
@@ -134,6 +157,7 @@ impl Walk {
             .saturating_sub(RECENT_TIME);
         Self {
             options,
+            selection: TreeSelection::default(),
             sources: sources.into(),
             started: Vec::new(),
             due: Vec::new(),
@@ -147,6 +171,11 @@ impl Walk {
             found: VecDeque::new(),
             has_left_out: false,
         }
+    }
+
+    /// Takes only what is selected.
+    pub(super) fn select(&mut self, selection: TreeSelection) {
+        self.selection = selection;
     }
 
     /// How many entries were numbered.
@@ -209,7 +238,14 @@ impl Walk {
                 number,
                 place,
                 depth: 0,
+                listed: self.selection.paths(),
             });
+        } else if self.selection.has_list() {
+            let message = format!(
+                "{} is not a folder, as a list needs it",
+                self.shown(index, &place, &name).display()
+            );
+            self.leave_out(None, &Error::here(ErrorCode::NotAFolder, message));
         } else {
             self.entry(index, None, &place, &name, own_name, &stat);
         }
@@ -244,7 +280,7 @@ impl Walk {
         }
     }
 
-    fn open_to_list(&mut self, due: &PendingFolder) -> Result<(Arc<Folder>, FolderReader), Error> {
+    fn open_to_list(&mut self, due: &PendingFolder) -> Result<(Arc<Folder>, Names), Error> {
         let source = self.source(due.source)?;
         let (base, guard) = (source.base.clone(), source.guard.clone());
         let opened = self.open.get(&base, &due.place);
@@ -253,9 +289,12 @@ impl Walk {
         if due.place.parent.is_some() {
             guard.enter(guard.start(), &folder)?;
         }
+        if let Some(names) = due.listed.as_ref().and_then(|listed| listed.names()) {
+            return Ok((folder, Names::Listed(names.into_iter())));
+        }
         let names = folder.reader();
         let names = names.map_err(|error| self.failure(due, &error))?;
-        Ok((folder, names))
+        Ok((folder, Names::All(names)))
     }
 
     fn source(&self, index: usize) -> Result<&Source, Error> {
@@ -290,14 +329,17 @@ impl Walk {
             self.due.extend(listing.folders.into_iter().rev());
             return;
         };
-        let found = name.and_then(|(name, _)| {
+        let found = name.and_then(|name| {
             let stat = listing.folder.stat(&name)?;
-            Ok(stat.map(|stat| (name, stat)))
+            Ok((name, stat))
         });
         match found {
+            Ok((name, Some(stat))) => self.listed(&mut listing, &name, &stat),
+            Ok((name, None)) if matches!(listing.names, Names::Listed(_)) => {
+                self.list_missing(&mut listing, &name);
+            }
             // It was removed meanwhile.
-            Ok(None) => {}
-            Ok(Some((name, stat))) => self.listed(&mut listing, &name, &stat),
+            Ok((_, None)) => {}
             Err(error) => {
                 listing.is_incomplete = true;
                 let error = self.failure(&listing.due, &error);
@@ -307,10 +349,45 @@ impl Walk {
         self.listing = Some(listing);
     }
 
+    /// Reports an entry that the selection lists, and that does not exist.
+    fn list_missing(&mut self, listing: &mut Listing, name: &OsStr) {
+        listing.is_incomplete = true;
+        let shown = self.shown(listing.due.source, &listing.due.place, name);
+        let error = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let error = Error::io(shown.display(), &error);
+        self.found.push_back(failed(listing.due.number, &error));
+    }
+
     fn listed(&mut self, listing: &mut Listing, name: &OsStr, stat: &EntryStat) {
         // Staging files, also those of this copy.
         if check_component(name.as_bytes()).is_err() {
             return;
+        }
+        let is_folder = stat.kind == EntryKind::Folder;
+        if !self.selection.takes_all() {
+            let below = listing.due.place.path_of(name);
+            if self.selection.excludes(&below, is_folder) {
+                return;
+            }
+        }
+        let child = match &listing.names {
+            // What is not listed is not missing.
+            Names::Listed(_) => {
+                listing.is_incomplete = true;
+                listing
+                    .due
+                    .listed
+                    .as_ref()
+                    .and_then(|listed| listed.child(name))
+            }
+            Names::All(_) => None,
+        };
+        if child
+            .as_ref()
+            .is_some_and(|child| !is_folder && !child.is_whole())
+        {
+            // Something below it is listed.
+            return self.list_missing(listing, name);
         }
         let due = &listing.due;
         if stat.kind != EntryKind::Folder {
@@ -378,6 +455,7 @@ impl Walk {
                 key: u64::from(number),
             }),
             depth: due.depth + 1,
+            listed: child,
         });
     }
 

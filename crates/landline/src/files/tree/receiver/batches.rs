@@ -1,11 +1,16 @@
 //! What makes files durable, and gives them their names.
 
-use std::{ffi::OsString, io};
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+};
 
 use landline_proto::ErrorCode;
 
 use super::{
-    BATCH_BYTES, BATCH_FILES, Base, Problem, Record, StagedFile, StagedRoot, TreeReceiver,
+    BATCH_BYTES, BATCH_FILES, Base, Moment, Problem, Record, StagedFile, StagedRoot, StorePlace,
+    TreeReceiver,
+    replace::{NewEntry, Replacement},
 };
 use crate::{
     Error,
@@ -56,6 +61,17 @@ impl TreeReceiver {
         let mut published = Vec::new();
         for file in std::mem::take(&mut self.syncing) {
             self.leave.spend(0)?;
+            if let Some(former) = file.replaced {
+                // It gets its name at the end, which completes its folder.
+                self.replacements.push(Replacement {
+                    location: file.location.clone(),
+                    name: file.name.clone(),
+                    entry: file.entry,
+                    former,
+                    new: NewEntry::File(file),
+                });
+                continue;
+            }
             match self.publish(&file) {
                 Ok(()) => {
                     self.note_stored(&file.location, &file.name);
@@ -94,6 +110,10 @@ impl TreeReceiver {
             _ => {}
         }
         let staging = self.staging.folder.clone();
+        if now.is_some() && self.options.replace {
+            self.back_up(&folder, location, name)
+                .map_err(self.problem(location, name))?;
+        }
         let renamed = staging.rename_to(&file.staged, &folder, name, self.options.replace);
         match renamed {
             // Another program made it meanwhile, and it may not be replaced.
@@ -130,38 +150,93 @@ impl TreeReceiver {
         moved
     }
 
-    /// Makes everything durable and visible, and says so.
-    pub(super) fn finish(&mut self, record: Record) -> Result<TreeSummary, Error> {
-        self.sync_all()?;
-        record(&self.summary)?;
-        let base = self.place.base().clone();
-        for root in std::mem::take(&mut self.staged_roots) {
-            self.leave.spend(0)?;
-            let renamed = self.publish_root(&base, &root);
-            if let Err(error) = renamed {
-                self.fail(root.number, &error);
-            }
-        }
-        self.staging
-            .remove()
-            .map_err(|error| Error::io("the staging folder", &error))?;
-        // Now the names are made durable.
-        let synced = if self.syncer.each {
-            base.sync()
-        } else {
-            self.syncer.begin();
-            self.syncer.end(true)?;
-            Ok(())
+    /// Keeps what will be replaced in the backup folder, if there is one.
+    pub(super) fn back_up(
+        &mut self,
+        folder: &Folder,
+        location: &StorePlace,
+        name: &OsStr,
+    ) -> io::Result<()> {
+        let below = location.folder.path_of(name);
+        let below_target = self.below_target(&below);
+        let Some(backup) = &mut self.backup else {
+            return Ok(());
         };
-        synced.map_err(|error| Error::io(self.shown.display(), &error))?;
+        let kept = match backup.link(folder, name, &below_target) {
+            Ok(kept) => kept,
+            // A file system without links: for a moment, nothing has the name.
+            Err(_) => backup.take(folder, name, &below_target)?,
+        };
+        self.forget(&below, Some(&kept)).map_err(io::Error::other)
+    }
+
+    /// Makes everything durable and visible, and says so.
+    pub(super) fn finish(&mut self, mut record: Record) -> Result<TreeSummary, Error> {
+        if !self.options.dry_run {
+            self.sync_all()?;
+        }
+        if self.options.atomic && self.summary.failures > 0 {
+            let message = format!(
+                "{} entries were not copied, so nothing of the tree appears",
+                self.summary.failures
+            );
+            return Err(Error::here(ErrorCode::NotWhole, message));
+        }
+        let has_removals = self.has_removals();
+        let may_remove = has_removals && self.may_remove();
+        if self.options.dry_run {
+            self.remove_extras(may_remove)?;
+            self.make_replacements(may_remove)?;
+        } else {
+            record(if may_remove {
+                Moment::Remove
+            } else {
+                Moment::Complete(&self.summary)
+            })?;
+            self.remove_extras(may_remove)?;
+            self.make_replacements(may_remove)?;
+            self.publish_roots()?;
+            if may_remove {
+                record(Moment::Complete(&self.summary))?;
+            }
+            self.end_staging()?;
+        }
         FromReceiver::Done(self.summary).write(&mut self.out);
         self.ends.send(std::mem::take(&mut self.out))?;
         self.ends.end()?;
         Ok(self.summary)
     }
 
+    fn publish_roots(&mut self) -> Result<(), Error> {
+        for root in std::mem::take(&mut self.staged_roots) {
+            self.leave.spend(0)?;
+            if let Err(error) = self.publish_root(&root) {
+                self.fail(root.number, &error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the staging folder and makes all names durable.
+    fn end_staging(&mut self) -> Result<(), Error> {
+        self.staging
+            .remove()
+            .map_err(|error| Error::io("the staging folder", &error))?;
+        let base_entry = self.base_entry.take();
+        self.complete(base_entry);
+        let synced = if self.syncer.each {
+            self.place.base().sync()
+        } else {
+            self.syncer.begin();
+            self.syncer.end(true)?;
+            Ok(())
+        };
+        synced.map_err(|error| Error::io(self.shown.display(), &error))
+    }
+
     /// Gives a new tree its final name, by which it appears as a whole.
-    pub(super) fn publish_root(&self, base: &Folder, root: &StagedRoot) -> Result<(), Error> {
+    pub(super) fn publish_root(&self, root: &StagedRoot) -> Result<(), Error> {
+        let base = self.place.base();
         let shown = match &self.place {
             Base::As(..) => self.shown.clone(),
             Base::Into(_) | Base::Content(_) => self.shown.join(&root.name),

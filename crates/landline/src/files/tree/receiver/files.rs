@@ -9,12 +9,16 @@ use landline_proto::ErrorCode;
 
 use super::{
     ArrivingFile, BATCH_BYTES, BATCH_FILES, HAS_BEGUN, PARTIAL_BYTES_MIN, Problem, StagedFile,
-    StorePlace, TreeReceiver, WANTED_MAX, WantedFile, mismatch, staged_name,
+    StorePlace, TreeReceiver, WANTED_MAX, WantedFile,
+    compare::KeptProperties,
+    mismatch,
+    replace::{NewEntry, Replacement},
+    staged_name,
 };
 use crate::{
     Error,
     files::tree::{
-        records::{FromReceiver, Hash, PIECE_BYTES, TreeEntry, hash_file},
+        records::{ChangeDetails, ChangeKind, FromReceiver, Hash, TreeEntry, hash_file},
         sender::unexpected,
         staging::write_all,
     },
@@ -32,7 +36,7 @@ impl TreeReceiver {
         length: u64,
     ) -> Result<(), Problem> {
         let existing = self.existing(&location, &name)?;
-        let mut kept = None;
+        let (mut kept, mut compared, mut replaced) = (None, None, None);
         match existing {
             None => {}
             Some(stat) if self.was_stored(&location, &stat) => {
@@ -41,10 +45,17 @@ impl TreeReceiver {
             Some(stat) => match stat.kind {
                 EntryKind::File => {
                     if self.is_unchanged(&location, &stat, entry, length) {
-                        return self.keep(&location, &name, &stat, entry);
+                        return self.keep(&location, &name, &stat, KeptProperties::of(entry));
                     }
                     if !self.options.replace && !location.is_staged {
                         return Ok(());
+                    }
+                    if !location.is_staged && self.is_comparable(&stat, entry, length) {
+                        if length == 0 {
+                            let properties = KeptProperties::of(entry);
+                            return self.keep(&location, &name, &stat, properties);
+                        }
+                        compared = self.hash_existing(&location, &name, length)?;
                     }
                     // A complete file has other permission bits.
                     if location.is_staged
@@ -67,6 +78,10 @@ impl TreeReceiver {
                         .and_then(|folder| folder.remove_all(&name))
                         .map_err(self.problem(&location, &name))?;
                 }
+                EntryKind::Folder | EntryKind::Special if self.options.deletes() => {
+                    self.check_replaceable(&location, &name, &stat)?;
+                    replaced = Some(stat);
+                }
                 EntryKind::Folder | EntryKind::Special => {
                     let shown = self.shown(&location, &name);
                     let message = format!("{} exists and is not a file", shown.display());
@@ -75,15 +90,32 @@ impl TreeReceiver {
             },
         }
         self.check_writable(&location, &name)?;
+        if compared.is_none() && replaced.is_none() {
+            self.report_file(&location, &name, existing.as_ref(), entry);
+        }
+        if self.options.dry_run && compared.is_none() {
+            self.count_planned(length);
+            if let Some(former) = replaced {
+                self.replace_later(Replacement {
+                    location,
+                    name,
+                    entry: number,
+                    former,
+                    new: NewEntry::Planned(ChangeKind::File),
+                });
+            }
+            return Ok(());
+        }
         if self.wanted.len() >= WANTED_MAX {
             return Err(Problem::Copy(unexpected("too many files at once")));
         }
         let replaced_mode = existing
             .filter(|stat| stat.kind == EntryKind::File && !location.is_staged)
             .map(|stat| stat.mode);
-        let kept_hash = match kept {
-            Some(kept) => self.hash_kept(&location, &name, kept)?,
-            None => None,
+        let kept_hash = match (compared, kept) {
+            (Some(digest), _) => Some((length, digest)),
+            (None, Some(kept)) => self.hash_kept(&location, &name, kept)?,
+            (None, None) => None,
         };
         let record = self.record_of(number, &location, &name);
         if let Some(record) = &record {
@@ -97,22 +129,38 @@ impl TreeReceiver {
             modified: entry.modified,
             replaced_mode,
             kept: kept_hash.as_ref().map_or(0, |(length, _)| *length),
+            compared,
+            replaced,
             location,
         };
+        self.want(number, file, kept_hash, existing.as_ref());
+        Ok(())
+    }
+
+    /// Asks for a file, for what follows behind the bytes that are here, or for what has changed
+    /// of the existing file.
+    fn want(
+        &mut self,
+        number: u32,
+        file: WantedFile,
+        kept: Option<(u64, Hash)>,
+        existing: Option<&EntryStat>,
+    ) {
+        let is_patched = file.compared.is_none()
+            && existing.is_some_and(|stat| {
+                stat.kind == EntryKind::File && self.is_compared(&file.location, stat, file.length)
+            });
         self.add_open(file.location.parent);
-        if existing.is_some_and(|stat| {
-            stat.kind == EntryKind::File && self.is_compared(&file.location, &stat, length)
-        }) {
+        if is_patched {
             self.want_changes(number);
             self.wanted.insert(number, file);
-            return Ok(());
+            return;
         }
-        match kept_hash {
+        match kept {
             Some((offset, digest)) => {
                 self.write_want();
-                let entry = number;
                 FromReceiver::WantRest {
-                    entry,
+                    entry: number,
                     offset,
                     digest,
                 }
@@ -127,7 +175,6 @@ impl TreeReceiver {
             },
         }
         self.wanted.insert(number, file);
-        Ok(())
     }
 
     /// Checks that a link may be replaced.
@@ -156,61 +203,57 @@ impl TreeReceiver {
     ) -> bool {
         let looks_same =
             stat.length == length && stat.modified.is_same(entry.modified) && !entry.is_recent;
-        looks_same && (!location.is_staged || self.staging.trusts(stat))
+        // What an earlier attempt has stored was compared by its digest.
+        looks_same
+            && (location.is_staged || !self.options.checksum)
+            && (!location.is_staged || self.staging.trusts(stat))
     }
 
-    /// Keeps a file that is unchanged, with the permission bits that it should have.
+    /// Keeps a file whose content is unchanged, with the properties that it should have.
     pub(super) fn keep(
         &mut self,
         location: &StorePlace,
         name: &OsStr,
         stat: &EntryStat,
-        entry: &TreeEntry,
+        properties: KeptProperties,
     ) -> Result<(), Problem> {
         let replaced = (!location.is_staged).then_some(stat.mode);
-        let mode = self.mode_for(entry.mode.into(), replaced);
-        if mode == stat.mode {
+        let mode = self.mode_for(properties.mode, replaced);
+        let time = self.options.times && !stat.modified.is_same(properties.modified);
+        let details = ChangeDetails {
+            mode: mode != stat.mode,
+            time,
+            ..ChangeDetails::default()
+        };
+        if location.is_staged {
+            // An earlier attempt has stored it, and it is new all the same.
+            self.report_new(location, name, ChangeKind::File);
+        }
+        if details == ChangeDetails::default() {
             return Ok(());
         }
         self.check_writable(location, name)?;
-        let folder = self.open(location).map_err(self.problem(location, name))?;
-        folder
-            .set_mode_of(name, mode)
-            .map_err(self.problem(location, name))?;
-        self.summary.others += 1;
-        Ok(())
-    }
-
-    /// Hashes what an earlier attempt left of a file.
-    pub(super) fn hash_kept(
-        &mut self,
-        location: &StorePlace,
-        name: &OsStr,
-        kept: u64,
-    ) -> Result<Option<(u64, Hash)>, Problem> {
-        let folder = self.open(location).map_err(self.problem(location, name))?;
-        let shown = self.shown(location, name);
-        let source = match folder.open_source(name, shown.display()) {
-            Ok(source) => source,
-            Err(error) => return Err(Problem::of(error.into())),
-        };
-        let mut hasher = blake3::Hasher::new();
-        let mut buffer = vec![0; PIECE_BYTES];
-        let mut position = 0;
-        while position < kept {
-            let left = usize::try_from(kept - position).unwrap_or(usize::MAX);
-            let piece = buffer.get_mut(..left.min(PIECE_BYTES)).unwrap_or_default();
-            let read = source
-                .read_into(position, piece)
-                .map_err(|error| Problem::of(error.into()))?;
-            if read == 0 {
-                return Ok(None);
-            }
-            hasher.update(buffer.get(..read).unwrap_or_default());
-            position += read as u64;
-            self.leave.spend(read as u64).map_err(Problem::Copy)?;
+        if !location.is_staged {
+            self.report_change(location, name, ChangeKind::File, details);
         }
-        Ok(Some((kept, *hasher.finalize().as_bytes())))
+        self.summary.others += 1;
+        if self.options.dry_run {
+            return Ok(());
+        }
+        let folder = self.open(location).map_err(self.problem(location, name))?;
+        let done = if details.time {
+            folder.set_modified(name, properties.modified)
+        } else {
+            Ok(())
+        };
+        done.and_then(|()| {
+            if details.mode {
+                folder.set_mode_of(name, mode)
+            } else {
+                Ok(())
+            }
+        })
+        .map_err(self.problem(location, name))
     }
 
     /// Creates the file to write to: a new one in its own folder or in the staging folder.
@@ -258,7 +301,10 @@ impl TreeReceiver {
     /// Stores a whole file.
     pub(super) fn file(&mut self, entry: u32, digest: &Hash, content: &[u8]) -> Result<(), Error> {
         self.drop_patch(entry);
-        let file = self.take_wanted(entry)?;
+        let mut file = self.take_wanted(entry)?;
+        if file.compared.take().is_some() {
+            self.report_content(&file);
+        }
         // A second attempt at a file that was longer.
         if self.arriving.take_if(|it| it.entry == entry).is_some() {
             self.remove_begun(entry, &file);
@@ -324,9 +370,10 @@ impl TreeReceiver {
                 other.entry
             )));
         }
-        let Some(file) = self.wanted.remove(&entry) else {
-            return Err(unexpected("content of a file that is not wanted"));
-        };
+        let mut file = self.take_wanted(entry)?;
+        if file.compared.take().is_some() {
+            self.report_content(&file);
+        }
         self.show_name(&file);
         let (opened, hasher) = match offset {
             0 => {
@@ -336,7 +383,7 @@ impl TreeReceiver {
                 }
                 (self.create(entry, &file), blake3::Hasher::new())
             }
-            offset if offset == file.kept => {
+            offset if offset == file.kept && file.location.is_staged => {
                 let (opened, hasher) = self.reopen(&file)?;
                 self.progress.add_kept_part(offset);
                 (Ok(opened), hasher)
@@ -441,6 +488,10 @@ impl TreeReceiver {
             return Ok(());
         }
         if self.arriving.as_ref().is_none_or(|it| it.entry != entry) {
+            let compared = self.wanted.get(&entry).and_then(|file| file.compared);
+            if let Some(own) = compared {
+                return self.compared(entry, length, digest, &own);
+            }
             // Nothing was left to send.
             let kept = self.wanted.get(&entry).map_or(0, |file| file.kept);
             let offset = if kept <= length { kept } else { 0 };
@@ -523,6 +574,7 @@ impl TreeReceiver {
                 entry,
                 length: file.length,
                 record: file.record,
+                replaced: file.replaced,
             });
         }
         if self.written_files >= BATCH_FILES || self.written_bytes >= BATCH_BYTES {

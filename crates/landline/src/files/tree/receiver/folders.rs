@@ -10,13 +10,17 @@ use std::{
 
 use landline_proto::ErrorCode;
 
-use super::{Base, Problem, StagedRoot, StorePlace, StoredFolder, TreeReceiver};
+use super::{
+    Base, Problem, StagedRoot, StorePlace, StoredFolder, TreeReceiver,
+    listing::ListedNames,
+    replace::{NewEntry, Replacement},
+};
 use crate::{
     Error,
     files::tree::{
         DEPTH_MAX,
         open_folders::FolderPlace,
-        records::{EntryContent, TreeEntry},
+        records::{ChangeDetails, ChangeKind, EntryContent, TreeEntry},
         sender::unexpected,
     },
     paths::{EntryKind, EntryStat, TreeAccess, name::PATH_BYTES_MAX},
@@ -64,6 +68,10 @@ impl TreeReceiver {
         own_name: OsString,
     ) -> Result<Option<(StorePlace, OsString)>, Error> {
         let is_first = self.roots == 0;
+        if self.options.sync.is_some() && entry.content != EntryContent::Folder {
+            let message = "the source is not a folder";
+            return Err(Error::here(ErrorCode::NotAFolder, message));
+        }
         let expected = match &self.names {
             Some(names) => {
                 let Some(name) = names.get(self.roots as usize) else {
@@ -90,14 +98,18 @@ impl TreeReceiver {
         let name = match &self.place {
             Base::Into(_) => own_name,
             Base::As(_, name) if is_first => name.clone(),
-            Base::Content(folder) if is_first && entry.content == EntryContent::Folder => {
-                let stat = folder.own_stat();
-                let stat = stat.map_err(|error| Error::io(self.shown.display(), &error))?;
+            Base::Content(_) if self.options.atomic => {
+                return Err(exists_already(&self.shown));
+            }
+            Base::Content(_) if is_first && entry.content == EntryContent::Folder => {
+                let stat = self.base_stat;
                 let location = StorePlace {
                     depth: 1,
                     ..location
                 };
                 self.enter(number, None, location, &stat, entry, false);
+                self.add_open(Some(number));
+                self.base_entry = Some(number);
                 return Ok(None);
             }
             Base::Content(_) if is_first => {
@@ -118,12 +130,13 @@ impl TreeReceiver {
         Ok(Some((location, name)))
     }
 
-    /// The final name of a folder, if it has another one in the staging folder.
+    /// The final path of a new tree below the base, if it has another one in the staging folder.
     pub(super) fn final_name(&self, location: &StorePlace, name: &OsStr) -> Option<OsString> {
         let is_root = location.is_staged && location.parent.is_none();
         let roots = self.staged_roots.iter();
         let mut named = roots.filter(|root| is_root && root.staged == name);
-        named.next().map(|root| root.name.clone())
+        let root = named.next()?;
+        Some(root.location.folder.path_of(&root.name).into_os_string())
     }
 
     /// Makes or enters a folder.
@@ -141,8 +154,17 @@ impl TreeReceiver {
             );
             return Err(Problem::Entry(Error::here(ErrorCode::NameRefused, message)));
         }
-        match self.existing(&location, &name)? {
+        let existing = self.existing(&location, &name)?;
+        if self.options.atomic && location.parent.is_none() && existing.is_some() {
+            let shown = self.shown(&location, &name);
+            return Err(Problem::Copy(exists_already(&shown)));
+        }
+        match existing {
             Some(stat) if stat.kind == EntryKind::Folder => {
+                if location.is_staged {
+                    // An earlier attempt has made it, and it is new all the same.
+                    self.report_new(&location, &name, ChangeKind::Folder);
+                }
                 self.enter_below(number, &location, name, &stat, entry, false)
             }
             Some(_) if location.is_staged => {
@@ -152,6 +174,9 @@ impl TreeReceiver {
                     .map_err(self.problem(&location, &name))?;
                 self.folder(number, location, name, entry)
             }
+            Some(stat) if self.options.deletes() => {
+                self.replace_by_folder(number, &location, name, &stat, entry)
+            }
             Some(_) => {
                 let shown = self.shown(&location, &name);
                 let message = format!("{} exists and is not a folder", shown.display());
@@ -159,51 +184,68 @@ impl TreeReceiver {
             }
             None => {
                 self.check_writable(&location, &name)?;
+                self.report_new(&location, &name, ChangeKind::Folder);
+                if self.options.dry_run {
+                    self.plan_folder(number, &location, name);
+                    return Ok(());
+                }
                 // A new tree is built in the staging folder.
-                let (location, name) = if location.parent.is_none() {
-                    self.stage_root(number, &location, name, entry)
+                let (location, name) = if location.parent.is_none() && !location.is_staged {
+                    self.stage_root(number, &location, name, entry, None)
                 } else {
                     (location, name)
                 };
-                let folder = self
-                    .open(&location)
-                    .map_err(self.problem(&location, &name))?;
-                let is_new = match folder.create_folder(&name) {
-                    Ok(()) => true,
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                        if location.is_new {
-                            return Err(self.collision(&location, &name));
-                        }
-                        false
-                    }
-                    Err(error) => return Err(self.problem(&location, &name)(error)),
-                };
-                let stat = folder
-                    .stat(&name)
-                    .and_then(|stat| stat.ok_or_else(|| io::ErrorKind::NotFound.into()))
-                    .map_err(self.problem(&location, &name))?;
-                if is_new {
-                    self.summary.others += 1;
-                }
-                self.enter_below(number, &location, name, &stat, entry, is_new)
+                self.make_folder(number, &location, name, entry)
             }
         }
     }
 
-    /// The place of a new tree in the staging folder, until it is complete.
+    fn make_folder(
+        &mut self,
+        number: u32,
+        location: &StorePlace,
+        name: OsString,
+        entry: &TreeEntry,
+    ) -> Result<(), Problem> {
+        let folder = self.open(location).map_err(self.problem(location, &name))?;
+        let is_new = match folder.create_folder(&name) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if location.is_new {
+                    return Err(self.collision(location, &name));
+                }
+                false
+            }
+            Err(error) => return Err(self.problem(location, &name)(error)),
+        };
+        let stat = folder
+            .stat(&name)
+            .and_then(|stat| stat.ok_or_else(|| io::ErrorKind::NotFound.into()))
+            .map_err(self.problem(location, &name))?;
+        if is_new {
+            self.summary.others += 1;
+        }
+        self.enter_below(number, location, name, &stat, entry, is_new)
+    }
+
+    /// The place of a new tree in the staging folder, until it is complete. It replaces `replaced`.
     pub(super) fn stage_root(
         &mut self,
         number: u32,
         location: &StorePlace,
         name: OsString,
         entry: &TreeEntry,
+        replaced: Option<EntryStat>,
     ) -> (StorePlace, OsString) {
         // By its name, another attempt finds it.
-        let hash = blake3::hash(name.as_bytes()).to_hex();
+        let below = location.folder.path_of(&name);
+        let hash = blake3::hash(below.as_os_str().as_bytes()).to_hex();
         let staged = OsString::from(format!("tree-{}", hash.get(..32).unwrap_or(&hash)));
         self.staged_roots.push(StagedRoot {
             staged: staged.clone(),
+            location: location.clone(),
             name,
+            replaced,
             number,
             mode: self.mode_for(entry.mode.into(), None),
             modified: self.options.times.then_some(entry.modified),
@@ -215,10 +257,74 @@ impl TreeReceiver {
             access: location.access,
             is_staged: true,
             is_new: !self.staging.is_resumed,
-            depth: 0,
-            path_bytes: 0,
+            depth: location.depth,
+            path_bytes: location.path_bytes,
         };
         (location, staged)
+    }
+
+    /// Builds a folder that will replace something of another kind.
+    fn replace_by_folder(
+        &mut self,
+        number: u32,
+        location: &StorePlace,
+        name: OsString,
+        stat: &EntryStat,
+        entry: &TreeEntry,
+    ) -> Result<(), Problem> {
+        self.check_replaceable(location, &name, stat)?;
+        if self.options.dry_run {
+            self.replace_later(Replacement {
+                location: location.clone(),
+                name: name.clone(),
+                entry: number,
+                former: *stat,
+                new: NewEntry::Planned(ChangeKind::Folder),
+            });
+            self.plan_folder(number, location, name);
+            return Ok(());
+        }
+        self.add_open(location.parent);
+        let (location, staged) = self.stage_root(number, location, name, entry, Some(*stat));
+        self.make_folder(number, &location, staged, entry)
+    }
+
+    /// Enters a folder into the table that a dry run does not make.
+    fn plan_folder(&mut self, number: u32, location: &StorePlace, name: OsString) {
+        self.summary.others += 1;
+        let inner = StorePlace {
+            base: location.base.clone(),
+            folder: Arc::new(FolderPlace {
+                parent: Some(location.folder.clone()),
+                final_name: None,
+                name: name.clone(),
+                numbers: [0, 0],
+                key: number.into(),
+            }),
+            parent: Some(number),
+            access: location.access,
+            is_staged: false,
+            is_new: true,
+            depth: location.depth + 1,
+            path_bytes: location.path_bytes + name.len() + 1,
+        };
+        self.folders.insert(
+            number,
+            StoredFolder {
+                location: inner,
+                mode: None,
+                modified: None,
+                former_mode: None,
+                open: 0,
+                has_ended: false,
+                parent: location.parent,
+                is_skipped: false,
+                names: None,
+                stored: HashSet::new(),
+                listed: None,
+            },
+        );
+        self.add_open(location.parent);
     }
 
     pub(super) fn enter_below(
@@ -239,7 +345,8 @@ impl TreeReceiver {
             .enter(location.access, &folder)
             .map_err(|error| Problem::Entry(error.into()))?;
         // A folder of this user that is closed to it is opened for the time of the copy.
-        if access.is_writable && stat.is_ours && stat.mode & 0o700 != 0o700 {
+        let opens = access.is_writable && !self.options.dry_run;
+        if opens && stat.is_ours && stat.mode & 0o700 != 0o700 {
             folder
                 .set_own_mode(stat.mode | 0o700)
                 .map_err(self.problem(location, &name))?;
@@ -282,7 +389,19 @@ impl TreeReceiver {
         let is_root_of_staging = location.is_staged && parent.is_none();
         let is_made = is_new || (location.is_staged && !is_root_of_staging);
         let mode = self.mode_for(entry.mode.into(), (!is_made).then_some(stat.mode));
+        if !is_made && location.access.is_writable && !is_root_of_staging {
+            let details = ChangeDetails {
+                mode: mode != stat.mode,
+                time: self.options.times && !stat.modified.is_same(entry.modified),
+                ..ChangeDetails::default()
+            };
+            let place = location.clone();
+            self.report_change(&place, OsStr::new(""), ChangeKind::Folder, details);
+        }
+        let lists = self.options.deletes() && !is_new && !location.is_staged;
         let folder = StoredFolder {
+            listed: lists.then(|| ListedNames::new(&self.name_hashes)),
+            former_mode: (!is_made).then_some(stat.mode),
             mode: (location.access.is_writable && !is_root_of_staging).then_some(mode),
             modified: (self.options.times && location.access.is_writable && !is_root_of_staging)
                 .then_some(entry.modified),
@@ -315,12 +434,14 @@ impl TreeReceiver {
                 location,
                 mode: None,
                 modified: None,
+                former_mode: None,
                 open: 0,
                 has_ended: false,
                 parent,
                 is_skipped: true,
                 names: None,
                 stored: HashSet::new(),
+                listed: None,
             },
         );
         self.add_open(parent);
@@ -368,7 +489,7 @@ impl TreeReceiver {
     /// Gives a folder its time and permission bits.
     pub(super) fn set_properties(&mut self, stored: &StoredFolder) -> Result<(), Error> {
         let is_unchanged = stored.mode.is_none() && stored.modified.is_none();
-        if stored.is_skipped || (is_unchanged && !self.syncer.each) {
+        if stored.is_skipped || self.options.dry_run || (is_unchanged && !self.syncer.each) {
             return Ok(());
         }
         let done = self.open(&stored.location).and_then(|folder| {
@@ -376,7 +497,7 @@ impl TreeReceiver {
             if self.syncer.each {
                 folder.sync()?;
             }
-            if let Some(modified) = stored.modified.filter(|time| *time != now.modified) {
+            if let Some(modified) = stored.modified.filter(|time| !time.is_same(now.modified)) {
                 folder.set_own_modified(modified)?;
             }
             match stored.mode {
@@ -398,6 +519,7 @@ impl TreeReceiver {
         numbers.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
         for (_, mut folder) in numbers {
             folder.modified = None;
+            folder.mode = folder.former_mode.or(folder.mode);
             if !folder.location.is_staged {
                 let _ = self.set_properties(&folder);
             }
@@ -430,7 +552,8 @@ impl TreeReceiver {
         Ok(())
     }
 
-    pub(super) fn folder_end(&mut self, number: u32) -> Result<(), Error> {
+    /// Ends a folder, which may have entries that the sender could not read.
+    pub(super) fn folder_end(&mut self, number: u32, is_incomplete: bool) -> Result<(), Error> {
         let Some(folder) = self.folders.get_mut(&number).filter(|it| !it.has_ended) else {
             return Err(unexpected("the end of a folder that is none, or has ended"));
         };
@@ -440,8 +563,22 @@ impl TreeReceiver {
         if let Some((names, location)) = left {
             self.remove_others(&location, &names)?;
         }
+        let folder = self.folders.get_mut(&number);
+        let listed = folder.and_then(|it| it.listed.take().zip(Some(it.location.clone())));
+        if let Some((listed, location)) = listed.filter(|_| !is_incomplete) {
+            self.list_extras(number, &location, &listed)?;
+        }
         self.complete_folders(number);
         self.check_listed();
         Ok(())
     }
+}
+
+/// The error for a copy that makes a new tree only, where something exists.
+fn exists_already(shown: &std::path::Path) -> Error {
+    let message = format!(
+        "{} already exists; --atomic makes a new tree",
+        shown.display()
+    );
+    Error::here(ErrorCode::Exists, message)
 }

@@ -4,17 +4,21 @@ use std::ffi::{OsStr, OsString};
 
 use landline_proto::ErrorCode;
 
-use super::{Problem, StorePlace, TreeReceiver};
+use super::{
+    Problem, StorePlace, TreeReceiver,
+    replace::{NewEntry, Replacement},
+};
 use crate::{
     Error,
-    files::tree::records::TreeEntry,
-    paths::{EntryKind, staging_name},
+    files::tree::records::{ChangeDetails, ChangeKind, TreeEntry},
+    paths::{EntryKind, EntryStat, staging_name},
 };
 
 impl TreeReceiver {
     /// Makes a link, which must lead to a place within the tree.
     pub(super) fn link(
         &mut self,
+        number: u32,
         location: &StorePlace,
         name: &OsStr,
         entry: &TreeEntry,
@@ -30,12 +34,13 @@ impl TreeReceiver {
             return Err(Problem::Entry(Error::here(ErrorCode::NameRefused, message)));
         }
         let existing = self.existing(location, name)?;
-        let folder = self.open(location).map_err(self.problem(location, name))?;
+        let mut replaced = None;
         match existing {
             Some(stat) if self.was_stored(location, &stat) => {
                 return Err(self.collision(location, name));
             }
             Some(stat) if stat.kind == EntryKind::Link => {
+                let folder = self.open(location).map_err(self.problem(location, name))?;
                 let now = folder
                     .read_link(name)
                     .map_err(self.problem(location, name))?;
@@ -44,6 +49,10 @@ impl TreeReceiver {
                 }
             }
             Some(stat) if stat.kind == EntryKind::File => {}
+            Some(stat) if self.options.deletes() && !location.is_staged => {
+                self.check_replaceable(location, name, &stat)?;
+                replaced = Some(stat);
+            }
             Some(_) => {
                 let shown = self.shown(location, name);
                 let message = format!("{} exists and is not a link", shown.display());
@@ -58,11 +67,21 @@ impl TreeReceiver {
         if let Some(stat) = existing {
             self.check_unprotected(location, name, &stat)?;
         }
+        self.summary.others += 1;
+        if let Some(former) = replaced {
+            return self.replace_by_link(number, location, name, entry, target, former);
+        }
+        self.report_link(location, name, existing.as_ref());
+        if self.options.dry_run {
+            return Ok(());
+        }
+        let folder = self.open(location).map_err(self.problem(location, name))?;
         let made = if existing.is_some() {
             // In the same folder, which may be on another file system than the staging folder.
             let staged = OsString::from(staging_name());
-            let made = folder
-                .create_link(target, &staged)
+            let made = folder.create_link(target, &staged);
+            let made = made
+                .and_then(|()| self.back_up(&folder, location, name))
                 .and_then(|()| folder.rename(&staged, name, true));
             if made.is_err() {
                 let _ = folder.remove(&staged);
@@ -80,8 +99,56 @@ impl TreeReceiver {
         })
         .map_err(self.problem(location, name))?;
         self.note_stored(location, name);
-        self.summary.others += 1;
         Ok(())
+    }
+
+    /// Makes a link that will replace something of another kind.
+    fn replace_by_link(
+        &mut self,
+        number: u32,
+        location: &StorePlace,
+        name: &OsStr,
+        entry: &TreeEntry,
+        target: &[u8],
+        former: EntryStat,
+    ) -> Result<(), Problem> {
+        let new = if self.options.dry_run {
+            NewEntry::Planned(ChangeKind::Link)
+        } else {
+            let staged = OsString::from(format!("link-{number}"));
+            let staging = &self.staging.folder;
+            staging
+                .create_link(target, &staged)
+                .and_then(|()| {
+                    if self.options.times {
+                        staging.set_modified(&staged, entry.modified)
+                    } else {
+                        Ok(())
+                    }
+                })
+                .map_err(self.problem(location, name))?;
+            NewEntry::Link(staged)
+        };
+        self.replace_later(Replacement {
+            location: location.clone(),
+            name: name.to_owned(),
+            entry: number,
+            former,
+            new,
+        });
+        Ok(())
+    }
+
+    fn report_link(&mut self, location: &StorePlace, name: &OsStr, existing: Option<&EntryStat>) {
+        let Some(stat) = existing.filter(|_| !location.is_staged) else {
+            return self.report_new(location, name, ChangeKind::Link);
+        };
+        let details = ChangeDetails {
+            content: true,
+            kind: stat.kind != EntryKind::Link,
+            ..ChangeDetails::default()
+        };
+        self.report_change(location, name, ChangeKind::Link, details);
     }
 }
 

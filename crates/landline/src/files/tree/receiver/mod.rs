@@ -1,34 +1,53 @@
 //! The receiver of a tree. One thread decides, writes and renames, while the task decrypts.
 
+mod backup;
 mod batches;
+mod changes;
+mod compare;
 mod counts;
+mod deletes;
 mod files;
 mod folders;
 mod links;
+mod listing;
+mod parts;
 mod patches;
 mod problem;
 mod quotas;
+mod removal;
+mod replace;
 
 use std::{
-    collections::{HashMap, HashSet},
-    ffi::{OsStr, OsString},
+    collections::{HashMap, hash_map::RandomState},
+    ffi::OsStr,
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
 };
 
 use landline_proto::ErrorCode;
-use patches::Patches;
-use problem::{Problem, mismatch};
 
+pub use self::parts::{StoreOptions, SyncOptions};
+use self::{
+    backup::Backup,
+    deletes::Extras,
+    parts::{
+        ArrivingFile, Base, StagedFile, StagedRoot, StorePlace, StoredFolder, WantedFile,
+        staged_name,
+    },
+    patches::Patches,
+    problem::{Problem, mismatch},
+    replace::Replacement,
+};
 use super::{
     TreeEvents, TreeProgress,
     bodies::ThreadEnds,
-    open_folders::{FolderPlace, OpenFolders},
+    open_folders::OpenFolders,
     records::{
-        EntryContent, EntryFailure, FromReceiver, FromSender, Hash, RecordBuffer, TreeEntry,
-        TreeSummary,
+        EntryContent, EntryFailure, FromReceiver, FromSender, Hash, RecordBuffer, SelectionRecord,
+        TreeEntry, TreeSummary,
     },
+    selection::{SelectionReader, TreeSelection},
     sender::{invalid, unexpected},
     staging::{Syncer, TreeStaging},
     walk::failure_of,
@@ -36,9 +55,9 @@ use super::{
 };
 use crate::{
     Error,
-    files::{manifests::Manifest, messages::Compare, quota::TreeQuota},
-    paths::{EntryStat, File, FileTime, Folder, TreeAccess, TreeGuard, TreePlace, TreeTarget},
-    store::StagedRecord,
+    files::{manifests::Manifest, quota::TreeQuota},
+    paths::{EntryStat, FileTime, Folder, TreeGuard, TreePlace, TreeTarget},
+    store::{StagedRecord, WorkStore},
 };
 
 /// How many files may be wanted that have not arrived.
@@ -54,113 +73,16 @@ const PARTIAL_BYTES_MIN: u64 = 1 << 20;
 /// In place of what an earlier attempt left: this one has begun the file.
 const HAS_BEGUN: u64 = u64::MAX;
 
-/// How a tree is stored.
-#[derive(Debug, Clone, Copy)]
-pub struct StoreOptions {
-    /// Whether files that exist are replaced if they differ.
-    pub replace: bool,
-    /// Whether entries get exactly the permission bits of the source. Otherwise a new entry gets
-    /// those that the umask leaves, and an existing one keeps its own.
-    pub exact_mode: bool,
-    /// Whether entries get the times of the source.
-    pub times: bool,
-    /// With what the content of files is compared.
-    pub compare: Compare,
+/// What a receiver is about to do.
+pub(super) enum Moment<'a> {
+    /// Removes entries that the source does not have.
+    Remove,
+    /// Gives new trees their names, or ends. This is the result so far.
+    Complete(&'a TreeSummary),
 }
 
-impl Default for StoreOptions {
-    fn default() -> Self {
-        Self {
-            replace: true,
-            exact_mode: false,
-            times: true,
-            compare: Compare::Nothing,
-        }
-    }
-}
-
-/// Where an entry goes: a folder, opened below a base.
-#[derive(Debug, Clone)]
-struct StorePlace {
-    base: Arc<Folder>,
-    folder: Arc<FolderPlace>,
-    /// The number of the folder; `None` for a source that the user named.
-    parent: Option<u32>,
-    access: TreeAccess,
-    /// Whether the folder is in the staging folder.
-    is_staged: bool,
-    /// Whether the folder was made by this copy.
-    is_new: bool,
-    depth: usize,
-    /// The length of the folder's path below the base.
-    path_bytes: usize,
-}
-
-/// A folder of the tree, until all below it is complete.
-struct StoredFolder {
-    location: StorePlace,
-    /// What the folder gets at the end.
-    mode: Option<u32>,
-    modified: Option<FileTime>,
-    /// How many files and folders in it are not complete.
-    open: u32,
-    has_ended: bool,
-    /// The number of the folder that has it.
-    parent: Option<u32>,
-    /// Whether it could not be made: nothing below it is stored.
-    is_skipped: bool,
-    /// The names that this attempt has in it, if an earlier one may have left others there.
-    names: Option<HashSet<OsString>>,
-    /// The files that this copy has stored in it, to tell names that the file system takes for
-    /// one.
-    stored: HashSet<[u64; 2]>,
-}
-
-/// A file that is wanted.
-struct WantedFile {
-    location: StorePlace,
-    name: OsString,
-    length: u64,
-    mode: u32,
-    modified: FileTime,
-    /// The permission bits of the file that is replaced.
-    replaced_mode: Option<u32>,
-    /// Where this copy begins: what an earlier attempt left.
-    kept: u64,
-    /// What counts for the user, if there is a quota.
-    record: Option<StagedRecord>,
-}
-
-/// A longer file that is arriving.
-struct ArrivingFile {
-    entry: u32,
-    /// `None` if it cannot be stored; the content is then dropped.
-    file: Option<(File, OsString)>,
-    hasher: blake3::Hasher,
-    position: u64,
-}
-
-/// A complete file in the staging folder.
-struct StagedFile {
-    staged: OsString,
-    location: StorePlace,
-    name: OsString,
-    entry: u32,
-    length: u64,
-    record: Option<StagedRecord>,
-}
-
-/// A new tree in the staging folder.
-struct StagedRoot {
-    staged: OsString,
-    name: OsString,
-    number: u32,
-    mode: u32,
-    modified: Option<FileTime>,
-}
-
-/// Called just before anything gets its final name, with the result so far.
-pub(super) type Record = Box<dyn FnOnce(&TreeSummary) -> Result<(), Error> + Send>;
+/// Called before each [`Moment`], which it can prevent.
+pub(super) type Record = Box<dyn FnMut(Moment<'_>) -> Result<(), Error> + Send>;
 
 /// Stores a tree on a thread.
 pub(super) struct TreeReceiver {
@@ -169,7 +91,10 @@ pub(super) struct TreeReceiver {
     progress: Arc<TreeProgress>,
     events: TreeEvents,
     options: StoreOptions,
-    guard: TreeGuard,
+    guard: Arc<TreeGuard>,
+    selection: TreeSelection,
+    /// Reads the selection, until it is complete.
+    selection_reader: Option<SelectionReader>,
     place: Base,
     shown: PathBuf,
     staging: TreeStaging,
@@ -197,8 +122,22 @@ pub(super) struct TreeReceiver {
     syncing: Vec<StagedFile>,
     syncing_mark: Option<FileTime>,
     staged_roots: Vec<StagedRoot>,
+    /// The source that goes into the folder that has the staging folder. It gets its time after
+    /// that was removed.
+    base_entry: Option<u32>,
+    /// The folder that has the staging folder, as it was before the copy.
+    base_stat: EntryStat,
+    /// What the source does not have.
+    extras: Extras,
+    /// What gets its name where something of another kind is.
+    replacements: Vec<Replacement>,
+    backup: Option<Backup>,
+    /// Makes the hashes of names.
+    name_hashes: RandomState,
     summary: TreeSummary,
     quota: Option<TreeQuota>,
+    /// Where the server counts what users store.
+    store: Option<WorkStore>,
     names: Option<Vec<Vec<u8>>>,
     /// Wanted files that do not count for the user yet.
     reserving: Vec<(StagedRecord, u64)>,
@@ -206,30 +145,6 @@ pub(super) struct TreeReceiver {
     staged: Vec<(StagedRecord, u64)>,
     /// The path of the folder in which the copy goes.
     base_path: PathBuf,
-}
-
-/// Where the sources go, with what is open of it.
-enum Base {
-    Into(Arc<Folder>),
-    As(Arc<Folder>, OsString),
-    Content(Arc<Folder>),
-}
-
-impl Base {
-    fn base(&self) -> &Arc<Folder> {
-        match self {
-            Self::Into(folder) | Self::As(folder, _) | Self::Content(folder) => folder,
-        }
-    }
-
-    /// The path of the base, which does not depend on the working folder.
-    fn path_of_base(&self, shown: &Path) -> PathBuf {
-        let full = std::path::absolute(shown).unwrap_or_else(|_| shown.to_owned());
-        match self {
-            Self::As(..) => full.parent().unwrap_or(&full).to_owned(),
-            Self::Into(_) | Self::Content(_) => full,
-        }
-    }
 }
 
 /// What is needed to receive a tree.
@@ -241,6 +156,14 @@ pub(super) struct ReceiverParts {
     pub(super) manifest: Option<Manifest>,
     /// What the files count against.
     pub(super) quota: Option<TreeQuota>,
+    /// Where the server counts what users store; `None` at a client.
+    pub(super) store: Option<WorkStore>,
+    /// Which entries are copied, at a client.
+    pub(super) selection: TreeSelection,
+    /// Whether the client sends the selection.
+    pub(super) reads_selection: bool,
+    /// The folder for what is replaced or removed.
+    pub(super) backup: Option<TreeTarget>,
     /// The names that the sources must have, in their order; `None` if the sender names them.
     pub(super) names: Option<Vec<Vec<u8>>>,
     pub(super) ends: ThreadEnds,
@@ -264,7 +187,19 @@ impl TreeReceiver {
         let failed = |error: io::Error| Error::io(shown.display(), &error);
         let file_system = place.base().file_system().map_err(failed)?;
         let base_path = place.path_of_base(&shown);
-        let staging = TreeStaging::open(place.base().clone(), &base_path, parts.manifest)?;
+        // Before the staging folder changes its time.
+        let base_stat = place.base().own_stat().map_err(failed)?;
+        let is_dry = parts.options.dry_run;
+        let mut guard = parts.guard;
+        let backup = match parts.backup {
+            Some(target) => Backup::open(target, place.base(), &mut guard, is_dry)?,
+            None => None,
+        };
+        let staging = if is_dry {
+            TreeStaging::none(place.base().clone())
+        } else {
+            TreeStaging::open(place.base().clone(), &base_path, parts.manifest)?
+        };
         if staging.is_resumed {
             staging.remove_files().map_err(failed)?;
         }
@@ -274,7 +209,9 @@ impl TreeReceiver {
             progress: parts.progress,
             events: parts.events,
             options: parts.options,
-            guard: parts.guard,
+            guard: Arc::new(guard),
+            selection: parts.selection,
+            selection_reader: parts.reads_selection.then(SelectionReader::default),
             place,
             staging,
             syncer: Syncer::start(file_system).map_err(failed)?,
@@ -297,8 +234,15 @@ impl TreeReceiver {
             syncing: Vec::new(),
             syncing_mark: None,
             staged_roots: Vec::new(),
+            base_entry: None,
+            base_stat,
+            extras: Extras::default(),
+            replacements: Vec::new(),
+            backup,
+            name_hashes: RandomState::new(),
             summary: TreeSummary::default(),
-            quota: parts.quota,
+            quota: parts.quota.filter(|_| !is_dry),
+            store: parts.store.filter(|_| !is_dry),
             names: parts.names,
             reserving: Vec::new(),
             staged: Vec::new(),
@@ -308,8 +252,8 @@ impl TreeReceiver {
 
     /// Stores everything that arrives.
     ///
-    /// `record` is called when everything has arrived, before new trees appear, and may still
-    /// prevent that.
+    /// `record` is called when everything has arrived, before new trees appear and before entries
+    /// are removed, and may still prevent that.
     ///
     /// # Errors
     /// `digest-mismatch`, `no-space`, `io`, `ended`, [`Error::Protocol`], and [`Error::Lost`] if
@@ -318,6 +262,10 @@ impl TreeReceiver {
     /// # Blocking
     /// Writes to the disk, and waits for the sender.
     pub(super) fn run(mut self, record: Record) -> Result<TreeSummary, Error> {
+        // A client says what it wants; a server has no selection of its own.
+        for record in self.selection.records() {
+            FromReceiver::Selection(record).write(&mut self.out);
+        }
         let stored = self.receive_all().and_then(|()| self.finish(record));
         if stored.is_err() {
             self.restore_folders();
@@ -370,9 +318,16 @@ impl TreeReceiver {
 
     /// Takes a record. Returns whether it is the last.
     fn take(&mut self, record: FromSender<'_>) -> Result<bool, Error> {
+        let is_selection = matches!(record, FromSender::Selection(_));
+        if self.selection_reader.is_some() && !is_selection {
+            return Err(unexpected("an entry before the end of the selection"));
+        }
         match record {
             FromSender::Entry(entry) => self.entry(entry)?,
-            FromSender::FolderEnd { folder, .. } => self.folder_end(folder)?,
+            FromSender::FolderEnd {
+                folder,
+                is_incomplete,
+            } => self.folder_end(folder, is_incomplete)?,
             FromSender::File {
                 entry,
                 digest,
@@ -405,12 +360,25 @@ impl TreeReceiver {
             } => self.file_end(entry, length, &digest)?,
             FromSender::Change { entry, change } => self.apply_change(entry, &change)?,
             FromSender::Failed(failure) => self.sender_failed(failure)?,
+            FromSender::Selection(record) => self.select(record)?,
             FromSender::End { entries, digest } => {
                 self.end(entries, &digest)?;
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Takes a part of the selection.
+    fn select(&mut self, record: SelectionRecord) -> Result<(), Error> {
+        let Some(reader) = &mut self.selection_reader else {
+            return Err(unexpected("a selection that was not announced"));
+        };
+        if let Some(selection) = reader.take(record)? {
+            self.selection = selection;
+            self.selection_reader = None;
+        }
+        Ok(())
     }
 
     fn entry(&mut self, entry: TreeEntry) -> Result<(), Error> {
@@ -428,6 +396,7 @@ impl TreeReceiver {
             let message = "too many folders of the tree are incomplete; copy it in parts";
             return Err(Error::here(ErrorCode::Limit, message));
         }
+        self.note_name(&entry);
         let Some((location, name)) = self.locate(&entry, number)? else {
             self.count_undone(&entry, TreeProgress::add_failed);
             return Ok(());
@@ -442,7 +411,7 @@ impl TreeReceiver {
         let stored = match &entry.content {
             EntryContent::Folder => self.folder(number, location, name, &entry),
             EntryContent::File(length) => self.decide(number, location, name, &entry, *length),
-            EntryContent::Link(target) => self.link(&location, &name, &entry, target),
+            EntryContent::Link(target) => self.link(number, &location, &name, &entry, target),
         };
         self.check_listed();
         match stored {
@@ -587,9 +556,4 @@ impl TreeReceiver {
             Err(Error::here(ErrorCode::DigestMismatch, message))
         }
     }
-}
-
-/// The name of a file in the staging folder that will replace another or be added to a folder.
-fn staged_name(entry: u32) -> OsString {
-    format!("file-{entry}").into()
 }

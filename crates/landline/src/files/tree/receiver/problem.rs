@@ -24,6 +24,8 @@ impl Problem {
                     | ErrorCode::NotFound
                     | ErrorCode::Exists
                     | ErrorCode::NotAFile
+                    | ErrorCode::NotEmpty
+                    | ErrorCode::TargetChanged
                     | ErrorCode::NameRefused,
                 ..
             } => Self::Entry(error),

@@ -5,7 +5,7 @@ use std::{
     os::unix::ffi::OsStringExt,
 };
 
-use super::{StagedRoot, StorePlace, TreeReceiver, staged_name};
+use super::{StagedRoot, StorePlace, TreeReceiver, replace::NewEntry, staged_name};
 use crate::{Error, store::StagedRecord};
 
 impl TreeReceiver {
@@ -77,7 +77,11 @@ impl TreeReceiver {
         let wanted = self.wanted.values();
         let wanted = wanted.filter(|file| !file.location.is_staged);
         let wanted = wanted.filter_map(|file| file.record.as_ref());
-        let files = self.written.iter().chain(&self.syncing);
+        let replacing = self.replacements.iter().filter_map(|it| match &it.new {
+            NewEntry::File(file) => Some(file),
+            _ => None,
+        });
+        let files = self.written.iter().chain(&self.syncing).chain(replacing);
         let files = files.filter_map(|file| file.record.as_ref());
         let paths: Vec<Vec<u8>> = wanted
             .chain(files)
@@ -96,7 +100,9 @@ impl TreeReceiver {
             return Ok(());
         };
         let staged = self.staging.path.join(&root.staged);
-        let place = self.base_path.join(&root.name);
+        let place = self
+            .base_path
+            .join(root.location.folder.path_of(&root.name));
         if back {
             quota.rename(&place, &staged)
         } else {

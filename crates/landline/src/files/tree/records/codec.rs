@@ -4,8 +4,8 @@ use landline_proto::ErrorCode;
 
 use super::{
     CODE_BYTES_MAX, EntryContent, EntryFailure, FromReceiver, FromSender, Hash, LENGTH_BYTES,
-    MESSAGE_BYTES_MAX, NO_PARENT, PIECE_BYTES, RecordError, TARGET_BYTES_MAX, TreeEntry,
-    TreeSummary,
+    MESSAGE_BYTES_MAX, NO_PARENT, PIECE_BYTES, RecordError, SelectionRecord, TARGET_BYTES_MAX,
+    TreeChange, TreeEntry, TreeSummary, changes::CHANGE, selection::is_selection,
 };
 use crate::{
     files::delta::{Change, Known},
@@ -13,8 +13,8 @@ use crate::{
 };
 
 /// Reads and writes the values in a record.
-struct ContentReader<'a> {
-    kind: u8,
+pub(super) struct ContentReader<'a> {
+    pub(super) kind: u8,
     bytes: &'a [u8],
 }
 
@@ -28,17 +28,17 @@ impl<'a> ContentReader<'a> {
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
         self.take(N)?
             .try_into()
             .map_err(|_| RecordError::Content(self.kind))
     }
 
-    fn u8(&mut self) -> Result<u8, RecordError> {
+    pub(super) fn u8(&mut self) -> Result<u8, RecordError> {
         self.array().map(u8::from_le_bytes)
     }
 
-    fn flag(&mut self) -> Result<bool, RecordError> {
+    pub(super) fn flag(&mut self) -> Result<bool, RecordError> {
         match self.u8()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -50,7 +50,7 @@ impl<'a> ContentReader<'a> {
         self.array().map(u16::from_le_bytes)
     }
 
-    fn u32(&mut self) -> Result<u32, RecordError> {
+    pub(super) fn u32(&mut self) -> Result<u32, RecordError> {
         self.array().map(u32::from_le_bytes)
     }
 
@@ -58,16 +58,16 @@ impl<'a> ContentReader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    fn rest(&mut self) -> &'a [u8] {
+    pub(super) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.bytes)
     }
 
-    fn invalid<T>(&self) -> Result<T, RecordError> {
+    pub(super) fn invalid<T>(&self) -> Result<T, RecordError> {
         Err(RecordError::Content(self.kind))
     }
 
     /// Reads the last value with `read`; nothing may follow it.
-    fn finish<T>(self, value: T) -> Result<T, RecordError> {
+    pub(super) fn finish<T>(self, value: T) -> Result<T, RecordError> {
         if self.bytes.is_empty() {
             Ok(value)
         } else {
@@ -77,7 +77,7 @@ impl<'a> ContentReader<'a> {
 }
 
 /// Appends a record with the content that `write` appends.
-fn put(out: &mut Vec<u8>, kind: u8, write: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn put(out: &mut Vec<u8>, kind: u8, write: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0; LENGTH_BYTES]);
     out.push(kind);
@@ -265,6 +265,7 @@ impl<'a> FromSender<'a> {
                 change.write(out);
             }),
             Self::Failed(failure) => failure.write(6, out),
+            Self::Selection(record) => record.write(out),
             Self::End { entries, digest } => put(out, 7, |out| {
                 out.extend_from_slice(&entries.to_le_bytes());
                 out.extend_from_slice(digest);
@@ -325,6 +326,7 @@ impl<'a> FromSender<'a> {
                 let (entries, digest) = (reader.u32()?, reader.array()?);
                 reader.finish(Self::End { entries, digest })
             }
+            kind if is_selection(kind) => SelectionRecord::read(reader).map(Self::Selection),
             8 => {
                 let (entry, length) = (reader.u32()?, reader.u64()?);
                 let modified = FileTime {
@@ -380,6 +382,8 @@ impl FromReceiver {
                 out.extend_from_slice(&entries.to_le_bytes());
             }),
             Self::Failed(failure) => failure.write(4, out),
+            Self::Selection(record) => record.write(out),
+            Self::Change(change) => change.write(out),
             Self::Done(summary) => put(out, 5, |out| {
                 for number in [
                     summary.entries,
@@ -423,6 +427,8 @@ impl FromReceiver {
                 reader.finish(Self::Decided { entries })
             }
             4 => EntryFailure::read(reader).map(Self::Failed),
+            kind if is_selection(kind) => SelectionRecord::read(reader).map(Self::Selection),
+            CHANGE => TreeChange::read(reader).map(Self::Change),
             5 => {
                 let summary = TreeSummary {
                     entries: reader.u32()?,

@@ -3,14 +3,18 @@
 //! `docs/protocol.md` section 8 defines them. A record is its length (`u32`), its kind (`u8`) and
 //! its content; the length counts kind and content. Integers are little-endian.
 
+mod changes;
 mod codec;
 mod packed;
+mod selection;
 #[cfg(test)]
 mod tests;
 
+pub use changes::{ChangeAction, ChangeDetails, ChangeKind, TreeChange};
 pub(crate) use codec::hash_file;
 use landline_proto::ErrorCode;
 pub(crate) use packed::Packer;
+pub use selection::SelectionRecord;
 
 use crate::{
     files::delta::{Change, Known},
@@ -144,6 +148,8 @@ pub enum FromSender<'a> {
     },
     /// A wanted file cannot be sent, or a folder not be read.
     Failed(EntryFailure),
+    /// Which entries are copied. It precedes the entries.
+    Selection(SelectionRecord),
     /// There are no further records.
     End {
         /// How many entries there were.
@@ -191,6 +197,10 @@ pub enum FromReceiver {
     },
     /// An entry cannot be stored.
     Failed(EntryFailure),
+    /// Which entries are wanted. It precedes all else.
+    Selection(SelectionRecord),
+    /// What the copy changes, or would change.
+    Change(TreeChange),
     /// Everything is stored.
     Done(TreeSummary),
 }

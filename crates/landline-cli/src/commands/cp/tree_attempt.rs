@@ -1,0 +1,442 @@
+//! The attempts at a copy of trees, and their reports.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use landline::{
+    Client, ClientSession, Error, Side,
+    files::{
+        messages::{Compare, SERVICE},
+        tree::{
+            EntryFailure, GetTree, Placement, StoreOptions, TreeEvents, TreeProgress, TreeSummary,
+            WalkOptions, check_place,
+            client::{
+                EarlierTree, Resolved, TreeDestination, TreeReport, get_tree, put_tree,
+                put_tree_request, source_key,
+            },
+            relay::{RelayServer, relay_source_key, relay_tree},
+        },
+    },
+    login::FirstRequest,
+    net::{Channel, Location, Target},
+    paths::{TreePlace, TreeSource, local},
+    proto::{ErrorCode, Message, Name},
+};
+use log::debug;
+use serde_json::json;
+
+use super::{
+    WAIT_MAX, WAIT_MIN,
+    changes::ChangeLines,
+    is_session_limit, make_label,
+    progress::ProgressView,
+    tree::{Ends, TreeCopy},
+};
+use crate::{
+    connect::is_transient,
+    context::Context,
+    failure::Failure,
+    terminal::{bytes, shown_line},
+};
+
+/// How many failures are printed one by one.
+const FAILURES_MAX: u32 = 100;
+
+/// A copy whose server was found.
+pub(super) struct PlannedTree<'a> {
+    pub(super) copy: &'a TreeCopy,
+    pub(super) context: &'a Context,
+    pub(super) client: Client,
+    pub(super) session: ClientSession,
+    /// The server as the user named it.
+    pub(super) target: Target,
+    /// The session with the source of a copy between two servers.
+    pub(super) source: Option<ClientSession>,
+    pub(super) ends: Ends,
+    /// With what files are compared.
+    pub(super) compare: Compare,
+    pub(super) was_connected: bool,
+    pub(super) failures: Arc<Mutex<Vec<EntryFailure>>>,
+    pub(super) changes: Arc<ChangeLines>,
+}
+
+impl PlannedTree<'_> {
+    /// Retries until the copy is done, cannot be done, or `--retry` has passed without progress.
+    pub(super) async fn copy_all(
+        &mut self,
+        view: &ProgressView,
+        progress: &Arc<TreeProgress>,
+    ) -> Result<(), Failure> {
+        let mut shown = view.of_copy(&make_label(&self.label()));
+        let start = Instant::now();
+        let mut lost_since: Option<Instant> = None;
+        let mut wait = WAIT_MIN;
+        loop {
+            let moved_before = progress.bytes();
+            let was_connected = self.was_connected;
+            progress.begin_attempt();
+            let attempt = self.attempt(progress);
+            let error = match shown.follow(&**progress, attempt).await {
+                Ok((summary, place)) => {
+                    return self.report(view, &summary, &place, start.elapsed());
+                }
+                Err(error) => error,
+            };
+            let has_moved = progress.bytes() > moved_before;
+            if has_moved {
+                lost_since = None;
+                wait = WAIT_MIN;
+            }
+            let may_pass =
+                has_moved || was_connected || lost_since.is_some() || is_session_limit(&error);
+            let since = *lost_since.get_or_insert_with(Instant::now);
+            if !(may_pass && is_transient(&error)) || since.elapsed() + wait > self.copy.retry {
+                let is_lost = self.was_connected && is_transient(&error);
+                let failure = Failure::from(error);
+                self.print_failures(view);
+                return Err(if is_lost {
+                    failure.with_advice("run the same command again to resume")
+                } else if failure.code == "not-a-file" && !self.copy.takes_folders {
+                    failure.with_advice("if it is a folder, add -r to copy it with all in it")
+                } else {
+                    failure
+                });
+            }
+            // The next attempt reports them again.
+            self.failures().clear();
+            view.remark(&format!("{error}; trying again"));
+            view.print_event(&json!({"event": "reconnecting", "message": error.to_string()}));
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(WAIT_MAX);
+        }
+    }
+
+    fn label(&self) -> String {
+        self.copy
+            .paths
+            .first()
+            .map(|path| path.text.clone())
+            .unwrap_or_default()
+    }
+
+    fn failures(&self) -> std::sync::MutexGuard<'_, Vec<EntryFailure>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connects and copies once.
+    async fn attempt(
+        &mut self,
+        progress: &Arc<TreeProgress>,
+    ) -> Result<(TreeSummary, String), Error> {
+        let (failures, changes) = (self.failures.clone(), self.changes.clone());
+        let selection = self.copy.selection.clone();
+        let backup = self.copy.backup.as_ref();
+        let report = TreeReport {
+            progress: progress.clone(),
+            events: TreeEvents::new(move |failure| {
+                let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+                if failures.len() < FAILURES_MAX as usize || is_refusal(&failure) {
+                    failures.push(failure);
+                }
+            })
+            .with_changes(move |change| changes.print(&change)),
+        };
+        match &self.ends {
+            Ends::Upload {
+                sources,
+                path,
+                placement,
+            } => {
+                let opened: Vec<TreeSource> = sources
+                    .iter()
+                    .map(|path| local::open_tree_source(path))
+                    .collect::<Result<_, _>>()?;
+                let source = source_key(sources);
+                let (store, backup) = (self.store(), self.backup_name());
+                let request =
+                    put_tree_request(path.clone(), *placement, source, store, &selection, backup);
+                let target = self.target.clone();
+                let compress = self.copy.compress;
+                let walk = WalkOptions {
+                    compare: self.compare,
+                    ..self.copy.walk
+                };
+                let mut channel = self.request(&request).await?;
+                let mut resolved = Resolved::default();
+                let done = put_tree(
+                    &mut channel,
+                    opened,
+                    walk,
+                    compress,
+                    selection,
+                    report,
+                    &mut resolved,
+                )
+                .await;
+                self.keep_placement(resolved.placement);
+                let summary = close(channel, done).await?;
+                let place = Location::Remote {
+                    target,
+                    path: resolved.path.unwrap_or_else(|| request.path.clone()).0,
+                };
+                Ok((summary, place.to_string()))
+            }
+            Ends::Download {
+                request,
+                target,
+                placement,
+            } => {
+                let exact = *placement == Placement::Exact;
+                let target = local::open_tree_target(target, exact)?;
+                check_place(&target, *placement)?;
+                let backup = match backup {
+                    Some(folder) => Some(local::open_tree_target(folder.as_ref(), true)?),
+                    None => None,
+                };
+                let shown = target.shown.display().to_string();
+                let resolved = match target.place {
+                    TreePlace::Into(_) => Placement::Into,
+                    TreePlace::As(..) | TreePlace::Content(_) => Placement::Exact,
+                };
+                let request = GetTree {
+                    compare: self.compare,
+                    ..request.clone()
+                };
+                let server = self.session.server().fingerprint;
+                // A read-only or full state folder prevents a resume, and not the copy.
+                let store = self.store();
+                let find = |manifests| EarlierTree::find(&manifests, &server, &request, &target);
+                let earlier = if store.dry_run {
+                    EarlierTree::default()
+                } else {
+                    let found = self.client.manifests().and_then(find);
+                    found.unwrap_or_else(|error| {
+                        debug!("the copy cannot be resumed: {error}");
+                        EarlierTree::default()
+                    })
+                };
+                let destination = TreeDestination {
+                    target,
+                    earlier,
+                    backup,
+                };
+                let mut channel = self.request(&request).await?;
+                self.keep_placement(Some(resolved));
+                let done = get_tree(
+                    &mut channel,
+                    &request,
+                    destination,
+                    store,
+                    selection,
+                    report,
+                )
+                .await;
+                Ok((close(channel, done).await?, shown))
+            }
+            Ends::Between {
+                source,
+                request,
+                path,
+                placement,
+            } => {
+                let (source, request) = (source.clone(), request.clone());
+                let (path, placement) = (path.clone(), *placement);
+                self.attempt_between(source, request, path, placement, report)
+                    .await
+            }
+        }
+    }
+
+    /// Connects to both servers and copies once from `source` to the other one.
+    async fn attempt_between(
+        &mut self,
+        source: Target,
+        request: GetTree,
+        path: Name,
+        placement: Placement,
+        report: TreeReport,
+    ) -> Result<(TreeSummary, String), Error> {
+        let session = self.source.as_ref().unwrap_or(&self.session);
+        let key = relay_source_key(&session.server().fingerprint, &request);
+        // A server learns from the digests what the other one has, so only if they are asked for.
+        let compare = if self.copy.store.checksum {
+            Compare::Earlier
+        } else {
+            Compare::Nothing
+        };
+        let request = GetTree { compare, ..request };
+        let store = StoreOptions {
+            compare,
+            ..self.copy.store
+        };
+        let selection = &self.copy.selection;
+        let put = put_tree_request(path, placement, key, store, selection, self.backup_name());
+        let target = self.target.clone();
+        let first = FirstRequest::new(SERVICE, &request)?;
+        let mut from = session.open_channel(&first).await?.login.channel;
+        let mut to = self.request(&put).await?;
+        let mut resolved = Resolved::default();
+        let selection = &self.copy.selection;
+        let relayed = relay_tree(
+            &mut from,
+            &mut to,
+            &request,
+            selection,
+            report,
+            &mut resolved,
+        )
+        .await;
+        self.keep_placement(resolved.placement);
+        let done = relayed.map_err(|(end, error)| match end {
+            RelayServer::Source => name_server(error, &source),
+            RelayServer::Destination => name_server(error, &target),
+        });
+        let done = close(to, done).await;
+        let summary = close(from, done).await?;
+        let place = Location::Remote {
+            target,
+            path: resolved.path.unwrap_or(put.path).0,
+        };
+        Ok((summary, place.to_string()))
+    }
+
+    /// The folder for what is replaced or removed, as a server gets it.
+    fn backup_name(&self) -> Option<Name> {
+        let backup = self.copy.backup.as_ref();
+        backup.map(|folder| Name(folder.as_encoded_bytes().to_vec()))
+    }
+
+    fn store(&self) -> StoreOptions {
+        StoreOptions {
+            compare: self.compare,
+            ..self.copy.store
+        }
+    }
+
+    /// Keeps how the destination was meant: at the next attempt it may exist.
+    fn keep_placement(&mut self, resolved: Option<Placement>) {
+        let (Ends::Upload { placement, .. }
+        | Ends::Download { placement, .. }
+        | Ends::Between { placement, .. }) = &mut self.ends;
+        if let Some(resolved) = resolved {
+            *placement = resolved;
+        }
+    }
+
+    async fn request(&mut self, request: &impl Message) -> Result<Channel, Error> {
+        let first = FirstRequest::new(SERVICE, request)?;
+        let connected = self.session.open_channel(&first).await?;
+        self.was_connected = true;
+        Ok(connected.login.channel)
+    }
+
+    /// Takes the failure that says why nothing was deleted.
+    fn take_refusal(&self) -> Option<EntryFailure> {
+        let mut failures = self.failures();
+        let found = failures.iter().position(is_refusal)?;
+        Some(failures.remove(found))
+    }
+
+    /// Prints what was not copied.
+    fn print_failures(&self, view: &ProgressView) {
+        for failure in self.failures().drain(..) {
+            let code = failure.code.as_str();
+            view.print_event(&json!({
+                "event": "failed", "code": code, "message": failure.message,
+            }));
+            if !self.context.json {
+                view.print_error(&shown_line(&format!("landline: {}", failure.message)));
+            }
+        }
+    }
+
+    fn report(
+        &self,
+        view: &ProgressView,
+        summary: &TreeSummary,
+        place: &str,
+        time: Duration,
+    ) -> Result<(), Failure> {
+        let digest = summary.digest_text();
+        let is_dry = self.copy.store.dry_run;
+        let refusal = self.take_refusal();
+        self.print_failures(view);
+        view.print_event(&json!({
+            "event": "done", "digest": digest, "path": place, "entries": summary.entries,
+            "files": summary.files, "others": summary.others, "removed": summary.removed,
+            "failures": summary.failures, "dry_run": is_dry, "bytes": summary.bytes,
+            "seconds": time.as_secs_f64(),
+        }));
+        if !self.context.json && !self.copy.quiet && !self.copy.store.changes {
+            let line = format!("{digest}  {}", shown_line(place));
+            view.print_result(&self.context.out, &line);
+        }
+        let seconds = time.as_secs_f64();
+        let done = if is_dry {
+            "would be copied"
+        } else {
+            "copied and verified"
+        };
+        let removed = match summary.removed {
+            0 => String::new(),
+            count if is_dry => format!(", {count} entries would be deleted"),
+            count => format!(", {count} entries deleted"),
+        };
+        view.remark(&format!(
+            "{} of {} entries, {}, {done} in {seconds:.1} s{removed}",
+            summary.files,
+            summary.entries,
+            bytes(summary.bytes),
+        ));
+        match (refusal, summary.failures) {
+            (Some(refusal), _) => Err(Failure::from(Error::here(refusal.code, refusal.message))),
+            (None, 0) => Ok(()),
+            (None, count) if is_dry => Err(Failure::new(
+                "incomplete",
+                format!("{count} entries could not be copied"),
+            )),
+            (None, count) => Err(Failure::new(
+                "incomplete",
+                format!("{count} entries could not be copied; all others are complete"),
+            )),
+        }
+    }
+}
+
+/// Says which of two servers an error is about.
+fn name_server(error: Error, server: &Target) -> Error {
+    match error {
+        Error::Failed {
+            side: side @ Side::There,
+            code,
+            message,
+            cause,
+        } => Error::Failed {
+            side,
+            code,
+            message: format!("{}: {message}", server.host),
+            cause,
+        },
+        error => error,
+    }
+}
+
+/// Closes the channel. If the copy failed on this side, tells the peer why.
+async fn close<T>(channel: Channel, done: Result<T, Error>) -> Result<T, Error> {
+    match &done {
+        Ok(_) => channel.finish().await,
+        Err(error) => match error.to_peer() {
+            Some(reason) => channel.fail(&reason).await,
+            None if matches!(error, Error::Lost(_)) => drop(channel),
+            None => channel.finish().await,
+        },
+    }
+    done
+}
+
+/// Whether a failure says that nothing was deleted, because it would have been too much.
+fn is_refusal(failure: &EntryFailure) -> bool {
+    matches!(failure.code, ErrorCode::MassDelete | ErrorCode::MaxDelete)
+}

@@ -1,0 +1,156 @@
+//! The folder for what a copy replaces or removes.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use landline_proto::ErrorCode;
+
+use crate::{
+    Error,
+    paths::{EntryStat, Folder, TreeGuard, TreePlace, TreeTarget},
+};
+
+/// How many backups of one name there may be.
+const BACKUPS_MAX: u32 = 1_000;
+
+/// The folder for what a copy replaces or removes, open. Entries keep their paths below the
+/// destination. A name that is taken gets a number, so that nothing is lost.
+pub(super) struct Backup {
+    folder: Arc<Folder>,
+    /// Device and inode.
+    numbers: [u64; 2],
+    path: PathBuf,
+    /// The folder below that was used last, and its path below.
+    last: (PathBuf, Arc<Folder>),
+}
+
+impl Backup {
+    /// Opens or makes the folder, which must be on the file system of the destination. It then
+    /// keeps its place. In a dry run it is not made.
+    ///
+    /// # Errors
+    /// `denied`, `no-space`, `exists` or `io`.
+    pub(super) fn open(
+        target: TreeTarget,
+        base: &Folder,
+        guard: &mut TreeGuard,
+        is_dry: bool,
+    ) -> Result<Option<Self>, Error> {
+        let shown = target.shown;
+        let failed = |error: io::Error| Error::io(shown.display(), &error);
+        let folder = match target.place {
+            TreePlace::Into(folder) | TreePlace::Content(folder) => folder,
+            TreePlace::As(..) if is_dry => return Ok(None),
+            TreePlace::As(above, name) => {
+                above.create_folder(&name).map_err(failed)?;
+                above.open_folder(&name).map_err(failed)?
+            }
+        };
+        let numbers = folder.own_stat().map_err(failed)?.numbers();
+        if numbers[0] != base.own_stat().map_err(failed)?.numbers()[0] {
+            let message = format!(
+                "{} is on another file system than the destination; choose a folder there",
+                shown.display()
+            );
+            return Err(Error::here(ErrorCode::Denied, message));
+        }
+        guard.protect(&folder).map_err(failed)?;
+        let folder = Arc::new(folder);
+        let path = std::path::absolute(&shown).unwrap_or(shown);
+        Ok(Some(Self {
+            last: (PathBuf::new(), folder.clone()),
+            folder,
+            numbers,
+            path,
+        }))
+    }
+
+    /// Whether an entry is this folder.
+    pub(super) fn is(&self, stat: &EntryStat) -> bool {
+        stat.numbers() == self.numbers
+    }
+
+    /// Moves an entry here. `below` is its path below the destination. Returns the new path.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub(super) fn take(
+        &mut self,
+        from: &Folder,
+        name: &OsStr,
+        below: &Path,
+    ) -> io::Result<PathBuf> {
+        self.with_free_name(below, |folder, free| {
+            from.rename_to(name, folder, free, false)
+        })
+    }
+
+    /// Gives a file that will be replaced a second name here.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub(super) fn link(
+        &mut self,
+        from: &Folder,
+        name: &OsStr,
+        below: &Path,
+    ) -> io::Result<PathBuf> {
+        self.with_free_name(below, |folder, free| from.link_to(name, folder, free))
+    }
+
+    /// Makes a folder here, unless there is one.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub(super) fn add_folder(&mut self, below: &Path) -> io::Result<()> {
+        self.enter(below).map(drop)
+    }
+
+    fn with_free_name(
+        &mut self,
+        below: &Path,
+        put: impl Fn(&Folder, &OsStr) -> io::Result<()>,
+    ) -> io::Result<PathBuf> {
+        let above = below.parent().unwrap_or(Path::new(""));
+        let folder = self.enter(above)?;
+        let own_name = below.file_name().unwrap_or(OsStr::new("tree"));
+        let mut name = own_name.to_owned();
+        for number in 1..=BACKUPS_MAX {
+            match put(&folder, &name) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                done => return done.map(|()| self.path.join(above).join(&name)),
+            }
+            name = numbered(own_name, number);
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// Opens or makes the folder with this path below.
+    fn enter(&mut self, below: &Path) -> io::Result<Arc<Folder>> {
+        if self.last.0 == below {
+            return Ok(self.last.1.clone());
+        }
+        let mut folder = self.folder.clone();
+        for component in below.components() {
+            let name = component.as_os_str();
+            match folder.create_folder(name) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+            folder = Arc::new(folder.open_folder(name)?);
+        }
+        self.last = (below.to_owned(), folder.clone());
+        Ok(folder)
+    }
+}
+
+/// A name with a number, as other programs write it.
+fn numbered(name: &OsStr, number: u32) -> OsString {
+    let mut numbered = name.to_owned();
+    numbered.push(format!(".~{number}~"));
+    numbered
+}
