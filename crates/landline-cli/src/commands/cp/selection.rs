@@ -122,7 +122,7 @@ impl SelectionOptions {
         let mut patterns = Vec::new();
         for rule in &self.rules {
             match rule {
-                Rule::Exclude(pattern) => patterns.push(pattern.clone()),
+                Rule::Exclude(pattern) => patterns.push(escaped(pattern)),
                 Rule::Include(pattern) => patterns.push(format!("!{pattern}")),
                 Rule::ExcludeFrom(file) => read_patterns(file, &mut patterns)?,
             }
@@ -143,6 +143,15 @@ impl SelectionOptions {
             return Err(Failure::usage("--files-from: the list is empty"));
         }
         Ok(TreeSelection::new(patterns, list)?)
+    }
+}
+
+/// A typed pattern as a line of a gitignore file, where `#` and `!` at the start have a meaning.
+fn escaped(pattern: &str) -> String {
+    if pattern.starts_with(['#', '!']) {
+        format!("\\{pattern}")
+    } else {
+        pattern.to_owned()
     }
 }
 
@@ -251,6 +260,14 @@ mod tests {
             Rule::ExcludeFrom(file) => file.display().to_string(),
         });
         assert_eq!(rules.collect::<Vec<_>>(), ["-a", "+b", "-c", "+d"]);
+    }
+
+    /// Only a line of a file is a comment or takes entries again.
+    #[test]
+    fn typed_patterns_may_begin_with_any_character() {
+        for (pattern, expected) in [("#recycle", "\\#recycle"), ("!x", "\\!x"), ("a#!", "a#!")] {
+            assert_eq!(escaped(pattern), expected);
+        }
     }
 
     #[test]
