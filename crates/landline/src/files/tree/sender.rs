@@ -315,7 +315,8 @@ impl TreeSender {
             }
             .write(&mut self.out);
         }
-        if source.length <= PIECE_BYTES as u64 && !matches!(have, ReceiverHas::Beginning(..)) {
+        let is_small = source.length <= PIECE_BYTES as u64;
+        if is_small && !self.is_dry && !matches!(have, ReceiverHas::Beginning(..)) {
             let length = usize::try_from(source.length).unwrap_or(0);
             let read = self.read_at(source, 0, length)?;
             if read != length || source.identity_now().map_err(path)? != source.identity() {
