@@ -23,6 +23,8 @@ const PATTERN_BYTES_MAX: usize = 64 * 1024;
 /// The most paths of a copy, and bytes of them.
 const PATHS_MAX: usize = 100_000;
 const PATH_LIST_BYTES_MAX: usize = 8 << 20;
+/// The most components of all paths together. Each takes memory.
+const COMPONENTS_MAX: usize = 500_000;
 /// Stands for a wildcard when a pattern is tried.
 const SAMPLE: &str = "q7zx";
 
@@ -154,6 +156,26 @@ impl TreeSelection {
         matcher.is_some_and(|matcher| matcher.matched(path, is_folder).is_ignore())
     }
 
+    /// Whether an entry is taken. The folders above it are.
+    pub(super) fn takes(&self, path: &Path, is_folder: bool) -> bool {
+        if self.excludes(path, is_folder) {
+            return false;
+        }
+        let Some(mut node) = self.paths() else {
+            return true;
+        };
+        for component in path.components() {
+            if node.is_whole() {
+                return true;
+            }
+            match node.child(component.as_os_str()) {
+                Some(child) => node = child,
+                None => return false,
+            }
+        }
+        is_folder || node.is_whole()
+    }
+
     /// The paths that are taken, from the source on.
     pub(super) fn paths(&self) -> Option<Arc<PathNode>> {
         self.inner.paths.clone()
@@ -179,6 +201,7 @@ pub(super) struct SelectionReader {
     paths: PathNode,
     path_list: Vec<Vec<u8>>,
     path_bytes: usize,
+    components: usize,
 }
 
 impl SelectionReader {
@@ -207,6 +230,10 @@ impl SelectionReader {
     }
 
     fn add_pattern(&mut self, pattern: String) -> Result<(), Error> {
+        if pattern.is_empty() || pattern.len() > PATH_BYTES_MAX || pattern.contains('\0') {
+            let message = format!("a pattern has 1 to {PATH_BYTES_MAX} bytes, and no NUL");
+            return Err(refused(message));
+        }
         self.pattern_bytes += pattern.len();
         if self.patterns.len() >= PATTERNS_MAX || self.pattern_bytes > PATTERN_BYTES_MAX {
             let message = format!(
@@ -235,6 +262,12 @@ impl SelectionReader {
         if path.starts_with(b"/") || path.len() > PATH_BYTES_MAX || is_refused {
             let message = format!("{}: a listed path is below the source", shown());
             return Err(refused(message));
+        }
+        self.components += parts.len();
+        if self.components > COMPONENTS_MAX {
+            let message =
+                format!("the listed paths have at most {COMPONENTS_MAX} components in all");
+            return Err(Error::here(ErrorCode::Limit, message));
         }
         self.paths.insert(&parts);
         self.path_list.push(path);
@@ -353,10 +386,50 @@ mod tests {
     #[test]
     fn too_many_patterns_are_refused() {
         let many = vec!["x".to_owned(); PATTERNS_MAX + 1];
-        let long = vec!["x".repeat(PATTERN_BYTES_MAX + 1)];
+        let long = vec!["x".repeat(PATH_BYTES_MAX); PATTERN_BYTES_MAX / PATH_BYTES_MAX + 1];
         for patterns in [many, long] {
             let error = TreeSelection::new(patterns, None).unwrap_err();
             assert_eq!(error.code_str(), "limit");
+        }
+    }
+
+    /// Each pattern and path that is accepted can be sent.
+    #[test]
+    fn patterns_that_no_record_carries_are_refused() {
+        let long = "x".repeat(PATH_BYTES_MAX + 1);
+        for pattern in ["", "a\0b", &long] {
+            let error = TreeSelection::new(vec![pattern.to_owned()], None).unwrap_err();
+            assert_eq!(error.code_str(), "name-refused");
+        }
+        let longest = "x".repeat(PATH_BYTES_MAX);
+        assert!(TreeSelection::new(vec![longest], None).is_ok());
+    }
+
+    #[test]
+    fn components_of_listed_paths_are_limited() {
+        let deep = |number: usize| format!("{number:06}{}", "/a".repeat(99)).into_bytes();
+        let list = |count: usize| (0..count).map(deep).collect();
+        let count = COMPONENTS_MAX / 100;
+        assert!(TreeSelection::new(Vec::new(), Some(list(count))).is_ok());
+        let error = TreeSelection::new(Vec::new(), Some(list(count + 1))).unwrap_err();
+        assert_eq!(error.code_str(), "limit");
+    }
+
+    #[test]
+    fn entries_are_taken_if_listed_and_not_excluded() {
+        let list = ["a/b", "c"].map(|path| path.as_bytes().to_vec());
+        let patterns = vec!["*.o".to_owned()];
+        let selection = TreeSelection::new(patterns, Some(list.to_vec())).unwrap();
+        for (path, is_folder, taken) in [
+            ("a", true, true),
+            ("a", false, false),
+            ("a/b", false, true),
+            ("a/c", false, false),
+            ("c/deep/x", false, true),
+            ("c/deep/x.o", false, false),
+            ("d", true, false),
+        ] {
+            assert_eq!(selection.takes(Path::new(path), is_folder), taken, "{path}");
         }
     }
 }
