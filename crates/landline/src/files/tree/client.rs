@@ -233,7 +233,7 @@ pub async fn get_tree(
             store: None,
             selection,
             reads_selection: false,
-            backup,
+            backup: backup.map(|folder| (folder, TreeGuard::unlimited())),
             names: Some(names),
             ends,
             leave: leave.clone(),

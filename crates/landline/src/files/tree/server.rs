@@ -83,7 +83,12 @@ pub(crate) async fn put_tree(
         packed: true,
     };
     channel.send_with_body(&tree, BodySize::Unknown)?;
-    let still = still_may(context, path.clone(), true);
+    let backup_path = backup.as_ref().map(|(folder, _)| folder.path_bytes());
+    let places = std::iter::once(path.clone()).chain(backup_path);
+    let checks: Vec<_> = places
+        .map(|place| still_may(context, place, true))
+        .collect();
+    let still = move |rules: &Rights| checks.iter().all(|still| still(rules));
     let (recording, still_then, stored) = (context.clone(), still.clone(), path.clone());
     // Just before the tree appears: none is stored without its line in the log.
     let record = move |moment: Moment<'_>| {
@@ -148,7 +153,7 @@ struct PreparedPut {
     guard: TreeGuard,
     /// What an earlier attempt left, locked.
     manifest: Option<Manifest>,
-    backup: Option<TreeTarget>,
+    backup: Option<(TreeTarget, TreeGuard)>,
 }
 
 /// Checks a `put-tree`, records its start and opens what it writes to.
@@ -171,7 +176,7 @@ fn prepare_put(
     let backup = match &put.backup {
         Some(folder) => {
             let folder = rules.locate(user, &folder.0)?;
-            Some(root.open_tree_target(grants, &folder, true)?.0)
+            Some(root.open_tree_target(grants, &folder, true)?)
         }
         None => None,
     };

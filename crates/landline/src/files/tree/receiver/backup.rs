@@ -9,13 +9,14 @@ use std::{
 
 use landline_proto::ErrorCode;
 
+use super::{Base, deletes::is_on_device_of};
 use crate::{
     Error,
-    paths::{EntryStat, Folder, TreeGuard, TreePlace, TreeTarget},
+    paths::{EntryStat, Folder, TreeAccess, TreeGuard, TreePlace, TreeTarget},
 };
 
 /// How many backups of one name there may be.
-const BACKUPS_MAX: u32 = 1_000;
+pub(super) const BACKUPS_MAX: u32 = 1_000;
 
 /// The folder for what a copy replaces or removes, open. Entries keep their paths below the
 /// destination. A name that is taken gets a number, so that nothing is lost.
@@ -23,48 +24,73 @@ pub(super) struct Backup {
     folder: Arc<Folder>,
     /// Device and inode.
     numbers: [u64; 2],
+    /// Which folders below may be entered and written to.
+    rights: TreeGuard,
+    access: TreeAccess,
     path: PathBuf,
     /// The folder below that was used last, and its path below.
     last: (PathBuf, Arc<Folder>),
 }
 
 impl Backup {
-    /// Opens or makes the folder, which must be on the file system of the destination. It then
-    /// keeps its place. In a dry run it is not made.
+    /// Opens or makes the folder, which must be on the file system of the destination, and not the
+    /// destination itself. `guard` is that of the copy, for which the folder then keeps its place.
+    /// In a dry run it is not made.
     ///
     /// # Errors
     /// `denied`, `no-space`, `exists` or `io`.
     pub(super) fn open(
-        target: TreeTarget,
-        base: &Folder,
+        (target, rights): (TreeTarget, TreeGuard),
+        place: &Base,
         guard: &mut TreeGuard,
         is_dry: bool,
     ) -> Result<Option<Self>, Error> {
         let shown = target.shown;
         let failed = |error: io::Error| Error::io(shown.display(), &error);
+        let base = place.base().own_stat().map_err(failed)?;
+        let other_device = || {
+            let message = format!(
+                "{} is on another file system than the destination; choose a folder there",
+                shown.display()
+            );
+            Error::here(ErrorCode::Denied, message)
+        };
         let folder = match target.place {
             TreePlace::Into(folder) | TreePlace::Content(folder) => folder,
-            TreePlace::As(..) if is_dry => return Ok(None),
+            TreePlace::As(above, _) if is_dry => {
+                let above = above.own_stat().map_err(failed)?;
+                return if is_on_device_of(&base, &above) {
+                    Ok(None)
+                } else {
+                    Err(other_device())
+                };
+            }
             TreePlace::As(above, name) => {
                 above.create_folder(&name).map_err(failed)?;
                 above.open_folder(&name).map_err(failed)?
             }
         };
-        let numbers = folder.own_stat().map_err(failed)?.numbers();
-        if numbers[0] != base.own_stat().map_err(failed)?.numbers()[0] {
+        let stat = folder.own_stat().map_err(failed)?;
+        if !is_on_device_of(&base, &stat) {
+            return Err(other_device());
+        }
+        if matches!(place, Base::Content(_)) && stat.is_same_entry(&base) {
             let message = format!(
-                "{} is on another file system than the destination; choose a folder there",
+                "{} is the destination itself; choose another folder for backups",
                 shown.display()
             );
             return Err(Error::here(ErrorCode::Denied, message));
         }
+        let access = rights.enter(rights.start(), &folder)?;
         guard.protect(&folder).map_err(failed)?;
         let folder = Arc::new(folder);
         let path = std::path::absolute(&shown).unwrap_or(shown);
         Ok(Some(Self {
             last: (PathBuf::new(), folder.clone()),
             folder,
-            numbers,
+            numbers: stat.numbers(),
+            rights,
+            access,
             path,
         }))
     }
@@ -134,14 +160,25 @@ impl Backup {
         if self.last.0 == below {
             return Ok(self.last.1.clone());
         }
-        let mut folder = self.folder.clone();
+        let (mut folder, mut access) = (self.folder.clone(), self.access);
         for component in below.components() {
             let name = component.as_os_str();
+            if !access.is_writable {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
             match folder.create_folder(name) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                 _ => {}
             }
             folder = Arc::new(folder.open_folder(name)?);
+            // The server's state and folders that the user may only read get no backups.
+            access = self
+                .rights
+                .enter(access, &folder)
+                .map_err(|_| io::ErrorKind::PermissionDenied)?;
+        }
+        if !access.is_writable {
+            return Err(io::ErrorKind::PermissionDenied.into());
         }
         self.last = (below.to_owned(), folder.clone());
         Ok(folder)
@@ -149,7 +186,7 @@ impl Backup {
 }
 
 /// A name with a number, as other programs write it.
-fn numbered(name: &OsStr, number: u32) -> OsString {
+pub(super) fn numbered(name: &OsStr, number: u32) -> OsString {
     let mut numbered = name.to_owned();
     numbered.push(format!(".~{number}~"));
     numbered
