@@ -133,15 +133,21 @@ impl PlannedTree<'_> {
         let (failures, changes) = (self.failures.clone(), self.changes.clone());
         let selection = self.copy.selection.clone();
         let backup = self.copy.backup.as_ref();
+        let events = TreeEvents::new(move |failure| {
+            let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_first_refusal = is_refusal(&failure) && !failures.iter().any(is_refusal);
+            if failures.len() < FAILURES_MAX as usize || is_first_refusal {
+                failures.push(failure);
+            }
+        });
         let report = TreeReport {
             progress: progress.clone(),
-            events: TreeEvents::new(move |failure| {
-                let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
-                if failures.len() < FAILURES_MAX as usize || is_refusal(&failure) {
-                    failures.push(failure);
-                }
-            })
-            .with_changes(move |change| changes.print(&change)),
+            // A server may send changes that were not asked for.
+            events: if self.store().changes {
+                events.with_changes(move |change| changes.print(&change))
+            } else {
+                events
+            },
         };
         match &self.ends {
             Ends::Upload {
@@ -311,6 +317,7 @@ impl PlannedTree<'_> {
     fn store(&self) -> StoreOptions {
         StoreOptions {
             compare: self.compare,
+            changes: self.copy.store.changes && !self.copy.quiet,
             ..self.copy.store
         }
     }
