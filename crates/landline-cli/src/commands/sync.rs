@@ -3,7 +3,10 @@
 use std::{ffi::OsString, sync::Arc, time::Duration};
 
 use clap::Args;
-use landline::{files::tree::SyncOptions, net::RateLimiter};
+use landline::{
+    files::tree::SyncOptions,
+    net::{Location, RateLimiter},
+};
 
 use super::cp::{
     delta::DeltaOption, progress::ProgressView, tree::TreeCopy, tree_options::SharedOptions,
@@ -54,7 +57,8 @@ pub(crate) struct Sync {
     /// Move what is replaced or deleted to this folder
     ///
     /// DIR is a path on the machine of DST, and on the same file system. Entries keep their paths
-    /// below DST. A name that is taken gets a number. The folder itself is never deleted.
+    /// below DST. A name that is taken gets a number. This command does not delete DIR. If DIR is
+    /// below DST, a later --delete without --backup-dir deletes it.
     #[arg(long, value_name = "DIR", help_heading = "Deleting")]
     backup_dir: Option<OsString>,
     /// Print what would change, and change nothing
@@ -97,6 +101,13 @@ impl Run for Sync {
         if self.delete && self.shared.has_list() {
             let what = "--files-from names what is copied; with --delete all else would go";
             return Err(Failure::usage(what).with_advice("leave out one of them"));
+        }
+        if let Some(folder) = &self.backup_dir
+            && !matches!(Location::parse(folder), Ok(Location::Local(_)))
+        {
+            let what = "--backup-dir is a path on the machine of DST, without a host";
+            return Err(Failure::usage(what)
+                .with_advice("leave out the host, or write ./ before a name with a colon"));
         }
         let sync = SyncOptions {
             delete: self.delete,
