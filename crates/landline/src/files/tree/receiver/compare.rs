@@ -88,6 +88,17 @@ impl TreeReceiver {
         Ok(Some((kept, *hasher.finalize().as_bytes())))
     }
 
+    /// Takes a wanted file whose content begins to arrive.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`] in a dry run.
+    pub(super) fn take_content(&mut self, entry: u32) -> Result<WantedFile, Error> {
+        if self.options.dry_run {
+            return Err(unexpected("content in a dry run"));
+        }
+        self.take_wanted(entry)
+    }
+
     /// The sender has compared a file, and sent nothing of it.
     ///
     /// # Errors
