@@ -194,6 +194,22 @@ impl WorkStore {
         })
     }
 
+    /// Stops counting a file, or all files below a folder. Files that are still being received are
+    /// counted as before.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub(crate) fn forget_stored_tree(&self, path: &[u8]) -> Result<(), Error> {
+        self.write(|transaction| {
+            // The paths below a folder begin with it and a slash, which comes before "0".
+            let (first, end) = ([path, b"/"].concat(), [path, b"0"].concat());
+            let sql = "DELETE FROM stored WHERE place IS NULL \
+                       AND (path = ?1 OR (path >= ?2 AND path < ?3))";
+            transaction.execute(sql, params![path, first, end])?;
+            Ok(())
+        })
+    }
+
     /// Counts a file, or all files below a folder, under a new path. What was counted there before
     /// is forgotten.
     ///
@@ -374,6 +390,22 @@ mod tests {
             counted(&store, &alice),
             ["/d-/x", "/d0", "/e/.part for /e/new"]
         );
+    }
+
+    #[test]
+    fn files_of_removed_folder_are_not_counted() {
+        let store = WorkStore::open_at(Path::new(":memory:")).unwrap();
+        let alice: UserName = "alice".parse().unwrap();
+        for place in ["/d", "/d/a", "/d/b/c", "/d0", "/d-/x"] {
+            let staged = StagedRecord {
+                path: b"/none".to_vec(),
+                place: place.as_bytes().to_vec(),
+                inode: 1,
+            };
+            store.commit_stored(&alice, &staged, 1).unwrap();
+        }
+        store.forget_stored_tree(b"/d").unwrap();
+        assert_eq!(counted(&store, &alice), ["/d-/x", "/d0"]);
     }
 
     /// A user who is removed and added again begins with an empty quota.
