@@ -86,6 +86,14 @@ impl TreeReceiver {
         }
     }
 
+    /// The path below its source of an entry, whose path below the base is `below`.
+    pub(super) fn below_source(&self, below: &Path) -> PathBuf {
+        match &self.place {
+            Base::As(..) | Base::Into(_) => below.components().skip(1).collect(),
+            Base::Content(_) => below.to_owned(),
+        }
+    }
+
     /// The path below the destination of an entry, whose path below the base is `below`.
     pub(super) fn below_target(&self, below: &Path) -> PathBuf {
         match &self.place {

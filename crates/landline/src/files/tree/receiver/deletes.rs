@@ -19,6 +19,8 @@ const EXTRAS_BYTES_MAX: usize = 40 << 20;
 const EXTRA_BYTES: usize = size_of::<ExtraEntry>() + 16;
 /// Fewer entries than this are removed even if they are most of all.
 const MASS_DELETE_MIN: u64 = 20;
+/// How many bytes of answers are collected before they are sent.
+const ANSWER_BYTES: usize = 192 * 1024;
 /// How many removed files the quotas forget at once.
 const FORGET_AT_ONCE: usize = 2_048;
 
@@ -51,6 +53,8 @@ pub(super) struct Extras {
     pub(super) total: u64,
     /// Whether there are more than fit.
     pub(super) is_full: bool,
+    /// How many names of the source are kept in folders that have not ended.
+    pub(super) listed: usize,
     /// The paths of removed files that the quotas still count.
     forgotten: Vec<Vec<u8>>,
 }
@@ -125,6 +129,7 @@ impl TreeReceiver {
             for entry in folder.entries.iter().filter(|_| may_remove) {
                 self.leave.spend(1)?;
                 self.staging.tick();
+                self.send_if_full()?;
                 if let Err(error) = self.remove_extra(&folder, entry) {
                     self.fail(folder.number, &error);
                 }
@@ -132,6 +137,17 @@ impl TreeReceiver {
             self.complete(Some(folder.number));
         }
         self.forget_removed()
+    }
+
+    /// Sends the answers so far, if they take much memory.
+    ///
+    /// # Errors
+    /// [`Error::Lost`].
+    pub(super) fn send_if_full(&mut self) -> Result<(), Error> {
+        if self.out.len() < ANSWER_BYTES {
+            return Ok(());
+        }
+        self.ends.send(std::mem::take(&mut self.out))
     }
 
     fn remove_extra(&mut self, folder: &ExtraFolder, entry: &ExtraEntry) -> Result<(), Error> {
@@ -219,6 +235,15 @@ impl TreeReceiver {
         Ok(())
     }
 
+    /// Stops counting a file, or all files of a folder that was removed as a whole, for quotas.
+    pub(super) fn forget_whole(&mut self, below: &std::path::Path) -> Result<(), Error> {
+        let Some(store) = &self.store else {
+            return Ok(());
+        };
+        let place = self.base_path.join(below);
+        store.forget_stored_tree(place.as_os_str().as_encoded_bytes())
+    }
+
     /// Stops counting the removed files for quotas.
     pub(super) fn forget_removed(&mut self) -> Result<(), Error> {
         let paths = std::mem::take(&mut self.extras.forgotten);
@@ -233,6 +258,17 @@ impl TreeReceiver {
 pub(super) fn changed_meanwhile(shown: &std::path::Path) -> Error {
     let message = format!("{} has changed meanwhile, and stays", shown.display());
     Error::here(ErrorCode::TargetChanged, message)
+}
+
+/// Whether an entry is on the file system of its folder.
+pub(super) fn is_on_device_of(folder: &EntryStat, entry: &EntryStat) -> bool {
+    folder.numbers()[0] == entry.numbers()[0]
+}
+
+/// The error for an entry that is on another file system than its folder.
+pub(super) fn on_other_device(shown: &std::path::Path) -> Error {
+    let message = format!("{} is on another file system, and stays", shown.display());
+    Error::here(ErrorCode::Denied, message)
 }
 
 /// The error for an entry that keeps its name and place.

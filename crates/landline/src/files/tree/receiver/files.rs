@@ -45,6 +45,10 @@ impl TreeReceiver {
             Some(stat) => match stat.kind {
                 EntryKind::File => {
                     if self.is_unchanged(&location, &stat, entry, length) {
+                        if self.options.deletes() && stat.links == 1 {
+                            // A folder with a similar name must not replace it.
+                            self.note_stored(&location, &name);
+                        }
                         return self.keep(&location, &name, &stat, KeptProperties::of(entry));
                     }
                     if !self.options.replace && !location.is_staged {
@@ -79,8 +83,7 @@ impl TreeReceiver {
                         .map_err(self.problem(&location, &name))?;
                 }
                 EntryKind::Folder | EntryKind::Special if self.options.deletes() => {
-                    self.check_replaceable(&location, &name, &stat)?;
-                    replaced = Some(stat);
+                    replaced = Some(self.check_replaceable(&location, &name, &stat)?);
                 }
                 EntryKind::Folder | EntryKind::Special => {
                     let shown = self.shown(&location, &name);
@@ -301,7 +304,7 @@ impl TreeReceiver {
     /// Stores a whole file.
     pub(super) fn file(&mut self, entry: u32, digest: &Hash, content: &[u8]) -> Result<(), Error> {
         self.drop_patch(entry);
-        let mut file = self.take_wanted(entry)?;
+        let mut file = self.take_content(entry)?;
         if file.compared.take().is_some() {
             self.report_content(&file);
         }
@@ -370,7 +373,7 @@ impl TreeReceiver {
                 other.entry
             )));
         }
-        let mut file = self.take_wanted(entry)?;
+        let mut file = self.take_content(entry)?;
         if file.compared.take().is_some() {
             self.report_content(&file);
         }

@@ -13,7 +13,7 @@ use landline_proto::ErrorCode;
 use super::{
     Base, Problem, StagedRoot, StorePlace, StoredFolder, TreeReceiver,
     listing::ListedNames,
-    replace::{NewEntry, Replacement},
+    replace::{FormerEntry, NewEntry, Replacement},
 };
 use crate::{
     Error,
@@ -160,6 +160,9 @@ impl TreeReceiver {
             return Err(Problem::Copy(exists_already(&shown)));
         }
         match existing {
+            Some(stat) if self.was_stored(&location, &stat) => {
+                Err(self.collision(&location, &name))
+            }
             Some(stat) if stat.kind == EntryKind::Folder => {
                 if location.is_staged {
                     // An earlier attempt has made it, and it is new all the same.
@@ -235,7 +238,7 @@ impl TreeReceiver {
         location: &StorePlace,
         name: OsString,
         entry: &TreeEntry,
-        replaced: Option<EntryStat>,
+        replaced: Option<FormerEntry>,
     ) -> (StorePlace, OsString) {
         // By its name, another attempt finds it.
         let below = location.folder.path_of(&name);
@@ -272,20 +275,20 @@ impl TreeReceiver {
         stat: &EntryStat,
         entry: &TreeEntry,
     ) -> Result<(), Problem> {
-        self.check_replaceable(location, &name, stat)?;
+        let former = self.check_replaceable(location, &name, stat)?;
         if self.options.dry_run {
             self.replace_later(Replacement {
                 location: location.clone(),
                 name: name.clone(),
                 entry: number,
-                former: *stat,
+                former,
                 new: NewEntry::Planned(ChangeKind::Folder),
             });
             self.plan_folder(number, location, name);
             return Ok(());
         }
         self.add_open(location.parent);
-        let (location, staged) = self.stage_root(number, location, name, entry, Some(*stat));
+        let (location, staged) = self.stage_root(number, location, name, entry, Some(former));
         self.make_folder(number, &location, staged, entry)
     }
 
@@ -370,6 +373,13 @@ impl TreeReceiver {
             depth: location.depth + 1,
             path_bytes,
         };
+        if let Some(above) = location
+            .parent
+            .and_then(|number| self.folders.get_mut(&number))
+        {
+            // Another name of the copy may be the same one on this file system.
+            above.stored.insert(stat.numbers());
+        }
         self.enter(number, location.parent, inner, stat, entry, is_new);
         Ok(())
     }
@@ -565,8 +575,11 @@ impl TreeReceiver {
         }
         let folder = self.folders.get_mut(&number);
         let listed = folder.and_then(|it| it.listed.take().zip(Some(it.location.clone())));
-        if let Some((listed, location)) = listed.filter(|_| !is_incomplete) {
-            self.list_extras(number, &location, &listed)?;
+        if let Some((listed, location)) = listed {
+            self.extras.listed -= listed.len();
+            if !is_incomplete {
+                self.list_extras(number, &location, &listed)?;
+            }
         }
         self.complete_folders(number);
         self.check_listed();

@@ -6,7 +6,7 @@ use landline_proto::ErrorCode;
 
 use super::{
     Problem, StorePlace, TreeReceiver,
-    replace::{NewEntry, Replacement},
+    replace::{FormerEntry, NewEntry, Replacement},
 };
 use crate::{
     Error,
@@ -50,8 +50,7 @@ impl TreeReceiver {
             }
             Some(stat) if stat.kind == EntryKind::File => {}
             Some(stat) if self.options.deletes() && !location.is_staged => {
-                self.check_replaceable(location, name, &stat)?;
-                replaced = Some(stat);
+                replaced = Some(self.check_replaceable(location, name, &stat)?);
             }
             Some(_) => {
                 let shown = self.shown(location, name);
@@ -110,7 +109,7 @@ impl TreeReceiver {
         name: &OsStr,
         entry: &TreeEntry,
         target: &[u8],
-        former: EntryStat,
+        former: FormerEntry,
     ) -> Result<(), Problem> {
         let new = if self.options.dry_run {
             NewEntry::Planned(ChangeKind::Link)

@@ -13,13 +13,16 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::{
     StorePlace, TreeReceiver,
-    deletes::{ExtraEntry, ExtraFolder},
+    deletes::{ExtraEntry, ExtraFolder, is_on_device_of, on_other_device, protected},
 };
 use crate::{
     Error,
     files::tree::records::TreeEntry,
     paths::{EntryKind, EntryStat, Folder, name::check_component},
 };
+
+/// How many names are kept at once, in all folders that have not ended.
+const LISTED_NAMES_MAX: usize = 4_000_000;
 
 /// The names that the source has in a folder, as their hashes.
 ///
@@ -41,8 +44,8 @@ impl ListedNames {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.names.is_empty()
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
     }
 
     fn insert(&mut self, name: &[u8]) {
@@ -94,7 +97,8 @@ fn is_folding(folder: &Folder, name: &OsStr, stat: &EntryStat) -> io::Result<boo
             continue;
         }
         let other = folder.stat(OsStr::new(&spelling))?;
-        if other.is_some_and(|other| other.is_same_entry(stat) && stat.links == 1) {
+        // Of two hard links with similar names, the second one stays as well.
+        if other.is_some_and(|other| other.is_same_entry(stat)) {
             return Ok(true);
         }
     }
@@ -111,8 +115,23 @@ impl TreeReceiver {
         if let Some(names) = &mut folder.names {
             names.insert(OsString::from_vec(entry.name.clone()));
         }
-        if let Some(listed) = &mut folder.listed {
+        let Some(listed) = &mut folder.listed else {
+            return;
+        };
+        if self.extras.listed < LISTED_NAMES_MAX {
+            let before = listed.len();
             listed.insert(&entry.name);
+            self.extras.listed += listed.len() - before;
+            return;
+        }
+        self.extras.listed -= listed.len();
+        folder.listed = None;
+        if let Some(number) = entry.parent {
+            let message = format!(
+                "{}: too many names at once, so nothing is deleted in one folder",
+                self.shown.display()
+            );
+            self.fail(number, &Error::here(ErrorCode::Limit, message));
         }
     }
 
@@ -127,8 +146,8 @@ impl TreeReceiver {
         location: &StorePlace,
         listed: &ListedNames,
     ) -> Result<(), Error> {
-        let is_whole_source_empty = listed.is_empty() && location.folder.parent.is_none();
-        let extras = match self.find_extras(location, listed) {
+        let is_whole_source_empty = listed.len() == 0 && location.folder.parent.is_none();
+        let extras = match self.find_extras(number, location, listed) {
             Ok(extras) => extras,
             Err(error) => {
                 let shown = self.shown(location, OsStr::new(""));
@@ -164,10 +183,25 @@ impl TreeReceiver {
         } else {
             None
         };
-        for extra in &extras {
+        let mut counted = Vec::new();
+        for extra in extras {
             self.leave.spend(1)?;
-            self.extras.count += self.count_extra(location, &extra.name, &extra.stat, mark)?;
+            match self.count_extra(location, &extra.name, &extra.stat, mark) {
+                Ok(count) => {
+                    self.extras.count += count;
+                    counted.push(extra);
+                }
+                Err(
+                    error @ Error::Failed {
+                        code: ErrorCode::Ended,
+                        ..
+                    },
+                ) => return Err(error),
+                // What cannot be counted is not removed, so that the limits hold.
+                Err(error) => self.fail(number, &error),
+            }
         }
+        let extras = counted;
         // The folder is complete, and gets its time, when they are gone.
         self.add_open(Some(number));
         self.extras.add(ExtraFolder {
@@ -179,12 +213,16 @@ impl TreeReceiver {
         Ok(())
     }
 
+    /// Returns the entries to remove, and reports those that stay and are not excluded. `number` is
+    /// that of the folder.
     fn find_extras(
         &mut self,
+        number: u32,
         location: &StorePlace,
         listed: &ListedNames,
     ) -> io::Result<Vec<ExtraEntry>> {
         let folder = self.open(location)?;
+        let own = folder.own_stat()?;
         let mut extras = Vec::new();
         let mut has_more = false;
         for entry in folder.reader()? {
@@ -209,8 +247,21 @@ impl TreeReceiver {
             if is_backup || self.keeps_excluded(&location.folder.path_of(&name), &stat) {
                 continue;
             }
+            let shown = self.shown(location, &name);
+            if !is_on_device_of(&own, &stat) {
+                self.fail(number, &on_other_device(&shown));
+                continue;
+            }
+            if self.guard.is_protected(&stat) {
+                self.fail(number, &protected(&shown));
+                continue;
+            }
             if !self.extras.reserve(name.len()) {
                 has_more = true;
+                // The limits are for all entries that are due.
+                if let Ok(count) = self.count_extra(location, &name, &stat, None) {
+                    self.extras.count += count;
+                }
                 continue;
             }
             extras.push(ExtraEntry { name, stat });
@@ -248,6 +299,21 @@ mod tests {
             assert!(listed.has_similar(similar.as_bytes()), "{similar}");
         }
         assert!(!listed.has_similar(b"other") && !listed.has_similar(b"\xff"));
+    }
+
+    /// The file system may have made one of two hard links for each of two names.
+    #[test]
+    fn hard_links_with_similar_names_stay() {
+        let scratch = TempDir::create(&std::env::temp_dir()).unwrap();
+        local::write(&scratch.path().join("readme"), b"x").unwrap();
+        std::fs::hard_link(scratch.path().join("readme"), scratch.path().join("README")).unwrap();
+        let target = local::open_tree_target(scratch.path(), true).unwrap();
+        let crate::paths::TreePlace::Content(folder) = target.place else {
+            panic!("it is a folder");
+        };
+        let name = OsStr::new("readme");
+        let stat = folder.stat(name).unwrap().unwrap();
+        assert!(is_folding(&folder, name, &stat).unwrap());
     }
 
     #[test]

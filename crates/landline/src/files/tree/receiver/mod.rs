@@ -162,8 +162,8 @@ pub(super) struct ReceiverParts {
     pub(super) selection: TreeSelection,
     /// Whether the client sends the selection.
     pub(super) reads_selection: bool,
-    /// The folder for what is replaced or removed.
-    pub(super) backup: Option<TreeTarget>,
+    /// The folder for what is replaced or removed, and where below it may be written.
+    pub(super) backup: Option<(TreeTarget, TreeGuard)>,
     /// The names that the sources must have, in their order; `None` if the sender names them.
     pub(super) names: Option<Vec<Vec<u8>>>,
     pub(super) ends: ThreadEnds,
@@ -192,7 +192,7 @@ impl TreeReceiver {
         let is_dry = parts.options.dry_run;
         let mut guard = parts.guard;
         let backup = match parts.backup {
-            Some(target) => Backup::open(target, place.base(), &mut guard, is_dry)?,
+            Some(folder) => Backup::open(folder, &place, &mut guard, is_dry)?,
             None => None,
         };
         let staging = if is_dry {
@@ -401,6 +401,13 @@ impl TreeReceiver {
             self.count_undone(&entry, TreeProgress::add_failed);
             return Ok(());
         };
+        let is_folder = entry.content == EntryContent::Folder;
+        if self.names.is_some() && location.parent.is_some() {
+            let below = self.below_source(&location.folder.path_of(&name));
+            if !self.selection.takes(&below, is_folder) {
+                return Err(unexpected("an entry that the selection leaves out"));
+            }
+        }
         if let Some(names) = location
             .parent
             .and_then(|parent| self.folders.get_mut(&parent))
@@ -455,7 +462,16 @@ impl TreeReceiver {
         location: &'a StorePlace,
         name: &'a OsStr,
     ) -> impl Fn(io::Error) -> Problem + 'a {
-        move |error| Problem::of(Error::io(self.shown(location, name).display(), &error))
+        move |error| {
+            let is_mounted = error.kind() == io::ErrorKind::CrossesDevices;
+            let error = Error::io(self.shown(location, name).display(), &error);
+            // Another file system is mounted within the destination.
+            if is_mounted {
+                Problem::Entry(error)
+            } else {
+                Problem::of(error)
+            }
+        }
     }
 
     /// What is at a name now.

@@ -9,13 +9,13 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::listing::ListedNames;
+use super::{listing::ListedNames, replace::FormerEntry};
 use crate::{
     files::{
         messages::Compare,
         tree::{open_folders::FolderPlace, records::Hash},
     },
-    paths::{EntryStat, File, FileTime, Folder, TreeAccess},
+    paths::{File, FileTime, Folder, TreeAccess},
     store::StagedRecord,
 };
 
@@ -118,8 +118,8 @@ pub(super) struct StoredFolder {
     pub(super) is_skipped: bool,
     /// The names that this attempt has in it, if an earlier one may have left others there.
     pub(super) names: Option<HashSet<OsString>>,
-    /// The files that this copy has stored in it, to tell names that the file system takes for
-    /// one.
+    /// The entries that this copy has stored or entered in it, to tell names that the file system
+    /// takes for one.
     pub(super) stored: HashSet<[u64; 2]>,
     /// The names that the source has in it, if what is not among them is removed.
     pub(super) listed: Option<ListedNames>,
@@ -139,7 +139,7 @@ pub(super) struct WantedFile {
     /// The digest of the file that is there, if it may have the same content.
     pub(super) compared: Option<Hash>,
     /// What is of another kind, and is replaced at the end.
-    pub(super) replaced: Option<EntryStat>,
+    pub(super) replaced: Option<FormerEntry>,
     /// What counts for the user, if there is a quota.
     pub(super) record: Option<StagedRecord>,
 }
@@ -161,7 +161,7 @@ pub(super) struct StagedFile {
     pub(super) entry: u32,
     pub(super) length: u64,
     pub(super) record: Option<StagedRecord>,
-    pub(super) replaced: Option<EntryStat>,
+    pub(super) replaced: Option<FormerEntry>,
 }
 
 /// A new tree in the staging folder.
@@ -171,7 +171,7 @@ pub(super) struct StagedRoot {
     pub(super) location: StorePlace,
     pub(super) name: OsString,
     /// What is of another kind, and is replaced at the end.
-    pub(super) replaced: Option<EntryStat>,
+    pub(super) replaced: Option<FormerEntry>,
     pub(super) number: u32,
     pub(super) mode: u32,
     pub(super) modified: Option<FileTime>,

@@ -12,7 +12,7 @@ use landline_proto::ErrorCode;
 
 use super::{
     StorePlace, TreeReceiver,
-    deletes::{changed_meanwhile, protected},
+    deletes::{changed_meanwhile, on_other_device, protected},
 };
 use crate::{
     Error,
@@ -158,7 +158,7 @@ impl<'a> ExtraWalk<'a> {
         }
         let [device, _] = stat.numbers();
         if device != self.device {
-            return denied("is on another file system");
+            return Some(Some(on_other_device(&self.shown(below))));
         }
         // With another name, the time of change says nothing.
         let time = if stat.links > 1 && stat.kind != EntryKind::Folder {
@@ -166,9 +166,8 @@ impl<'a> ExtraWalk<'a> {
         } else {
             stat.changed
         };
-        let is_recent = self.mark.is_some_and(|mark| time >= mark);
-        // A folder changes with what is removed from it.
-        if is_recent && stat.kind != EntryKind::Folder {
+        // Nothing was removed from a folder that is only now listed, so its time counts as well.
+        if self.mark.is_some_and(|mark| time >= mark) {
             return Some(Some(changed_meanwhile(&self.shown(below))));
         }
         None
@@ -197,6 +196,7 @@ impl<'a> ExtraWalk<'a> {
             names.sort_unstable();
             for name in names {
                 self.receiver.leave.spend(1)?;
+                self.receiver.send_if_full()?;
                 if seen.contains(&name) {
                     continue;
                 }
@@ -232,11 +232,6 @@ impl<'a> ExtraWalk<'a> {
             WalkPurpose::Count => {}
             WalkPurpose::Announce => {
                 self.receiver.report_removed(stat.kind.into(), &below);
-                if stat.kind != EntryKind::Folder && !self.receiver.options.dry_run {
-                    self.receiver
-                        .forget(&below, None)
-                        .map_err(io::Error::other)?;
-                }
             }
             WalkPurpose::Remove => self.receiver.take_away(folder, name, &below, stat)?,
         }
@@ -260,8 +255,24 @@ impl TreeVisitor for ExtraWalk<'_> {
         let mut folders = Vec::new();
         let mut seen = HashSet::new();
         let is_removing = self.purpose == WalkPurpose::Remove && !self.receiver.options.dry_run;
-        if is_removing && let Err(error) = open_closed(visit.folder) {
-            self.keep(Some(Error::io(shown.display(), &error)));
+        let opened = visit.folder.own_stat().and_then(|stat| {
+            // Neither a count nor a dry run can look into such a folder.
+            let is_closed = stat.is_ours && stat.mode & 0o500 != 0o500;
+            if is_removing && !is_closed {
+                open_to_write(visit.folder, &stat)?;
+            }
+            Ok(is_closed)
+        });
+        let reason = match opened {
+            Ok(false) => None,
+            Ok(true) => {
+                let message = format!("{} is closed to its owner, and stays", shown.display());
+                Some(Error::here(ErrorCode::Denied, message))
+            }
+            Err(error) => Some(Error::io(shown.display(), &error)),
+        };
+        if reason.is_some() {
+            self.keep(reason);
             return Ok(Vec::new());
         }
         loop {
@@ -306,9 +317,8 @@ impl TreeVisitor for ExtraWalk<'_> {
     }
 }
 
-/// Opens a folder of this user that is closed to it, to empty it.
-fn open_closed(folder: &Folder) -> io::Result<()> {
-    let stat = folder.own_stat()?;
+/// Lets this user write to its own folder, to empty it.
+fn open_to_write(folder: &Folder, stat: &EntryStat) -> io::Result<()> {
     if stat.is_ours && stat.mode & 0o700 != 0o700 {
         folder.set_own_mode(stat.mode | 0o700)?;
     }
@@ -319,7 +329,7 @@ impl TreeReceiver {
     /// How many entries are removed with one that the source does not have.
     ///
     /// # Errors
-    /// `ended`.
+    /// `denied`, `limit`, `io`, `ended`.
     pub(super) fn count_extra(
         &mut self,
         location: &StorePlace,
@@ -330,17 +340,8 @@ impl TreeReceiver {
         if stat.kind != EntryKind::Folder {
             return Ok(1);
         }
-        match self.survey(location, name, stat, mark) {
-            Ok(walked) => Ok(walked.count + u64::from(!walked.has_kept)),
-            Err(
-                error @ Error::Failed {
-                    code: ErrorCode::Ended,
-                    ..
-                },
-            ) => Err(error),
-            // What cannot be read is not removed.
-            Err(_) => Ok(0),
-        }
+        let walked = self.survey(location, name, stat, mark)?;
+        Ok(walked.count + u64::from(!walked.has_kept))
     }
 
     /// Counts what is in a folder, without changing anything.

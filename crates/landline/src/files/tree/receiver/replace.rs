@@ -11,7 +11,8 @@ use landline_proto::ErrorCode;
 
 use super::{
     Problem, StagedFile, StagedRoot, StorePlace, TreeReceiver,
-    deletes::{changed_meanwhile, is_same_as_listed, protected},
+    backup::{BACKUPS_MAX, numbered},
+    deletes::{changed_meanwhile, is_on_device_of, is_same_as_listed, on_other_device, protected},
     removal::ExtraWalk,
 };
 use crate::{
@@ -25,9 +26,16 @@ pub(super) struct Replacement {
     pub(super) location: StorePlace,
     pub(super) name: OsString,
     pub(super) entry: u32,
-    /// What is there, as it was found.
-    pub(super) former: EntryStat,
+    pub(super) former: FormerEntry,
     pub(super) new: NewEntry,
+}
+
+/// What is replaced, as it was found.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FormerEntry {
+    pub(super) stat: EntryStat,
+    /// What was changed since then, below a folder, stays; `None` in a dry run.
+    mark: Option<FileTime>,
 }
 
 /// What gets a name.
@@ -67,38 +75,55 @@ impl TreeReceiver {
     }
 
     /// Checks that an entry of another kind may be replaced, and counts what is removed with it.
+    /// Returns what it was, for the replacement at the end.
     pub(super) fn check_replaceable(
         &mut self,
         location: &StorePlace,
         name: &OsStr,
         stat: &EntryStat,
-    ) -> Result<(), Problem> {
+    ) -> Result<FormerEntry, Problem> {
         self.check_writable(location, name)?;
+        let mark = if stat.kind == EntryKind::Folder && !self.options.dry_run {
+            let mark = self.staging.mark();
+            Some(mark.map_err(|error| Problem::of(Error::io("the staging folder", &error)))?)
+        } else {
+            None
+        };
+        let former = FormerEntry { stat: *stat, mark };
         let count = self
-            .count_replaced(location, name, stat, None)
+            .count_replaced(location, name, former)
             .map_err(Problem::of)?;
         self.extras.count += count;
-        Ok(())
+        Ok(former)
     }
 
     fn count_replaced(
         &mut self,
         location: &StorePlace,
         name: &OsStr,
-        stat: &EntryStat,
-        mark: Option<FileTime>,
+        former: FormerEntry,
     ) -> Result<u64, Error> {
+        let FormerEntry { stat, mark } = former;
         let shown = self.shown(location, name);
-        if self.guard.is_protected(stat) {
+        if self.guard.is_protected(&stat) {
             return Err(protected(&shown));
+        }
+        if self.keeps_excluded(&location.folder.path_of(name), &stat) {
+            let message = format!("{} is excluded, and stays", shown.display());
+            return Err(Error::here(ErrorCode::NotEmpty, message));
         }
         if stat.kind != EntryKind::Folder {
             return Ok(1);
         }
-        let walked = self.survey(location, name, stat, mark)?;
+        let above = self.open(location).and_then(|above| above.own_stat());
+        let above = above.map_err(|error| Error::io(shown.display(), &error))?;
+        if !is_on_device_of(&above, &stat) {
+            return Err(on_other_device(&shown));
+        }
+        let walked = self.survey(location, name, &stat, mark)?;
         if walked.has_kept {
             let message = format!(
-                "{} has entries that are excluded or cannot be removed, and stays",
+                "{} has entries that are excluded, have changed or cannot be removed, and stays",
                 shown.display()
             );
             return Err(Error::here(ErrorCode::NotEmpty, message));
@@ -137,6 +162,7 @@ impl TreeReceiver {
         for replacement in std::mem::take(&mut self.replacements) {
             self.leave.spend(1)?;
             self.staging.tick();
+            self.send_if_full()?;
             let done = if may_remove {
                 self.replace(&replacement)
             } else {
@@ -167,20 +193,13 @@ impl TreeReceiver {
         let shown = self.shown(location, name);
         let folder = self.open(location).map_err(self.problem(location, name))?;
         let now = folder.stat(name).map_err(self.problem(location, name))?;
-        if !now.is_some_and(|now| is_same_as_listed(former, &now)) {
+        if !now.is_some_and(|now| is_same_as_listed(&former.stat, &now)) {
             return Err(Problem::Entry(changed_meanwhile(&shown)));
         }
-        let is_dry = self.options.dry_run;
-        let mark = if is_dry {
-            None
-        } else {
-            let mark = self.staging.mark();
-            Some(mark.map_err(|error| Problem::of(Error::io("the staging folder", &error)))?)
-        };
         let count = self
-            .count_replaced(location, name, former, mark)
+            .count_replaced(location, name, *former)
             .map_err(Problem::of)?;
-        self.announce(location, name, former)?;
+        self.announce(location, name, &former.stat)?;
         let details = ChangeDetails {
             kind: true,
             ..ChangeDetails::default()
@@ -190,23 +209,19 @@ impl TreeReceiver {
             .summary
             .removed
             .saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
-        if is_dry {
+        if self.options.dry_run {
             return Ok(());
         }
         let below = location.folder.path_of(name);
         let backed_up = self
             .put_in_place(&folder, name, &below, new.staged())
             .map_err(self.problem(location, name))?;
-        if let Some(backed_up) = backed_up {
-            self.forget(&below, Some(&backed_up))
-                .map_err(Problem::Copy)?;
-        } else if former.kind != EntryKind::Folder {
-            self.forget(&below, None).map_err(Problem::Copy)?;
+        // Before the new files are counted under the same paths.
+        match backed_up {
+            Some(backed_up) => self.forget(&below, Some(&backed_up)),
+            None => self.forget_whole(&below),
         }
-        if self.quota.is_some() {
-            // Before the new files are counted under the same paths.
-            self.forget_removed().map_err(Problem::Copy)?;
-        }
+        .map_err(Problem::Copy)?;
         self.settle_replacement(&folder, name, new)
             .map_err(self.problem(location, name))
     }
@@ -265,7 +280,7 @@ impl TreeReceiver {
         let aside = OsStr::new("aside");
         folder.rename_to(name, staging, aside, false)?;
         if let Err(error) = staging.rename_to(staged, folder, name, false) {
-            let _ = staging.rename_to(aside, folder, name, false);
+            put_back(staging, aside, folder, name)?;
             return Err(error);
         }
         staging.rename(aside, staged, false)
@@ -318,5 +333,50 @@ impl TreeReceiver {
             }
             NewEntry::Planned(_) => {}
         }
+    }
+}
+
+/// Moves a former entry from the staging folder back to its folder. If another program has taken
+/// its name, it gets a number.
+fn put_back(staging: &Folder, aside: &OsStr, folder: &Folder, name: &OsStr) -> io::Result<()> {
+    let mut free = name.to_owned();
+    for number in 1..=BACKUPS_MAX {
+        match staging.rename_to(aside, folder, &free, false) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            done => return done,
+        }
+        free = numbered(name, number);
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paths::{TempDir, TreePlace, local};
+
+    fn open(path: &Path) -> Folder {
+        match local::open_tree_target(path, true).unwrap().place {
+            TreePlace::Content(folder) => folder,
+            other => panic!("{other:?} is no folder"),
+        }
+    }
+
+    #[test]
+    fn former_entry_gets_a_number_if_its_name_is_taken() {
+        let scratch = TempDir::create(&std::env::temp_dir()).unwrap();
+        for folder in ["staging", "target"] {
+            std::fs::create_dir(scratch.path().join(folder)).unwrap();
+        }
+        local::write(&scratch.path().join("staging/aside"), b"former").unwrap();
+        local::write(&scratch.path().join("target/name"), b"of another").unwrap();
+        let (staging, target) = (
+            open(&scratch.path().join("staging")),
+            open(&scratch.path().join("target")),
+        );
+        put_back(&staging, OsStr::new("aside"), &target, OsStr::new("name")).unwrap();
+        let read = |name: &str| std::fs::read(scratch.path().join("target").join(name)).unwrap();
+        assert_eq!(read("name"), b"of another");
+        assert_eq!(read("name.~1~"), b"former");
     }
 }
