@@ -78,6 +78,7 @@ mod ssh;
 mod store;
 mod sync;
 mod sync_options;
+mod sync_safety;
 mod texts;
 mod top;
 mod tree_records;

@@ -313,3 +313,117 @@ fn server_does_not_name_fetched_files() {
         server.join();
     }
 }
+
+/// A dry run of a server has no staging folder, and must not write to the destination instead.
+#[test]
+fn content_in_a_dry_run_is_refused() {
+    let stage = stage();
+    let server = stage.joined();
+    write(&stage.path("home/tree/file"), b"there");
+    let before = Census::of(&stage.home());
+    let request = json!({
+        "type": "put-tree", "path": "tree", "placement": "exact", "source": "x",
+        "replace": true, "times": true, "compare": "replaced", "checksum": true, "dry_run": true,
+    });
+    let mut hasher = ContentHasher::new(Algorithm::Blake3);
+    hasher.update(b"other");
+    let Digest::Blake3(digest) = hasher.finish() else {
+        panic!("it is BLAKE3");
+    };
+    let number = 1u32.to_le_bytes();
+    let whole = record(3, &[&number[..], digest.as_bytes(), b"other"].concat());
+    let piece = record(4, &[&number[..], &[0; 8], b"other"].concat());
+    for content in [whole, piece] {
+        let entries = [
+            entry(1, SOURCE, b"tree", 0, b""),
+            entry(2, 0, b"file", 5, b""),
+        ];
+        let records = [entries.concat(), content];
+        let code = send_request(&stage, &server, &request, &records);
+        assert_eq!(code.as_deref(), Some("protocol"));
+        assert_eq!(Census::of(&stage.home()), before);
+    }
+}
+
+/// Sends a tree, and changes the destination when the server has listed it.
+fn change_meanwhile(entries: &[Vec<u8>], change: impl FnOnce(&Stage)) -> Stage {
+    let stage = stage();
+    let server = stage.joined();
+    for name in ["extra/deep/file", "link/deep/file", "old/file"] {
+        write(&stage.path("home/tree").join(name), b"content");
+    }
+    let request = json!({
+        "type": "put-tree", "path": "tree", "placement": "exact", "source": "x",
+        "replace": true, "times": false, "sync": {"delete": true},
+    });
+    let mut client = begin_request(&stage, &server, &request, &[]);
+    let body = body_with(entries, &[0]);
+    // The last record is the end.
+    let (most, end) = body.split_at(body.len() - 41);
+    while client.header().unwrap().unwrap().kind() != "tree" {}
+    client.send(&frame(most)).unwrap();
+    // The body of the server begins with its decisions.
+    client.bytes().unwrap();
+    change(&stage);
+    client.send(&frame(end)).unwrap();
+    client.send(&frame([])).unwrap();
+    client.finish().unwrap();
+    assert_eq!(client.error_code().unwrap(), None);
+    stage
+}
+
+#[test]
+fn content_changed_meanwhile_keeps_a_folder_from_replacement() {
+    let root = entry(1, SOURCE, b"tree", 0, b"");
+    let link = entry(3, 0, b"link", 0, b"old");
+    let stage = change_meanwhile(&[root, link], |stage| {
+        write(&stage.path("home/tree/link/deep/file"), b"changed");
+    });
+    assert_eq!(stage.read("home/tree/link/deep/file"), b"changed");
+    assert!(!stage.path("home/tree/extra").exists());
+}
+
+#[test]
+fn folder_moved_into_an_extra_folder_meanwhile_stays() {
+    let root = entry(1, SOURCE, b"tree", 0, b"");
+    let kept = entry(3, 0, b"kept", 0, b"old");
+    let stage = change_meanwhile(&[root, kept], |stage| {
+        let moved = stage.path("home/tree/extra/deep/old");
+        fs::rename(stage.path("home/tree/old"), moved).unwrap();
+    });
+    assert_eq!(stage.read("home/tree/extra/deep/old/file"), b"content");
+    assert!(!stage.path("home/tree/link").exists());
+}
+
+/// A hostile server sends what the user has left out.
+#[test]
+fn entries_that_the_selection_leaves_out_are_refused() {
+    for options in [&["--exclude", "*.o"][..], &["--files-from", "list"]] {
+        let stage = stage();
+        write(&stage.path("user/list"), b"taken\n");
+        let list = stage.path("user/list");
+        let options = options.iter().map(|option| match *option {
+            "list" => list.to_str().unwrap(),
+            option => option,
+        });
+        let body = body_of(&[
+            entry(1, SOURCE, b"photos", 0, b""),
+            entry(1, 0, b"taken", 0, b""),
+            entry(1, 0, b"x.o", 0, b""),
+        ]);
+        let server = trusted(&stage, 1, move |client| {
+            assert_eq!(client.welcome()?.kind(), "get-tree");
+            client.send_json(&json!({"type": "tree", "size": null}))?;
+            client.send(&frame(&body))?;
+            client.send(&frame([]))
+        });
+        let into = stage.path("user").to_str().unwrap().to_owned();
+        let mut arguments = vec!["cp", "-q", "--retry", "0", "-r"];
+        arguments.extend(options);
+        arguments.extend(["127.0.0.1:photos", &into]);
+        let outcome = stage.run(&arguments);
+        assert_eq!(outcome.status, Some(13), "{outcome:?}");
+        assert!(!stage.path("user/photos").exists());
+        server.join();
+    }
+}
