@@ -208,10 +208,25 @@ fn backed_up_files_count_for_the_quota() {
     );
     synced.source(&["another"]);
     synced.run(&[]).fails(24, "no-space");
-    // Without a backup, the files are gone and free the quota.
-    fs::remove_file(stage.path("user/src/kind")).unwrap();
-    synced.source(&["kind/file"]);
+}
+
+#[test]
+fn replaced_folder_frees_the_quota() {
+    let synced = Synced::new();
+    let stage = &synced.stage;
+    stage.write_rights(
+        "[users.alice]\nrole = \"owner\"\nfiles = [\"rw:~\"]\nquota = { files = 4 }\n",
+    );
+    synced.server.rights_loaded(stage);
+    synced.source(&["kind/1", "kind/deep/2"]);
+    done(&synced.run(&[]));
+    fs::remove_dir_all(stage.path("user/src/kind")).unwrap();
+    synced.source(&["kind"]);
     done(&synced.run(&["--delete"]));
+    synced.source(&["a", "b", "c"]);
+    done(&synced.run(&[]));
+    synced.source(&["d"]);
+    synced.run(&[]).fails(24, "no-space");
 }
 
 #[test]

@@ -340,7 +340,7 @@ fn content_in_a_dry_run_is_refused() {
         ];
         let records = [entries.concat(), content];
         let code = send_request(&stage, &server, &request, &records);
-        assert_eq!(code.as_deref(), Some("protocol"));
+        assert_eq!(code.as_deref(), Some("bad-header"));
         assert_eq!(Census::of(&stage.home()), before);
     }
 }

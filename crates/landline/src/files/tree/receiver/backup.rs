@@ -8,6 +8,7 @@ use std::{
 };
 
 use landline_proto::ErrorCode;
+use rustix::io::Errno;
 
 use super::{Base, deletes::is_on_device_of};
 use crate::{
@@ -164,7 +165,7 @@ impl Backup {
         for component in below.components() {
             let name = component.as_os_str();
             if !access.is_writable {
-                return Err(io::ErrorKind::PermissionDenied.into());
+                return Err(Errno::ACCESS.into());
             }
             match folder.create_folder(name) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -175,10 +176,10 @@ impl Backup {
             access = self
                 .rights
                 .enter(access, &folder)
-                .map_err(|_| io::ErrorKind::PermissionDenied)?;
+                .map_err(|_| Errno::ACCESS)?;
         }
         if !access.is_writable {
-            return Err(io::ErrorKind::PermissionDenied.into());
+            return Err(Errno::ACCESS.into());
         }
         self.last = (below.to_owned(), folder.clone());
         Ok(folder)
