@@ -194,8 +194,7 @@ impl WorkStore {
         })
     }
 
-    /// Stops counting a file, or all files below a folder. Files that are still being received are
-    /// counted as before.
+    /// Stops counting a file, or all files below a folder.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -203,8 +202,7 @@ impl WorkStore {
         self.write(|transaction| {
             // The paths below a folder begin with it and a slash, which comes before "0".
             let (first, end) = ([path, b"/"].concat(), [path, b"0"].concat());
-            let sql = "DELETE FROM stored WHERE place IS NULL \
-                       AND (path = ?1 OR (path >= ?2 AND path < ?3))";
+            let sql = "DELETE FROM stored WHERE path = ?1 OR (path >= ?2 AND path < ?3)";
             transaction.execute(sql, params![path, first, end])?;
             Ok(())
         })
