@@ -11,14 +11,14 @@ pub fn tree(input: &[u8]) {
     };
     let [whole, steps, bytes] = segmentations(stream, step).map(|pieces| {
         if choice % 2 == 0 {
-            decode(&pieces, |record| {
+            decode(RecordBuffer::unpacking(), &pieces, |record| {
                 let read = FromSender::read(record)?;
                 let mut out = Vec::new();
                 read.write(&mut out);
                 Ok(out)
             })
         } else {
-            decode(&pieces, |record| {
+            decode(RecordBuffer::default(), &pieces, |record| {
                 let read = FromReceiver::read(record)?;
                 let mut out = Vec::new();
                 read.write(&mut out);
@@ -31,10 +31,10 @@ pub fn tree(input: &[u8]) {
 
 /// What was read, written again, and the error at the end.
 fn decode(
+    mut buffer: RecordBuffer,
     pieces: &[&[u8]],
     read: impl Fn(&[u8]) -> Result<Vec<u8>, RecordError>,
 ) -> (Vec<u8>, Option<RecordError>) {
-    let mut buffer = RecordBuffer::default();
     let mut written = Vec::new();
     for piece in pieces {
         buffer.input().extend_from_slice(piece);

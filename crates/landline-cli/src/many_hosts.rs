@@ -53,7 +53,7 @@ pub(crate) fn read_hosts(
     }
     let hosts = set.into_hosts();
     if hosts.is_empty() {
-        return Err(Failure::usage("there is no host to run the command on"));
+        return Err(Failure::usage("the set of hosts is empty"));
     }
     Ok(hosts)
 }

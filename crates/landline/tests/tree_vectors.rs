@@ -84,7 +84,7 @@ fn wrong_records_are_refused() {
 
 /// All records of a body, each written again.
 fn unpacked(bytes: &[u8]) -> Result<Vec<u8>, RecordError> {
-    let mut buffer = RecordBuffer::default();
+    let mut buffer = RecordBuffer::unpacking();
     buffer.input().extend_from_slice(bytes);
     let mut all = Vec::new();
     while let Some(record) = buffer.next_record()? {

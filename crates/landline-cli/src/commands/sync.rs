@@ -1,15 +1,13 @@
 //! `landline sync`: makes a folder equal to another one.
 
-use std::{ffi::OsString, sync::Arc, time::Duration};
+use std::{ffi::OsString, time::Duration};
 
 use clap::Args;
-use landline::{
-    files::tree::SyncOptions,
-    net::{Location, RateLimiter},
-};
+use landline::{files::tree::SyncOptions, net::Location};
 
 use super::cp::{
-    delta::DeltaOption, progress::ProgressView, tree::TreeCopy, tree_options::SharedOptions,
+    RateLimits, delta::DeltaOption, progress::ProgressView, tree::TreeCopy,
+    tree_options::SharedOptions,
 };
 use crate::{
     arguments::{Access, TypedLocation, location_parser, parse_rate, parse_seconds},
@@ -129,9 +127,7 @@ impl Run for Sync {
             paths: vec![self.source, self.destination],
             quiet: self.quiet,
             retry: self.retry,
-            rate_limiter: self
-                .limit_rate
-                .map(|rate| Arc::new(RateLimiter::of_client(rate))),
+            rate_limits: self.limit_rate.map(RateLimits::new),
         };
         let view = ProgressView::new(context, self.quiet, &context.out);
         copy.run_with(context, &self.access, &view, signals::stop)

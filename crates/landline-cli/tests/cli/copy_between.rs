@@ -1,11 +1,14 @@
 //! Copies from one server to another, through the client.
 
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 use testkit::{Census, Outcome, Stage};
 
-use crate::{noise, run_many_hosts::servers, stage};
+use crate::{noise, resume::RelayedServer, run_many_hosts::servers, stage};
 
 fn make_tree(stage: &Stage) {
     for folder in ["0", "1", "2", "empty"] {
@@ -170,4 +173,67 @@ fn checksum_between_servers_sends_only_what_differs() {
     let out = String::from_utf8(run.stdout).unwrap();
     assert_eq!(out, "change file c 1/1\n", "{}", run.stderr);
     assert!(same(&stage, "web1/tree", "web2/copy"));
+}
+
+/// A server that is asked to compare would send changes, which cannot be passed on.
+#[test]
+fn older_file_at_the_destination_is_replaced() {
+    let stage = stage();
+    let _servers = servers(&stage, 2);
+    make_tree(&stage);
+    fs::create_dir(stage.path("web2/tree")).unwrap();
+    let mut older = noise(5_000_000, 7);
+    older[2_000_000] ^= 1;
+    stage.write("web2/tree/big", &older);
+    let arguments = ["cp", "-r", "--delta", "on", "web1:tree", "web2:"];
+    stage.run(&arguments).ok();
+    assert!(same(&stage, "web1/tree", "web2/tree"));
+}
+
+#[test]
+fn compressed_copy_between_servers_is_compressed_on_both_ways() {
+    let relayed = RelayedServer::new(6);
+    let (stage, relay) = (&relayed.stage, &relayed.relay);
+    let _servers = servers(stage, 1);
+    let text = b"the same words again, and again\n".repeat(100_000);
+    stage.write("home/text", &text);
+    stage.write("web1/text", &text);
+    for [source, destination] in [
+        [relayed.via_relay("text"), "web1:copy".to_owned()],
+        ["web1:text".to_owned(), relayed.via_relay("copy")],
+    ] {
+        // The connection is cut after less than a third of the text.
+        relay.cut_after(1_000_000);
+        stage
+            .run(&["cp", "--retry", "0", "-z", &source, &destination])
+            .ok();
+    }
+    assert!(stage.read("home/copy") == text && stage.read("web1/copy") == text);
+}
+
+/// Proves `rate-limit` in docs/faults.md.
+#[test]
+fn rate_limit_between_servers_holds_for_the_source() {
+    let relayed = RelayedServer::new(5);
+    let (stage, relay) = (&relayed.stage, &relayed.relay);
+    let _servers = servers(stage, 1);
+    stage.write("home/big", &noise(12_000_000, 5));
+    // Up to half of this waits in the buffers of the systems. All of it would fit in those of the
+    // client.
+    relay.cut_after(6_000_000);
+    let source = relayed.via_relay("big");
+    let start = Instant::now();
+    let arguments = [
+        "cp",
+        "--retry",
+        "0",
+        "--limit-rate",
+        "1M",
+        &source,
+        "web1:copy",
+    ];
+    let cut = stage.run(&arguments);
+    assert_ne!(cut.status, Some(0));
+    assert_eq!(relay.cuts(), 1);
+    assert!(start.elapsed() > Duration::from_secs(2));
 }

@@ -1,7 +1,8 @@
 //! `landline cp FILE web1,web2:`: one copy to several servers.
 
-use std::fs;
+use std::{fs, net::TcpListener, process::Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use testkit::Outcome;
 
@@ -50,6 +51,36 @@ fn dead_hosts_hold_up_no_other() {
     let failed = events.iter().filter(|event| event["event"] == "failed");
     let highest = failed.map(|event| event["status"].as_i64().unwrap()).max();
     assert_eq!(copied.status.map(i64::from), highest);
+}
+
+/// A host that does not answer is no reason to wait after a signal.
+#[test]
+fn signal_ends_the_search_for_hosts() {
+    let stage = stage();
+    stage.write("user/one", b"1");
+    let silent = TcpListener::bind("127.0.0.9:0").unwrap();
+    let port = silent.local_addr().unwrap().port().to_string();
+    let child = stage
+        .command(&[
+            "cp",
+            "--accept-new",
+            "-P",
+            &port,
+            "one",
+            "alice@127.0.0.9,127.0.0.9:x",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _connection = silent.accept().unwrap();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let text = String::from_utf8(ended.stderr).unwrap();
+    assert!(
+        text.contains("stopped") && !text.contains("status"),
+        "{text}"
+    );
 }
 
 #[test]

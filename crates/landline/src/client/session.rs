@@ -65,8 +65,10 @@ impl ClientSession {
     pub async fn open_channel(&self, first: &FirstRequest) -> Result<Connected, Error> {
         let mut connected = self.connect(first).await?;
         if let Some(rate_limiter) = &self.rate_limiter {
+            // To connect takes one round trip.
+            let round_trip = connected.route.connect_time();
             let channel = &mut connected.login.channel;
-            channel.limit_rate(rate_limiter.clone());
+            channel.limit_rate(rate_limiter.clone(), round_trip);
         }
         Ok(connected)
     }

@@ -17,8 +17,11 @@ pub struct ProgressState {
     pub done: u64,
     /// Bytes in all; of a tree, once all of it is listed.
     pub total: Option<u64>,
-    /// How many of `done` were there before this attempt.
+    /// How many of `done` were there before this attempt: those at the beginning, and those that
+    /// are the same as at the source.
     pub kept: u64,
+    /// Where this attempt continued an earlier one; 0 for a tree.
+    pub resumed_at: u64,
     /// Bytes that this attempt has moved.
     pub moved: u64,
     /// Bytes of files that are not copied.
@@ -69,7 +72,8 @@ impl Observed for Progress {
             began_at: self.began_at(),
             done: self.done(),
             total: self.total(),
-            kept: self.resumed_at(),
+            kept: self.resumed_at() + self.kept(),
+            resumed_at: self.resumed_at(),
             moved: self.moved(),
             sent_again: self.sent_again(),
             ..ProgressState::default()
@@ -107,10 +111,14 @@ impl Progress {
         self.has_compared.store(true, Ordering::Relaxed);
     }
 
+    /// Bytes after [`resumed_at`](Self::resumed_at) that were there, and were not sent.
+    fn kept(&self) -> u64 {
+        self.kept.load(Ordering::Relaxed)
+    }
+
     /// Bytes that this attempt has moved.
     pub fn moved(&self) -> u64 {
-        let kept = self.kept.load(Ordering::Relaxed);
-        (self.done() + self.sent_again()).saturating_sub(self.resumed_at() + kept)
+        (self.done() + self.sent_again()).saturating_sub(self.resumed_at() + self.kept())
     }
 
     /// When the content of this attempt began to flow, after any login.
@@ -162,5 +170,21 @@ impl Progress {
         self.sent_again.fetch_add(bytes, Ordering::Relaxed);
         // These bytes were counted before, and will be counted once more.
         self.done.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compared_bytes_are_kept_but_not_resumed() {
+        let progress = Progress::default();
+        progress.begin(Some(100), 10);
+        progress.add_kept(50);
+        progress.add(20);
+        let state = progress.state();
+        assert_eq!((state.done, state.kept, state.moved), (80, 60, 20));
+        assert_eq!(state.resumed_at, 10);
     }
 }

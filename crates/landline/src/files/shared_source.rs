@@ -5,7 +5,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{Algorithm, ContentHasher, Copied, digest::Digest, range_reader::shrank};
@@ -19,8 +19,9 @@ const PIECE_BYTES: usize = 256 << 10;
 /// A file that is read and hashed once for several receivers.
 pub struct SharedSource {
     file: Arc<SourceFile>,
-    kept: Mutex<VecDeque<KeptPiece>>,
-    front: Mutex<Front>,
+    state: Mutex<ReadState>,
+    /// Notified when the front has moved, or could not.
+    moved: Condvar,
     /// How many pieces are kept.
     kept_max: usize,
 }
@@ -32,10 +33,12 @@ struct KeptPiece {
 }
 
 /// How far the file was read and hashed.
-struct Front {
+struct ReadState {
     position: u64,
-    hasher: ContentHasher,
+    /// `None` while a thread reads and hashes the next piece.
+    hasher: Option<ContentHasher>,
     digest: Option<Digest>,
+    kept: VecDeque<KeptPiece>,
 }
 
 impl SharedSource {
@@ -48,12 +51,13 @@ impl SharedSource {
         Self {
             kept_max,
             file,
-            kept: Mutex::default(),
-            front: Mutex::new(Front {
+            state: Mutex::new(ReadState {
                 position: 0,
-                hasher: ContentHasher::new(Algorithm::Blake3),
+                hasher: Some(ContentHasher::new(Algorithm::Blake3)),
                 digest: None,
+                kept: VecDeque::new(),
             }),
+            moved: Condvar::new(),
         }
     }
 
@@ -82,61 +86,62 @@ impl SharedSource {
     }
 
     fn read_some(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Error> {
-        if let Some(read) = self.take_kept(offset, buffer) {
-            return Ok(read);
+        let mut state = lock(&self.state);
+        loop {
+            if let Some((piece, start)) = state.find_kept(offset) {
+                drop(state);
+                return Ok(copy_from(&piece, start, buffer));
+            }
+            if offset != state.position || state.digest.is_some() {
+                drop(state);
+                return Ok(self.file.read_into(offset, buffer)?);
+            }
+            let (next, read) = self.advance(state)?;
+            if read == 0 {
+                return Ok(0);
+            }
+            state = next;
         }
-        let mut front = lock(&self.front);
-        // Another sender may have read it meanwhile.
-        if let Some(read) = self.take_kept(offset, buffer) {
-            return Ok(read);
-        }
-        if offset == front.position {
-            self.advance(&mut front)?;
-            return Ok(self.take_kept(offset, buffer).unwrap_or(0));
-        }
-        drop(front);
-        Ok(self.file.read_into(offset, buffer)?)
     }
 
-    /// Copies what is kept at `offset`.
-    fn take_kept(&self, offset: u64, buffer: &mut [u8]) -> Option<usize> {
-        let (piece, start) = {
-            let kept = lock(&self.kept);
-            let behind = kept.partition_point(|piece| piece.offset <= offset);
-            let piece = kept.get(behind.checked_sub(1)?)?;
-            let start = usize::try_from(offset - piece.offset).ok()?;
-            (piece.bytes.clone(), start)
+    /// Reads and hashes the next piece, or waits until another thread has done that. Returns how
+    /// far the front has moved: 0 at the end of the file.
+    ///
+    /// The lock is not held meanwhile.
+    fn advance<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, ReadState>,
+    ) -> Result<(MutexGuard<'a, ReadState>, u64), Error> {
+        let Some(mut hasher) = state.hasher.take() else {
+            let state = self.moved.wait(state);
+            // What has moved is not known: the caller looks again.
+            return Ok((state.unwrap_or_else(PoisonError::into_inner), 1));
         };
-        let bytes = piece.get(start..).filter(|bytes| !bytes.is_empty())?;
-        let length = bytes.len().min(buffer.len());
-        buffer
-            .get_mut(..length)?
-            .copy_from_slice(bytes.get(..length)?);
-        Some(length)
-    }
-
-    /// Reads and hashes the next piece. At the end of the file there is none.
-    fn advance(&self, front: &mut Front) -> Result<(), Error> {
+        let offset = state.position;
+        drop(state);
         let mut bytes = vec![0; PIECE_BYTES];
-        let read = self.file.read_into(front.position, &mut bytes)?;
-        bytes.truncate(read);
-        front.hasher.update(&bytes);
-        let offset = front.position;
-        front.position += read as u64;
-        let mut kept = lock(&self.kept);
-        if read > 0 {
-            kept.push_back(KeptPiece {
+        let read = self.file.read_into(offset, &mut bytes);
+        bytes.truncate(*read.as_ref().unwrap_or(&0));
+        hasher.update(&bytes);
+        let mut state = lock(&self.state);
+        state.hasher = Some(hasher);
+        state.position += bytes.len() as u64;
+        if !bytes.is_empty() {
+            state.kept.push_back(KeptPiece {
                 offset,
                 bytes: bytes.into(),
             });
         }
-        while kept.len() > self.kept_max {
-            kept.pop_front();
+        while state.kept.len() > self.kept_max {
+            state.kept.pop_front();
         }
-        Ok(())
+        self.moved.notify_all();
+        Ok((state, read? as u64))
     }
 
     /// The length and the digest of the whole content. What was not read yet is read now.
+    ///
+    /// What was kept is dropped: receivers that are behind read the rest themselves.
     ///
     /// # Errors
     /// `source-changed` if the file has become shorter, or `io`.
@@ -144,19 +149,46 @@ impl SharedSource {
     /// # Blocking
     /// Reads the disk.
     pub(super) fn finish(&self) -> Result<Copied, Error> {
-        let mut front = lock(&self.front);
         let length = self.file.length;
-        while front.position < length {
-            let before = front.position;
-            self.advance(&mut front)?;
-            if front.position == before {
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(digest) = state.digest {
+                return Ok(Copied { length, digest });
+            }
+            if state.position >= length
+                && let Some(hasher) = &state.hasher
+            {
+                state.digest = Some(hasher.finish());
+                state.kept = VecDeque::new();
+                continue;
+            }
+            let (next, read) = self.advance(state)?;
+            if read == 0 {
                 return Err(shrank(&self.file));
             }
+            state = next;
         }
-        let digest = front.digest.unwrap_or_else(|| front.hasher.finish());
-        front.digest = Some(digest);
-        Ok(Copied { length, digest })
     }
+}
+
+impl ReadState {
+    /// The kept piece that has content at `offset`, and where in the piece that is.
+    fn find_kept(&self, offset: u64) -> Option<(Arc<[u8]>, usize)> {
+        let behind = self.kept.partition_point(|piece| piece.offset <= offset);
+        let piece = self.kept.get(behind.checked_sub(1)?)?;
+        let start = usize::try_from(offset - piece.offset).ok()?;
+        (start < piece.bytes.len()).then(|| (piece.bytes.clone(), start))
+    }
+}
+
+/// Copies the bytes from `start` on, as many as fit.
+fn copy_from(piece: &[u8], start: usize, buffer: &mut [u8]) -> usize {
+    let bytes = piece.get(start..).unwrap_or_default();
+    let length = bytes.len().min(buffer.len());
+    if let (Some(place), Some(bytes)) = (buffer.get_mut(..length), bytes.get(..length)) {
+        place.copy_from_slice(bytes);
+    }
+    length
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -165,6 +197,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
     use crate::paths::{TempDir, local};
 
@@ -220,7 +254,7 @@ mod tests {
         let content = content(9);
         let (folder, source) = shared(&content, 2);
         assert!(read_all(&source, 0) == content);
-        assert_eq!(lock(&source.kept).len(), 2);
+        assert_eq!(lock(&source.state).kept.len(), 2);
         assert!(read_all(&source, 0) == content);
         assert_eq!(source.finish().unwrap().digest, digest(&content));
         folder.remove();
@@ -235,6 +269,48 @@ mod tests {
         let copied = source.finish().unwrap();
         assert_eq!(copied.digest, digest(&content));
         assert_eq!(copied.length, content.len() as u64);
+        folder.remove();
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_file_that_was_hashed() {
+        let content = content(4);
+        let (folder, source) = shared(&content, 10);
+        assert!(read_all(&source, 0) == content);
+        assert_eq!(source.finish().unwrap().digest, digest(&content));
+        assert!(lock(&source.state).kept.is_empty());
+        assert!(read_all(&source, 0) == content);
+        assert!(lock(&source.state).kept.is_empty());
+        folder.remove();
+    }
+
+    /// Proves `one-dead-host` in docs/faults.md.
+    #[test]
+    fn readers_do_not_wait_while_the_rest_is_hashed() {
+        const LIMIT: Duration = Duration::from_secs(30);
+        let folder = TempDir::create(&std::env::temp_dir()).unwrap();
+        let path = folder.path().join("file");
+        let file = std::fs::File::create(&path).unwrap();
+        // Hashing so much takes minutes.
+        file.set_len(1 << 40).unwrap();
+        let opened = Arc::new(local::open_source(&path).unwrap());
+        let source = Arc::new(SharedSource::keeping(opened, 2));
+        let hashing = {
+            let source = source.clone();
+            std::thread::spawn(move || source.finish())
+        };
+        let start = Instant::now();
+        while lock(&source.state).position < 4 * PIECE_BYTES as u64 {
+            assert!(start.elapsed() < LIMIT);
+            std::thread::yield_now();
+        }
+        let (answer, answers) = std::sync::mpsc::channel();
+        std::thread::spawn(move || answer.send(source.read_at(0, &mut [1; 100])));
+        let read = answers.recv_timeout(LIMIT);
+        // Ends the other thread.
+        file.set_len(0).unwrap();
+        assert_eq!(read.unwrap().unwrap(), 100);
+        assert!(hashing.join().unwrap().is_err());
         folder.remove();
     }
 

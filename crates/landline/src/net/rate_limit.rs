@@ -13,11 +13,13 @@ use tokio::time::Instant;
 const BURST_TIME: Duration = Duration::from_secs(1);
 /// The same for a limit that a client sets itself: no second may have much more than its share.
 const BURST_TIME_OF_CLIENT: Duration = Duration::from_millis(50);
-/// How much the peer may be ahead of a client with a limit, as a time at the allowed rate. Linux
-/// takes twice as much. Over a longer round trip the rate is lower than allowed.
+/// How much the peer may be ahead of a client with a limit, as a time at the allowed rate. It is
+/// more over a long round trip, so that the rate is reached.
 const AHEAD_TIME: Duration = Duration::from_millis(50);
 /// The least that the peer may be ahead.
 const AHEAD_BYTES_MIN: usize = 16 * 1024;
+/// The longest buffer that Linux gives to any process by default (`net.core.rmem_max`).
+const AHEAD_BYTES_MAX: usize = 212_992;
 /// The fewest bytes that are sent at once.
 const PIECE_BYTES_MIN: usize = 4 * 1024;
 
@@ -94,10 +96,17 @@ impl RateLimiter {
         (bytes as usize).max(PIECE_BYTES_MIN)
     }
 
-    /// How many bytes the peer may be ahead of what is read; `None` without a limit.
-    pub(crate) fn ahead_bytes(&self) -> Option<usize> {
-        let bytes = (self.rate)()? as f64 * AHEAD_TIME.as_secs_f64();
-        Some((bytes as usize).max(AHEAD_BYTES_MIN))
+    /// How many bytes the peer may be ahead of what is read, over this round trip; `None` without a
+    /// limit, and if the rate needs more than a process can ask for.
+    pub(crate) fn ahead_bytes(&self, round_trip: Duration) -> Option<usize> {
+        let rate = (self.rate)()? as f64;
+        // In a round trip at most this much arrives.
+        let needed = rate * 2.0 * round_trip.as_secs_f64();
+        if needed > AHEAD_BYTES_MAX as f64 {
+            return None;
+        }
+        let bytes = (rate * AHEAD_TIME.as_secs_f64()).max(needed) as usize;
+        Some(bytes.clamp(AHEAD_BYTES_MIN, AHEAD_BYTES_MAX))
     }
 
     /// Whether the bucket is full, so that a new limiter would behave alike.
@@ -202,6 +211,26 @@ mod tests {
         }
         let all: u64 = flowed.iter().map(|(_, bytes)| bytes).sum();
         assert!(all >= RATE * 9, "{all} bytes in ten seconds");
+    }
+
+    #[test]
+    fn peer_may_be_ahead_by_two_round_trips() {
+        let limiter = RateLimiter::of_client(1_000_000);
+        for (milliseconds, expected) in [
+            (0, Some(50_000)),
+            (1, Some(50_000)),
+            (25, Some(50_000)),
+            (100, Some(200_000)),
+            (200, None),
+        ] {
+            let ahead = limiter.ahead_bytes(Duration::from_millis(milliseconds));
+            assert_eq!(ahead, expected, "{milliseconds} ms");
+        }
+        let (slow, fast) = (RateLimiter::of_client(1), RateLimiter::of_client(1 << 30));
+        let round_trip = Duration::from_micros(50);
+        assert_eq!(slow.ahead_bytes(round_trip), Some(AHEAD_BYTES_MIN));
+        assert_eq!(fast.ahead_bytes(round_trip), Some(AHEAD_BYTES_MAX));
+        assert_eq!(RateLimiter::new(|| None).ahead_bytes(round_trip), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -108,8 +108,8 @@ impl<'a> PlannedCopies<'a> {
         let (server, credential) =
             connect::find_server(context, &client, &target, &options.access).await?;
         let mut session = ClientSession::new(server, credential);
-        if let Some(rate_limiter) = &shared.rate_limiter {
-            session.set_rate_limiter(rate_limiter.clone());
+        if let Some(limits) = &shared.rate_limits {
+            session.set_rate_limiter(limits.content.clone());
         }
         Ok(Self {
             context,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use landline::net::{Location, Target};
 use serde_json::json;
-use tokio::task::LocalSet;
+use tokio::{sync::oneshot, task::LocalSet};
 
 use super::{Cp, SharedParts, SharedSources, progress::ProgressView};
 use crate::{
@@ -91,7 +91,10 @@ impl CopyToMany {
         };
         let mut paths = self.sources.clone();
         paths.push(destination);
+        let mut stopped_early = stopped.clone();
+        let (begin, begun) = oneshot::channel();
         let stop = || {
+            let _ = begin.send(());
             Ok(async move {
                 let _ = stopped.wait_for(Option::is_some).await;
             })
@@ -99,13 +102,25 @@ impl CopyToMany {
         let copying = self
             .options
             .copy_with(&self.context, paths, &view, &self.shared, stop);
-        match copying.await {
-            Ok(()) => Outcome::Ended(0),
-            Err(failure) if failure.code == "interrupted" => Outcome::Stopped,
-            Err(failure) => {
-                view.print_failure(&self.context, &failure);
-                Outcome::Ended(failure.status)
+        // Until the host is found, nothing has to be told to it.
+        let stopped_before_copy = async {
+            tokio::select! {
+                biased;
+                Ok(()) = begun => std::future::pending().await,
+                _ = stopped_early.wait_for(Option::is_some) => {}
             }
+        };
+        tokio::select! {
+            biased;
+            done = copying => match done {
+                Ok(()) => Outcome::Ended(0),
+                Err(failure) if failure.code == "interrupted" => Outcome::Stopped,
+                Err(failure) => {
+                    view.print_failure(&self.context, &failure);
+                    Outcome::Ended(failure.status)
+                }
+            },
+            () = stopped_before_copy => Outcome::Stopped,
         }
     }
 }

@@ -11,6 +11,7 @@ mod selection;
 pub(super) mod tree;
 mod tree_attempt;
 pub(super) mod tree_options;
+mod tree_paths;
 
 use std::{
     collections::HashMap,
@@ -75,7 +76,8 @@ pub(crate) struct Cp {
     /// unchanged file is then left out.
     ///
     /// DST can be on several hosts: `nas,web[1-20],@db:path`, as with -H of `landline run`. Each
-    /// file is then read once. A file of a folder is read once for each host.
+    /// file is then hashed once, and read once for hosts that are about equally fast. A file of a
+    /// folder is read once for each host.
     #[arg(value_name = "PATH", num_args = 0.., value_parser = copy_path_parser())]
     paths: Vec<CopyPath>,
     // Paths too, except with --from-command.
@@ -109,7 +111,7 @@ pub(crate) struct Cp {
     /// Move at most RATE bytes a second: 500K, 2M
     ///
     /// K, M and G are KiB, MiB and GiB. The limit is for both directions, and for all connections
-    /// of the command together.
+    /// of the command together. Between two servers it is for each of the two connections.
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     limit_rate: Option<u64>,
     #[command(flatten)]
@@ -140,11 +142,31 @@ impl Run for Cp {
 /// What the copies of one command share.
 struct SharedParts {
     /// The limit of `--limit-rate`.
-    rate_limiter: Option<Arc<RateLimiter>>,
+    rate_limits: Option<RateLimits>,
     /// The files that are sent to many hosts.
     sources: Option<SharedSources>,
     /// Which entries of folders are copied.
     selection: TreeSelection,
+}
+
+/// The rate limiters of one command.
+#[derive(Clone)]
+pub(in crate::commands) struct RateLimits {
+    content: Arc<RateLimiter>,
+    /// That of the sources of copies between two servers: their content passes here twice, and
+    /// counts once.
+    source: Arc<RateLimiter>,
+}
+
+impl RateLimits {
+    /// The limiters for a rate in bytes per second.
+    pub(in crate::commands) fn new(rate: u64) -> Self {
+        let limiter = || Arc::new(RateLimiter::of_client(rate));
+        Self {
+            content: limiter(),
+            source: limiter(),
+        }
+    }
 }
 
 /// Files that are read once for many hosts, by path.
@@ -204,9 +226,8 @@ impl Cp {
         sources: Option<SharedSources>,
     ) -> Result<SharedParts, Failure> {
         self.habits.check()?;
-        let limiter = |rate| Arc::new(RateLimiter::of_client(rate));
         Ok(SharedParts {
-            rate_limiter: self.limit_rate.map(limiter),
+            rate_limits: self.limit_rate.map(RateLimits::new),
             sources,
             selection: self.tree.read_selection(context)?,
         })

@@ -319,10 +319,10 @@ impl<'a> AttemptView<'a> {
         self.has_begun = true;
         self.rate.record(began_at, 0, 0);
         // What was there of a tree is known only later.
-        if state.kept > 0 && state.files.is_none() {
+        if state.resumed_at > 0 {
             self.view
-                .print_event(&json!({"event": "resumed-at", "offset": state.kept}));
-            let text = format!("{}: resuming at {}", self.label, bytes(state.kept));
+                .print_event(&json!({"event": "resumed-at", "offset": state.resumed_at}));
+            let text = format!("{}: resuming at {}", self.label, bytes(state.resumed_at));
             self.view.bars.suspend(|| self.view.print_plain(&text));
         }
     }

@@ -11,13 +11,18 @@ use landline::{
             check_not_home, check_place,
         },
     },
-    net::{Location, RateLimiter, Target},
+    net::{Location, Target},
     paths::{TreeOrigin, local},
     proto::Name,
 };
 
 use super::{
-    changes::ChangeLines, delta::DeltaOption, progress::ProgressView, tree_attempt::PlannedTree,
+    RateLimits,
+    changes::ChangeLines,
+    delta::DeltaOption,
+    progress::ProgressView,
+    tree_attempt::PlannedTree,
+    tree_paths::{is_content, is_remote, remote_name, remote_sources},
 };
 use crate::{
     arguments::{Access, TypedLocation},
@@ -47,7 +52,7 @@ pub(in crate::commands) struct TreeCopy {
     pub(in crate::commands) quiet: bool,
     /// How long a lost connection is made again.
     pub(in crate::commands) retry: Duration,
-    pub(in crate::commands) rate_limiter: Option<Arc<RateLimiter>>,
+    pub(in crate::commands) rate_limits: Option<RateLimits>,
 }
 
 /// The two ends of a copy.
@@ -90,15 +95,18 @@ impl TreeCopy {
         let source = match &ends {
             Ends::Between { source, .. } => {
                 let found = connect::find_server(context, &client, source, access).await?;
-                Some(ClientSession::new(found.0, found.1))
+                let mut session = ClientSession::new(found.0, found.1);
+                if let Some(limits) = &self.rate_limits {
+                    session.set_rate_limiter(limits.source.clone());
+                }
+                Some(session)
             }
             Ends::Upload { .. } | Ends::Download { .. } => None,
         };
         let compare = self.delta.compare(&server, u64::MAX);
-        // The content of a copy between two servers counts once.
         let mut session = ClientSession::new(server, credential);
-        if let Some(rate_limiter) = &self.rate_limiter {
-            session.set_rate_limiter(rate_limiter.clone());
+        if let Some(limits) = &self.rate_limits {
+            session.set_rate_limiter(limits.content.clone());
         }
         let mut planned = PlannedTree {
             compare,
@@ -255,54 +263,4 @@ impl TreeCopy {
         }
         Ok(paths)
     }
-}
-
-/// Whether a path means the content of a folder: it ends in a component `.`, or is the home.
-fn is_content(text: &str) -> bool {
-    text == "."
-        || text.ends_with(":~")
-        || text.ends_with(":~/")
-        || text.ends_with(":/")
-        || text.ends_with("/.")
-        || text.ends_with(':')
-        || text.ends_with(":.")
-}
-
-/// Whether all sources are on servers.
-pub(super) fn is_remote(sources: &[TypedLocation]) -> bool {
-    let is_remote = |path: &TypedLocation| matches!(path.location, Location::Remote { .. });
-    sources.iter().all(is_remote)
-}
-
-fn remote_sources(sources: &[TypedLocation]) -> Result<(Target, Vec<Name>), Failure> {
-    let mut found: Option<Target> = None;
-    let mut names = Vec::new();
-    for source in sources {
-        let Location::Remote { target, path } = &source.location else {
-            return Err(Failure::usage(
-                "neither side is remote; one must be host:path",
-            ));
-        };
-        if found.as_ref().is_some_and(|other| other != target) {
-            return Err(Failure::usage(
-                "the sources are on several servers; copy from one at a time",
-            ));
-        }
-        found = Some(target.clone());
-        names.push(remote_name(path));
-    }
-    match found {
-        Some(target) => Ok((target, names)),
-        None => Err(Failure::usage("give a source and a destination")),
-    }
-}
-
-/// The path to send to the server, without the `.` that asks for the content.
-fn remote_name(path: &[u8]) -> Name {
-    Name(match path {
-        b"" | b"." => b".".to_vec(),
-        b"/." => b"/".to_vec(),
-        [path @ .., b'/', b'.'] => path.to_vec(),
-        path => path.to_vec(),
-    })
 }

@@ -388,13 +388,13 @@ impl PlannedTree<'_> {
         };
         let removed = match summary.removed {
             0 => String::new(),
-            count if is_dry => format!(", {count} entries would be deleted"),
-            count => format!(", {count} entries deleted"),
+            count if is_dry => format!(", {} would be deleted", counted_entries(count.into())),
+            count => format!(", {} deleted", counted_entries(count.into())),
         };
         view.remark(&format!(
-            "{} of {} entries, {}, {done} in {seconds:.1} s{removed}",
+            "{} of {}, {}, {done} in {seconds:.1} s{removed}",
             summary.files,
-            summary.entries,
+            counted_entries(summary.entries.into()),
             bytes(summary.bytes),
         ));
         match (refusal, summary.failures) {
@@ -402,14 +402,22 @@ impl PlannedTree<'_> {
             (None, 0) => Ok(()),
             (None, count) if is_dry => Err(Failure::new(
                 "incomplete",
-                format!("{count} entries could not be copied"),
+                format!("{} could not be copied", counted_entries(count.into())),
             )),
             (None, count) => Err(Failure::new(
                 "incomplete",
-                format!("{count} entries could not be copied; all others are complete"),
+                format!(
+                    "{} could not be copied; all others are complete",
+                    counted_entries(count.into())
+                ),
             )),
         }
     }
+}
+
+fn counted_entries(count: u64) -> String {
+    let entries = if count == 1 { "entry" } else { "entries" };
+    format!("{count} {entries}")
 }
 
 /// Says which of two servers an error is about.

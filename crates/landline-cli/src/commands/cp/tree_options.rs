@@ -14,7 +14,8 @@ use landline::{
 use super::{
     Cp, SharedParts,
     selection::{RefusedOptions, SelectionOptions},
-    tree::{TreeCopy, is_remote},
+    tree::TreeCopy,
+    tree_paths::is_remote,
 };
 use crate::{arguments::TypedLocation, context::Context, failure::Failure};
 
@@ -250,7 +251,7 @@ impl Cp {
             compress: options.compress,
             quiet: self.quiet,
             retry: self.retry,
-            rate_limiter: parts.rate_limiter.clone(),
+            rate_limits: parts.rate_limits.clone(),
         })
     }
 }

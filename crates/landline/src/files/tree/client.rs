@@ -221,6 +221,7 @@ pub async fn get_tree(
         backup,
     } = destination;
     let names = request.paths.iter().map(|path| own_name(&path.0)).collect();
+    let takes_packed = request.compress;
     channel.send_with_body(&Tree::default(), BodySize::Unknown)?;
     let (connection, ends) = bodies(false);
     let work = Worker::Client.run(move |leave| {
@@ -235,6 +236,7 @@ pub async fn get_tree(
             reads_selection: false,
             backup: backup.map(|folder| (folder, TreeGuard::unlimited())),
             names: Some(names),
+            takes_packed,
             ends,
             leave: leave.clone(),
             progress: report.progress,

@@ -132,6 +132,7 @@ impl Observed for TreeProgress {
             done: (kept + moved).min(found),
             total: self.is_listed.load(Ordering::Relaxed).then_some(found),
             kept,
+            resumed_at: 0,
             moved,
             failed: self.failed.bytes(),
             sent_again: 0,

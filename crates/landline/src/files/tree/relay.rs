@@ -7,16 +7,20 @@
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use landline_proto::{BodySize, Name};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::SendError};
 
 use super::{
     ENDED_EARLY, TreeEvents, TreeProgress, TreeSummary,
     bodies::{Outgoing, bodies},
     client::{Resolved, TreeReport, own_name},
+    compression::Compression,
     interruption,
     messages::{GetTree, TREE, Tree},
     records::{EntryContent, FromReceiver, FromSender, RecordBuffer},
@@ -51,6 +55,9 @@ pub fn relay_source_key(server: &Fingerprint, request: &GetTree) -> Name {
 /// Copies trees from `source` to `destination`, after `request` was sent to the source and a
 /// [`PutTree`](super::PutTree) to the destination. Both get the `selection`.
 ///
+/// If `request` asks for compression, content that shrinks is compressed on both ways, as far as
+/// the servers take that. The put-tree must not ask for comparisons.
+///
 /// # Errors
 /// As [`put_tree`](super::client::put_tree) and [`get_tree`](super::client::get_tree), with the
 /// server that the error is about. The caller then has to close both channels.
@@ -72,6 +79,8 @@ pub async fn relay_tree(
     destination
         .send_with_body(&Tree::default(), BodySize::Unknown)
         .map_err(at(RelayServer::Destination))?;
+    // The destination says in its header that it takes packed records.
+    let is_possible = Arc::new(AtomicBool::new(false));
     let relay = Mutex::new(RelayCheck::new(request, report));
     let done = {
         let (source_bodies, source_ends) = bodies(false);
@@ -80,6 +89,7 @@ pub async fn relay_tree(
         let (destination_out, destination_input) = destination_ends.into_parts();
         let source_flow = source_bodies.run(source, &TREE, |_: Tree| ());
         let destination_flow = destination_bodies.run(destination, &TREE, |tree: Tree| {
+            is_possible.store(tree.packed, Ordering::Relaxed);
             *resolved = Resolved::of(tree);
         });
         let (mut to_source, mut to_destination) = (Vec::new(), Vec::new());
@@ -87,12 +97,22 @@ pub async fn relay_tree(
             FromReceiver::Selection(record.clone()).write(&mut to_source);
             FromSender::Selection(record).write(&mut to_destination);
         }
-        let content = forward(source_input, &destination_out, to_destination, |record| {
-            lock(&relay).check_content(record)
-        });
-        let answers = forward(destination_input, &source_out, to_source, |record| {
-            lock(&relay).check_answer(record)
-        });
+        let content = Forward {
+            input: source_input,
+            first: to_destination,
+            records: RecordBuffer::of_sender(request.compress),
+            out: &destination_out,
+            compression: Compression::new(request.compress, is_possible.clone()),
+        };
+        let content = content.run(|record| lock(&relay).check_content(record));
+        let answers = Forward {
+            input: destination_input,
+            first: to_source,
+            records: RecordBuffer::default(),
+            out: &source_out,
+            compression: Compression::default(),
+        };
+        let answers = answers.run(|record| lock(&relay).check_answer(record));
         tokio::try_join!(
             async { source_flow.await.map_err(at(RelayServer::Source)) },
             async { destination_flow.await.map_err(at(RelayServer::Destination)) },
@@ -118,39 +138,79 @@ pub async fn relay_tree(
     }
 }
 
-/// Sends `first`, and passes records on until the last one. `check` says which one is.
-async fn forward(
-    mut input: mpsc::Receiver<Vec<u8>>,
-    out: &mpsc::Sender<Outgoing>,
+/// Where a record stands in its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Position {
+    Within,
+    /// The content of a file begins.
+    FileBegins,
+    /// It is the last record.
+    Last,
+}
+
+/// Passes records on from one server to the other one.
+struct Forward<'a> {
+    input: mpsc::Receiver<Vec<u8>>,
+    /// What is sent first.
     first: Vec<u8>,
-    mut check: impl FnMut(&[u8]) -> Result<bool, Error>,
-) -> Result<(), Error> {
-    let lost = |_| Error::Lost("the copy was aborted".into());
-    if !first.is_empty() {
-        out.send(Outgoing::Bytes(first)).await.map_err(lost)?;
-    }
-    let mut records = RecordBuffer::default();
-    loop {
-        let bytes = input.recv().await.ok_or_else(ended_early)?;
-        records.input().extend_from_slice(&bytes);
-        let mut passed = Vec::with_capacity(bytes.len());
-        let mut is_last = false;
-        while !is_last && let Some(record) = records.next_record().map_err(invalid)? {
-            is_last = check(record)?;
-            let length = u32::try_from(record.len()).unwrap_or(u32::MAX);
-            passed.extend_from_slice(&length.to_le_bytes());
-            passed.extend_from_slice(record);
+    records: RecordBuffer,
+    out: &'a mpsc::Sender<Outgoing>,
+    compression: Compression,
+}
+
+impl Forward<'_> {
+    /// Passes records on until the last one. `check` says which one is.
+    async fn run(
+        mut self,
+        mut check: impl FnMut(&[u8]) -> Result<Position, Error>,
+    ) -> Result<(), Error> {
+        if !self.first.is_empty() {
+            let first = Outgoing::Bytes(std::mem::take(&mut self.first));
+            self.out.send(first).await.map_err(aborted)?;
         }
-        if !passed.is_empty() {
-            out.send(Outgoing::Bytes(passed)).await.map_err(lost)?;
-        }
-        if is_last {
-            if !records.is_complete() {
-                return Err(unexpected("a record after the end"));
+        loop {
+            let bytes = self.input.recv().await.ok_or_else(ended_early)?;
+            self.records.input().extend_from_slice(&bytes);
+            let mut passed = Vec::new();
+            while let Some(record) = self.records.next_record().map_err(invalid)? {
+                let position = check(record)?;
+                if position == Position::FileBegins {
+                    self.compression.begin_file();
+                }
+                let length = u32::try_from(record.len()).unwrap_or(u32::MAX);
+                passed.extend_from_slice(&length.to_le_bytes());
+                passed.extend_from_slice(record);
+                if position == Position::Last {
+                    self.send(passed).await?;
+                    return self.end().await;
+                }
+                // A few bytes may stand for many packed records: they are passed on one by one.
+                if passed.len() >= self.compression.chunk_bytes() {
+                    self.send(std::mem::take(&mut passed)).await?;
+                }
             }
-            return out.send(Outgoing::End).await.map_err(lost);
+            self.send(passed).await?;
         }
     }
+
+    async fn send(&mut self, passed: Vec<u8>) -> Result<(), Error> {
+        if passed.is_empty() {
+            return Ok(());
+        }
+        let bytes = self.compression.compress(passed)?;
+        self.out.send(Outgoing::Bytes(bytes)).await.map_err(aborted)
+    }
+
+    async fn end(&self) -> Result<(), Error> {
+        if !self.records.is_complete() {
+            return Err(unexpected("a record after the end"));
+        }
+        self.out.send(Outgoing::End).await.map_err(aborted)
+    }
+}
+
+fn aborted(_: SendError<Outgoing>) -> Error {
+    Error::Lost("the copy was aborted".into())
 }
 
 /// What the records have told so far.
@@ -189,8 +249,8 @@ impl RelayCheck {
         }
     }
 
-    /// Checks a record of the source. Returns whether it is the last one.
-    fn check_content(&mut self, record: &[u8]) -> Result<bool, Error> {
+    /// Checks a record of the source.
+    fn check_content(&mut self, record: &[u8]) -> Result<Position, Error> {
         match FromSender::read(record).map_err(invalid)? {
             FromSender::Entry(entry) => {
                 let number = self.entries;
@@ -210,17 +270,19 @@ impl RelayCheck {
                 self.check_listed();
             }
             FromSender::File { entry, content, .. } => {
-                self.begin(entry, 0);
+                let position = self.begin(entry, 0);
                 self.progress.add_bytes(content.len() as u64);
                 self.complete(entry);
+                return Ok(position);
             }
             FromSender::Piece {
                 entry,
                 offset,
                 content,
             } => {
-                self.begin(entry, offset);
+                let position = self.begin(entry, offset);
                 self.progress.add_bytes(content.len() as u64);
+                return Ok(position);
             }
             FromSender::FileEnd { entry, .. } => self.complete(entry),
             FromSender::Failed(failure) => {
@@ -229,11 +291,12 @@ impl RelayCheck {
                 }
                 self.events.failed(failure);
             }
-            FromSender::Changed { .. } | FromSender::Change { .. } => {}
+            FromSender::Changed { .. } => {}
+            FromSender::Change { .. } => return Err(not_compared()),
             FromSender::Selection(_) => return Err(unexpected("a selection of a server")),
-            FromSender::End { .. } => return Ok(true),
+            FromSender::End { .. } => return Ok(Position::Last),
         }
-        Ok(false)
+        Ok(Position::Within)
     }
 
     /// Checks the name of a source: it is the user who names it.
@@ -272,13 +335,15 @@ impl RelayCheck {
     }
 
     /// The content of a file begins at this offset, or continues.
-    fn begin(&mut self, entry: u32, offset: u64) {
-        if let Some(file) = self.files.get_mut(&entry).filter(|file| !file.has_begun) {
-            file.has_begun = true;
-            self.progress.add_kept_part(offset);
-            let name = String::from_utf8_lossy(&file.name);
-            self.progress.set_name(Path::new(&*name));
-        }
+    fn begin(&mut self, entry: u32, offset: u64) -> Position {
+        let Some(file) = self.files.get_mut(&entry).filter(|file| !file.has_begun) else {
+            return Position::Within;
+        };
+        file.has_begun = true;
+        self.progress.add_kept_part(offset);
+        let name = String::from_utf8_lossy(&file.name);
+        self.progress.set_name(Path::new(&*name));
+        Position::FileBegins
     }
 
     fn complete(&mut self, entry: u32) {
@@ -287,8 +352,8 @@ impl RelayCheck {
         }
     }
 
-    /// Checks a record of the destination. Returns whether it is the last one.
-    fn check_answer(&mut self, record: &[u8]) -> Result<bool, Error> {
+    /// Checks a record of the destination.
+    fn check_answer(&mut self, record: &[u8]) -> Result<Position, Error> {
         match FromReceiver::read(record).map_err(invalid)? {
             FromReceiver::Want { first, count } => {
                 let wanted = first..first.saturating_add(count);
@@ -296,7 +361,7 @@ impl RelayCheck {
                     file.is_wanted = true;
                 }
             }
-            FromReceiver::WantRest { entry, .. } | FromReceiver::WantChanges { entry } => {
+            FromReceiver::WantRest { entry, .. } => {
                 if let Some(file) = self.files.get_mut(&entry) {
                     file.is_wanted = true;
                 }
@@ -311,7 +376,9 @@ impl RelayCheck {
                     !is_there
                 });
             }
-            FromReceiver::Known { .. } => {}
+            FromReceiver::WantChanges { .. } | FromReceiver::Known { .. } => {
+                return Err(not_compared());
+            }
             FromReceiver::Change(change) => self.events.changed(change),
             FromReceiver::Selection(_) => return Err(unexpected("a selection of a server")),
             FromReceiver::Failed(failure) => {
@@ -322,11 +389,16 @@ impl RelayCheck {
             }
             FromReceiver::Done(summary) => {
                 self.summary = Some(summary);
-                return Ok(true);
+                return Ok(Position::Last);
             }
         }
-        Ok(false)
+        Ok(Position::Within)
     }
+}
+
+/// Neither server was asked to compare what it has.
+fn not_compared() -> Error {
+    unexpected("a comparison that was not asked for")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -337,7 +409,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::{
-        files::{Observed, messages::Compare, tree::records::TreeEntry},
+        files::{
+            Observed,
+            delta::Change,
+            messages::Compare,
+            tree::records::{PIECE_BYTES, Packer, RECORD_BYTES_MAX, TreeEntry},
+        },
         paths::FileTime,
     };
 
@@ -369,13 +446,13 @@ mod tests {
     }
 
     /// Feeds a record of the source, without its length.
-    fn content(relay: &mut RelayCheck, record: &FromSender<'_>) -> Result<bool, Error> {
+    fn content(relay: &mut RelayCheck, record: &FromSender<'_>) -> Result<Position, Error> {
         let mut bytes = Vec::new();
         record.write(&mut bytes);
         relay.check_content(&bytes[4..])
     }
 
-    fn answer(relay: &mut RelayCheck, record: &FromReceiver) -> Result<bool, Error> {
+    fn answer(relay: &mut RelayCheck, record: &FromReceiver) -> Result<Position, Error> {
         let mut bytes = Vec::new();
         record.write(&mut bytes);
         relay.check_answer(&bytes[4..])
@@ -392,6 +469,78 @@ mod tests {
         assert!(content(&mut right, &entry(None, "more", folder())).is_err());
         let mut other = relay(&["a/photos"]);
         assert!(content(&mut other, &entry(None, ".ssh", folder())).is_err());
+    }
+
+    /// Bytes that stand for much more must not be kept as what they stand for.
+    ///
+    /// Proves `decompression` in docs/faults.md.
+    #[tokio::test]
+    async fn unpacked_records_are_passed_on_in_pieces() {
+        let zeros = FromSender::Piece {
+            entry: 1,
+            offset: 0,
+            content: &[0; PIECE_BYTES],
+        };
+        let mut plain = Vec::new();
+        zeros.write(&mut plain);
+        let packed = Packer::new().unwrap().pack(plain);
+        let (input, received) = mpsc::channel(1);
+        input.send(packed.repeat(100)).await.unwrap();
+        let (out, mut passed) = mpsc::channel(1);
+        let forward = Forward {
+            first: Vec::new(),
+            input: received,
+            records: RecordBuffer::unpacking(),
+            out: &out,
+            compression: Compression::default(),
+        };
+        let mut checked = 0;
+        tokio::select! {
+            done = forward.run(|_| { checked += 1; Ok(Position::Within) }) => panic!("{done:?}"),
+            first = passed.recv() => match first {
+                Some(Outgoing::Bytes(bytes)) => assert!(bytes.len() <= 2 * RECORD_BYTES_MAX),
+                other => panic!("{other:?}"),
+            },
+        }
+        assert!(checked < 10, "{checked} records at once");
+    }
+
+    #[tokio::test]
+    async fn records_are_packed_only_if_the_destination_takes_them() {
+        for is_possible in [true, false] {
+            let mut plain = Vec::new();
+            let zeros = FromSender::Piece {
+                entry: 1,
+                offset: 0,
+                content: &[0; PIECE_BYTES],
+            };
+            zeros.write(&mut plain);
+            let length = plain.len();
+            let (input, received) = mpsc::channel(1);
+            input.send(plain).await.unwrap();
+            let (out, mut passed) = mpsc::channel(2);
+            let forward = Forward {
+            first: Vec::new(),
+                input: received,
+                records: RecordBuffer::default(),
+                out: &out,
+                compression: Compression::new(true, Arc::new(AtomicBool::new(is_possible))),
+            };
+            forward.run(|_| Ok(Position::Last)).await.unwrap();
+            let Some(Outgoing::Bytes(bytes)) = passed.recv().await else {
+                panic!("no bytes");
+            };
+            assert_eq!(bytes.len() < length / 10, is_possible);
+        }
+    }
+
+    #[test]
+    fn comparison_that_was_not_asked_for_is_refused() {
+        let mut relay = relay(&["t"]);
+        content(&mut relay, &entry(None, "t", EntryContent::File(9))).unwrap();
+        assert!(answer(&mut relay, &FromReceiver::WantChanges { entry: 0 }).is_err());
+        let change = Change::Zeros { length: 9 };
+        assert!(content(&mut relay, &FromSender::Change { entry: 0, change }).is_err());
     }
 
     #[test]

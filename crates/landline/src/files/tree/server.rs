@@ -127,6 +127,7 @@ pub(crate) async fn put_tree(
             reads_selection,
             backup,
             names: None,
+            takes_packed: true,
             ends,
             leave: leave.clone(),
             progress: Arc::new(TreeProgress::default()),

@@ -80,9 +80,9 @@ impl Channel {
     }
 
     /// Limits the rate of the content, as a client does it for itself. The peer is held back soon,
-    /// because this system takes little ahead of what is read.
-    pub(crate) fn limit_rate(&mut self, rate_limiter: Arc<RateLimiter>) {
-        if let Some(bytes) = rate_limiter.ahead_bytes() {
+    /// because this system takes little ahead of what is read. `round_trip` is that of the network.
+    pub(crate) fn limit_rate(&mut self, rate_limiter: Arc<RateLimiter>, round_trip: Duration) {
+        if let Some(bytes) = rate_limiter.ahead_bytes(round_trip) {
             self.reader.stream.lock().limit_receive_buffer(bytes);
         }
         self.set_rate_limiter(rate_limiter);

@@ -139,6 +139,7 @@ pub(super) struct TreeReceiver {
     /// Where the server counts what users store.
     store: Option<WorkStore>,
     names: Option<Vec<Vec<u8>>>,
+    takes_packed: bool,
     /// Wanted files that do not count for the user yet.
     reserving: Vec<(StagedRecord, u64)>,
     /// Files in new trees that were written since the last sync began.
@@ -166,6 +167,8 @@ pub(super) struct ReceiverParts {
     pub(super) backup: Option<(TreeTarget, TreeGuard)>,
     /// The names that the sources must have, in their order; `None` if the sender names them.
     pub(super) names: Option<Vec<Vec<u8>>>,
+    /// Whether the sender may send packed records.
+    pub(super) takes_packed: bool,
     pub(super) ends: ThreadEnds,
     pub(super) leave: Leave,
     pub(super) progress: Arc<TreeProgress>,
@@ -209,6 +212,7 @@ impl TreeReceiver {
             progress: parts.progress,
             events: parts.events,
             options: parts.options,
+            takes_packed: parts.takes_packed,
             guard: Arc::new(guard),
             selection: parts.selection,
             selection_reader: parts.reads_selection.then(SelectionReader::default),
@@ -275,7 +279,7 @@ impl TreeReceiver {
     }
 
     fn receive_all(&mut self) -> Result<(), Error> {
-        let mut input = RecordBuffer::default();
+        let mut input = RecordBuffer::of_sender(self.takes_packed);
         loop {
             while let Some(record) = input.next_record().map_err(invalid)? {
                 let record = FromSender::read(record).map_err(invalid)?;

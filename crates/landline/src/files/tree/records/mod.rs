@@ -231,11 +231,15 @@ impl TreeSummary {
     }
 }
 
-/// Cuts a body into records. Those in a packed record are restored.
+/// Cuts a body into records.
+///
+/// The default does not accept packed records: it returns them as they are, and their kind means
+/// nothing to a reader.
 #[derive(Debug, Default)]
 pub struct RecordBuffer {
     body: Cut,
     unpacked: Cut,
+    takes_packed: bool,
 }
 
 /// Bytes of which some were taken.
@@ -271,6 +275,22 @@ impl Cut {
 }
 
 impl RecordBuffer {
+    /// A buffer for the body of a sender that may send packed records, which are restored.
+    pub fn unpacking() -> Self {
+        Self {
+            takes_packed: true,
+            ..Self::default()
+        }
+    }
+
+    /// The buffer for the body of a sender, which sends packed records only if this was agreed.
+    pub(crate) fn of_sender(takes_packed: bool) -> Self {
+        Self {
+            takes_packed,
+            ..Self::default()
+        }
+    }
+
     /// The buffer to append the next bytes of the body to.
     pub fn input(&mut self) -> &mut Vec<u8> {
         self.body.bytes.drain(..self.body.taken);
@@ -298,7 +318,7 @@ impl RecordBuffer {
                 return Ok(None);
             };
             match self.body.bytes.get(start..end) {
-                Some([packed::PACKED, content @ ..]) => {
+                Some([packed::PACKED, content @ ..]) if self.takes_packed => {
                     self.unpacked.taken = 0;
                     packed::unpack(content, &mut self.unpacked.bytes)?;
                 }

@@ -119,7 +119,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::files::tree::records::{FromSender, PIECE_BYTES, RecordBuffer};
+    use crate::files::{
+        delta::{Change, Known},
+        tree::records::{FromReceiver, FromSender, PIECE_BYTES, RecordBuffer},
+    };
 
     fn piece(content: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
@@ -150,13 +153,27 @@ mod tests {
         let plain = piece(&text());
         let packed = packer.pack(plain.clone());
         assert!(packed.len() * 10 < plain.len(), "{} bytes", packed.len());
-        let mut buffer = RecordBuffer::default();
+        let mut buffer = RecordBuffer::unpacking();
         buffer.input().extend_from_slice(&packed);
         assert_eq!(buffer.next_record().unwrap(), Some(&plain[4..]));
         assert_eq!(buffer.next_record().unwrap(), None);
         assert!(buffer.is_complete());
         let plain = piece(&noise());
         assert_eq!(packer.pack(plain.clone()), plain);
+    }
+
+    /// Proves `decompression` in docs/faults.md.
+    #[test]
+    fn packed_record_that_was_not_agreed_is_refused() {
+        let packed = Packer::new().unwrap().pack(piece(&text()));
+        let mut buffer = RecordBuffer::default();
+        buffer.input().extend_from_slice(&packed);
+        let record = buffer.next_record().unwrap().unwrap();
+        let refused = Err(RecordError::Kind(PACKED));
+        assert_eq!(FromSender::read(record), refused);
+        let refused = Err(RecordError::Kind(PACKED));
+        assert_eq!(FromReceiver::read(record), refused);
+        assert!(Change::read(record).is_err() && Known::read(record).is_err());
     }
 
     #[test]
