@@ -125,14 +125,9 @@ impl PlannedTree<'_> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Connects and copies once.
-    async fn attempt(
-        &mut self,
-        progress: &Arc<TreeProgress>,
-    ) -> Result<(TreeSummary, String), Error> {
+    /// What an attempt tells while it runs.
+    fn tree_report(&self, progress: &Arc<TreeProgress>) -> TreeReport {
         let (failures, changes) = (self.failures.clone(), self.changes.clone());
-        let selection = self.copy.selection.clone();
-        let backup = self.copy.backup.as_ref();
         let events = TreeEvents::new(move |failure| {
             let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
             let is_first_refusal = is_refusal(&failure) && !failures.iter().any(is_refusal);
@@ -140,7 +135,7 @@ impl PlannedTree<'_> {
                 failures.push(failure);
             }
         });
-        let report = TreeReport {
+        TreeReport {
             progress: progress.clone(),
             // A server may send changes that were not asked for.
             events: if self.store().changes {
@@ -148,7 +143,17 @@ impl PlannedTree<'_> {
             } else {
                 events
             },
-        };
+        }
+    }
+
+    /// Connects and copies once.
+    async fn attempt(
+        &mut self,
+        progress: &Arc<TreeProgress>,
+    ) -> Result<(TreeSummary, String), Error> {
+        let selection = self.copy.selection.clone();
+        let backup = self.copy.backup.as_ref();
+        let report = self.tree_report(progress);
         match &self.ends {
             Ends::Upload {
                 sources,
