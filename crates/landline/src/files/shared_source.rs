@@ -290,7 +290,7 @@ mod tests {
         const LIMIT: Duration = Duration::from_secs(30);
         let folder = TempDir::create(&std::env::temp_dir()).unwrap();
         let path = folder.path().join("file");
-        let file = std::fs::File::create(&path).unwrap();
+        let file = local::create(&path).unwrap();
         // Hashing so much takes minutes.
         file.set_len(1 << 40).unwrap();
         let opened = Arc::new(local::open_source(&path).unwrap());

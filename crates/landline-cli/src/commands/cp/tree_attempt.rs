@@ -21,7 +21,7 @@ use landline::{
     },
     login::FirstRequest,
     net::{Channel, Location, Target},
-    paths::{TreePlace, TreeSource, local},
+    paths::{TreePlace, TreeSource, TreeTarget, local},
     proto::{ErrorCode, Message, Name},
 };
 use log::debug;
@@ -215,18 +215,11 @@ impl PlannedTree<'_> {
                     compare: self.compare,
                     ..request.clone()
                 };
-                let server = self.session.server().fingerprint;
-                // A read-only or full state folder prevents a resume, and not the copy.
                 let store = self.store();
-                let find = |manifests| EarlierTree::find(&manifests, &server, &request, &target);
                 let earlier = if store.dry_run {
                     EarlierTree::default()
                 } else {
-                    let found = self.client.manifests().and_then(find);
-                    found.unwrap_or_else(|error| {
-                        debug!("the copy cannot be resumed: {error}");
-                        EarlierTree::default()
-                    })
+                    self.find_earlier(&request, &target)
                 };
                 let destination = TreeDestination {
                     target,
@@ -258,6 +251,18 @@ impl PlannedTree<'_> {
                     .await
             }
         }
+    }
+
+    /// What an earlier attempt left. A read-only or full state folder prevents a resume, and not
+    /// the copy.
+    fn find_earlier(&self, request: &GetTree, target: &TreeTarget) -> EarlierTree {
+        let server = self.session.server().fingerprint;
+        let find = |manifests| EarlierTree::find(&manifests, &server, request, target);
+        let found = self.client.manifests().and_then(find);
+        found.unwrap_or_else(|error| {
+            debug!("the copy cannot be resumed: {error}");
+            EarlierTree::default()
+        })
     }
 
     /// Connects to both servers and copies once from `source` to the other one.

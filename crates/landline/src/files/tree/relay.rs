@@ -520,7 +520,7 @@ mod tests {
             input.send(plain).await.unwrap();
             let (out, mut passed) = mpsc::channel(2);
             let forward = Forward {
-            first: Vec::new(),
+                first: Vec::new(),
                 input: received,
                 records: RecordBuffer::default(),
                 out: &out,

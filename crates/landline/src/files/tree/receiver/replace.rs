@@ -364,18 +364,13 @@ mod tests {
 
     #[test]
     fn former_entry_gets_a_number_if_its_name_is_taken() {
-        let scratch = TempDir::create(&std::env::temp_dir()).unwrap();
-        for folder in ["staging", "target"] {
-            std::fs::create_dir(scratch.path().join(folder)).unwrap();
-        }
-        local::write(&scratch.path().join("staging/aside"), b"former").unwrap();
-        local::write(&scratch.path().join("target/name"), b"of another").unwrap();
-        let (staging, target) = (
-            open(&scratch.path().join("staging")),
-            open(&scratch.path().join("target")),
-        );
-        put_back(&staging, OsStr::new("aside"), &target, OsStr::new("name")).unwrap();
-        let read = |name: &str| std::fs::read(scratch.path().join("target").join(name)).unwrap();
+        let scratch = || TempDir::create(&std::env::temp_dir()).unwrap();
+        let (staging, target) = (scratch(), scratch());
+        local::write(&staging.path().join("aside"), b"former").unwrap();
+        local::write(&target.path().join("name"), b"of another").unwrap();
+        let (from, to) = (open(staging.path()), open(target.path()));
+        put_back(&from, OsStr::new("aside"), &to, OsStr::new("name")).unwrap();
+        let read = |name: &str| local::read(&target.path().join(name), 100).unwrap();
         assert_eq!(read("name"), b"of another");
         assert_eq!(read("name.~1~"), b"former");
     }
