@@ -1,6 +1,7 @@
 //! The attempts at a copy of trees, and their reports.
 
 use std::{
+    ffi::OsString,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -202,10 +203,8 @@ impl PlannedTree<'_> {
                 let exact = *placement == Placement::Exact;
                 let target = local::open_tree_target(target, exact)?;
                 check_place(&target, *placement)?;
-                let backup = match backup {
-                    Some(folder) => Some(local::open_tree_target(folder.as_ref(), true)?),
-                    None => None,
-                };
+                let open = |folder: &OsString| local::open_tree_target(folder.as_ref(), true);
+                let backup = backup.map(open).transpose()?;
                 let shown = target.shown.display().to_string();
                 let resolved = match target.place {
                     TreePlace::Into(_) => Placement::Into,

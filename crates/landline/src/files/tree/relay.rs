@@ -138,7 +138,7 @@ pub async fn relay_tree(
     }
 }
 
-/// Where a record stands in its body.
+/// The place of a record in its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Position {
     Within,

@@ -106,6 +106,21 @@ fn is_folding(folder: &Folder, name: &OsStr, stat: &EntryStat) -> io::Result<boo
 }
 
 impl TreeReceiver {
+    /// Remembers a file that was stored, to tell names that the file system takes for one.
+    pub(super) fn note_stored(&mut self, location: &StorePlace, name: &OsStr) {
+        let stat = self
+            .open(location)
+            .and_then(|folder| folder.stat(name))
+            .ok()
+            .flatten();
+        let folder = location
+            .parent
+            .and_then(|number| self.folders.get_mut(&number));
+        if let (Some(stat), Some(folder)) = (stat, folder) {
+            folder.stored.insert(stat.numbers());
+        }
+    }
+
     /// Notes a name that the source has, in the folder that has it.
     pub(super) fn note_name(&mut self, entry: &TreeEntry) {
         let folder = entry
