@@ -13,7 +13,7 @@ use clap_mangen::Man;
 use landline::{net::Target, paths::local};
 
 use crate::{
-    arguments::{Arguments, location_parser},
+    arguments::{Arguments, copy_path_parser, location_parser},
     commands::service,
     context::{Context, ExitStatus},
     failure::Failure,
@@ -159,7 +159,9 @@ fn mark(command: Command) -> Command {
 
 fn mark_for(argument: &Arg) -> Option<&'static str> {
     let kind = argument.get_value_parser().type_id();
-    if kind == ValueParser::new(location_parser()).type_id() {
+    if kind == ValueParser::new(location_parser()).type_id()
+        || kind == ValueParser::new(copy_path_parser()).type_id()
+    {
         Some(REMOTE)
     } else if kind == ValueParser::from(value_parser!(Target)).type_id()
         && argument.get_id() != "public_name"
