@@ -5,7 +5,7 @@
 //! differs, content may have moved. The sender then asks for sums that do not depend on the
 //! position, and looks for the receiver's blocks at every offset.
 //!
-//! [`Comparer`] is the sender's part, and [`Patcher`] the receiver's. Neither knows how the records
+//! `Comparer` is the sender's part, and `Patcher` the receiver's. Neither knows how the records
 //! travel.
 
 mod compare;
