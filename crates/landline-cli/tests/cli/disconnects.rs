@@ -15,7 +15,7 @@ use std::{
 
 use testkit::{Relay, ServerProcess, Stage, wait_for};
 
-use crate::{noise, run::HOST, stage};
+use crate::{join_by, noise, run::HOST, stage};
 
 /// Content is compared in parts of so many bytes.
 const PART: usize = 64 * 1024;
@@ -151,12 +151,7 @@ fn disconnects_lose_nothing_and_leave_nothing() {
     let stage = stage();
     let server = stage.serve(&[]);
     let relay = Relay::start(&server.address);
-    let invite = server.invite();
-    let secret = &invite[invite.find('#').unwrap()..];
-    let invite = format!("landline://{}/{secret}", relay.address);
-    stage
-        .run_with_input(&["join", "-", "--as", "alice"], invite.as_bytes())
-        .ok();
+    join_by(&stage, &server, &relay.address);
     stage.run(&["run", HOST, "--", "true"]).ok();
     let mut descriptors = server.usage().1;
     wait_for("a settled server", || {
@@ -191,12 +186,7 @@ fn command_continues_after_a_silent_connection() {
     let stage = stage();
     let server = stage.serve(&[]);
     let relay = Relay::start(&server.address);
-    let invite = server.invite();
-    let secret = &invite[invite.find('#').unwrap()..];
-    let invite = format!("landline://{}/{secret}", relay.address);
-    stage
-        .run_with_input(&["join", "-", "--as", "alice"], invite.as_bytes())
-        .ok();
+    join_by(&stage, &server, &relay.address);
     for on_lost in ["end:60s", "keep"] {
         let run = ["run", "--on-lost", on_lost, HOST, "--", "cat"];
         let mut child = stage.command(&run).stdin(Stdio::piped()).spawn().unwrap();

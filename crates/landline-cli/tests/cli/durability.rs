@@ -506,16 +506,8 @@ fn copy_resumes_after_power_cut() {
         };
         let mut server = serve(&stage, &disk, "127.0.0.1:0");
         let relay = Relay::start(&server.address);
-        let invite = server.invite();
-        let both = format!(
-            "landline://{},{}/{}",
-            relay.address,
-            server.address,
-            &invite[invite.find('#').unwrap()..]
-        );
-        stage
-            .run_with_input(&["join", "-", "--as", "alice"], both.as_bytes())
-            .ok();
+        let both = format!("{},{}", relay.address, server.address);
+        crate::join_by(&stage, &server, &both);
         disk.write_back();
         let content = noise(2 * LONG, 11);
         stage.write("user/new", &content);

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use testkit::{Outcome, Relay, ServerProcess, Stage, wait_for};
 
-use crate::{noise, run::HOST, stage};
+use crate::{join_by, noise, run::HOST, stage};
 
 /// Starts a detached job of a shell; returns its id.
 #[track_caller]
@@ -371,12 +371,7 @@ fn command_continues_after_lost_connections() {
     let stage = stage();
     let server = stage.serve(&[]);
     let relay = Relay::start(&server.address);
-    let invite = server.invite();
-    let secret = &invite[invite.find('#').unwrap()..];
-    let invite = format!("landline://{}/{secret}", relay.address);
-    stage
-        .run_with_input(&["join", "-", "--as", "alice"], invite.as_bytes())
-        .ok();
+    join_by(&stage, &server, &relay.address);
     let content = noise(4 << 20, 7);
     for on_lost in ["end:30s", "keep"] {
         for (cut, is_half_open) in [

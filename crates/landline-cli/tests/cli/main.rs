@@ -90,7 +90,7 @@ mod user_invites;
 mod users;
 mod watch;
 
-use testkit::Stage;
+use testkit::{ServerProcess, Stage};
 
 /// The prompts of the command at a terminal: for a password, for a new password, and for trust.
 ///
@@ -103,6 +103,16 @@ const ASKS_TRUST: &str = "gave you: ";
 /// A fresh stage for the command under test.
 fn stage() -> Stage {
     Stage::new(env!("CARGO_BIN_EXE_landline"))
+}
+
+/// Joins as alice at these addresses, separated by commas, in place of those in the invite.
+fn join_by(stage: &Stage, server: &ServerProcess, addresses: &str) {
+    let invite = server.invite();
+    let (_, secret) = invite.split_once('#').unwrap();
+    let invite = format!("landline://{addresses}/#{secret}");
+    stage
+        .run_with_input(&["join", "-", "--as", "alice"], invite.as_bytes())
+        .ok();
 }
 
 /// Reproducible bytes that do not compress.

@@ -10,7 +10,7 @@ use landline::{keys::UserKey, paths::PrivateFolder};
 use serde_json::{Value, json};
 use testkit::{Census, Outcome, RawClient, Relay, ServerProcess, Stage, wait_for};
 
-use crate::{noise, stage};
+use crate::{join_by, noise, stage};
 
 /// What an earlier attempt left is compared by subtrees of this length.
 pub(crate) const SUBTREE: usize = 64 << 10;
@@ -56,12 +56,8 @@ impl RelayedServer {
         let stage = stage();
         let server = stage.serve(&[]);
         let relay = Relay::start(&server.address);
-        let invite = server.invite();
-        let address = format!("landline://{},{}/", relay.address, server.address);
-        let both = format!("{address}{}", &invite[invite.find('#').unwrap()..]);
-        stage
-            .run_with_input(&["join", "-", "--as", "alice"], both.as_bytes())
-            .ok();
+        let both = format!("{},{}", relay.address, server.address);
+        join_by(&stage, &server, &both);
         // The next session that ends is then one of a copy.
         server.event("logout");
         let content = noise(LENGTH, seed);

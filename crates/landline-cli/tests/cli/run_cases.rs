@@ -5,7 +5,7 @@ use std::{io::Read, os::fd::OwnedFd, process::Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use testkit::{Relay, wait_for};
 
-use crate::{jobs::detach, run::HOST, stage};
+use crate::{jobs::detach, join_by, run::HOST, stage};
 
 /// The program gets the bytes of every argument, whatever a shell would do with them.
 /// Proves `shell-quoting` in docs/faults.md.
@@ -65,12 +65,7 @@ fn slow_connection_loses_no_output() {
     let server = stage.serve(&[]);
     let relay = Relay::start(&server.address);
     relay.limit(2_500_000);
-    let invite = server.invite();
-    let secret = &invite[invite.find('#').unwrap()..];
-    let invite = format!("landline://{}/{secret}", relay.address);
-    stage
-        .run_with_input(&["join", "-", "--as", "alice"], invite.as_bytes())
-        .ok();
+    join_by(&stage, &server, &relay.address);
     for _ in 0..5 {
         let script = "head -c 1000000 /dev/zero; exit 3";
         let outcome = stage.run(&["run", HOST, "--", "sh", "-c", script]);

@@ -7,6 +7,7 @@ use serde_json::json;
 use testkit::{Relay, frame, wait_for};
 
 use crate::{
+    join_by,
     order::into,
     run::HOST,
     shell::{AtTerminal, restart, shell},
@@ -113,12 +114,7 @@ fn ctrl_c_is_seen_soon_on_a_slow_connection() {
     let stage = stage();
     let server = stage.serve(&[]);
     let relay = Relay::start(&server.address);
-    let invite = server.invite();
-    let secret = &invite[invite.find('#').unwrap()..];
-    let invite = format!("landline://{}/{secret}", relay.address);
-    stage
-        .run_with_input(&["join", "-", "--as", "alice"], invite.as_bytes())
-        .ok();
+    join_by(&stage, &server, &relay.address);
     let mut client = shell(&stage, "work");
     relay.limit(1_250_000);
     client.terminal.type_line("base64 /dev/zero");

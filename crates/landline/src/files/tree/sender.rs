@@ -369,18 +369,7 @@ impl TreeSender {
             self.take_answers(false)?;
             self.flush_if_full()?;
         }
-        if !self.is_unchanged(source)? {
-            return Err(changed(source));
-        }
-        let digest = *hasher.finalize().as_bytes();
-        FromSender::FileEnd {
-            entry,
-            length: source.length,
-            digest,
-        }
-        .write(&mut self.out);
-        hash_file(&mut self.hasher, entry, source.length, &digest);
-        Ok(self.flush_if_full()?)
+        self.end_file(entry, source, *hasher.finalize().as_bytes())
     }
 
     /// Sends what the receiver lacks of a file that it compares.
@@ -409,6 +398,11 @@ impl TreeSender {
             Err(error) if unreadable.get() => return Err(Failure::File(error)),
             Err(error) => return Err(Failure::Copy(error)),
         };
+        self.end_file(entry, source, digest)
+    }
+
+    /// Ends the content of a file, which must not have changed while it was read.
+    fn end_file(&mut self, entry: u32, source: &SourceFile, digest: Hash) -> Result<(), Failure> {
         if !self.is_unchanged(source)? {
             return Err(changed(source));
         }
