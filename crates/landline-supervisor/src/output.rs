@@ -112,17 +112,17 @@ impl Output {
         (self.room() > 0).then_some((descriptor.as_fd(), PollFlags::IN))
     }
 
-    /// Reads once. Returns whether there was something.
-    pub(crate) fn read(&mut self) -> bool {
+    /// Reads once. Returns how many bytes there were.
+    pub(crate) fn read(&mut self) -> usize {
         let room = self.room();
         let Some(descriptor) = self.descriptor.as_ref().filter(|_| room > 0) else {
-            return false;
+            return 0;
         };
         match self.ring.read(descriptor.as_fd(), room) {
             Ok(0) => self.descriptor = None,
-            Ok(_) => {
+            Ok(count) => {
                 self.last_read = Instant::now();
-                return true;
+                return count;
             }
             Err(errno) => match io::Error::from(errno).kind() {
                 ErrorKind::WouldBlock | ErrorKind::Interrupted => {}
@@ -130,7 +130,7 @@ impl Output {
                 _ => self.descriptor = None,
             },
         }
-        false
+        0
     }
 
     /// Ends the output where it is. A program that writes more gets SIGPIPE.

@@ -27,6 +27,10 @@ use crate::{
     protocol::{Size, Start, Step},
 };
 
+/// How much output waits in the pipe of a program whose output is stored, in bytes.
+#[cfg(target_os = "linux")]
+const STORED_PIPE_BYTES: usize = 256 * 1024;
+
 /// The program that runs, and this side of its streams. None of them blocks.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -76,6 +80,11 @@ fn start_with_pipes(start: &Start, entrance: Option<File>) -> Result<Process, (S
     } else {
         (Stdio::null(), None)
     };
+    #[cfg(target_os = "linux")]
+    if start.store == crate::protocol::Store::Disk {
+        // So the program seldom waits for this process. The system may have a lower limit.
+        let _ = rustix::pipe::fcntl_setpipe_size(&stdout, STORED_PIPE_BYTES);
+    }
     for own in [&stdout_read, &stderr_read].into_iter().chain(&input) {
         set_nonblocking(own)?;
     }

@@ -19,6 +19,10 @@ use crate::{
 const QUIET: Duration = Duration::from_millis(500);
 /// How long the supervisor retries to write the status.
 const STATUS_TIME_MAX: Duration = Duration::from_secs(60);
+/// How often an output is read, where it is stored, before that is reported.
+const STORED_READS_MAX: usize = 16;
+/// After a read of so many bytes there may be more, in bytes.
+const LONG_READ_BYTES: usize = 32 * 1024;
 /// The pause between two attempts.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
 
@@ -187,9 +191,18 @@ impl Program {
 
     /// Moves input and output.
     pub(crate) fn carry(&mut self, ready: &Ready) {
+        let reads_max = match self.writer {
+            Some(_) if self.terminal.is_none() => STORED_READS_MAX,
+            _ => 1,
+        };
         for (output, is_ready) in self.outputs.iter_mut().zip(ready.outputs) {
-            if is_ready {
-                output.read();
+            let reads = if is_ready { reads_max } else { 0 };
+            for _ in 0..reads {
+                // A short one has emptied the pipe.
+                if output.read() < LONG_READ_BYTES || reads_max == 1 {
+                    break;
+                }
+                store_output(&mut self.writer, output);
             }
         }
         self.pass_outputs();
@@ -221,11 +234,8 @@ impl Program {
             let answers = terminal.take_output(stdout);
             self.input.answer(&answers);
         }
-        if let Some(writer) = &mut self.writer {
-            for output in &mut self.outputs {
-                let stream = output.stream();
-                output.drain(|offset, bytes| writer.append(stream, offset, bytes));
-            }
+        for output in &mut self.outputs {
+            store_output(&mut self.writer, output);
         }
     }
 
@@ -243,7 +253,7 @@ impl Program {
         if self.quiet_at().is_some_and(|at| at <= Instant::now()) {
             for output in &mut self.outputs {
                 // A server that took nothing until now may have left something to read.
-                if !output.read() {
+                if output.read() == 0 {
                     output.close();
                 }
             }
@@ -288,6 +298,14 @@ impl Program {
             },
             _ => StatusFile::Done,
         };
+    }
+}
+
+/// Writes what was read of an output, if it is kept on disk.
+fn store_output(writer: &mut Option<Writer>, output: &mut Output) {
+    if let Some(writer) = writer {
+        let stream = output.stream();
+        output.drain(|offset, bytes| writer.append(stream, offset, bytes));
     }
 }
 
