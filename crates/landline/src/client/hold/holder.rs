@@ -33,6 +33,9 @@ use crate::{
 
 /// How many attached connections wait for a command.
 const RESERVE: usize = 2;
+/// How long the reserve is not filled while a command may still wait for its answer. The handshake
+/// of another connection would delay that.
+const REFILL_DELAY: Duration = Duration::from_millis(50);
 /// How often the server is asked for a sign of life, and how long it may take.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PONG_TIME_MAX: Duration = Duration::from_secs(10);
@@ -53,6 +56,8 @@ struct HeldSession {
     /// Attached connections without a channel.
     reserve: Mutex<Vec<Channel>>,
     taken: Notify,
+    /// Notified when a command has ended.
+    passed: Notify,
     usage: Mutex<HoldUsage>,
     stop: CancellationToken,
 }
@@ -87,6 +92,7 @@ impl Hold {
                 attachment,
                 reserve: Mutex::default(),
                 taken: Notify::new(),
+                passed: Notify::new(),
                 usage: Mutex::new(HoldUsage {
                     channels: 0,
                     end: Instant::now() + idle_time,
@@ -194,7 +200,8 @@ async fn watch(mut login: Channel) -> Error {
 }
 
 impl HeldSession {
-    /// Attaches connections whenever one of the reserve is taken. Never completes.
+    /// Attaches connections whenever one of the reserve is taken, and the command that has taken it
+    /// has ended or takes long. Never completes.
     async fn fill_reserve(&self) {
         loop {
             while lock(&self.reserve).len() < RESERVE {
@@ -205,6 +212,9 @@ impl HeldSession {
                 lock(&self.reserve).push(channel);
             }
             self.taken.notified().await;
+            if !lock(&self.reserve).is_empty() {
+                let _ = tokio::time::timeout(REFILL_DELAY, self.passed.notified()).await;
+            }
         }
     }
 
@@ -283,6 +293,7 @@ impl HeldSession {
                 .await
         };
         let passed = passed.await;
+        self.passed.notify_one();
         let mut now = lock(&self.usage);
         now.channels -= 1;
         now.end = Instant::now() + idle_time;
