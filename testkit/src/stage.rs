@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     fs,
     io::{BufRead, BufReader, Write},
-    os::unix::fs::DirBuilderExt,
+    os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Mutex, mpsc},
@@ -12,6 +12,7 @@ use std::{
 };
 
 use landline::audit::LineHash;
+use rustix::process::Pid;
 use serde_json::Value;
 
 /// The longest wait for something that must happen. It only ends a test that fails.
@@ -80,6 +81,26 @@ impl Outcome {
 }
 
 impl Stage {
+    /// The processes of this stage: those that have its folder in their environment.
+    pub fn processes(&self) -> Vec<Pid> {
+        // With a slash, so that no folder with a longer name is meant.
+        let folder = [self.folder.as_os_str().as_bytes(), b"/"].concat();
+        let has_folder = |pid: &Pid| {
+            let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero()));
+            let environment = environment.unwrap_or_default();
+            environment
+                .windows(folder.len())
+                .any(|window| window == folder.as_slice())
+        };
+        let entries = fs::read_dir("/proc").into_iter().flatten();
+        entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter_map(Pid::from_raw)
+            .filter(|pid| *pid != rustix::process::getpid())
+            .filter(has_folder)
+            .collect()
+    }
+
     /// A fresh stage for the command at `binary`.
     pub fn new(binary: &str) -> Self {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
@@ -238,8 +259,12 @@ impl Stage {
     }
 }
 
+/// Ends what the stage has left, such as shells, and removes its folder.
 impl Drop for Stage {
     fn drop(&mut self) {
+        for process in self.processes() {
+            let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+        }
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

@@ -32,7 +32,7 @@ pub(crate) fn status(stage: &Stage, argv: &[&str]) -> Option<i32> {
 }
 
 /// Waits until the number in this file is that of no process.
-fn wait_for_end(what: &str, file: &Path) {
+pub(crate) fn wait_for_end(what: &str, file: &Path) {
     let text = fs::read_to_string(file).unwrap();
     let folder = Path::new("/proc").join(text.trim());
     let is_over = || match fs::read_to_string(folder.join("stat")) {

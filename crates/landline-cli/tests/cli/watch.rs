@@ -49,7 +49,7 @@ fn watcher_sees_and_does_not_type() {
 #[test]
 fn stopped_watcher_does_not_block_job() {
     let stage = stage();
-    let _server = stage.joined();
+    let server = stage.joined();
     let mut owner = shell(&stage, "work");
     let mut watchers: Vec<AtTerminal> = (0..3)
         .map(|_| AtTerminal::start(&stage, &["watch", HOST, "work"], 24, 80))
@@ -58,12 +58,19 @@ fn stopped_watcher_does_not_block_job() {
         watcher.wait_for_text("ready>");
     }
     watchers[0].terminal.signal(Signal::STOP);
+    let (memory_before, _) = server.usage();
     owner
         .terminal
         .type_line("yes | head -c 20000000; clear; echo over");
     owner.wait_for_screen("the end", |screen| {
         screen.contents().starts_with("over\nready>")
     });
+    // Nothing is gathered for the one that stands still.
+    let (memory, _) = server.usage();
+    assert!(
+        memory < memory_before + 16 * 1024,
+        "{memory_before} to {memory} KiB"
+    );
     watchers[0].terminal.signal(Signal::CONT);
     for mut watcher in watchers {
         watcher.wait_for_screen("the last screen", |screen| {

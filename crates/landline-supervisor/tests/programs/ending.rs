@@ -9,7 +9,7 @@ use crate::{
     server::{Server, assert_gone, script_start, wait_until},
 };
 
-pub(crate) const TESTS: [(&str, fn()); 12] = [
+pub(crate) const TESTS: [(&str, fn()); 13] = [
     (
         "supervisor_without_program_leaves_on_sigterm",
         supervisor_without_program_leaves_on_sigterm,
@@ -35,6 +35,7 @@ pub(crate) const TESTS: [(&str, fn()); 12] = [
     ),
     ("group_ends_with_its_job", group_ends_with_its_job),
     ("remains_in_a_group_are_ended", remains_in_a_group_are_ended),
+    ("groups_of_version_2_end_jobs", groups_of_version_2_end_jobs),
     ("usage_is_reported", usage_is_reported),
     (
         "last_words_on_a_terminal_arrive",
@@ -255,6 +256,37 @@ fn remains_in_a_group_are_ended() {
     landline_supervisor::kill_remains("fedcba9876543210");
     pids.into_iter().for_each(assert_gone);
     assert!(!has_group(&group));
+}
+
+/// The same with control groups of version 2 only, which are mounted for this test alone.
+/// Proves `leftover-process` in docs/faults.md.
+fn groups_of_version_2_end_jobs() {
+    let script = "umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec \"$@\"";
+    let within = |program: &std::ffi::OsStr, test: &str| {
+        let mut command = std::process::Command::new("unshare");
+        command.args([
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            script,
+            "sh",
+        ]);
+        command.arg(program).arg(test).output()
+    };
+    if !within("true".as_ref(), "").is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED: to mount control groups needs Linux, root and unshare");
+        return;
+    }
+    let own = std::env::current_exe().unwrap();
+    for test in ["group_ends_with_its_job", "remains_in_a_group_are_ended"] {
+        let output = within(own.as_os_str(), test).unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{test}: {said}{errors}");
+        assert_eq!(said, format!("test {test} ... ok\n"));
+    }
 }
 
 fn usage_is_reported() {
