@@ -4,6 +4,8 @@
     true         `run -- true` and `ssh HOST true`: a new connection each time, in milliseconds
     held         `run -- true` with the session of `landline hold`, `ssh HOST true` with that of ControlMaster
     output       `head -c SIZE /dev/zero` on the server, in MiB/s; ssh with its default cipher and with aes128-gcm
+    load         `true` on 16 channels of one session for 5 s, from the library: commands a second, and milliseconds of processor
+                 time for each, of the server with its supervisors and of the client
     git clone    a repository of SIZE/4 random bytes, in seconds
 
 Medians of --rounds. What is measured is the whole client process.
@@ -19,6 +21,7 @@ import json
 import os
 import pathlib
 import pwd
+import resource
 import shutil
 import socket
 import statistics
@@ -81,6 +84,27 @@ def alternate(cases, rounds, **more):
     return times
 
 
+def processor_seconds(pid):
+    """The processor time of a process, and of its children that have ended."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def load(program, state, server, rounds):
+    rates, servers, clients = [], [], []
+    for _ in range(max(1, rounds // 4)):
+        before, children = processor_seconds(server), resource.getrusage(resource.RUSAGE_CHILDREN)
+        rate = float(subprocess.run([program, state, "127.0.0.1", "16", "5"], check=True, capture_output=True, text=True).stdout)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        runs = rate * 5
+        rates.append(rate)
+        servers.append((processor_seconds(server) - before) / runs)
+        clients.append((after.ru_utime + after.ru_stime - children.ru_utime - children.ru_stime) / runs)
+    show("load, 16 channels", rates, "/s", lambda value: value)
+    show("load, server", servers, "ms", lambda value: value * 1000)
+    show("load, client", clients, "ms", lambda value: value * 1000)
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -115,6 +139,7 @@ def main():
     options.add_argument("--size", type=parse_size, default=1 << 30)
     options.add_argument("--rounds", type=int, default=20)
     options.add_argument("--landline", default="target/dist/landline")
+    options.add_argument("--load", default="target/dist/examples/run_load", help="the example of landline that makes the load")
     options = options.parse_args()
     work = pathlib.Path(tempfile.mkdtemp(prefix="landline-run-"))
     (work / "home").mkdir()
@@ -159,6 +184,7 @@ def main():
         rounds = max(3, options.rounds // 4)
         for name, times in alternate(cases, rounds, env=environment).items():
             show(name, times, "MiB/s", lambda value: options.size / value / (1 << 20))
+        load(os.path.abspath(options.load), work / "client", servers[0].pid, rounds)
         git = ["git", "-C", work, "-c", "user.name=a", "-c", "user.email=a@b"]
         subprocess.run(["git", "init", "-q", "-b", "main", work / "repository"], check=True)
         (work / "repository" / "file").write_bytes(os.urandom(options.size // 4))

@@ -17,10 +17,21 @@ pub(crate) fn run(root: &Path, name: &str, arguments: &[&str]) -> Result<(), Str
         ],
         _ => &["--profile", "dist", "-p", "landline-cli"],
     };
-    process::run(process::cargo(
-        &[&["build", "--locked"], target].concat(),
-        root,
-    ))?;
+    let build = |target: &[&str]| {
+        let words = [&["build", "--locked"], target].concat();
+        process::run(process::cargo(&words, root))
+    };
+    build(target)?;
+    if name == "run" {
+        build(&[
+            "--profile",
+            "dist",
+            "-p",
+            "landline",
+            "--example",
+            "run_load",
+        ])?;
+    }
     let mut script = process::command("python3", &[&format!("bench/{name}_bench.py")], root);
     script.args(arguments);
     process::run(script)

@@ -71,7 +71,11 @@ impl Login {
 
 /// The start of a channel, ready to send: the service and its first request.
 #[derive(Debug, Clone)]
-pub struct FirstRequest(Bytes);
+pub struct FirstRequest {
+    bytes: Bytes,
+    /// How many bytes open the service.
+    open_bytes: usize,
+}
 
 impl FirstRequest {
     /// Opens a channel for `service`; the request follows, because it has a body.
@@ -84,7 +88,10 @@ impl FirstRequest {
             service: service.to_owned(),
         };
         message::encode(&open, None, &Limits::SESSION, &mut bytes)?;
-        Ok(Self(bytes.into()))
+        Ok(Self {
+            open_bytes: bytes.len(),
+            bytes: bytes.into(),
+        })
     }
 
     /// Opens a channel for `service` with `request`, which has no body.
@@ -92,9 +99,13 @@ impl FirstRequest {
     /// # Errors
     /// [`landline_proto::ProtocolError::FrameSize`] if the request is too long for a header.
     pub fn new(service: &str, request: &impl Message) -> Result<Self, Error> {
-        let mut bytes = Self::open(service)?.0.to_vec();
+        let Self { bytes, open_bytes } = Self::open(service)?;
+        let mut bytes = bytes.to_vec();
         message::encode(request, None, &Limits::SESSION, &mut bytes)?;
-        Ok(Self(bytes.into()))
+        Ok(Self {
+            bytes: bytes.into(),
+            open_bytes,
+        })
     }
 
     /// Opens a channel for `service` with `request` and its body.
@@ -102,14 +113,29 @@ impl FirstRequest {
     /// # Errors
     /// [`landline_proto::ProtocolError::FrameSize`] if the request is too long for a header.
     pub fn with_body(service: &str, request: &impl Message, body: &[u8]) -> Result<Self, Error> {
-        let mut bytes = Self::open(service)?.0.to_vec();
+        let Self { bytes, open_bytes } = Self::open(service)?;
+        let mut bytes = bytes.to_vec();
         let size = BodySize::Known(body.len() as u64);
         message::encode(request, Some(size), &Limits::SESSION, &mut bytes)?;
         for part in body.chunks(DATA_BYTES_MAX as usize) {
             bytes.extend(frame::prefix(part.len()));
             bytes.extend(part);
         }
-        Ok(Self(bytes.into()))
+        Ok(Self {
+            bytes: bytes.into(),
+            open_bytes,
+        })
+    }
+
+    /// Sends the request on a channel of its service, which has served another one to its end.
+    ///
+    /// # Errors
+    /// An error that the server sends, [`Error::Lost`].
+    pub async fn send_further(&self, channel: &mut Channel) -> Result<(), Error> {
+        channel
+            .writer
+            .send_encoded(&self.bytes.slice(self.open_bytes..));
+        channel.flush().await
     }
 
     /// Opens a channel on a connection that logged in without one.
@@ -117,7 +143,7 @@ impl FirstRequest {
     /// # Errors
     /// An error that the server sends, [`Error::Lost`].
     pub(crate) async fn send(&self, channel: &mut Channel) -> Result<(), Error> {
-        channel.writer.send_encoded(&self.0);
+        channel.writer.send_encoded(&self.bytes);
         channel.flush().await
     }
 }
@@ -199,7 +225,7 @@ pub async fn connect(
         let mut flight = Vec::new();
         debug!("logging in as {} by {}", credential.user, method.name());
         login.login(proof, &mut flight)?;
-        if let Some(FirstRequest(first)) = first {
+        if let Some(FirstRequest { bytes: first, .. }) = first {
             flight.extend_from_slice(first);
         }
         send(&mut *stream, &flight).await?;
