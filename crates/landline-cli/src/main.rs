@@ -131,7 +131,12 @@ fn asks_for_json(words: &[OsString]) -> bool {
 
 fn run_async(context: &Context, command: Command) -> Result<ExitStatus, Failure> {
     inherited::check_descriptor_limit()?;
-    let runtime = runtime::Builder::new_multi_thread()
+    let mut runtime = if has_one_task(&command) {
+        runtime::Builder::new_current_thread()
+    } else {
+        runtime::Builder::new_multi_thread()
+    };
+    let runtime = runtime
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()
         .build()
@@ -139,6 +144,25 @@ fn run_async(context: &Context, command: Command) -> Result<ExitStatus, Failure>
     let done = runtime.block_on(command.run(context));
     runtime.shutdown_timeout(CLEAN_UP_TIME);
     done
+}
+
+/// Whether a command does one thing at a time, so that further threads only cost time at its start.
+fn has_one_task(command: &Command) -> bool {
+    if let Command::RunCommand(run) = command {
+        return !run.has_many_hosts();
+    }
+    matches!(
+        command,
+        Command::Shell(_)
+            | Command::Watch(_)
+            | Command::Attach(_)
+            | Command::Jobs(_)
+            | Command::Logs(_)
+            | Command::Wait(_)
+            | Command::Kill(_)
+            | Command::Ping(_)
+            | Command::Who(_)
+    )
 }
 
 /// Fails a command whose output could not be written. A closed pipe is no failure.

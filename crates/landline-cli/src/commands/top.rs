@@ -29,8 +29,9 @@ const FIRST_INTERVAL: Duration = Duration::from_millis(500);
 /// Show what runs on a server, and what it uses
 ///
 /// Lists commands and jobs with their CPU and memory, and below them the sessions. Helpers, admins
-/// and owners see all users. Other users see only their own. At a terminal, the list is updated
-/// each second until you press q. The keys c, m and t sort by CPU, memory and time.
+/// and owners see all users. Other users see only their own, and need the right `exec`. At a
+/// terminal, the list is updated each second until you press q. The keys c, m and t sort by CPU,
+/// memory and time.
 ///
 /// CPU is in percent of one processor. MEMORY counts shared memory once for each process.
 #[derive(Debug, Args)]

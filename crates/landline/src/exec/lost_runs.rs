@@ -129,7 +129,7 @@ impl LostRuns {
         })))
     }
 
-    /// Takes up the runs that were found. Those that do not answer in a second are adopted later.
+    /// Takes up the runs that were found. Those that do not answer soon are adopted later.
     pub(crate) async fn adopt(&self) {
         let found = std::mem::take(&mut *lock(&self.0.found));
         let mut waiting = JoinSet::new();
@@ -239,7 +239,7 @@ impl LostRuns {
     /// Takes a run from the connection that has it, or from where it waits.
     ///
     /// # Errors
-    /// `not-found` if there is no such run of this user and credential.
+    /// `not-found` if there is no such run of this user and credential; `io` if it does not answer.
     pub(super) async fn claim(
         &self,
         id: &str,
@@ -261,8 +261,13 @@ impl LostRuns {
             claims?.send(Claim(sender)).await.ok()?;
             receiver.await.ok()
         };
-        let handed_over = tokio::time::timeout(HAND_OVER_TIME, handing_over).await;
-        handed_over.ok().flatten().ok_or_else(missing)
+        match tokio::time::timeout(HAND_OVER_TIME, handing_over).await {
+            Ok(handed_over) => handed_over.ok_or_else(missing),
+            Err(_) => {
+                let message = "the command does not answer; its supervisor may be stopped";
+                Err(Error::here(ErrorCode::Io, message))
+            }
+        }
     }
 
     /// The runs of all users, each with its account, whether they have a client or not.
