@@ -47,6 +47,7 @@ pub(crate) fn describe(activity: &Activity) -> String {
         | Activity::RunEnd { .. }
         | Activity::JobSignal { .. }
         | Activity::JobAttach { .. }
+        | Activity::JobHandOver { .. }
         | Activity::JobWatch { .. }
         | Activity::JobForget { .. }
         | Activity::JobUnreadable { .. } => describe_work(activity),
@@ -218,9 +219,28 @@ fn describe_work(activity: &Activity) -> String {
             let whole = if *tree { " and ends all of it" } else { "" };
             format!("{session} {user} sends SIG{signal} to {job}{whole}")
         }
-        Activity::JobAttach { user, session, job } => {
-            format!("{session} {user} attaches to {job}")
+        Activity::JobAttach {
+            user,
+            session,
+            job,
+            owner,
+        } => {
+            let of = owner.as_ref().map(|owner| format!(" of {owner}"));
+            let of = of.unwrap_or_default();
+            format!("{session} {user} attaches to {job}{of}")
         }
+        Activity::JobHandOver {
+            user,
+            session,
+            job,
+            to,
+        } if user == to => format!("{session} {user} takes the keyboard of {job} back"),
+        Activity::JobHandOver {
+            user,
+            session,
+            job,
+            to,
+        } => format!("{session} {user} hands the keyboard of {job} to {to}"),
         Activity::JobWatch {
             user,
             session,

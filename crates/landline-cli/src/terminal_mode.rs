@@ -111,6 +111,16 @@ impl RemoteTerminal {
 pub(crate) struct ScreenWatch(Option<Arc<Mutex<ShownOutput>>>);
 
 impl ScreenWatch {
+    /// Undoes what the program has changed at this terminal, before another one uses it.
+    pub(crate) fn undo(&self) {
+        if let Some(shown) = &self.0 {
+            let mut shown = lock(shown);
+            let bytes = shown.latch.undo();
+            // A terminal that is gone is noticed with the next output.
+            let _ = shown.writer.write_all(&bytes);
+        }
+    }
+
     /// Where no terminal is used.
     pub(crate) fn none() -> Self {
         Self(None)

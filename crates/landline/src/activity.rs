@@ -1,6 +1,8 @@
 //! What happens on a server: the one list that the audit log, the activity bus and the command line
 //! share.
 
+mod names;
+
 use std::net::SocketAddr;
 
 use landline_proto::{Name, login::UserName};
@@ -248,12 +250,27 @@ pub enum Activity {
     },
     /// A user is about to attach to a job. Recorded durably before that.
     JobAttach {
-        /// The user, who owns the job.
+        /// The user.
         user: UserName,
         /// The id of the session.
         session: String,
         /// The id of the job.
         job: String,
+        /// Whose job it is, if its owner has handed the keyboard over to the user.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        owner: Option<UserName>,
+    },
+    /// The keyboard of a job changes hands. Recorded durably before that, unless the user who had
+    /// it is gone.
+    JobHandOver {
+        /// The user who hands it over, takes it back or had it last.
+        user: UserName,
+        /// The id of the session.
+        session: String,
+        /// The id of the job.
+        job: String,
+        /// Who gets it.
+        to: UserName,
     },
     /// A user is about to see the terminal of a job. Recorded durably before that.
     JobWatch {
@@ -459,86 +476,6 @@ impl FileChange {
             Self::MakeFolder => "make-folder",
             Self::Move => "move",
             Self::Remove => "remove",
-        }
-    }
-}
-
-impl Activity {
-    /// The name under `event`.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::Started { .. } => "started",
-            Self::Stopped {} => "stopped",
-            Self::Draining { .. } => "draining",
-            Self::Gap { .. } => "gap",
-            Self::Cut { .. } => "cut",
-            Self::Login { .. } => "login",
-            Self::Attached { .. } => "attached",
-            Self::Disconnected { .. } => "disconnected",
-            Self::Logout { .. } => "logout",
-            Self::Refused { .. } => "refused",
-            Self::TransferStart { .. } => "transfer-start",
-            Self::Transfer { .. } => "transfer",
-            Self::FilesRead { .. } => "files-read",
-            Self::FilesChange { .. } => "files-change",
-            Self::FilesChanged { .. } => "files-changed",
-            Self::Tree { .. } => "tree",
-            Self::RunStart { .. } => "run-start",
-            Self::RunEnd { .. } => "run-end",
-            Self::JobSignal { .. } => "job-signal",
-            Self::JobAttach { .. } => "job-attach",
-            Self::JobWatch { .. } => "job-watch",
-            Self::JobForget { .. } => "job-forget",
-            Self::JobUnreadable { .. } => "job-unreadable",
-            Self::ForwardStart { .. } => "forward-start",
-            Self::ForwardEnd { .. } => "forward-end",
-            Self::ForwardListen { .. } => "forward-listen",
-            Self::Failed { .. } => "failed",
-            Self::Admin { .. } => "admin",
-            Self::RightsChange { .. } => "rights-change",
-            Self::RightsLoaded { .. } => "rights-loaded",
-            Self::RightsRefused { .. } => "rights-refused",
-            Self::RevocationFailed { .. } => "revocation-failed",
-            Self::Suppressed { .. } => "suppressed",
-        }
-    }
-
-    /// The logged-in user who caused it.
-    pub(crate) fn user(&self) -> Option<&UserName> {
-        match self {
-            Self::Login { user, .. }
-            | Self::Attached { user, .. }
-            | Self::Disconnected { user, .. }
-            | Self::Logout { user, .. }
-            | Self::TransferStart { user, .. }
-            | Self::Transfer { user, .. }
-            | Self::FilesRead { user, .. }
-            | Self::FilesChange { user, .. }
-            | Self::FilesChanged { user, .. }
-            | Self::Tree { user, .. }
-            | Self::RunStart { user, .. }
-            | Self::RunEnd { user, .. }
-            | Self::JobSignal { user, .. }
-            | Self::JobAttach { user, .. }
-            | Self::JobWatch { user, .. }
-            | Self::JobForget { user, .. }
-            | Self::ForwardStart { user, .. }
-            | Self::ForwardEnd { user, .. }
-            | Self::ForwardListen { user, .. }
-            | Self::Failed { user, .. } => Some(user),
-            Self::Admin { user, .. } => user.as_ref(),
-            Self::Started { .. }
-            | Self::Stopped {}
-            | Self::Draining { .. }
-            | Self::Gap { .. }
-            | Self::Cut { .. }
-            | Self::Refused { .. }
-            | Self::JobUnreadable { .. }
-            | Self::RightsChange { .. }
-            | Self::RightsLoaded { .. }
-            | Self::RightsRefused { .. }
-            | Self::RevocationFailed { .. }
-            | Self::Suppressed { .. } => None,
         }
     }
 }

@@ -117,15 +117,14 @@ pub(super) async fn follow(
     escape: EscapeKey,
     continuation: &Continuation,
 ) -> Result<Option<CommandExit>, Failure> {
-    let is_watching = matches!(continuation, Continuation::Watch(_));
     let (control, orders) = mpsc::channel(16);
-    let resizes = running.has_terminal && !is_watching;
-    let leaving = signals::forward(control, SignalUse::Leave, resizes)?;
+    let leaving = signals::forward(control.clone(), SignalUse::Leave, running.has_terminal)?;
     let followed = CarriedCommand {
         has_terminal: running.has_terminal,
         running,
         escape,
         continuation,
+        escape_orders: control,
         control: orders,
         leaving,
         closed_output: ClosedOutput::Leave,
@@ -147,6 +146,8 @@ pub(super) struct CarriedCommand<'a> {
     pub(super) escape: EscapeKey,
     /// How it continues after a lost connection.
     pub(super) continuation: &'a Continuation,
+    /// Where escape sequences give their orders, which come out of `control`.
+    pub(super) escape_orders: mpsc::Sender<CommandControl>,
     pub(super) control: mpsc::Receiver<CommandControl>,
     /// Notified when a signal has the user leave.
     pub(super) leaving: Arc<Notify>,
@@ -174,23 +175,27 @@ impl CarriedCommand<'_> {
             has_terminal,
             escape,
             continuation,
+            escape_orders,
             control,
             leaving,
             closed_output,
         } = self;
         let terminal = RemoteTerminal::enter(context, has_terminal)?;
         let source = open_input(running.has_input || terminal.is_raw())?;
-        let keys = terminal.is_raw().then(|| EscapeKeys::new(context, escape));
+        let keys = terminal
+            .is_raw()
+            .then(|| EscapeKeys::new(context, escape, escape_orders));
         let Input {
             mut bytes,
             interruption,
         } = read_input(source, keys);
-        // A watcher's keys go nowhere.
-        let (silence, nothing) = mpsc::channel(1);
+        let teller = Arc::new(Teller::new(context, &terminal, escape));
+        // A watcher's keys go nowhere, unless the owner has handed the keyboard over.
+        let (passed, lent) = mpsc::channel(2);
         let (typed, given) = if matches!(continuation, Continuation::Watch(_)) {
-            (Some(bytes), nothing)
+            (Some(bytes), lent)
         } else {
-            (None, std::mem::replace(&mut bytes, nothing))
+            (None, std::mem::replace(&mut bytes, lent))
         };
         let mut carrier = running.carrier(
             given,
@@ -200,8 +205,9 @@ impl CarriedCommand<'_> {
             terminal.is_shown(),
             closed_output,
         );
+        let owner_teller = teller.clone();
+        carrier.on_keyboard(move |news| owner_teller.tell_keyboard(news));
         let exit = {
-            let teller = Teller::new(context, &terminal);
             let dial = async |request: &FirstRequest| match session {
                 Some(session) => Ok(session.open_channel(request).await?.login.channel),
                 None => dialer.redial(request).await,
@@ -216,10 +222,9 @@ impl CarriedCommand<'_> {
                     Interruption::Escaped => Ok(None),
                 },
                 () = leaving.notified() => Ok(None),
-                () = typed_ctrl_c(typed) => Ok(None),
+                () = pass_keys(typed, passed, &teller) => Ok(None),
             }
         };
-        drop(silence);
         match exit {
             Ok(Some(_)) => {
                 terminal.end();
@@ -246,12 +251,20 @@ async fn finish_channel(channel: Channel) {
     let _ = tokio::time::timeout(FINISH_TIME_MAX, channel.finish()).await;
 }
 
-/// Waits for Ctrl-C among the keys of a watcher.
-async fn typed_ctrl_c(typed: Option<mpsc::Receiver<CommandInput>>) {
+/// Passes the keys of a watcher on while it has the keyboard, and else waits for Ctrl-C.
+async fn pass_keys(
+    typed: Option<mpsc::Receiver<CommandInput>>,
+    passed: mpsc::Sender<CommandInput>,
+    teller: &Teller,
+) {
     if let Some(mut typed) = typed {
         while let Some(input) = typed.recv().await {
-            if matches!(input, CommandInput::Bytes(bytes) if bytes.contains(&CTRL_C)) {
-                return;
+            match input {
+                CommandInput::Bytes(_) if teller.is_guest() => {
+                    let _ = passed.send(input).await;
+                }
+                CommandInput::Bytes(bytes) if bytes.contains(&CTRL_C) => return,
+                CommandInput::Bytes(_) | CommandInput::End => {}
             }
         }
     }

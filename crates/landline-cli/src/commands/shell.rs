@@ -26,6 +26,8 @@ use crate::{
 /// connection. With NAME, the same command returns to it from any machine, and shows the screen as
 /// it was. Without NAME, return to it with `landline attach`.
 ///
+/// Type `~h` to hand the keyboard to the other user who watches, and again to take it back.
+///
 /// End the shell with `exit`. The exit status of the shell is that of this command.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  landline shell nas\n  landline shell nas work")]

@@ -29,6 +29,8 @@ use crate::{
 /// not sent to the job. Ctrl-C leaves. If your terminal is smaller than that of the job, you see
 /// the upper left part.
 ///
+/// The owner may hand you the keyboard: then your keys are sent, and `~h` gives it back.
+///
 /// You may watch your own jobs, and those of the users that the right `watch` names. `landline
 /// jobs` shows who watches.
 #[derive(Debug, Args)]

@@ -3,7 +3,6 @@
 //! `cargo xtask soak disconnects 1000` runs the long form.
 
 use std::{
-    fs,
     io::{Read, Write},
     process::Stdio,
     sync::{
@@ -13,9 +12,10 @@ use std::{
     time::Duration,
 };
 
+use serde_json::{Value, json};
 use testkit::{Relay, ServerProcess, Stage, wait_for};
 
-use crate::{join_by, noise, run::HOST, stage};
+use crate::{join_by, noise, order::into, run::HOST, stage};
 
 /// Content is compared in parts of so many bytes.
 const PART: usize = 64 * 1024;
@@ -48,23 +48,6 @@ impl Random {
 /// A part of the content.
 fn part(number: usize) -> Vec<u8> {
     noise(PART, number as u64 + 1)
-}
-
-/// The processes of this stage: those that have its folder in their environment.
-fn processes(stage: &Stage) -> Vec<String> {
-    let folder = stage.path("");
-    let folder = folder.to_str().unwrap().trim_end_matches('/').as_bytes();
-    let entries = fs::read_dir("/proc").unwrap();
-    entries
-        .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
-        .filter(|name| name.parse::<u32>().is_ok())
-        .filter(|name| {
-            let environment = fs::read(format!("/proc/{name}/environ")).unwrap_or_default();
-            environment
-                .windows(folder.len())
-                .any(|window| window == folder)
-        })
-        .collect()
 }
 
 /// A command that echoes what it gets, while connections are lost. Returns how many were.
@@ -139,7 +122,7 @@ const PROCESSES: usize = 2;
 
 /// Waits until the server has as many descriptors as before, and there are no other processes.
 fn wait_for_nothing_left(stage: &Stage, server: &ServerProcess, descriptors: usize) {
-    wait_for("no processes", || processes(stage).len() <= PROCESSES);
+    wait_for("no processes", || stage.processes().len() <= PROCESSES);
     wait_for("no descriptors", || server.usage().1 <= descriptors);
 }
 
@@ -156,7 +139,7 @@ fn disconnects_lose_nothing_and_leave_nothing() {
     let mut descriptors = server.usage().1;
     wait_for("a settled server", || {
         let now = server.usage().1;
-        let is_settled = now >= descriptors && processes(&stage).len() == PROCESSES;
+        let is_settled = now >= descriptors && stage.processes().len() == PROCESSES;
         descriptors = descriptors.min(now);
         std::thread::sleep(Duration::from_millis(50));
         is_settled
@@ -205,4 +188,43 @@ fn command_continues_after_a_silent_connection() {
         drop(stdin);
         assert_eq!(child.wait().unwrap().code(), Some(0), "{on_lost}");
     }
+}
+
+/// The connection is lost again before the answer to `attach` has arrived. The client then sends
+/// the number that it had before, and no other client has attached.
+/// Proves `lost-connection` in docs/faults.md.
+#[test]
+fn client_attaches_again_after_a_lost_answer() {
+    let stage = stage();
+    let server = stage.joined();
+    let key = crate::login::client_key(&stage);
+    let job = [
+        "run", "--detach", "--pty", "--id", "job", HOST, "--", "sleep", "600",
+    ];
+    stage.run(&job).ok();
+    let attach = |owner: Option<u64>| {
+        let mut client = into("exec-requests", &server, &key);
+        let mut request = json!({"type": "attach", "job": "job", "stdout": 0});
+        if let Some(owner) = owner {
+            request["owner"] = json!(owner);
+        }
+        client.send_json(&request).unwrap();
+        loop {
+            let answer: Value = client.header().unwrap().unwrap().read().unwrap();
+            if answer["type"] != "welcome" {
+                return answer;
+            }
+        }
+    };
+    let number = |answer: &Value| answer["owner"].as_u64();
+    let first = number(&attach(None)).unwrap();
+    let lost = number(&attach(Some(first))).unwrap();
+    let again = number(&attach(Some(first))).unwrap();
+    assert!(first < lost && lost < again);
+    // The one whose answer was lost is the same client, and one in between is not.
+    let other = number(&attach(None)).unwrap();
+    for owner in [first, lost, again] {
+        assert_eq!(attach(Some(owner))["code"], "superseded", "{owner}");
+    }
+    assert!(number(&attach(Some(other))).is_some());
 }

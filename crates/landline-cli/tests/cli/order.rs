@@ -46,6 +46,7 @@ fn types() -> BTreeSet<&'static str> {
         "closed",
         "incoming",
         "screen",
+        "keyboard",
     ];
     accepted
         .chain(answers)

@@ -287,6 +287,7 @@ fn durability(activity: &Activity) -> Durability {
         | Activity::RunStart { .. }
         | Activity::JobSignal { .. }
         | Activity::JobAttach { .. }
+        | Activity::JobHandOver { .. }
         | Activity::JobWatch { .. }
         | Activity::JobForget { .. }
         | Activity::ForwardStart { .. }

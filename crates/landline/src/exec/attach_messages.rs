@@ -1,6 +1,7 @@
 //! The messages about terminals, and about clients that follow a job.
 
 use landline_proto::{Message, login::UserName};
+use landline_supervisor::protocol::Size;
 use serde::{Deserialize, Serialize};
 
 /// The longest body of `screen`, in bytes.
@@ -39,6 +40,12 @@ impl TerminalSize {
             columns: self.columns.min(SIZE_MAX),
         })
     }
+
+    /// The same for a supervisor.
+    pub(super) fn to_supervisor(self) -> Option<Size> {
+        let Self { rows, columns } = self.clamped()?;
+        Some(Size { rows, columns })
+    }
 }
 
 /// Client: follows a detached job on the streams of a command. Server: `attached`, and then
@@ -61,8 +68,41 @@ pub struct AttachToJob {
     /// The size of the client's terminal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminal: Option<TerminalSize>,
+    /// Whose job it is, if its keyboard was offered to this client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserName>,
+    /// The number of that offer, from `keyboard`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offer: Option<u64>,
 }
 message!(AttachToJob = "attach");
+
+/// Client: hands the keyboard over to the one other user who watches. If that user has it, the
+/// client takes it back. If another user lent it to the client, the client gives it back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct HandKeyboard {}
+message!(HandKeyboard = "hand-over");
+
+/// Server: who has the keyboard of a job.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keyboard {
+    /// Whether this client has it.
+    pub has: bool,
+    /// The other user: who has it, or is offered it, or offers it to a watcher.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserName>,
+    /// From which byte of standard output on that is so. Queries up to there are answered by the
+    /// terminal that had the keyboard before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u64>,
+    /// To a watcher: the number with which it may attach and have the keyboard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offer: Option<u64>,
+    /// Why the keyboard was not handed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+message!(Keyboard = "keyboard");
 
 /// Client: sees what the terminal of a job shows, and cannot type. Server: `attached`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use landline_proto::streams::{Side, StreamEvent, StreamOptions, Streams};
+use landline_proto::{
+    Message,
+    streams::{Side, StreamEvent, StreamOptions, Streams},
+};
 use tokio::sync::mpsc;
 
 use super::{
@@ -13,8 +16,9 @@ use super::{
     client_input::ClientInput,
     client_output::WrittenOutput,
     messages::{
-        AnsweredPart, CLIENT_RUNNING, CONTINUED, Continue, Continued, Exit, Finished, Resize, Run,
-        SERVICE, STARTED, STDERR, STDIN, STDOUT, Signal, Started, TRANSIT_TIME_MAX,
+        AnsweredPart, CLIENT_RUNNING, CONTINUED, Continue, Continued, Exit, Finished, HandKeyboard,
+        Keyboard, Resize, Run, SERVICE, STARTED, STDERR, STDIN, STDOUT, Signal, Started,
+        TRANSIT_TIME_MAX,
     },
 };
 use crate::{
@@ -42,6 +46,19 @@ pub enum CommandControl {
     Signal(String),
     /// The terminal has another size.
     Resize(TerminalSize),
+    /// Hand the keyboard of a job over to the one other user who watches, take it back, or give it
+    /// back.
+    HandOver,
+}
+
+/// Why [`CommandCarrier::carry`] has returned.
+#[derive(Debug)]
+pub enum CarryOutcome {
+    /// The program has ended.
+    Ended(CommandExit),
+    /// The owner of a job offers the keyboard to this watcher, which can
+    /// [take](CommandCarrier::take_keyboard) it.
+    Offered(Keyboard),
 }
 
 /// How a program ended.
@@ -74,6 +91,8 @@ pub struct RunningCommand {
     pub has_terminal: bool,
     /// Whether it takes input.
     pub has_input: bool,
+    /// Whether this client only watches it.
+    pub(super) is_watching: bool,
     /// Where the streams begin: input, standard output and standard error.
     pub(super) begin: [u64; 3],
     /// The number of this client among those that had the input of the job.
@@ -189,6 +208,7 @@ impl RunningCommand {
             job: started.job,
             has_terminal: false,
             has_input: true,
+            is_watching: false,
             begin: [0; 3],
             owner: 0,
             screen: None,
@@ -229,6 +249,10 @@ impl RunningCommand {
             stdout,
             stderr: WrittenOutput::new(STDERR, stderr, stderr_begin),
             owner: self.owner,
+            is_watching: self.is_watching,
+            has_keyboard: true,
+            was_lent: false,
+            on_keyboard: None,
             exit: None,
             input,
             control,
@@ -237,6 +261,9 @@ impl RunningCommand {
         }
     }
 }
+
+/// What is called with news of the keyboard.
+type KeyboardHook = Box<dyn FnMut(&Keyboard) + Send>;
 
 /// The client's side of a command while it runs.
 pub struct CommandCarrier {
@@ -247,6 +274,12 @@ pub struct CommandCarrier {
     pub(super) stderr: WrittenOutput,
     /// The number of this client among those that had the input of the job.
     pub(super) owner: u64,
+    pub(super) is_watching: bool,
+    /// Whether no other user has the keyboard of the job.
+    pub(super) has_keyboard: bool,
+    /// Whether another user has had it.
+    pub(super) was_lent: bool,
+    on_keyboard: Option<KeyboardHook>,
     exit: Option<Exit>,
     input: mpsc::Receiver<CommandInput>,
     control: mpsc::Receiver<CommandControl>,
@@ -272,7 +305,13 @@ impl CommandCarrier {
         self.is_probing = true;
     }
 
-    /// Carries input and output until the program has ended and all of its output was written.
+    /// Calls this with all that the server says about who has the keyboard of the job.
+    pub fn on_keyboard(&mut self, hook: impl FnMut(&Keyboard) + Send + 'static) {
+        self.on_keyboard = Some(Box::new(hook));
+    }
+
+    /// Carries input and output until the program has ended and all of its output was written, or
+    /// until the keyboard is offered to a watcher.
     ///
     /// After [`Error::Lost`], [`continue_on`](Self::continue_on) another channel may be possible.
     ///
@@ -282,7 +321,7 @@ impl CommandCarrier {
     ///
     /// # Cancel safety
     /// None.
-    pub async fn carry(&mut self, channel: &mut Channel) -> Result<CommandExit, Error> {
+    pub async fn carry(&mut self, channel: &mut Channel) -> Result<CarryOutcome, Error> {
         channel.limit_transit_time(TRANSIT_TIME_MAX);
         let streams = std::mem::replace(&mut self.streams, Streams::new(Side::Client, 0));
         let mut channel = StreamChannel::new(channel, streams);
@@ -290,14 +329,18 @@ impl CommandCarrier {
             channel = channel.probe();
         }
         match self.carry_on(&mut channel).await {
-            Ok(exit) => {
+            Ok(CarriedTo::Offer(offer)) => {
+                self.streams = channel.into_streams();
+                Ok(CarryOutcome::Offered(offer))
+            }
+            Ok(CarriedTo::Exit(exit)) => {
                 match channel.finish().await {
                     // All of it is here, so the server has nothing more to give.
                     Ok(()) | Err(Error::Lost(_)) => {}
                     Err(error) => return Err(error),
                 }
                 let errors = [self.stdout.error.take(), self.stderr.error.take()];
-                Ok(CommandExit::new(&exit, errors))
+                Ok(CarryOutcome::Ended(CommandExit::new(&exit, errors)))
             }
             Err(error) => {
                 self.streams = channel.into_streams();
@@ -306,7 +349,7 @@ impl CommandCarrier {
         }
     }
 
-    async fn carry_on(&mut self, channel: &mut StreamChannel<'_>) -> Result<Exit, Error> {
+    async fn carry_on(&mut self, channel: &mut StreamChannel<'_>) -> Result<CarriedTo, Error> {
         let Self {
             stdin,
             stdout,
@@ -315,6 +358,11 @@ impl CommandCarrier {
             input,
             control,
             closed_output,
+            owner,
+            is_watching,
+            has_keyboard,
+            was_lent,
+            on_keyboard,
             ..
         } = self;
         loop {
@@ -348,13 +396,27 @@ impl CommandCarrier {
                 // Messages about streams would come too late after it.
                 channel.flush().await?;
                 channel.send(&Finished {})?;
-                return Ok(exit.clone());
+                return Ok(CarriedTo::Exit(exit.clone()));
             }
             tokio::select! {
                 biased;
                 result = stdout.written.recv(), if stdout.is_busy => stdout.settle(result, &mut channel.streams),
                 result = stderr.written.recv(), if stderr.is_busy => stderr.settle(result, &mut channel.streams),
                 arrived = channel.next(&CLIENT_RUNNING) => match arrived? {
+                    StreamInput::Message(header) if header.kind() == Keyboard::TYPE => {
+                        let keyboard: Keyboard = header.read()?;
+                        if keyboard.offer.is_some() {
+                            return Ok(CarriedTo::Offer(keyboard));
+                        }
+                        *was_lent |= !keyboard.has;
+                        *has_keyboard = keyboard.has;
+                        if let Some(from) = keyboard.from {
+                            stdout.set_answering(keyboard.has, from);
+                        }
+                        if let Some(hook) = on_keyboard {
+                            hook(&keyboard);
+                        }
+                    }
                     StreamInput::Message(header) => *exit = Some(header.read()?),
                     StreamInput::Event(StreamEvent::Writable { stream: STDIN }) => {
                         stdin.write(&mut channel.streams);
@@ -368,15 +430,21 @@ impl CommandCarrier {
                     }
                 },
                 given = input.recv(), if stdin.takes_more() => match given {
+                    // What is typed while another user has the keyboard goes nowhere.
+                    Some(CommandInput::Bytes(_)) if !*has_keyboard => {}
                     Some(CommandInput::Bytes(bytes)) => stdin.push(bytes, &mut channel.streams),
                     Some(CommandInput::End) => stdin.finish(&mut channel.streams),
                     None => stdin.is_closed = true,
                 },
                 Some(given) = control.recv() => match given {
                     CommandControl::Signal(signal) => channel.send(&Signal { signal })?,
+                    // A watcher has no part in the size.
+                    CommandControl::Resize(_) if *is_watching => {}
                     CommandControl::Resize(TerminalSize { rows, columns }) => {
                         channel.send(&Resize { rows, columns })?;
                     }
+                    CommandControl::HandOver if *owner > 0 => channel.send(&HandKeyboard {})?,
+                    CommandControl::HandOver => {}
                 },
             }
         }
@@ -405,6 +473,12 @@ impl CommandCarrier {
         }
         std::future::pending().await
     }
+}
+
+/// How far a command was carried.
+enum CarriedTo {
+    Exit(Exit),
+    Offer(Keyboard),
 }
 
 /// The client's streams of a command, from these offsets on.

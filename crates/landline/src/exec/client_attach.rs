@@ -5,9 +5,10 @@ use landline_proto::{ErrorCode, Message};
 use super::{
     CommandCarrier, RunningCommand,
     client::streams_from,
+    client_input::ClientInput,
     messages::{
-        ATTACHED, AttachToJob, Attached, CLIENT_RUNNING, Finished, SCREEN, SERVICE, Screen,
-        TerminalSize, WatchJob,
+        ATTACHED, AttachToJob, Attached, CLIENT_RUNNING, Finished, Keyboard, SCREEN, SERVICE,
+        Screen, TerminalSize, WatchJob,
     },
 };
 use crate::{
@@ -29,6 +30,7 @@ impl RunningCommand {
             job: attached.job,
             has_terminal: attached.terminal,
             has_input: attached.input,
+            is_watching: attached.terminal && !attached.input,
             begin: [attached.stdin, attached.stdout, attached.stderr],
             owner: attached.owner,
             screen,
@@ -58,6 +60,7 @@ impl CommandCarrier {
             stderr: self.stderr.total,
             owner: Some(self.owner).filter(|owner| *owner > 0),
             terminal,
+            ..AttachToJob::default()
         };
         request.first_request()
     }
@@ -74,7 +77,8 @@ impl CommandCarrier {
             self.stdout.show_screen(screen, attached.stdout);
         }
         let have = [self.stdout.total, self.stderr.total];
-        let mut has_input = self.stdin.go_back(attached.stdin);
+        // What another user typed has moved the offsets.
+        let mut has_input = !self.was_lent && self.stdin.go_back(attached.stdin);
         if !has_input && attached.terminal {
             // What was typed meanwhile is not known here, so nothing of it is sent again.
             self.stdin.begin_at(attached.stdin);
@@ -86,8 +90,33 @@ impl CommandCarrier {
         }
         self.stdout.set_answered(attached.answered);
         self.owner = attached.owner;
+        self.has_keyboard = true;
         self.restart_streams([attached.stdin, attached.stdout, attached.stderr]);
         Ok(attached.screen)
+    }
+
+    /// Waits for the answer to [`AttachToJob`] with an [offer](CarryOutcome::Offered) on a new
+    /// channel, on which [`carry`](Self::carry) then begins with the screen. This client has the
+    /// keyboard until `superseded` ends that channel.
+    ///
+    /// # Errors
+    /// `superseded` or `denied` if it is not offered any more; [`Error::Lost`],
+    /// [`Error::Protocol`].
+    pub async fn take_keyboard(&mut self, channel: &mut Channel) -> Result<(), Error> {
+        let attached: Attached = channel.receive(&ATTACHED).await?.read()?;
+        let screen = receive_screen(channel, &attached).await?;
+        self.stdout.settle_now().await;
+        self.stderr.settle_now().await;
+        self.stdout
+            .show_screen(screen.unwrap_or_default(), attached.stdout);
+        self.stdout.settle_now().await;
+        self.stderr.total = attached.stderr;
+        // The server has stopped the input of the watcher.
+        self.stdin = ClientInput::new(attached.stdin);
+        self.is_watching = false;
+        self.owner = attached.owner;
+        self.restart_streams([attached.stdin, attached.stdout, attached.stderr]);
+        Ok(())
     }
 
     /// Waits for the answer to [`WatchJob`] on a new channel, on which [`carry`](Self::carry) then
@@ -101,6 +130,8 @@ impl CommandCarrier {
         self.stderr.settle_now().await;
         self.stdout.total = attached.stdout;
         self.stderr.total = attached.stderr;
+        self.owner = 0;
+        self.is_watching = true;
         self.restart_streams([attached.stdin, attached.stdout, attached.stderr]);
         Ok(())
     }
@@ -127,6 +158,25 @@ impl CommandCarrier {
 }
 
 impl WatchJob {
+    /// The request to take an [offer](CarryOutcome::Offered) of the keyboard of this job.
+    ///
+    /// # Errors
+    /// [`landline_proto::ProtocolError::FrameSize`] if the job's name is too long.
+    pub fn keyboard_request(
+        &self,
+        offer: &Keyboard,
+        terminal: Option<TerminalSize>,
+    ) -> Result<FirstRequest, Error> {
+        let request = AttachToJob {
+            job: self.job.clone(),
+            user: offer.user.clone(),
+            offer: offer.offer,
+            terminal,
+            ..AttachToJob::default()
+        };
+        request.first_request()
+    }
+
     /// The request to send with the login.
     ///
     /// # Errors

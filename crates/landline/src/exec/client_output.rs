@@ -74,6 +74,20 @@ impl WrittenOutput {
         self.answered = answered;
     }
 
+    /// Sets whether this terminal answers queries from this offset on, or another one does.
+    pub(super) fn set_answering(&mut self, answers: bool, from: u64) {
+        self.answered = match self.answered {
+            Some(part) if answers => Some(AnsweredPart { to: from, ..part }),
+            _ if answers => None,
+            part => {
+                // What another party has answered, and is not shown yet, stays so.
+                let shown_later = part.filter(|part| part.to > self.total);
+                let from = shown_later.map_or(from, |part| part.from.min(from));
+                Some(AnsweredPart { from, to: u64::MAX })
+            }
+        };
+    }
+
     /// Writes a screen, after which the output continues at this offset.
     pub(super) fn show_screen(&mut self, bytes: Vec<u8>, offset: u64) {
         self.total = offset;

@@ -14,7 +14,8 @@ use super::{
     hand_over::HandOver,
     lost_runs::{Claim, Claims},
     messages::{
-        Exit, Finished, Resize, SERVER_RUNNING, STDERR, STDIN, STDOUT, Signal, TerminalSize,
+        Exit, Finished, Keyboard, Resize, SERVER_RUNNING, STDERR, STDIN, STDOUT, Signal,
+        TerminalSize,
     },
     supervisor::Supervisor,
 };
@@ -369,6 +370,12 @@ impl Foreground {
                         self.supervisor.order(Order::Resize(Size { rows, columns }));
                     }
                 }
+                // A command that is no job has no watchers.
+                "hand-over" => streams.send_control(&Keyboard {
+                    has: true,
+                    refused: Some("only jobs can be watched".to_owned()),
+                    ..Keyboard::default()
+                })?,
                 _ => {
                     if !self.is_exit_sent {
                         return Err(lost("the client was done before the command"));

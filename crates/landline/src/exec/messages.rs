@@ -14,8 +14,10 @@ use landline_supervisor::{
 };
 use serde::{Deserialize, Serialize};
 
-pub(super) use super::attach_messages::{AnsweredPart, Attached, SCREEN_BYTES_MAX, Screen};
-pub use super::attach_messages::{AttachToJob, TerminalSize, WatchJob};
+pub(super) use super::attach_messages::{
+    AnsweredPart, Attached, HandKeyboard, SCREEN_BYTES_MAX, Screen,
+};
+pub use super::attach_messages::{AttachToJob, Keyboard, TerminalSize, WatchJob};
 use super::top::{MachineLoad, ProgramUsage, Top};
 
 /// The service's name.
@@ -69,6 +71,8 @@ pub(super) const TYPES: &[MessageType] = &[
     MessageType::of::<Attached>(),
     MessageType::of::<Screen>(),
     MessageType::of::<WatchJob>(),
+    MessageType::of::<HandKeyboard>(),
+    MessageType::of::<Keyboard>(),
     MessageType::of::<ForgetJob>(),
     MessageType::of::<Top>(),
     MessageType::of::<MachineLoad>(),
@@ -129,6 +133,7 @@ pub(super) static SERVER_RUNNING: ProtocolState = ProtocolState::new(
     &[
         MessageRule::new("signal"),
         MessageRule::new("resize"),
+        MessageRule::new("hand-over"),
         MessageRule::new("done"),
         Bytes::RULE,
         Ack::RULE,
@@ -156,6 +161,7 @@ pub(super) static CLIENT_RUNNING: ProtocolState = ProtocolState::new(
     "exec-client-running",
     &[
         MessageRule::new("exit"),
+        MessageRule::new("keyboard"),
         MessageRule::new("done"),
         Bytes::RULE,
         Ack::RULE,

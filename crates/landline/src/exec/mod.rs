@@ -27,15 +27,16 @@ mod terminfo;
 mod top;
 
 pub use client::{
-    ClosedOutput, CommandCarrier, CommandControl, CommandExit, CommandInput, CommandTerminal,
-    DetachedJob, JobOptions, RunningCommand, continue_request,
+    CarryOutcome, ClosedOutput, CommandCarrier, CommandControl, CommandExit, CommandInput,
+    CommandTerminal, DetachedJob, JobOptions, RunningCommand, continue_request,
 };
 pub use command::{Command, is_client_variable};
 pub use jobs_client::{JobRequest, LogChunk, LogItem};
 pub use launcher::{Launcher, LocalLauncher, SocketLauncher, serve_launcher};
 pub(crate) use messages::TRANSIT_TIME_MAX;
 pub use messages::{
-    AttachToJob, CommandForm, Exit, JobInfo, JobState, ReadLog, SERVICE, TerminalSize, WatchJob,
+    AttachToJob, CommandForm, Exit, JobInfo, JobState, Keyboard, ReadLog, SERVICE, TerminalSize,
+    WatchJob,
 };
 pub use server::ExecOptions;
 pub use terminal::{ModeLatch, OutputFilter};

@@ -14,8 +14,8 @@ use super::{
     foreground::{Foreground, Served},
     hand_over::HandOver,
     jobs::{
-        Begun, JOB_COMMAND_BYTES_MAX, Job, JobTable, OUTPUT_BYTES_MAX, admit_attach, check_name,
-        serve_attach, serve_request, serve_watch,
+        Begun, JOB_COMMAND_BYTES_MAX, Job, JobTable, OUTPUT_BYTES_MAX, OfferedKeyboard,
+        admit_attach, check_name, find_to_attach, serve_attach, serve_request, serve_watch,
     },
     lost_runs::{LostRuns, StartedRun, WAITING_TIME_MAX},
     messages::{
@@ -66,6 +66,7 @@ pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
         ("top", RIGHT),
         ("signal", RIGHT),
         ("resize", RIGHT),
+        ("hand-over", RIGHT),
         ("done", RIGHT),
         ("bytes", RIGHT),
         ("ack", RIGHT),
@@ -158,13 +159,18 @@ impl Service for ExecService {
                     Run::TYPE => self.serve_run(channel, context, &header).await?,
                     AttachToJob::TYPE => {
                         let request: AttachToJob = header.read()?;
-                        let found = self.jobs.find_own(context.session(), &request.job);
+                        let found = find_to_attach(context, &self.jobs, &request).await;
                         let admitted = match found {
-                            Ok(job) => admit_attach(context, &job).await.map(|()| job),
+                            Ok((job, offered)) => admit_attach(context, &job, offered.as_ref())
+                                .await
+                                .map(|()| (job, offered)),
                             Err(error) => Err(error),
                         };
                         match admitted {
-                            Ok(job) => self.attach(channel, context, &job, &request).await?,
+                            Ok((job, offered)) => {
+                                self.attach(channel, context, &job, &request, offered.as_ref())
+                                    .await?
+                            }
                             Err(error) => {
                                 context.answer_failure(channel, error).await?;
                                 true
@@ -264,7 +270,7 @@ impl ExecService {
             terminal: run.terminal,
             ..AttachToJob::default()
         };
-        self.attach(channel, context, job, &request).await
+        self.attach(channel, context, job, &request, None).await
     }
 
     /// Serves a client that follows a job. Returns whether the channel can carry a further request.
@@ -274,8 +280,9 @@ impl ExecService {
         context: &ServiceContext,
         job: &Arc<Job>,
         request: &AttachToJob,
+        offered: Option<&OfferedKeyboard>,
     ) -> Result<bool, Error> {
-        let attached = serve_attach(channel, context, &self.jobs, job, request);
+        let attached = serve_attach(channel, context, &self.jobs, job, request, offered);
         self.until_hand_over(attached).await?
     }
 

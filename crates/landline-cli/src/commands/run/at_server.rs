@@ -128,7 +128,7 @@ impl RunCommand {
         let opened = self.open(&dialer, &first).await?;
         let (control, mut control_orders) = mpsc::channel(16);
         let signal_use = signal_use(context, has_terminal, on_lost);
-        let leaving = signals::forward(control, signal_use, has_terminal)?;
+        let leaving = signals::forward(control.clone(), signal_use, has_terminal)?;
         let start = self.start(context, opened, &first, on_lost);
         let (link, channel, running) = tokio::select! {
             started = start => started?,
@@ -142,6 +142,7 @@ impl RunCommand {
             has_terminal,
             escape: settings.escape.unwrap_or(self.escape.key),
             continuation: &continuation,
+            escape_orders: control,
             control: control_orders,
             leaving,
             closed_output: match on_lost {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use landline::exec::CommandInput;
+use landline::exec::{CommandControl, CommandInput};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::context::Context;
@@ -39,6 +39,8 @@ pub(crate) enum Escape {
     Disconnect,
     /// `~d`: leave a job, which continues.
     Detach,
+    /// `~h`: hand the keyboard over, take it back, or give it back.
+    HandOver,
     /// `~?`: name the escape sequences.
     Help,
 }
@@ -54,12 +56,18 @@ impl Default for EscapeKey {
 }
 
 impl EscapeKey {
+    /// The sequence that hands the keyboard over; `None` if there is none.
+    pub(crate) fn hand_over(self) -> Option<String> {
+        self.0.map(|key| format!("{}h", char::from(key)))
+    }
+
     /// The escape sequences, for people.
     fn describe(self) -> String {
         let key = char::from(self.0.unwrap_or_default());
         format!(
             "at the beginning of a line:\n  {key}.  end the connection\n  \
-             {key}d  leave the job, which continues\n  {key}{key}  send {key}\n  \
+             {key}d  leave the job, which continues\n  \
+             {key}h  hand the keyboard to the user who watches, or back\n  {key}{key}  send {key}\n  \
              {key}?  show this"
         )
     }
@@ -82,8 +90,9 @@ impl FromStr for EscapeKey {
 pub(crate) struct EscapeOption {
     /// Escape character [default: ~], or none
     ///
-    /// At the beginning of a line, `~.` ends the connection, `~d` leaves the job, which continues,
-    /// and `~?` prints a list. Escapes work only while the command has a terminal.
+    /// At the beginning of a line, `~.` ends the connection, and `~d` leaves the job, which
+    /// continues. `~h` hands the keyboard to the one other user who watches, and takes it back.
+    /// `~?` prints a list. Escapes work only while the command has a terminal.
     #[arg(
         short = 'e',
         long = "escape",
@@ -99,11 +108,17 @@ pub(crate) struct EscapeKeys {
     key: EscapeKey,
     /// Prints the escape sequences.
     help: Box<dyn Fn() + Send>,
+    control: mpsc::Sender<CommandControl>,
 }
 
 impl EscapeKeys {
-    /// Escape sequences that begin with `key`, and print their list to standard error.
-    pub(crate) fn new(context: &Context, key: EscapeKey) -> Self {
+    /// Escape sequences that begin with `key`, print their list to standard error, and give their
+    /// orders to `control`.
+    pub(crate) fn new(
+        context: &Context,
+        key: EscapeKey,
+        control: mpsc::Sender<CommandControl>,
+    ) -> Self {
         let err = context.err.clone();
         let help = move || {
             let text = format!("\n{}\n", key.describe()).replace('\n', "\r\n");
@@ -112,6 +127,7 @@ impl EscapeKeys {
         Self {
             key,
             help: Box::new(help),
+            control,
         }
     }
 }
@@ -149,6 +165,11 @@ pub(crate) fn read_input(input: Option<Box<dyn Read + Send>>, keys: Option<Escap
             };
             match escape {
                 None => {}
+                Some(Escape::HandOver) => {
+                    if let Some(keys) = &keys {
+                        let _ = keys.control.blocking_send(CommandControl::HandOver);
+                    }
+                }
                 Some(Escape::Help) => {
                     if let Some(keys) = &keys {
                         (keys.help)();
@@ -202,6 +223,10 @@ impl EscapeParser {
                         found = Some(Escape::Help);
                         continue;
                     }
+                    b'h' => {
+                        found = Some(Escape::HandOver);
+                        continue;
+                    }
                     _ if byte == self.key => {
                         self.is_line_begin = false;
                         bytes.push(byte);
@@ -247,6 +272,8 @@ mod tests {
             (&["~~.\n"], "~.\n", None),
             (&["~/x\n"], "~/x\n", None),
             (&["~?"], "", Some(Escape::Help)),
+            (&["\r~", "h"], "\r", Some(Escape::HandOver)),
+            (&["a~h"], "a~h", None),
             (&["\n~\n~."], "\n~\n", Some(Escape::Disconnect)),
         ] {
             assert_eq!(parse(pieces), (sent.to_owned(), escape), "{pieces:?}");

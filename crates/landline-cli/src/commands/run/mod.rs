@@ -190,6 +190,11 @@ impl Run for RunCommand {
 }
 
 impl RunCommand {
+    /// Whether it runs on several servers.
+    pub(crate) fn has_many_hosts(&self) -> bool {
+        !matches!(self.many.is_used(), Ok(false))
+    }
+
     /// The server, and the words of the command.
     fn split_words(&self) -> Result<(Target, &[OsString]), Failure> {
         let Some((host, words)) = self.words.split_first() else {

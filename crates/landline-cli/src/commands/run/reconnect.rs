@@ -2,19 +2,22 @@
 
 use std::{
     io::Write,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use landline::{
     Error,
-    exec::{CommandCarrier, CommandExit, WatchJob, continue_request},
+    exec::{CarryOutcome, CommandCarrier, CommandExit, Keyboard, WatchJob, continue_request},
     login::FirstRequest,
     net::Channel,
     proto::ErrorCode,
 };
 
-use super::lines::Printer;
+use super::{input::EscapeKey, lines::Printer};
 use crate::{
     connect::is_transient,
     context::Context,
@@ -81,7 +84,8 @@ impl Continuation {
 }
 
 /// Carries a command to its end. After a lost connection it continues at the exact byte, if it can
-/// connect again in time. `dial` opens a channel on a new connection.
+/// connect again in time. A watcher to whom the keyboard is offered takes it, and watches again
+/// when it has it no more. `dial` opens a channel on a new connection.
 ///
 /// # Errors
 /// As [`CommandCarrier::carry`]; `lost` once the time is over or the user leaves.
@@ -97,7 +101,20 @@ pub(in crate::commands) async fn carry(
     }
     loop {
         let lost = match carrier.carry(channel).await {
-            Ok(exit) => return Ok(exit),
+            Ok(CarryOutcome::Ended(exit)) => return Ok(exit),
+            Ok(CarryOutcome::Offered(offer)) => {
+                match take_keyboard(teller, dial, carrier, continuation, &offer).await {
+                    Ok(taken) => {
+                        *channel = taken;
+                        continue;
+                    }
+                    Err(error) => error,
+                }
+            }
+            Err(error) if teller.is_guest() && (is_superseded(&error) || is_lost(&error)) => {
+                teller.end_guest(&error);
+                error
+            }
             Err(error) if is_lost(&error) && !continuation.time().is_zero() => error,
             Err(error) => return Err(error.into()),
         };
@@ -106,6 +123,45 @@ pub(in crate::commands) async fn carry(
             None => return Err(lost.into()),
         }
     }
+}
+
+/// Takes the keyboard that is offered to a watcher.
+///
+/// # Errors
+/// It is not offered any more, or the connection is lost. The caller watches again.
+async fn take_keyboard(
+    teller: &Teller,
+    dial: &impl AsyncFn(&FirstRequest) -> Result<Channel, Error>,
+    carrier: &mut CommandCarrier,
+    continuation: &Continuation,
+    offer: &Keyboard,
+) -> Result<Channel, Error> {
+    let Continuation::Watch(watched) = continuation else {
+        return Err(Error::Lost("only a watcher can take the keyboard".into()));
+    };
+    if !teller.can_type() {
+        return Err(Error::Lost("there is no terminal to type at".into()));
+    }
+    let taking = async {
+        let mut channel = dial(&watched.keyboard_request(offer, terminal_size())?).await?;
+        carrier.take_keyboard(&mut channel).await?;
+        Ok::<_, Error>(channel)
+    };
+    let taken = tokio::time::timeout(ATTEMPT_TIME_MAX, taking).await;
+    let channel = taken.map_err(|_| Error::Lost("the server does not answer".into()))??;
+    teller.begin_guest(offer);
+    Ok(channel)
+}
+
+/// Whether another client has the keyboard.
+fn is_superseded(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Failed {
+            code: ErrorCode::Superseded,
+            ..
+        }
+    )
 }
 
 /// Connects again; `None` if that was not possible in time.
@@ -176,6 +232,10 @@ fn why_over(error: Error) -> Failure {
 pub(in crate::commands) struct Teller {
     place: TellerPlace,
     screen: ScreenWatch,
+    /// The sequence that hands the keyboard over.
+    hand_over: Option<String>,
+    /// Whether this watcher has the keyboard.
+    is_guest: AtomicBool,
 }
 
 /// Where messages are printed.
@@ -189,8 +249,12 @@ enum TellerPlace {
 }
 
 impl Teller {
-    /// Prints to standard error.
-    pub(in crate::commands) fn new(context: &Context, terminal: &RemoteTerminal) -> Self {
+    /// Prints to standard error, beside what a terminal shows if there is one.
+    pub(in crate::commands) fn new(
+        context: &Context,
+        terminal: &RemoteTerminal,
+        escape: EscapeKey,
+    ) -> Self {
         let err = context.err.clone();
         Self {
             place: match (context.json, terminal.is_raw()) {
@@ -199,6 +263,8 @@ impl Teller {
                 (false, false) => TellerPlace::Stderr(err),
             },
             screen: terminal.watch_screen(),
+            hand_over: escape.hand_over(),
+            is_guest: AtomicBool::new(false),
         }
     }
 
@@ -211,6 +277,68 @@ impl Teller {
                 TellerPlace::Host(printer, name.to_owned())
             },
             screen: ScreenWatch::none(),
+            hand_over: None,
+            is_guest: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether this watcher has the keyboard.
+    pub(in crate::commands) fn is_guest(&self) -> bool {
+        self.is_guest.load(Ordering::SeqCst)
+    }
+
+    /// Whether there is a terminal whose keys can go to a program.
+    fn can_type(&self) -> bool {
+        matches!(self.place, TellerPlace::RawTerminal(_))
+    }
+
+    /// This watcher has the keyboard from now on.
+    fn begin_guest(&self, offer: &Keyboard) {
+        let owner = offer.user.as_ref().map(ToString::to_string);
+        let owner = owner.unwrap_or_default();
+        self.is_guest.store(true, Ordering::SeqCst);
+        self.tell_at_screen(&format!(
+            "you have the keyboard of {owner}{}",
+            self.hint("gives it back")
+        ));
+    }
+
+    /// This watcher has it no more.
+    fn end_guest(&self, reason: &Error) {
+        self.is_guest.store(false, Ordering::SeqCst);
+        self.screen.undo();
+        if let Error::Failed { message, .. } = reason {
+            self.tell_at_screen(message);
+        }
+    }
+
+    /// Tells the owner of a job where its keyboard is.
+    pub(in crate::commands) fn tell_keyboard(&self, news: &Keyboard) {
+        let user = news.user.as_ref().map(ToString::to_string);
+        let what = match (&user, &news.refused) {
+            (_, Some(reason)) => format!("the keyboard is not handed over: {reason}"),
+            (Some(user), _) if news.has => format!("{user} is offered the keyboard"),
+            (Some(user), _) => {
+                format!("{user} has the keyboard{}", self.hint("takes it back"))
+            }
+            (None, _) => "you have the keyboard".to_owned(),
+        };
+        self.tell_at_screen(&what);
+    }
+
+    fn hint(&self, what: &str) -> String {
+        let keys = self.hand_over.as_ref();
+        keys.map_or_else(String::new, |keys| format!("; {keys} {what}"))
+    }
+
+    /// Prints on a line of its own, or in the last line of a full screen.
+    fn tell_at_screen(&self, what: &str) {
+        match &self.place {
+            TellerPlace::RawTerminal(err) if self.screen.is_full() => {
+                let text = format!("\x1b7\x1b[999;1H\x1b[0;7m{what}\x1b[0m\x1b[K\x1b8");
+                let _ = err.raw().write_all(text.as_bytes());
+            }
+            _ => self.tell(what),
         }
     }
 

@@ -1,30 +1,34 @@
 //! A client that follows a job on the streams of a command.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use landline_proto::{
     ErrorCode,
+    login::UserName,
     streams::{Read, Side, StreamEvent, StreamOptions, Streams},
 };
 use landline_supervisor::{
-    protocol::{INPUT_WINDOW, Order, OutputStream, Size},
+    protocol::{INPUT_WINDOW, Order, OutputStream},
     signals,
     store::{JobFolder, Piece},
 };
-use tokio::time::Instant;
 
 use super::{
     super::{
         foreground::{INPUT_BYTES_MAX, STREAM_POOL_BYTES},
         messages::{
-            AnsweredPart, AttachToJob, Attached, Exit, Finished, Resize, SERVER_RUNNING, STDERR,
-            STDIN, STDOUT, Screen, Signal, TerminalSize,
+            AttachToJob, Attached, Exit, Finished, Keyboard, Resize, SERVER_RUNNING, STDIN, STDOUT,
+            Screen, Signal, TerminalSize,
         },
+        terminal::OutputFilter,
     },
     JobTable,
+    beginning::{AttachedOutput, Beginning, size_of},
+    input::superseded,
     job::{Job, JobProgress, Phase},
+    keyboard::{InputOwner, KeyboardPlace, OfferedKeyboard},
     log::{blocking, send_body},
-    screen::{ShownScreen, read_last_screen},
+    resizer::Resizer,
 };
 use crate::{
     Error,
@@ -40,10 +44,6 @@ pub(super) const READ_BYTES_MAX: usize = 256 * 1024;
 const TERMINAL_WINDOW: u64 = 128 * 1024;
 /// A client that is further behind gets the screen instead of the output, in bytes.
 pub(super) const BEHIND_BYTES_MAX: u64 = 1024 * 1024;
-/// The time between two changes of a terminal's size.
-const RESIZE_PAUSE: Duration = Duration::from_millis(30);
-/// How long the end of a job may take to be recorded, when its supervisor is gone.
-const END_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Carries the streams of a job until it has ended or the client leaves. The job stays as it is,
 /// unless it is to be forgotten once a client has its end. Returns whether the channel can carry a
@@ -58,17 +58,12 @@ pub(super) async fn attach(
     table: &JobTable,
     job: &Arc<Job>,
     request: &AttachToJob,
+    offered: Option<&OfferedKeyboard>,
 ) -> Result<bool, Error> {
-    if request
-        .owner
-        .is_some_and(|owner| owner < job.progress().input.owner)
-    {
-        return Err(superseded());
-    }
     let opening = job.clone();
     let files = Arc::new(blocking(move || opening.open_files()).await?);
     let beginning = if job.has_terminal() {
-        Beginning::at_terminal(job, &files, request).await?
+        Beginning::at_terminal(job, &files, request, offered).await?
     } else {
         Beginning::at_pipes(job, &files, request).await?
     };
@@ -118,15 +113,22 @@ pub(super) async fn attach(
         owner,
         outputs,
         limit: 0,
-        resizer: Resizer::default(),
+        keyboard: KeyboardPlace::Here,
+        is_offered: false,
+        resizer: Resizer::new(size_of(request)),
         is_exit_sent: false,
     };
+    if offered.is_some() {
+        let [stdout, _] = &mut attached.outputs;
+        stdout.filter = Some(OutputFilter::for_guest());
+    }
     let mut channel = StreamChannel::new(channel, streams);
     if attached.owner.is_none() {
         channel.streams.stop(STDIN);
     }
     loop {
         let now = progress.borrow_and_update().clone();
+        attached.follow_keyboard(&mut channel, &now)?;
         attached.forward_input(&mut channel, &now)?;
         attached.pump(&mut channel, &now).await?;
         attached.limit_output(&channel);
@@ -135,15 +137,23 @@ pub(super) async fn attach(
             // The table holds the other end.
             Ok(()) = progress.changed() => {}
             () = attached.resizer.wait() => attached.resizer.apply(job),
+            change = attached.keyboard.returned(job) => {
+                channel.send(&change)?;
+                // The guest has set another one.
+                attached.limit = 0;
+            }
             input = channel.next(&SERVER_RUNNING) => {
                 let is_done = match input {
-                    Ok(input) => attached.take_input(input, &mut channel, context).await?,
+                    Ok(input) => attached.take_input(input, &mut channel, context, table).await?,
                     Err(Error::Lost(_)) => return Ok(false),
                     Err(error) => return Err(error),
                 };
                 match is_done {
                     Some(true) => {
-                        table.forget_delivered(job).await;
+                        // The owner gets the end, too.
+                        if offered.is_none() {
+                            table.forget_delivered(job).await;
+                        }
                         return match channel.finish().await {
                             Err(Error::Lost(_)) => Ok(false),
                             finished => finished.map(|()| true),
@@ -157,255 +167,114 @@ pub(super) async fn attach(
     }
 }
 
-fn superseded() -> Error {
-    let message = "another client has attached to the job";
-    Error::here(ErrorCode::Superseded, message)
-}
-
-/// Where a client begins to follow a job.
-struct Beginning {
-    outputs: [AttachedOutput; 2],
-    owner: Option<InputOwner>,
-    /// How much input the job was given before.
-    stdin: u64,
-    screen: Option<ShownScreen>,
-    answered: Option<AnsweredPart>,
-}
-
-impl Beginning {
-    fn outputs(request: &AttachToJob) -> [AttachedOutput; 2] {
-        let stdout = request.stdout.unwrap_or(0);
-        [
-            AttachedOutput::new(OutputStream::Stdout, STDOUT, stdout),
-            AttachedOutput::new(OutputStream::Stderr, STDERR, request.stderr),
-        ]
-    }
-
-    /// At the output that the client has not got, as far as it is kept.
-    async fn at_pipes(
-        job: &Arc<Job>,
-        files: &Arc<JobFolder>,
-        request: &AttachToJob,
-    ) -> Result<Self, Error> {
-        let (now, mut outputs) = (job.progress(), Self::outputs(request));
-        for output in &mut outputs {
-            output.skip_dropped(files, &now).await?;
-        }
-        // From here on, what another client sends is not taken.
-        let (owner, stdin) = job.has_input().then(|| job.own_input()).unzip();
-        Ok(Self {
-            outputs,
-            owner: owner.map(|number| InputOwner {
-                job: job.clone(),
-                number,
-            }),
-            stdin: stdin.unwrap_or(0),
-            screen: None,
-            answered: None,
-        })
-    }
-
-    /// At the screen of the job, unless the client is not far behind.
-    async fn at_terminal(
-        job: &Arc<Job>,
-        files: &Arc<JobFolder>,
-        request: &AttachToJob,
-    ) -> Result<Self, Error> {
-        let mut beginning = Self {
-            outputs: Self::outputs(request),
-            owner: None,
-            stdin: job.progress().input.sent,
-            screen: None,
-            answered: None,
-        };
-        let size = request.terminal.and_then(TerminalSize::clamped);
-        let screen = beginning.own_terminal(job, size).await?;
-        let now = job.progress();
-        let screen = match screen {
-            Some(screen) => screen,
-            None if request.stdout.is_none() => {
-                let (files, stored) = (files.clone(), now.stored_of(OutputStream::Stdout));
-                blocking(move || read_last_screen(&files, stored)).await?
-            }
-            None => {
-                for output in &mut beginning.outputs {
-                    output.skip_dropped(files, &now).await?;
-                }
-                return Ok(beginning);
-            }
-        };
-        let [stdout, _] = &mut beginning.outputs;
-        if let Some(from) = request.stdout {
-            stdout.skip_dropped(files, &now).await?;
-            // A client that has nothing yet gets everything.
-            let is_near = from == 0 || screen.offset.saturating_sub(from) <= BEHIND_BYTES_MAX;
-            if is_near && stdout.offset == from {
-                return Ok(beginning);
-            }
-        }
-        stdout.offset = screen.offset;
-        beginning.screen = Some(screen);
-        beginning.answered = None;
-        Ok(beginning)
-    }
-
-    /// Makes the client the owner of the keyboard. Returns the screen from which on its terminal
-    /// shows the output; `None` if the job is over.
-    async fn own_terminal(
-        &mut self,
-        job: &Arc<Job>,
-        size: Option<TerminalSize>,
-    ) -> Result<Option<ShownScreen>, Error> {
-        let mut progress = job.watch();
-        if progress.borrow().is_over() {
-            return Ok(None);
-        }
-        let size = size.map(|TerminalSize { rows, columns }| Size { rows, columns });
-        let (keyboard, screen) = job.own_terminal(size);
-        self.stdin = keyboard.stdin;
-        self.owner = Some(InputOwner {
-            job: job.clone(),
-            number: keyboard.number,
-        });
-        match job.wait_for_screen(screen).await {
-            Ok(screen) => {
-                self.answered = keyboard.answered(&screen);
-                Ok(Some(screen))
-            }
-            Err(error) => {
-                // It may have ended meanwhile.
-                let is_over = async { progress.wait_for(JobProgress::is_over).await.is_ok() };
-                let is_over = tokio::time::timeout(END_TIME_MAX, is_over).await;
-                if is_over != Ok(true) {
-                    return Err(error);
-                }
-                self.owner = None;
-                Ok(None)
-            }
-        }
-    }
-}
-
-/// A client among those that had the input of a job. Dropping it says that the client has left.
-struct InputOwner {
-    job: Arc<Job>,
-    /// Its number.
-    number: u64,
-}
-
-impl Drop for InputOwner {
-    fn drop(&mut self) {
-        if self.job.has_terminal() {
-            self.job.leave_terminal(self.number);
-        }
-    }
-}
-
-/// Gives the terminal of a job its sizes, not too often.
-#[derive(Default)]
-struct Resizer {
-    wanted: Option<Size>,
-    resized_at: Option<Instant>,
-}
-
-impl Resizer {
-    /// Records a wanted size. Sizes that are none are ignored.
-    fn want(&mut self, size: TerminalSize) {
-        if let Some(TerminalSize { rows, columns }) = size.clamped() {
-            self.wanted = Some(Size { rows, columns });
-        }
-    }
-
-    /// Waits until a wanted size is to be applied.
-    async fn wait(&self) {
-        match (self.wanted, self.resized_at) {
-            (None, _) => std::future::pending().await,
-            (Some(_), None) => {}
-            (Some(_), Some(at)) => tokio::time::sleep_until(at + RESIZE_PAUSE).await,
-        }
-    }
-
-    /// Applies a wanted size now.
-    fn apply(&mut self, job: &Job) {
-        if let Some(size) = self.wanted.take() {
-            self.resized_at = Some(Instant::now());
-            job.resize(size);
-        }
-    }
-}
-
 struct AttachedClient<'a> {
-    job: &'a Job,
+    job: &'a Arc<Job>,
     files: Arc<JobFolder>,
     /// `None` without input.
     owner: Option<InputOwner>,
     outputs: [AttachedOutput; 2],
     /// Up to where the supervisor may read what the terminal shows; 0 at first.
     limit: u64,
+    keyboard: KeyboardPlace,
+    /// Whether the client was told that the keyboard is offered to a watcher.
+    is_offered: bool,
     resizer: Resizer,
     is_exit_sent: bool,
 }
 
-/// An output on its way from the files to the client.
-struct AttachedOutput {
-    stream: OutputStream,
-    number: u64,
-    /// How many bytes were read.
-    offset: u64,
-    /// What the client has no credit for yet.
-    pending: Vec<u8>,
-    is_stopped: bool,
-    is_finished: bool,
-}
-
-impl AttachedOutput {
-    fn new(stream: OutputStream, number: u64, offset: u64) -> Self {
-        Self {
-            stream,
-            number,
-            offset,
-            pending: Vec::new(),
-            is_stopped: false,
-            is_finished: false,
-        }
-    }
-
-    /// Goes to the first byte that is kept.
-    async fn skip_dropped(
+impl AttachedClient<'_> {
+    /// Tells an owner of the keyboard where it is now.
+    fn follow_keyboard(
         &mut self,
-        files: &Arc<JobFolder>,
+        channel: &mut StreamChannel<'_>,
         now: &JobProgress,
     ) -> Result<(), Error> {
-        let stored = now.stored_of(self.stream);
-        self.offset = self.offset.min(stored);
-        while let Piece::Gap { to } = self.read_piece(files, stored, 1).await? {
-            self.offset = to;
+        if self.owner.as_ref().is_none_or(|owner| owner.is_guest) {
+            return Ok(());
         }
-        Ok(())
+        if self.is_offered && now.input.offer.is_none() {
+            self.is_offered = false;
+            if now.input.guest.is_none() {
+                channel.send(&Keyboard {
+                    has: true,
+                    ..Keyboard::default()
+                })?;
+            }
+        }
+        match self.keyboard.follow(self.job, now, self.resizer.size) {
+            Some(change) => channel.send(&change),
+            None => Ok(()),
+        }
     }
 
-    async fn read_piece(
-        &self,
-        files: &Arc<JobFolder>,
-        stored: u64,
-        bytes_max: usize,
-    ) -> Result<Piece, Error> {
-        let (files, stream, offset) = (files.clone(), self.stream, self.offset);
-        blocking(move || {
-            let piece = files.read(stream, offset, stored, bytes_max);
-            piece.map_err(|error| Error::io("the output of the job", &error))
-        })
-        .await
+    /// Hands the keyboard over, takes it back, or gives it back. Returns what the client is to be
+    /// told.
+    async fn hand_over(
+        &mut self,
+        context: &ServiceContext,
+        table: &JobTable,
+    ) -> Result<Option<Keyboard>, Error> {
+        let refused = |reason: &str| Keyboard {
+            has: true,
+            refused: Some(reason.to_owned()),
+            ..Keyboard::default()
+        };
+        let owner = self.owner.as_ref().filter(|_| self.job.has_terminal());
+        let Some((number, is_guest)) = owner.map(|owner| (owner.number, owner.is_guest)) else {
+            return Ok(Some(refused("the job has no terminal")));
+        };
+        let job = self.job.clone();
+        let record = |to: &UserName| {
+            let (job, to) = (job.id().to_owned(), to.clone());
+            context.record(|user, session| Activity::JobHandOver {
+                user,
+                session,
+                job,
+                to,
+            })
+        };
+        let input = job.progress().input;
+        if is_guest || input.guest.is_some() {
+            // The owner gets the keyboard back, even if that cannot be recorded.
+            let _ = record(job.user()).await;
+            if is_guest {
+                job.end_guest(number);
+            } else {
+                job.take_keyboard_back(number);
+            }
+            return Ok(None);
+        }
+        if input.offer.is_some() {
+            job.take_keyboard_back(number);
+            return Ok(None);
+        }
+        if !self.keyboard.is_here() {
+            return Ok(None);
+        }
+        let (watcher, user) = match job.only_guest(table.shares_uid()).await {
+            Ok(only) => only,
+            Err(reason) => return Ok(Some(refused(&reason))),
+        };
+        if record(&user).await.is_err() {
+            return Ok(Some(refused("it cannot be recorded")));
+        }
+        self.is_offered = job.offer_keyboard(number, watcher, &user);
+        Ok(self.is_offered.then_some(Keyboard {
+            has: true,
+            user: Some(user),
+            ..Keyboard::default()
+        }))
     }
-}
 
-impl AttachedClient<'_> {
     /// Passes output on as far as the client has room.
     async fn pump(
         &mut self,
         channel: &mut StreamChannel<'_>,
         now: &JobProgress,
     ) -> Result<(), Error> {
+        if !self.keyboard.is_settled() {
+            return Ok(());
+        }
         for output in &mut self.outputs {
             let stored = now.stored_of(output.stream);
             loop {
@@ -419,7 +288,10 @@ impl AttachedClient<'_> {
                     {
                         Piece::Bytes(bytes) => {
                             output.offset += bytes.len() as u64;
-                            output.pending = bytes;
+                            match &mut output.filter {
+                                Some(filter) => filter.filter(&bytes, &mut output.pending),
+                                None => output.pending = bytes,
+                            }
                         }
                         Piece::Gap { to } => {
                             let count = to - output.offset;
@@ -431,11 +303,11 @@ impl AttachedClient<'_> {
                         Piece::End => break,
                     }
                 }
-                if output.pending.is_empty() {
+                if output.pending.is_empty() && output.offset >= stored {
                     break;
                 }
                 match channel.streams.write(output.number, &output.pending) {
-                    Some(0) => break,
+                    Some(0) if !output.pending.is_empty() => break,
                     Some(written) => drop(output.pending.drain(..written)),
                     None => output.is_stopped = true,
                 }
@@ -455,11 +327,16 @@ impl AttachedClient<'_> {
     /// Lets the program write as far ahead of the client as a person can wait for what Ctrl-C does.
     fn limit_output(&mut self, channel: &StreamChannel<'_>) {
         let [stdout, _] = &self.outputs;
-        if self.owner.is_none() || !self.job.has_terminal() {
+        if self.owner.is_none() || !self.job.has_terminal() || !self.keyboard.is_here() {
             return;
         }
         let limit = match channel.streams.offsets(STDOUT) {
-            Some(offsets) if !stdout.is_stopped => offsets.acknowledged + TERMINAL_WINDOW,
+            Some(offsets) if !stdout.is_stopped => {
+                // A guest's stream has offsets of its own.
+                let on_the_way =
+                    offsets.written - offsets.acknowledged + stdout.pending.len() as u64;
+                stdout.offset - on_the_way.min(stdout.offset) + TERMINAL_WINDOW
+            }
             _ => u64::MAX,
         };
         if limit != self.limit {
@@ -485,7 +362,13 @@ impl AttachedClient<'_> {
             Phase::Ended(exit) => {
                 self.is_exit_sent = true;
                 channel.streams.stop(STDIN);
-                channel.send(&Exit::from(*exit))
+                let mut exit = Exit::from(*exit);
+                let [stdout, _] = &self.outputs;
+                if stdout.filter.is_some() {
+                    let offsets = channel.streams.offsets(STDOUT);
+                    exit.stdout = offsets.map_or(0, |offsets| offsets.written);
+                }
+                channel.send(&exit)
             }
             Phase::Lost(reason) => {
                 let message = format!("the job is lost: {reason}");
@@ -501,6 +384,7 @@ impl AttachedClient<'_> {
         input: StreamInput,
         channel: &mut StreamChannel<'_>,
         context: &ServiceContext,
+        table: &JobTable,
     ) -> Result<Option<bool>, Error> {
         match input {
             StreamInput::Event(StreamEvent::Stopped { stream, .. }) => {
@@ -531,7 +415,14 @@ impl AttachedClient<'_> {
                 "resize" => {
                     let Resize { rows, columns } = header.read()?;
                     if self.owner.is_some() {
-                        self.resizer.want(TerminalSize { rows, columns });
+                        let size = TerminalSize { rows, columns };
+                        self.resizer.want(size, self.keyboard.is_here());
+                    }
+                }
+                "hand-over" => {
+                    let change = self.hand_over(context, table).await?;
+                    if let Some(change) = change {
+                        channel.send(&change)?;
                     }
                 }
                 _ => {
@@ -552,10 +443,17 @@ impl AttachedClient<'_> {
         channel: &mut StreamChannel<'_>,
         now: &JobProgress,
     ) -> Result<(), Error> {
-        let Some(InputOwner { number: owner, .. }) = self.owner else {
+        let Some(InputOwner {
+            number, is_guest, ..
+        }) = self.owner
+        else {
             return Ok(());
         };
-        if now.input.owner != owner {
+        if is_guest && now.input.typist() != number {
+            let message = format!("{} has the keyboard back", self.job.user());
+            return Err(Error::here(ErrorCode::Superseded, message));
+        }
+        if !is_guest && now.input.owner != number {
             return Err(superseded());
         }
         if now.input.has_stopped || now.is_over() {
@@ -564,13 +462,22 @@ impl AttachedClient<'_> {
         }
         loop {
             let input = self.job.progress().input;
+            if !self.keyboard.is_here() || input.typist() != number {
+                // What is typed while a guest has the keyboard goes nowhere.
+                let Read::Bytes(bytes) = channel.streams.read(STDIN) else {
+                    return Ok(());
+                };
+                let length = bytes.len();
+                channel.streams.consume(STDIN, length);
+                continue;
+            }
             let room = INPUT_WINDOW as u64 - (input.sent - input.taken).min(INPUT_WINDOW as u64);
             let room = usize::try_from(room).unwrap_or(0).min(INPUT_BYTES_MAX);
             let part = match channel.streams.read(STDIN) {
                 Read::Bytes(bytes) if room > 0 => bytes.get(..room.min(bytes.len())),
                 // At a terminal, another client may attach and type.
                 Read::End if !self.job.has_terminal() => {
-                    self.job.end_input(owner);
+                    self.job.end_input(number);
                     return Ok(());
                 }
                 _ => return Ok(()),
@@ -579,10 +486,10 @@ impl AttachedClient<'_> {
             let length = bytes.len();
             // What is typed is for the size at which it was typed.
             self.resizer.apply(self.job);
-            if !self.job.send_input(owner, bytes) {
-                return Err(superseded());
+            // Another client that types by now is noticed in the next round.
+            if self.job.send_input(number, bytes) {
+                channel.streams.consume(STDIN, length);
             }
-            channel.streams.consume(STDIN, length);
         }
     }
 }

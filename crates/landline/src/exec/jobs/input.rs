@@ -1,11 +1,17 @@
 //! The input of a job, and which client it belongs to.
 
+use landline_proto::ErrorCode;
 use landline_supervisor::protocol::{Order, Size};
 
-use super::{job::Job, record::now};
+use super::{
+    job::Job,
+    keyboard::{Guest, Offer},
+    record::now,
+};
+use crate::Error;
 
 /// How far the input of a job has come.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct InputProgress {
     /// How many bytes the supervisor was sent by all clients.
     pub(super) sent: u64,
@@ -17,6 +23,14 @@ pub(super) struct InputProgress {
     pub(super) has_stopped: bool,
     /// The client that the input belongs to: the one that attached last.
     pub(super) owner: u64,
+    /// The number that this client had before.
+    pub(super) known: Option<u64>,
+    /// The watcher who has the keyboard in the place of the owner.
+    pub(super) guest: Option<Guest>,
+    /// The watcher to whom the owner offers it.
+    pub(super) offer: Option<Offer>,
+    /// The number of the last offer.
+    pub(super) last_offer: u64,
     /// From which byte of standard output on no client's terminal has got it; `None` while one
     /// does.
     pub(super) unattended_from: Option<u64>,
@@ -25,21 +39,43 @@ pub(super) struct InputProgress {
 }
 
 impl InputProgress {
-    /// Makes a new client the owner. Returns its number, which is above all before, also those that
-    /// an earlier server gave.
-    pub(super) fn take_over(&mut self) -> u64 {
-        self.owner = now().max(self.owner + 1);
-        self.owner
+    /// Makes a client the owner, which has had this number before if it has had one. Returns its
+    /// number, which is above all before, also those that an earlier server gave. `None` if another
+    /// client has attached since.
+    pub(super) fn take_over(&mut self, known: Option<u64>) -> Option<u64> {
+        // The answer to its last attempt may be lost. Then the newest number is its own.
+        let is_last = known.is_none_or(|known| known >= self.owner || self.known == Some(known));
+        is_last.then(|| {
+            self.known = known;
+            self.owner = self.next_number();
+            (self.guest, self.offer) = (None, None);
+            self.owner
+        })
+    }
+
+    /// A number above all that clients and offers had.
+    pub(super) fn next_number(&self) -> u64 {
+        now().max(self.owner + 1).max(self.last_offer + 1)
+    }
+
+    /// The number of the client that may type now.
+    pub(super) fn typist(&self) -> u64 {
+        self.guest.as_ref().map_or(self.owner, |guest| guest.number)
     }
 }
 
 impl Job {
-    /// Makes a new client the one that the input belongs to. Returns its number, and how much input
-    /// the job was given before.
-    pub(super) fn own_input(&self) -> (u64, u64) {
-        let mut own = (0, 0);
-        self.change_input(|input| own = (input.take_over(), input.sent));
-        own
+    /// Makes a client the one that the input belongs to, which had this number if it had one.
+    /// Returns its number, and how much input the job was given before.
+    ///
+    /// # Errors
+    /// `superseded` if another client has attached since.
+    pub(super) fn own_input(&self, known: Option<u64>) -> Result<(u64, u64), Error> {
+        let mut own = None;
+        self.change_input(|input| {
+            own = input.take_over(known).map(|number| (number, input.sent));
+        });
+        own.ok_or_else(superseded)
     }
 
     /// Changes who has the input, and what is known of it.
@@ -56,14 +92,14 @@ impl Job {
         });
     }
 
-    /// Sends input on, which the caller keeps within the window. `false` if the input belongs to
-    /// another client by now: then nothing is sent.
-    pub(super) fn send_input(&self, owner: u64, bytes: Vec<u8>) -> bool {
+    /// Sends input on, which the caller keeps within the window. `false` if another client types by
+    /// now: then nothing is sent.
+    pub(super) fn send_input(&self, typist: u64, bytes: Vec<u8>) -> bool {
         let mut is_own = false;
         // The order is queued in here, so that orders are in the order of their offsets.
         self.progress.send_modify(|progress| {
             let input = &mut progress.input;
-            is_own = input.owner == owner;
+            is_own = input.typist() == typist;
             if is_own {
                 let offset = input.sent;
                 input.sent += bytes.len() as u64;
@@ -86,4 +122,9 @@ impl Job {
             is_end
         });
     }
+}
+
+pub(super) fn superseded() -> Error {
+    let message = "another client has attached to the job";
+    Error::here(ErrorCode::Superseded, message)
 }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,10 +24,11 @@ use super::{
         supervisor::Supervisor,
     },
     input::InputProgress,
+    keyboard::Watcher,
     record::{JobRecord, RecordedWords, boot_id, now},
     screen::ShownScreen,
 };
-use crate::{Error, paths::PrivateFolder};
+use crate::{Error, paths::PrivateFolder, session::ServiceContext};
 
 /// The file that says why a job is lost.
 const LOST_FILE: &str = "lost";
@@ -49,8 +53,9 @@ pub(in super::super) struct Job {
     pub(super) folder: PrivateFolder,
     pub(super) progress: watch::Sender<JobProgress>,
     orders: OrderInbox<Notice>,
-    /// Who watches it.
-    watchers: Mutex<Vec<UserName>>,
+    /// Who watches it, and how many did.
+    watchers: Mutex<Vec<Watcher>>,
+    watcher_count: AtomicU64,
 }
 
 /// The other end of the orders to a job.
@@ -159,6 +164,7 @@ impl Job {
             progress,
             orders,
             watchers: Mutex::new(Vec::new()),
+            watcher_count: AtomicU64::new(0),
         };
         (job, inbox)
     }
@@ -166,6 +172,11 @@ impl Job {
     /// The job's id.
     pub(in super::super) fn id(&self) -> &str {
         &self.record.id
+    }
+
+    /// Whose job it is.
+    pub(super) fn user(&self) -> &UserName {
+        &self.record.user
     }
 
     pub(super) fn is_called(&self, name: &str) -> bool {
@@ -234,15 +245,20 @@ impl Job {
     }
 
     /// Enters a watcher, until the returned value is dropped.
-    pub(super) fn enter_watcher(self: &Arc<Self>, user: UserName) -> WatcherEntry {
-        self.watchers().push(user.clone());
+    pub(super) fn enter_watcher(self: &Arc<Self>, context: &ServiceContext) -> WatcherEntry {
+        let number = self.watcher_count.fetch_add(1, Ordering::Relaxed);
+        self.watchers().push(Watcher {
+            number,
+            user: context.user().clone(),
+            context: context.clone(),
+        });
         WatcherEntry {
             job: self.clone(),
-            user,
+            number,
         }
     }
 
-    fn watchers(&self) -> MutexGuard<'_, Vec<UserName>> {
+    pub(super) fn watchers(&self) -> MutexGuard<'_, Vec<Watcher>> {
         self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -279,7 +295,11 @@ impl Job {
             stderr,
             exit: exit.map(super::super::messages::Exit::from),
             reason,
-            watchers: self.watchers().clone(),
+            watchers: self
+                .watchers()
+                .iter()
+                .map(|watcher| watcher.user.clone())
+                .collect(),
         }
     }
 
@@ -460,15 +480,15 @@ impl PendingNotices {
 /// A watcher among those of a job.
 pub(super) struct WatcherEntry {
     job: Arc<Job>,
-    user: UserName,
+    pub(super) number: u64,
 }
 
 impl Drop for WatcherEntry {
     fn drop(&mut self) {
-        let mut watchers = self.job.watchers();
-        if let Some(at) = watchers.iter().position(|user| *user == self.user) {
-            watchers.swap_remove(at);
-        }
+        self.job
+            .watchers()
+            .retain(|watcher| watcher.number != self.number);
+        self.job.withdraw_offer(self.number);
     }
 }
 

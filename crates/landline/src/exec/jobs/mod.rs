@@ -7,12 +7,15 @@
 mod allowed;
 mod attach;
 mod begin;
+mod beginning;
 mod input;
 mod job;
+mod keyboard;
 mod log;
 mod overview;
 mod record;
 mod requests;
+mod resizer;
 mod screen;
 mod watch;
 
@@ -28,8 +31,9 @@ use tokio::task::JoinSet;
 pub(super) use self::{
     begin::Begun,
     job::Job,
+    keyboard::OfferedKeyboard,
     record::{COMMAND_BYTES_MAX as JOB_COMMAND_BYTES_MAX, RecordedWords, check_name, now},
-    requests::{admit_attach, serve_attach, serve_request, serve_watch},
+    requests::{admit_attach, find_to_attach, serve_attach, serve_request, serve_watch},
 };
 use self::{
     job::{Fate, Orders, Phase},
@@ -61,7 +65,7 @@ const KEPT_TIME: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// How often old jobs are removed.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// How long a server that starts waits for the supervisors to answer.
-pub(super) const ADOPTION_TIME: Duration = Duration::from_secs(1);
+pub(super) const ADOPTION_TIME: Duration = Duration::from_millis(400);
 /// How long a program may take to end whose right is gone, before the server ends it without its
 /// supervisor.
 pub(super) const END_TIME_MAX: Duration = Duration::from_millis(1200);
@@ -146,7 +150,7 @@ impl JobTable {
     }
 
     /// Adopts the jobs that were found: connects to those that run, and finds out how the others
-    /// ended. Those that do not answer in a second are adopted later.
+    /// ended. Those that do not answer soon are adopted later.
     pub(crate) async fn adopt(&self) {
         for (job, message) in std::mem::take(&mut *lock(&self.0.unreadable)) {
             self.note_unreadable(&job, message);
@@ -262,6 +266,11 @@ impl JobTable {
         let (table, id) = (self.clone(), job.id().to_owned());
         // One that stays is removed in time.
         let _ = tokio::task::spawn_blocking(move || table.remove(&id)).await;
+    }
+
+    /// Whether users who are no owners may run commands.
+    pub(super) fn shares_uid(&self) -> bool {
+        self.0.parts.share_uid
     }
 
     /// Follows a job until it is over. Without a supervisor, it connects to one.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use landline_proto::{ErrorCode, Header, Message};
+use landline_proto::{ErrorCode, Header, Message, login::UserName};
 use landline_supervisor::{protocol::Order, signals};
 
 use super::{
@@ -13,6 +13,7 @@ use super::{
     JobTable,
     attach::attach,
     job::Job,
+    keyboard::{OfferedKeyboard, check_guest, may_type},
     log::send_log,
     no_job,
     watch::watch,
@@ -117,6 +118,57 @@ pub(in super::super) async fn serve_request(
     channel.flush().await
 }
 
+/// The job of a request to attach, and the offer of its keyboard if it is another user's.
+///
+/// # Errors
+/// `not-found`; `denied` if the keyboard of another user's job is not offered.
+pub(in super::super) async fn find_to_attach(
+    context: &ServiceContext,
+    jobs: &JobTable,
+    request: &AttachToJob,
+) -> Result<(Arc<Job>, Option<OfferedKeyboard>), Error> {
+    let user = context.user();
+    let Some(owner) = other_user(context, request.user.as_ref()) else {
+        return Ok((jobs.find_own(context.session(), &request.job)?, None));
+    };
+    let found = find_of_user(context, jobs, owner, &request.job).await;
+    let offered = request.offer.map(|number| OfferedKeyboard {
+        number,
+        user: user.clone(),
+    });
+    match (found, offered) {
+        (Ok(job), Some(offered)) if offered.is_open(&job) => {
+            check_guest(context, job.user(), jobs.shares_uid()).await?;
+            Ok((job, Some(offered)))
+        }
+        _ => {
+            let message = format!("{owner} offers you no keyboard of this job");
+            Err(Error::here(ErrorCode::Denied, message))
+        }
+    }
+}
+
+/// The user of a request, if that is not the user of the session.
+fn other_user<'a>(context: &ServiceContext, user: Option<&'a UserName>) -> Option<&'a UserName> {
+    user.filter(|user| user.folded() != context.user().folded())
+}
+
+/// The job of a user with this id or name.
+async fn find_of_user(
+    context: &ServiceContext,
+    jobs: &JobTable,
+    owner: &UserName,
+    job: &str,
+) -> Result<Arc<Job>, Error> {
+    let (jobs, store, owner) = (jobs.clone(), context.store().clone(), owner.clone());
+    let job = job.to_owned();
+    let finding = context.blocking("exec watch", move |_| match store.account_id(&owner)? {
+        Some(account) => jobs.find(&owner, account, &job),
+        None => Err(no_job(&job)),
+    });
+    finding.await
+}
+
 /// Checks that the credential may attach to the job, and records that it does.
 ///
 /// The input of a job may be that of a shell, so a client that gives it can run anything. That
@@ -127,6 +179,7 @@ pub(in super::super) async fn serve_request(
 pub(in super::super) async fn admit_attach(
     context: &ServiceContext,
     job: &Arc<Job>,
+    offered: Option<&OfferedKeyboard>,
 ) -> Result<(), Error> {
     if job.has_input() {
         context.admit(Run::TYPE)?;
@@ -140,6 +193,7 @@ pub(in super::super) async fn admit_attach(
             user,
             session,
             job: job.id().to_owned(),
+            owner: offered.is_some().then(|| job.user().clone()),
         })
         .await
 }
@@ -155,9 +209,25 @@ pub(in super::super) async fn serve_attach(
     jobs: &JobTable,
     job: &Arc<Job>,
     request: &AttachToJob,
+    offered: Option<&OfferedKeyboard>,
 ) -> Result<bool, Error> {
-    context.set_activity(&format!("attached to {}", job.shown_name()));
-    let attached = while_allowed(context, attach(channel, context, jobs, job, request)).await;
+    let attaching = attach(channel, context, jobs, job, request, offered);
+    let attached = if offered.is_some() {
+        let (name, owner) = (job.shown_name(), job.user());
+        context.set_activity(&format!("typing at {name} of {owner}"));
+        let attached = while_guest(context, jobs, owner, attaching).await;
+        let (job, to) = (job.id().to_owned(), owner.clone());
+        context.note(|user, session| Activity::JobHandOver {
+            user,
+            session,
+            job,
+            to,
+        });
+        attached
+    } else {
+        context.set_activity(&format!("attached to {}", job.shown_name()));
+        while_allowed(context, attaching).await
+    };
     context.set_activity(SERVICE);
     attached
 }
@@ -194,15 +264,7 @@ pub(in super::super) async fn serve_watch(
         }
     };
     may_watch(&context.rights().rules())?;
-    let job = {
-        let (jobs, store, owner) = (jobs.clone(), context.store().clone(), owner.clone());
-        let request = request.job.clone();
-        let finding = context.blocking("exec watch", move |_| match store.account_id(&owner)? {
-            Some(account) => jobs.find(&owner, account, &request),
-            None => Err(no_job(&request)),
-        });
-        finding.await?
-    };
+    let job = find_of_user(context, jobs, &owner, &request.job).await?;
     if !job.has_terminal() || job.is_over() {
         let message = "the job has no terminal to watch, or has ended; read its output";
         return Err(Error::here(ErrorCode::NotFound, message));
@@ -215,7 +277,7 @@ pub(in super::super) async fn serve_watch(
             owner: owner.clone(),
         })
         .await?;
-    let _entry = job.enter_watcher(context.user().clone());
+    let entry = job.enter_watcher(context);
     context.set_activity(&format!("watching {} of {owner}", job.shown_name()));
     let mut rules = context.rights().watch();
     // They may have changed since they were looked at.
@@ -225,10 +287,35 @@ pub(in super::super) async fn serve_watch(
         biased;
         error = context.connection().terminated() => Err(error),
         never = context.terminate_on_revocation(&mut rules, "watch this job", still) => match never {},
-        done = watch(channel, &job) => done,
+        done = watch(channel, &job, entry.number) => done,
     };
     context.set_activity(SERVICE);
     Ok(watched)
+}
+
+/// Serves a guest, as long as the session lives and the user may type at the terminals of `owner`.
+async fn while_guest<T>(
+    context: &ServiceContext,
+    jobs: &JobTable,
+    owner: &UserName,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let mut rules = context.rights().watch();
+    // They may have changed since the request was admitted.
+    rules.mark_changed();
+    let (user, root, owner) = (
+        context.user().clone(),
+        context.root().clone(),
+        owner.clone(),
+    );
+    let share_uid = jobs.shares_uid();
+    let still = move |rules: &Rights| may_type(rules, &user, &owner, &root, share_uid);
+    tokio::select! {
+        biased;
+        error = context.connection().terminated() => Err(error),
+        never = context.terminate_on_revocation(&mut rules, "type at this job", still) => match never {},
+        done = work => done,
+    }
 }
 
 /// Does something that may take long, as long as the session lives and the user may run commands.

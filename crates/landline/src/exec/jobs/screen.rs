@@ -11,12 +11,13 @@ use tokio::sync::oneshot;
 
 use super::{
     super::{messages::AnsweredPart, terminal::OutputFilter},
-    job::{Job, Notice},
+    input::superseded,
+    job::Job,
 };
 use crate::Error;
 
 /// How many lines of history come with a screen.
-const HISTORY_LINES: u32 = 200;
+pub(super) const HISTORY_LINES: u32 = 200;
 /// How long a supervisor may take to report its screen.
 const SCREEN_TIME_MAX: Duration = Duration::from_secs(5);
 /// How much of the end of the output stands for the screen of a job that has ended, in bytes.
@@ -24,7 +25,7 @@ const TAIL_BYTES_MAX: u64 = 256 * 1024;
 /// What brings a terminal to its first state.
 const RESET: &[u8] = b"\x1b[!p\x1b[?1049l\x1b[m\x1b[2J\x1b[H";
 /// No size: the terminal keeps the one that it has.
-const KEEP_SIZE: Size = Size {
+pub(super) const KEEP_SIZE: Size = Size {
     rows: 0,
     columns: 0,
 };
@@ -52,6 +53,15 @@ pub(super) struct KeyboardOwner {
 }
 
 impl KeyboardOwner {
+    /// One that takes over from the owner, after this much input.
+    pub(super) fn in_place_of_owner(number: u64, stdin: u64) -> Self {
+        Self {
+            number,
+            stdin,
+            unattended_from: None,
+        }
+    }
+
     /// The part of the output, up to the screen, in which queries were answered by the supervisor.
     pub(super) fn answered(&self, screen: &ShownScreen) -> Option<AnsweredPart> {
         let from = self.unattended_from?;
@@ -63,32 +73,33 @@ impl KeyboardOwner {
 }
 
 impl Job {
-    /// Makes a new client the owner of the keyboard, whose terminal has this size if it has one.
-    /// From the screen on, its terminal gets the output and answers queries.
+    /// Makes a client the owner of the keyboard, which had this number if it had one, and whose
+    /// terminal has this size if it has one. From the screen on, its terminal gets the output and
+    /// answers queries.
+    ///
+    /// # Errors
+    /// `superseded` if another client has attached since.
     pub(super) fn own_terminal(
         &self,
+        known: Option<u64>,
         size: Option<Size>,
-    ) -> (KeyboardOwner, oneshot::Receiver<ShownScreen>) {
-        let (sender, receiver) = oneshot::channel();
-        let mut owner = KeyboardOwner {
-            number: 0,
-            stdin: 0,
-            unattended_from: None,
-        };
+    ) -> Result<(KeyboardOwner, oneshot::Receiver<ShownScreen>), Error> {
+        let mut owned = None;
         // The orders are queued in here, so that they are in the order of the owners.
         self.change_input(|input| {
-            owner.number = input.take_over();
-            owner.stdin = input.sent;
-            owner.unattended_from = input.unattended_from.take();
+            let Some(number) = input.take_over(known) else {
+                return;
+            };
+            let owner = KeyboardOwner {
+                number,
+                stdin: input.sent,
+                unattended_from: input.unattended_from.take(),
+            };
             input.resizes += u64::from(size.is_some());
             self.order(Order::Attended(true));
-            let order = Order::Screen {
-                size: size.unwrap_or(KEEP_SIZE),
-                history: HISTORY_LINES,
-            };
-            self.queue(order, Notice::Screen(sender));
+            owned = Some((owner, self.order_screen(size, HISTORY_LINES)));
         });
-        (owner, receiver)
+        owned.ok_or_else(superseded)
     }
 
     /// Records that a client with the keyboard has left, unless another one has it by now. Number 0
@@ -97,6 +108,8 @@ impl Job {
         let stored = self.progress().stored_of(OutputStream::Stdout);
         self.change_input(|input| {
             if input.owner == owner && input.unattended_from.is_none() {
+                // A guest has the keyboard only while its owner is there.
+                (input.guest, input.offer) = (None, None);
                 input.unattended_from = Some(stored);
                 self.order(Order::Attended(false));
             }
@@ -108,13 +121,7 @@ impl Job {
     /// # Errors
     /// `io` if the supervisor does not answer.
     pub(super) async fn watched_screen(&self) -> Result<ShownScreen, Error> {
-        let (sender, receiver) = oneshot::channel();
-        let order = Order::Screen {
-            size: KEEP_SIZE,
-            history: 0,
-        };
-        self.queue(order, Notice::Screen(sender));
-        self.wait_for_screen(receiver).await
+        self.wait_for_screen(self.order_screen(None, 0)).await
     }
 
     /// Waits for the answer to the order for a screen.

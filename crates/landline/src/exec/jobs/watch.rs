@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::{
     super::{
         foreground::STREAM_POOL_BYTES,
-        messages::{Attached, Exit, Finished, SERVER_WATCHED, STDERR, STDIN, STDOUT},
+        messages::{Attached, Exit, Finished, Keyboard, SERVER_WATCHED, STDERR, STDIN, STDOUT},
         terminal::OutputFilter,
     },
     attach::{BEHIND_BYTES_MAX, READ_BYTES_MAX},
@@ -37,11 +37,16 @@ const STRING_END: &[u8] = b"\x18";
 /// whether the channel can carry a further request.
 ///
 /// A client that is too slow, or a program that is too fast, does not matter to the job: the client
-/// gets the screen instead of the output.
+/// gets the screen instead of the output. The owner of the keyboard may offer it to this `watcher`,
+/// which then attaches on another channel.
 ///
 /// # Errors
 /// `io` if the job is lost or does not answer; [`Error::Lost`], [`Error::Protocol`].
-pub(super) async fn watch(channel: &mut Channel, job: &Arc<Job>) -> Result<bool, Error> {
+pub(super) async fn watch(
+    channel: &mut Channel,
+    job: &Arc<Job>,
+    watcher: u64,
+) -> Result<bool, Error> {
     let opening = job.clone();
     let files = Arc::new(blocking(move || opening.open_files()).await?);
     channel.send(&Attached {
@@ -58,11 +63,24 @@ pub(super) async fn watch(channel: &mut Channel, job: &Arc<Job>) -> Result<bool,
     streams.finish(STDERR);
     let mut progress = job.watch();
     let mut watched = WatchedOutput::new(job, files);
+    let mut last_offer = None;
     let mut channel = StreamChannel::new(channel, streams);
     loop {
         let now = progress.borrow_and_update().clone();
         watched.pump(&mut channel, &now).await?;
         watched.send_exit(&mut channel, &now)?;
+        let offer = now.input.offer.filter(|offer| offer.watcher == watcher);
+        if let Some(offer) = offer
+            && last_offer != Some(offer.number)
+        {
+            last_offer = Some(offer.number);
+            channel.send(&Keyboard {
+                has: false,
+                user: Some(job.user().clone()),
+                offer: last_offer,
+                ..Keyboard::default()
+            })?;
+        }
         let resume_at = watched.resume_at;
         tokio::select! {
             // The table holds the other end.

@@ -23,6 +23,8 @@ pub struct OutputFilter {
 enum Audience {
     /// That of the user who has the keyboard. It may write the clipboard, and not read it.
     Owner,
+    /// That of another user who has the keyboard. It gets no clipboard.
+    Guest,
     /// That of a user who only looks.
     Watcher,
 }
@@ -32,6 +34,11 @@ impl OutputFilter {
     /// and not read it.
     pub fn for_owner() -> Self {
         Self::new(Audience::Owner)
+    }
+
+    /// For the terminal of another user who has the keyboard: all but the clipboard.
+    pub(crate) fn for_guest() -> Self {
+        Self::new(Audience::Guest)
     }
 
     /// For the terminal of a watcher: only what is seen. There are no queries, titles, bells,
@@ -72,6 +79,7 @@ impl OutputFilter {
             Event::Text(text) => out.extend_from_slice(text),
             Event::Sequence(sequence) => {
                 let is_dropped = reads_clipboard(&sequence)
+                    || *audience == Audience::Guest && is_clipboard(&sequence)
                     || drops_queries && is_query(&sequence)
                     || is_watcher && !is_seen(&sequence);
                 let passes = !is_dropped;
@@ -98,6 +106,11 @@ fn osc_number<'a>(sequence: &Sequence<'a>) -> Option<(u32, &'a [u8])> {
     let (digits, rest) = body.split_at_checked(end.unwrap_or(body.len()))?;
     let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     is_number.then(|| (number(digits), rest.get(1..).unwrap_or_default()))
+}
+
+/// Whether it is about the clipboard.
+fn is_clipboard(sequence: &Sequence<'_>) -> bool {
+    matches!(osc_number(sequence), Some((52 | 5522, _)))
 }
 
 /// Whether it asks for what is on the clipboard, or would put too much there.
@@ -306,6 +319,16 @@ mod tests {
                 !passed.contains('?') && !passed.contains("read"),
                 "{passed}"
             );
+        }
+    }
+
+    #[test]
+    fn guest_gets_all_but_the_clipboard() {
+        for bytes in QUERIES.iter().chain(OWNER_ONLY).chain(SEEN) {
+            let passed = filtered(OutputFilter::for_guest(), bytes);
+            let is_clipboard = bytes.starts_with(b"\x1b]52");
+            let expected = if is_clipboard { &[] } else { *bytes };
+            assert_eq!(passed, expected.escape_ascii().to_string());
         }
     }
 
