@@ -2,6 +2,8 @@
 //!
 //! Arguments: the client's state, the server, the number of channels, the seconds.
 
+#![allow(clippy::print_stdout, reason = "its result")]
+
 use std::{
     path::Path,
     sync::Arc,

@@ -93,19 +93,7 @@ pub(super) async fn attach(
         send_body(channel, &message, &screen.bytes).await?;
     }
     channel.flush().await?;
-    let mut streams = Streams::new(Side::Server, STREAM_POOL_BYTES);
-    let options = StreamOptions {
-        receive_from: Some(stdin),
-        ..StreamOptions::RECEIVE
-    };
-    streams.add(STDIN, &options);
-    for output in &outputs {
-        let options = StreamOptions {
-            send_from: Some(output.offset),
-            ..StreamOptions::SEND
-        };
-        streams.add(output.number, &options);
-    }
+    let streams = streams_from(stdin, &outputs);
     let mut progress = job.watch();
     let mut attached = AttachedClient {
         job,
@@ -165,6 +153,24 @@ pub(super) async fn attach(
             }
         }
     }
+}
+
+/// The streams of an attached client, from these offsets on.
+fn streams_from(stdin: u64, outputs: &[AttachedOutput; 2]) -> Streams {
+    let mut streams = Streams::new(Side::Server, STREAM_POOL_BYTES);
+    let options = StreamOptions {
+        receive_from: Some(stdin),
+        ..StreamOptions::RECEIVE
+    };
+    streams.add(STDIN, &options);
+    for output in outputs {
+        let options = StreamOptions {
+            send_from: Some(output.offset),
+            ..StreamOptions::SEND
+        };
+        streams.add(output.number, &options);
+    }
+    streams
 }
 
 struct AttachedClient<'a> {
