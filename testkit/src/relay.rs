@@ -72,27 +72,24 @@ impl Relay {
 
     /// Resets the connection after this many more bytes.
     pub fn cut_after(&self, bytes: u64) {
-        self.faults.cut_at.store(
-            self.faults.passed.load(Ordering::SeqCst) + bytes,
-            Ordering::SeqCst,
-        );
+        self.faults
+            .cut_at
+            .store(self.passed() + bytes, Ordering::SeqCst);
     }
 
     /// Resets the client's side at its first bytes after this many more, and leaves the server's
     /// side open and silent.
     pub fn half_open_after(&self, bytes: u64) {
-        self.faults.half_open_at.store(
-            self.faults.passed.load(Ordering::SeqCst) + bytes,
-            Ordering::SeqCst,
-        );
+        self.faults
+            .half_open_at
+            .store(self.passed() + bytes, Ordering::SeqCst);
     }
 
     /// Flips one bit after this many more bytes.
     pub fn flip_bit_after(&self, bytes: u64) {
-        self.faults.flip_at.store(
-            self.faults.passed.load(Ordering::SeqCst) + bytes,
-            Ordering::SeqCst,
-        );
+        self.faults
+            .flip_at
+            .store(self.passed() + bytes, Ordering::SeqCst);
     }
 
     /// Limits the bytes per second in each direction of each connection.
@@ -104,6 +101,11 @@ impl Relay {
     pub fn silence(&self) {
         let next = self.faults.next.load(Ordering::SeqCst);
         self.faults.silent_before.store(next, Ordering::SeqCst);
+    }
+
+    /// How many bytes went in, of both directions and all connections.
+    pub fn passed(&self) -> u64 {
+        self.faults.passed.load(Ordering::SeqCst)
     }
 
     /// How many connections were cut so far.

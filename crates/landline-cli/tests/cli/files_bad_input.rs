@@ -156,6 +156,9 @@ fn hostile_names_are_refused() {
             client.send_json(&request).unwrap();
             assert_eq!(code(&mut client), "name-refused", "{kind} {name}");
         }
+        let get = json!({"type": "get-tree", "paths": [name], "folders": true});
+        client.send_json(&get).unwrap();
+        assert_eq!(code(&mut client), "name-refused", "get-tree {name}");
         for (path, to) in [(name, &json!("x")), (&json!("x"), name)] {
             let request = json!({"type": "move", "path": path, "to": to, "replace": true});
             client.send_json(&request).unwrap();

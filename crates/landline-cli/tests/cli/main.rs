@@ -83,6 +83,7 @@ mod sync_options;
 mod sync_safety;
 mod texts;
 mod top;
+mod tree_crashes;
 mod tree_records;
 mod trees;
 mod trust;

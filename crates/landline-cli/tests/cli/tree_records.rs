@@ -180,6 +180,60 @@ fn hostile_records_change_nothing() {
     stage.run(&["ping", "127.0.0.1"]).ok();
 }
 
+/// A twentieth of the names in `cargo xtask test`, 2,000 in `cargo xtask soak`.
+/// Proves `path-traversal` in docs/faults.md.
+#[test]
+fn hostile_names_in_a_tree_change_nothing() {
+    let stage = stage();
+    let server = stage.joined();
+    write(&stage.path("home/tree/kept"), b"kept");
+    write(&stage.path("outside/kept"), b"kept");
+    std::os::unix::fs::symlink(stage.path("outside"), stage.path("home/tree/out")).unwrap();
+    let census = || [stage.home(), stage.path("outside")].map(|folder| Census::of(&folder));
+    let before = census();
+    let count = match std::env::var_os("LANDLINE_SOAK") {
+        Some(_) => 2_000,
+        None => 100,
+    };
+    let bad: [&[u8]; 8] = [b"..", b".", b"", b"a/b", b"../x", b"/etc", b"a\0b", b"/"];
+    let root = entry(1, SOURCE, b"tree", 0, b"");
+    for round in 0..count {
+        let name = match bad.get(round) {
+            Some(name) => name.to_vec(),
+            // Bytes that no name may have, between others.
+            None => {
+                let mut name = crate::noise(1 + round % 200, round as u64);
+                let at = round % name.len();
+                name[at] = if round % 2 == 0 { b'/' } else { 0 };
+                name
+            }
+        };
+        let name = &name[..];
+        let records = match round % 4 {
+            0 => vec![root.clone(), entry(1, 0, name, 0, b"")],
+            1 => vec![root.clone(), entry(2, 0, name, 1, b"")],
+            2 => vec![root.clone(), entry(3, 0, name, 0, b"target")],
+            // A link that is there already, and a name behind it.
+            _ => vec![
+                root.clone(),
+                entry(1, 0, b"out", 0, b""),
+                entry(2, 1, name, 1, b""),
+            ],
+        };
+        let code = send_records(&stage, &server, &records);
+        assert!(code.is_some(), "{name:?}: no error");
+        wait_for("nothing but the old entries", || {
+            for staged in staging(&stage.home()) {
+                let _ = fs::remove_dir_all(staged);
+            }
+            for staged in staging(&stage.path("home/tree")) {
+                let _ = fs::remove_dir_all(staged);
+            }
+            census() == before
+        });
+    }
+}
+
 /// Otherwise a tree of files that do not fit would be compared for hours, and then fail.
 #[test]
 fn compared_file_of_a_tree_needs_free_space() {
