@@ -77,9 +77,8 @@ def within(options):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=20)
+def over_lines(script, within, losses, parser, limit):
+    """Calls `within` of a script between two namespaces, once for each loss; `limit` gives its seconds for the options."""
     parser.add_argument("--landline", default="target/dist/landline")
     parser.add_argument("--dir", default=".")
     parser.add_argument("--within", action="store_true", help=argparse.SUPPRESS)
@@ -91,16 +90,22 @@ def main():
     try:
         wanlink = work / "wanlink"
         subprocess.run(["cc", "-O2", "-o", wanlink, HERE / "wanlink.c"], check=True)
-        for loss in LOSSES:
+        for loss in losses:
             print(f"{loss} % of the packets lost", flush=True)
             link = [wanlink, "--delay-ms", "50", "--rate-mbit", "100", "--loss-pct", loss, "--queue-kib", "2048", "--seed", "1", "--"]
-            again = [sys.executable, __file__, "--within", "--landline", options.landline, "--dir", str(work),
+            again = [sys.executable, script, "--within", "--landline", options.landline, "--dir", str(work),
                      "--rounds", str(options.rounds)]
-            done = subprocess.run([*link, *again], stdin=subprocess.DEVNULL, timeout=LIMIT_S + 30 * options.rounds)
+            done = subprocess.run([*link, *again], stdin=subprocess.DEVNULL, timeout=limit(options))
             if done.returncode:
                 raise SystemExit(done.returncode)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=20)
+    over_lines(__file__, within, LOSSES, parser, lambda options: LIMIT_S + 30 * options.rounds)
 
 
 if __name__ == "__main__":
