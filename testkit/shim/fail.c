@@ -9,6 +9,9 @@
  *   FAIL_ARM    a file without which no call is counted, so that a test can let the process start first; optional
  *   FAIL_MARK   a file that is made when the call has failed, so that a test knows that it did
  *
+ *   BOOT_ID     a file that is opened in place of /proc/sys/kernel/random/boot_id, as if the machine had started again;
+ *               needs none of the others
+ *
  * Only calls that go through the C library can be failed: those of Rust's std::fs::File and of SQLite. What cap-std and
  * rustix do (rename, and the sync of the folder after it) are system calls of their own that nothing can get between, so
  * those are not here; the power cut covers them.
@@ -18,12 +21,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #undef pwrite64
+#undef open64
 
 static int fails(const char *call, int fd)
 {
@@ -85,4 +90,21 @@ int fdatasync(int fd)
 {
 	int (*next)(int) = dlsym(RTLD_NEXT, "fdatasync");
 	return fails("fsync", fd) ? -1 : next(fd);
+}
+
+int open64(const char *path, int flags, ...)
+{
+	int (*next)(const char *, int, ...) = dlsym(RTLD_NEXT, "open64");
+	const char *other = getenv("BOOT_ID");
+	mode_t mode = 0;
+	va_list list;
+
+	if (flags & (O_CREAT | O_TMPFILE)) {
+		va_start(list, flags);
+		mode = va_arg(list, mode_t);
+		va_end(list);
+	}
+	if (other && strcmp(path, "/proc/sys/kernel/random/boot_id") == 0)
+		path = other;
+	return next(path, flags, mode);
 }

@@ -104,7 +104,18 @@ impl PowerCut {
         wait_for("the disk to be unmounted", || {
             succeeds(Command::new("umount").arg(&self.at))
         });
+        // As long as anything holds the disk, mounting it again would show it as it was cut.
+        wait_for("nothing to use the disk", || !self.is_attached());
         assert!(self.mount(), "the disk can be mounted after the cut");
+    }
+
+    /// Whether a loop device has the image.
+    fn is_attached(&self) -> bool {
+        let devices = fs::read_dir("/sys/block").expect("the block devices");
+        devices.map_while(Result::ok).any(|device| {
+            let file = fs::read_to_string(device.path().join("loop/backing_file"));
+            file.is_ok_and(|file| Path::new(file.trim_end()) == self.image)
+        })
     }
 
     fn mount(&self) -> bool {

@@ -76,6 +76,15 @@ impl Shim {
             .env("FAIL_ERRNO", fault.error.raw_os_error().to_string());
     }
 
+    /// Preloads the library so that the command takes `id` for that of this start of the machine.
+    pub fn load_boot(&self, command: &mut Command, id: &str) {
+        let file = self.mark.with_extension("boot");
+        fs::write(&file, id).expect("a file on the stage");
+        command
+            .env("LD_PRELOAD", &self.library)
+            .env("BOOT_ID", file);
+    }
+
     /// Preloads the library so that it kills the command before a call.
     ///
     /// That is the `nth` call of the kind `call` for a file whose path contains `path`, counted

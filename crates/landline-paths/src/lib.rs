@@ -68,7 +68,7 @@ pub use pattern::NamePattern;
 pub use platform::{is_root, user_id};
 pub use preflight::check_space;
 pub use private::{FolderLock, PrivateFolder, create_secret_file, read_secret_file};
-pub use procfs::read_proc;
+pub use procfs::{boot_id, read_proc};
 pub use random::staging_name;
 pub use root::{Matches, NamedEntry, PathPattern, ProtectedFolders, Root};
 pub use socket::SocketPath;

@@ -17,3 +17,9 @@ pub fn read_proc(name: &str) -> Option<String> {
         .ok()?;
     Some(text)
 }
+
+/// What tells this start of the machine from others; empty where the system has no such thing.
+pub fn boot_id() -> String {
+    let id = read_proc("sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}

@@ -7,12 +7,12 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
-use testkit::{PowerCut, Relay, ServerProcess, Stage, wait_for};
+use testkit::{Outcome, PowerCut, Relay, ServerProcess, Shim, Stage, wait_for};
 
 use crate::{join_by, noise, resume::staging, stage, trees::write};
 
@@ -118,6 +118,9 @@ struct Crashes {
     server: ServerProcess,
     relay: Relay,
     disk: Option<PowerCut>,
+    shim: Option<Shim>,
+    /// How often the machine has started.
+    boots: u32,
     choices: Choices,
     files: u64,
     version: u64,
@@ -143,11 +146,15 @@ impl Crashes {
     fn new(length: &Length, with_disk: bool) -> Option<Self> {
         let seed = seed();
         let stage = stage();
-        let disk = match with_disk {
-            true => Some(PowerCut::new(&stage)?),
-            false => None,
+        let (disk, shim) = match with_disk {
+            true => (Some(PowerCut::new(&stage)?), Some(Shim::build(&stage)?)),
+            false => (None, None),
         };
-        let server = serve(&stage, disk.as_ref(), "127.0.0.1:0");
+        let mut command = stage.serve_command("127.0.0.1:0");
+        if let Some(disk) = &disk {
+            on_disk(&mut command, disk);
+        }
+        let server = stage.serve_with(command);
         let relay = Relay::start(&server.address);
         join_by(&stage, &server, &relay.address);
         if let Some(disk) = &disk {
@@ -159,6 +166,8 @@ impl Crashes {
             server,
             relay,
             disk,
+            shim,
+            boots: 0,
             choices: Choices(noise(bytes, seed ^ 0xdead).into_iter()),
             files: length.files,
             version: 0,
@@ -175,10 +184,36 @@ impl Crashes {
         }
     }
 
-    fn command(&self, copy: &Copy) -> Child {
-        let mut command = self.stage.command(&copy.arguments);
+    fn start(&self, copy: &Copy) -> Child {
+        let mut command = self.command(copy);
         let command = command.stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().unwrap()
+    }
+
+    fn run(&self, copy: &Copy) -> Outcome {
+        self.stage.run_command(self.command(copy))
+    }
+
+    fn command(&self, copy: &Copy) -> Command {
+        let mut command = self.stage.command(&copy.arguments);
+        self.boot(&mut command);
+        command
+    }
+
+    fn boot(&self, command: &mut Command) {
+        if let Some(shim) = &self.shim {
+            shim.load_boot(command, &format!("boot-{}", self.boots));
+        }
+    }
+
+    /// Starts the server again where it was.
+    fn serve(&mut self) {
+        let mut command = self.stage.serve_command(&self.server.address);
+        if let Some(disk) = &self.disk {
+            on_disk(&mut command, disk);
+        }
+        self.boot(&mut command);
+        self.server = self.stage.serve_with(command);
     }
 
     /// The next version, to a new or an existing folder.
@@ -249,10 +284,17 @@ impl Crashes {
     }
 
     fn nothing_is_left(&self, copy: &Copy) {
-        let folder = copy.target.parent().unwrap();
-        wait_for("no staging", || {
-            staging(folder).is_empty() && staging(&copy.target).is_empty()
-        });
+        let left = || {
+            let beside = copy.target.parent().map(staging);
+            [beside.unwrap_or_default(), staging(&copy.target)].concat()
+        };
+        for _ in 0..300 {
+            if left().is_empty() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("up {}: {:?} is left", copy.up, left());
     }
 
     /// Waits for a moment of the copy: after some share of its bytes, and some milliseconds.
@@ -277,14 +319,11 @@ fn version_of(found: &BTreeMap<PathBuf, Vec<u8>>, files: u64, newest: u64) -> u6
     found.expect("the target is whole before the copy")
 }
 
-fn serve(stage: &Stage, disk: Option<&PowerCut>, address: &str) -> ServerProcess {
-    let mut command = stage.serve_command(address);
-    if let Some(disk) = disk {
-        command
-            .env("LANDLINE_STATE", disk.path("server"))
-            .env("HOME", disk.path("home"));
-    }
-    stage.serve_with(command)
+/// Puts the server's state and home on a disk.
+fn on_disk(command: &mut Command, disk: &PowerCut) {
+    command
+        .env("LANDLINE_STATE", disk.path("server"))
+        .env("HOME", disk.path("home"));
 }
 
 /// A folder of the target is exchanged for a link and back, as fast as possible, while trees are
@@ -376,11 +415,10 @@ impl Drop for Over<'_> {
 fn tree_killed_at_any_moment_shows_no_half_file() {
     let length = length(10);
     let mut crashes = Crashes::new(&length, false).expect("no disk is needed");
-    let address = crashes.server.address.clone();
     for round in 0..length.crashes {
         let copy = crashes.next_copy();
         let begun = crashes.relay.passed();
-        let mut child = crashes.command(&copy);
+        let mut child = crashes.start(&copy);
         let kills = crashes.choices.below(4);
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -415,9 +453,9 @@ fn tree_killed_at_any_moment_shows_no_half_file() {
         });
         crashes.check(&copy);
         if kills < 3 {
-            crashes.server = crashes.stage.serve_at(&address, &[]);
+            crashes.serve();
         }
-        let outcome = crashes.stage.run(&copy.arguments);
+        let outcome = crashes.run(&copy);
         assert_eq!(outcome.status, Some(0), "round {round}: {outcome:?}");
         crashes.check_complete(&copy);
         crashes.nothing_is_left(&copy);
@@ -451,11 +489,10 @@ fn acknowledged_tree_survives_power_cut() {
     let Some(mut crashes) = Crashes::new(&length, true) else {
         return;
     };
-    let address = crashes.server.address.clone();
     for round in 0..length.crashes {
         let copy = crashes.next_copy();
         let begun = crashes.relay.passed();
-        let mut child = crashes.command(&copy);
+        let mut child = crashes.start(&copy);
         // Half of the cuts come right after the copy was acknowledged.
         let is_during = crashes.choices.below(2) == 0;
         if is_during {
@@ -464,6 +501,10 @@ fn acknowledged_tree_survives_power_cut() {
             assert!(child.wait().unwrap().success(), "round {round}");
         }
         let with_journal = crashes.choices.below(2) == 0;
+        eprintln!(
+            "round {round}: up {}, over {:?}, during {is_during}, journal {with_journal}",
+            copy.up, copy.old
+        );
         let disk = crashes.disk.as_ref().expect("a disk");
         if with_journal {
             disk.write_journal();
@@ -479,12 +520,14 @@ fn acknowledged_tree_survives_power_cut() {
         } else {
             crashes.check(&copy);
         }
-        crashes.server = serve(&crashes.stage, crashes.disk.as_ref(), &address);
+        // What the file system knows of unsynced files is not to be trusted after a start.
+        crashes.boots += 1;
+        crashes.serve();
         let state = crashes.path("server");
         let mut verify = crashes.stage.command(&["audit", "verify"]);
         verify.env("LANDLINE_STATE", state);
         crashes.stage.run_command(verify).ok();
-        let outcome = crashes.stage.run(&copy.arguments);
+        let outcome = crashes.run(&copy);
         assert_eq!(outcome.status, Some(0), "round {round}: {outcome:?}");
         crashes.check_complete(&copy);
         crashes.whole = crashes.whole.max(crashes.relay.passed() - begun) / 2;

@@ -9,9 +9,9 @@ use super::{
     ENDED_MAX, JobEntry, JobTable, OUTPUT_BYTES_MAX, RUNNING_MAX, USER_BYTES_MAX,
     job::{Job, Orders, Phase},
     lock,
-    record::{JobRecord, RecordedWords, boot_id, now},
+    record::{JobRecord, RecordedWords, now},
 };
-use crate::{Error, session::Session};
+use crate::{Error, paths::boot_id, session::Session};
 
 /// What [`JobTable::begin`] has found or made.
 pub(in super::super) enum Begun {

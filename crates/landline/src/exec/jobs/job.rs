@@ -25,10 +25,14 @@ use super::{
     },
     input::InputProgress,
     keyboard::Watcher,
-    record::{JobRecord, RecordedWords, boot_id, now},
+    record::{JobRecord, RecordedWords, now},
     screen::ShownScreen,
 };
-use crate::{Error, paths::PrivateFolder, session::ServiceContext};
+use crate::{
+    Error,
+    paths::{PrivateFolder, boot_id},
+    session::ServiceContext,
+};
 
 /// The file that says why a job is lost.
 const LOST_FILE: &str = "lost";

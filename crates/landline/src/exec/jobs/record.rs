@@ -6,12 +6,7 @@ use landline_proto::{ErrorCode, Name, login::UserName};
 use serde::{Deserialize, Serialize};
 
 use super::super::command::Words;
-use crate::{
-    Error,
-    keys::CredentialId,
-    paths::{PrivateFolder, read_proc},
-    store::AccountId,
-};
+use crate::{Error, keys::CredentialId, paths::PrivateFolder, store::AccountId};
 
 /// The file in the folder of a job.
 const FILE: &str = "record";
@@ -149,12 +144,6 @@ pub(in super::super) fn now() -> u64 {
     time.map_or(0, |time| {
         u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
     })
-}
-
-/// What tells this start of the machine from others; empty where the system has no such thing.
-pub(super) fn boot_id() -> String {
-    let id = read_proc("sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim().to_owned()
 }
 
 #[cfg(test)]

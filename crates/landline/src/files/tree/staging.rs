@@ -11,7 +11,7 @@ use std::{
 use crate::{
     Error,
     files::manifests::{Manifest, ManifestHeader},
-    paths::{EntryKind, EntryStat, File, FileSystem, FileTime, Folder, read_proc, staging_name},
+    paths::{EntryKind, EntryStat, File, FileSystem, FileTime, Folder, boot_id, staging_name},
 };
 
 /// The file in a staging folder that says what of it is durable.
@@ -304,11 +304,6 @@ impl Drop for TreeStaging {
             let _ = self.remove();
         }
     }
-}
-
-fn boot_id() -> String {
-    let id = read_proc("sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim().to_owned()
 }
 
 fn read_journal(file: &File) -> Option<Journal> {
