@@ -279,18 +279,22 @@ impl TreeStaging {
         Ok(())
     }
 
-    /// Removes the staging folder and all in it.
+    /// Removes the staging folder and all in it, but not its manifest.
     ///
     /// # Errors
     /// The system's error.
     pub(super) fn remove(&mut self) -> io::Result<()> {
         self.file = None;
         self.is_removed = true;
-        self.base.remove_all(&self.name)?;
+        self.base.remove_all(&self.name)
+    }
+
+    /// Removes the manifest, once the removal of the folder is durable: after a power failure, the
+    /// folder would otherwise be there again, and nothing would lead to it.
+    pub(super) fn remove_manifest(&mut self) {
         if let Some(manifest) = self.manifest.take() {
             manifest.remove();
         }
-        Ok(())
     }
 }
 
@@ -300,8 +304,8 @@ impl Drop for TreeStaging {
         if self.is_removed {
             return;
         }
-        if !self.has_content {
-            let _ = self.remove();
+        if !self.has_content && self.remove().is_ok() && self.base.sync().is_ok() {
+            self.remove_manifest();
         }
     }
 }

@@ -231,7 +231,9 @@ impl TreeReceiver {
             self.syncer.end(true)?;
             Ok(())
         };
-        synced.map_err(|error| Error::io(self.shown.display(), &error))
+        synced.map_err(|error| Error::io(self.shown.display(), &error))?;
+        self.staging.remove_manifest();
+        Ok(())
     }
 
     /// Gives a new tree its final name, by which it appears as a whole.
