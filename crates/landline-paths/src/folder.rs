@@ -198,6 +198,22 @@ impl Folder {
         }
     }
 
+    /// Opens `file`, which has this name, once more to write past the page cache.
+    ///
+    /// `None` where that is impossible, or not known to be fast and safe.
+    pub(super) fn open_direct(&self, name: &OsStr, file: &File) -> Option<File> {
+        if !platform::direct::is_good_for(file) {
+            return None;
+        }
+        let mut options = OpenOptions::new();
+        options
+            .write(true)
+            .custom_flags(platform::OPEN_FLAGS | libc::O_NOFOLLOW | platform::direct::FLAG);
+        let direct = self.dir.open_with(name, &options).ok()?.into_std();
+        let is_same = platform::is_same(&direct.metadata().ok()?, &file.metadata().ok()?);
+        is_same.then_some(direct)
+    }
+
     /// Opens a file to read, if it exists.
     pub(super) fn open_to_read(&self, name: &OsStr) -> io::Result<Option<File>> {
         let mut options = OpenOptions::new();

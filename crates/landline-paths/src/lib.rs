@@ -73,7 +73,7 @@ pub use random::staging_name;
 pub use root::{Matches, NamedEntry, PathPattern, ProtectedFolders, Root};
 pub use socket::SocketPath;
 pub use source_file::{SourceFile, SourceIdentity};
-pub use staged::{StagePlan, StagedFile, sweep};
+pub use staged::{DIRECT_ALIGNMENT, StagePlan, StagedFile, sweep};
 pub use temp_dir::{TempDir, anonymous_file};
 pub use tree::{TreeAccess, TreeGuard, TreeOrigin, TreePlace, TreeSource, TreeTarget};
 pub use users::{home_of_user, login_shell, user_name};

@@ -1,5 +1,6 @@
 //! System calls, metadata, and the differences between operating systems.
 
+pub(super) mod direct;
 pub(super) mod exchange;
 #[cfg(target_os = "linux")]
 mod inotify;

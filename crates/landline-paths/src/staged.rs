@@ -21,6 +21,11 @@ use super::{
 
 /// The bytes between two requests to the kernel to begin writing to disk.
 const WRITE_BACK_BYTES: u64 = 8 << 20;
+/// What is written past the page cache begins and ends at a multiple of this, in memory and in the
+/// file. It is the largest block size of common disks.
+pub const DIRECT_ALIGNMENT: usize = 4096;
+/// The shortest piece that is written past the page cache. The disk works on one piece at a time.
+const DIRECT_BYTES_MIN: usize = 256 << 10;
 /// The beginning of a staging file's name whose process holds a lock on it.
 const LOCKED_PREFIX: &str = ".landline-held-";
 const SUFFIX: &str = ".part";
@@ -40,6 +45,8 @@ pub struct StagedFile {
     replace: bool,
     position: u64,
     written_back: u64,
+    /// The same file, opened to write past the page cache.
+    direct: Option<File>,
     is_final: bool,
     is_kept: bool,
 }
@@ -99,6 +106,7 @@ impl StagedFile {
             replace: plan.replace,
             position: 0,
             written_back: 0,
+            direct: None,
             is_final: false,
             is_kept: false,
         }
@@ -148,13 +156,26 @@ impl StagedFile {
         self.written_back = position;
     }
 
+    /// Writes long pieces past the page cache from now on, where the file system can do that well.
+    ///
+    /// This saves a copy of the content, and keeps the cache for other files.
+    pub fn bypass_page_cache(&mut self) {
+        let folder = &self.destination.folder;
+        self.direct = folder.open_direct(&self.name, &self.file);
+    }
+
     /// Writes at the [`position`](Self::position), and moves it.
     ///
-    /// From time to time, asks the kernel to begin writing to disk.
+    /// From time to time, asks the kernel to begin writing to disk. Past the page cache go only
+    /// pieces that are aligned to [`DIRECT_ALIGNMENT`].
     ///
     /// # Errors
     /// `NoSpace` or `Io`.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let bytes = self.write_direct(bytes);
+        if bytes.is_empty() {
+            return Ok(());
+        }
         self.file
             .write_all_at(bytes, self.position)
             .map_err(|error| self.io_error(error))?;
@@ -165,6 +186,28 @@ impl StagedFile {
             self.written_back = self.position;
         }
         Ok(())
+    }
+
+    /// Writes the aligned beginning of `bytes` past the page cache, and returns the rest.
+    ///
+    /// After an error, everything goes through the page cache, where a lasting error comes again.
+    fn write_direct<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let Some(direct) = &self.direct else {
+            return bytes;
+        };
+        let is_aligned = self.position.is_multiple_of(DIRECT_ALIGNMENT as u64)
+            && bytes.as_ptr().align_offset(DIRECT_ALIGNMENT) == 0;
+        let (whole, rest) = bytes.split_at(bytes.len() / DIRECT_ALIGNMENT * DIRECT_ALIGNMENT);
+        if !is_aligned || whole.len() < DIRECT_BYTES_MIN {
+            return bytes;
+        }
+        if direct.write_all_at(whole, self.position).is_err() {
+            self.direct = None;
+            return bytes;
+        }
+        self.position += whole.len() as u64;
+        self.written_back = self.position;
+        rest
     }
 
     /// Checks that the file can become `length` bytes long.
@@ -337,6 +380,38 @@ mod tests {
             !folder.names().unwrap().contains(&held),
             "no process locks the file now"
         );
+    }
+
+    /// Alignment, stalls and the end of a file make pieces of every kind.
+    #[test]
+    fn pieces_past_the_page_cache_and_through_it_make_one_file() {
+        let scratch = TempDir::create(&std::env::temp_dir()).unwrap();
+        let path = scratch.path().join("file");
+        let destination = crate::local::open_destination(&path, b"").unwrap();
+        let plan = StagePlan {
+            mode: 0o600,
+            replace: false,
+        };
+        let mut staged = StagedFile::create(destination, plan).unwrap();
+        staged.bypass_page_cache();
+        let can_bypass = platform::direct::is_good_for(staged.file());
+        assert_eq!(staged.direct.is_some(), can_bypass);
+        let content: Vec<u8> = (0..3_000_000_u32).map(|byte| (byte % 251) as u8).collect();
+        let mut memory = Vec::<u8>::with_capacity(content.len() + DIRECT_ALIGNMENT);
+        let mut written = 0;
+        for length in [600_000, 4096 - 600_000 % 4096, 1 << 20, 5, 700_000, 600_000] {
+            let piece = &content[written..content.len().min(written + length)];
+            memory.clear();
+            memory.resize(memory.as_ptr().align_offset(DIRECT_ALIGNMENT), 0);
+            let start = memory.len();
+            memory.extend_from_slice(piece);
+            staged.write(&memory[start..]).unwrap();
+            written += piece.len();
+            assert_eq!(staged.position(), written as u64);
+        }
+        assert_eq!(staged.direct.is_some(), can_bypass, "no piece was refused");
+        staged.commit().unwrap();
+        assert!(std::fs::read(&path).unwrap() == content[..written]);
     }
 
     #[test]

@@ -1,6 +1,10 @@
-//! The receiver of a transfer. The task decrypts while one thread hashes and writes.
+//! The receiver of a transfer. The task decrypts while other threads hash and write.
 
-use std::{io::Write, sync::Arc, time::Duration};
+use std::{
+    io::{self, Write},
+    sync::{Arc, mpsc::sync_channel},
+    time::{Duration, Instant},
+};
 
 use landline_proto::{BodyEnd, BodySize, ErrorCode, Header, Message, ProtocolError};
 use tokio::sync::mpsc;
@@ -15,17 +19,27 @@ use super::{
 };
 use crate::{
     Error, Side,
-    net::{Buffer, Channel, Received},
+    net::{Buffer, Buffers, Channel, Received},
+    paths::DIRECT_ALIGNMENT,
 };
 
 /// How many buffers may wait for the disk: with [`BUFFER_BYTES`], 3 MiB.
-const BUFFERS: usize = 6;
+const BUFFERS: usize = 3;
 /// How long a partly filled buffer waits for more bytes before it is written.
 ///
 /// A stalled connection therefore holds no memory.
 const STALL_TIME: Duration = Duration::from_millis(500);
+/// How many pieces may wait between the thread that hashes and the one that writes.
+const HASHED_PIECES: usize = 1;
+/// The shortest content that is hashed and written by two threads.
+const LONG_BYTES_MIN: u64 = 8 << 20;
 /// Bytes that are hashed and written at once.
-const BUFFER_BYTES: usize = 512 * 1024;
+const BUFFER_BYTES: usize = 1 << 20;
+/// Bytes that are enough if a buffer has taken [`SLOW_TIME`], so that a kill of this process costs
+/// a slow connection little.
+const SLOW_BUFFER_BYTES: usize = BUFFER_BYTES / 2;
+/// How long a buffer of a fast connection takes.
+const SLOW_TIME: Duration = Duration::from_millis(100);
 /// The content of one TLS record, which may arrive when a buffer is nearly full.
 const RECORD_BYTES: usize = 16 * 1024;
 
@@ -194,7 +208,11 @@ async fn receive_range(
     let header = channel.receive(&RECEIVER_DATA).await?;
     check_data(&header, sink.position(), length)?;
     let heartbeat = sink.heartbeat();
-    let mut idle = IdleSinkWriter(Some(SinkWriter::new(sink, algorithm)));
+    let mut idle = IdleSinkWriter(Some(SinkWriter {
+        sink,
+        hasher: ContentHasher::new(algorithm),
+        is_long: length.is_none_or(|length| length >= LONG_BYTES_MIN),
+    }));
     let end = loop {
         // A connection that stalls keeps neither memory nor a thread.
         channel.reader.wait_for_input().await;
@@ -202,8 +220,9 @@ async fn receive_range(
         let Some(writer) = idle.0.take() else {
             return Err(Error::here(ErrorCode::Io, "the writer is gone"));
         };
+        let position = writer.sink.position();
         let writing = tokio::task::spawn_blocking(move || writer.run(filled_buffers));
-        let flowed = receive_flow(channel, filled, progress, &heartbeat).await;
+        let flowed = receive_flow(channel, position, filled, progress, &heartbeat).await;
         let written = writing
             .await
             .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
@@ -213,7 +232,10 @@ async fn receive_range(
             break end;
         }
     };
-    let Some(SinkWriter { mut sink, hasher }) = idle.0.take() else {
+    let Some(SinkWriter {
+        mut sink, hasher, ..
+    }) = idle.0.take()
+    else {
         return Err(Error::here(ErrorCode::Io, "the writer is gone"));
     };
     if end == BodyEnd::GivenUp {
@@ -246,12 +268,46 @@ fn check_data(header: &Header, offset: u64, length: Option<u64>) -> Result<(), E
     }
 }
 
-/// Passes the body to the writer, one buffer at a time, until it ends; `None` if it stalls.
+/// Content of a body, which begins where it can be written past the page cache.
+struct ContentPiece {
+    buffer: Buffer,
+    /// Where the content begins in the buffer.
+    start: usize,
+}
+
+impl ContentPiece {
+    /// A piece that begins with `first`, and has room for [`BUFFER_BYTES`] and a record.
+    async fn begin(buffers: &Buffers, first: &[u8]) -> Self {
+        let room = BUFFER_BYTES + RECORD_BYTES + DIRECT_ALIGNMENT;
+        let mut buffer = buffers.take(room).await;
+        let start = buffer.as_ptr().align_offset(DIRECT_ALIGNMENT);
+        buffer.resize(start, 0);
+        buffer.extend_from_slice(first);
+        Self { buffer, start }
+    }
+
+    fn content(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
+    }
+
+    fn len(&self) -> usize {
+        self.buffer.len() - self.start
+    }
+
+    /// Cuts off what is behind `length`, and stores it in `rest`.
+    fn cut(&mut self, length: usize, rest: &mut Vec<u8>) {
+        rest.extend(self.content().get(length..).unwrap_or_default());
+        self.buffer.truncate(self.start + length);
+    }
+}
+
+/// Passes the body to the writer, one piece at a time, until it ends; `None` if it stalls.
 ///
-/// Dropping `filled` ends the writer.
+/// The next bytes are written at `position`. Dropping `filled` ends the writer.
 async fn receive_flow(
     channel: &mut Channel,
-    filled: mpsc::Sender<Buffer>,
+    mut position: u64,
+    filled: mpsc::Sender<ContentPiece>,
     progress: &Progress,
     heartbeat: &Heartbeat,
 ) -> Result<Option<BodyEnd>, Error> {
@@ -259,15 +315,23 @@ async fn receive_flow(
     let failed = || Error::Lost("the transfer was aborted".into());
     let buffers = channel.buffers().clone();
     let _flow = buffers.flow();
+    // What arrived behind the end of the last piece: less than a record.
+    let mut rest = Vec::new();
     loop {
-        let input = tokio::time::timeout(STALL_TIME, channel.reader.wait_for_input());
-        if input.await.is_err() {
-            return Ok(None);
+        if rest.is_empty() {
+            let input = tokio::time::timeout(STALL_TIME, channel.reader.wait_for_input());
+            if input.await.is_err() {
+                return Ok(None);
+            }
         }
-        let mut buffer = buffers.take(BUFFER_BYTES + RECORD_BYTES).await;
+        let mut piece = ContentPiece::begin(&buffers, &rest).await;
+        rest.clear();
+        // All pieces end at a multiple of the alignment, but for those of a slow connection.
+        let length = BUFFER_BYTES - (position % DIRECT_ALIGNMENT as u64) as usize;
+        let begin = Instant::now();
         let end = loop {
-            let received = tokio::time::timeout(STALL_TIME, channel.receive_data(&mut buffer));
-            match received.await {
+            let received = channel.receive_data(&mut piece.buffer);
+            match tokio::time::timeout(STALL_TIME, received).await {
                 Ok(received) => match received? {
                     Received::Data(bytes) => {
                         progress.add(bytes);
@@ -278,11 +342,16 @@ async fn receive_flow(
                 },
                 Err(_) => break None,
             }
-            if buffer.len() >= BUFFER_BYTES {
+            if piece.len() >= length {
+                piece.cut(length, &mut rest);
+                break None;
+            }
+            if piece.len() >= SLOW_BUFFER_BYTES && begin.elapsed() >= SLOW_TIME {
                 break None;
             }
         };
-        filled.send(buffer).await.map_err(|_| failed())?;
+        position += piece.len() as u64;
+        filled.send(piece).await.map_err(|_| failed())?;
         if end.is_some() {
             return Ok(end);
         }
@@ -294,26 +363,57 @@ struct SinkWriter {
     sink: Sink,
     /// Hashes content that begins at offset 0.
     hasher: ContentHasher,
+    /// Whether the content is hashed and written by two threads.
+    is_long: bool,
 }
 
 impl SinkWriter {
-    fn new(sink: Sink, algorithm: Algorithm) -> Self {
-        Self {
-            hasher: ContentHasher::new(algorithm),
+    /// Hashes and writes all pieces.
+    fn run(mut self, mut filled: mpsc::Receiver<ContentPiece>) -> Result<Self, Error> {
+        let Self {
             sink,
-        }
-    }
-
-    /// Hashes and writes all buffers.
-    fn run(mut self, mut filled: mpsc::Receiver<Buffer>) -> Result<Self, Error> {
-        while let Some(buffer) = filled.blocking_recv() {
-            if self.sink.is_at(self.hasher.length()) {
-                self.hasher.update(&buffer);
+            hasher,
+            is_long,
+        } = &mut self;
+        let is_hashed = sink.is_at(hasher.length());
+        let mut next = || {
+            let piece = filled.blocking_recv()?;
+            if is_hashed {
+                hasher.update(piece.content());
             }
-            self.sink.write(&buffer)?;
+            Some(piece)
+        };
+        if *is_long {
+            write_beside(sink, next)?;
+        } else {
+            while let Some(piece) = next() {
+                sink.write(piece.content())?;
+            }
         }
         Ok(self)
     }
+}
+
+/// Writes all pieces in a thread of its own, so that the disk works while the next one is hashed.
+fn write_beside(sink: &mut Sink, next: impl FnMut() -> Option<ContentPiece>) -> Result<(), Error> {
+    let failed = |error: &io::Error| Error::io("the thread that writes", error);
+    std::thread::scope(|scope| {
+        let (hashed, to_write) = sync_channel::<ContentPiece>(HASHED_PIECES);
+        let write = move || {
+            to_write
+                .iter()
+                .try_for_each(|piece| sink.write(piece.content()))
+        };
+        let writing = std::thread::Builder::new()
+            .spawn_scoped(scope, write)
+            .map_err(|error| failed(&error))?;
+        // It ends early only when it has failed.
+        std::iter::from_fn(next).all(|piece| hashed.send(piece).is_ok());
+        drop(hashed);
+        writing
+            .join()
+            .unwrap_or_else(|_| Err(failed(&io::Error::other("it has ended"))))
+    })
 }
 
 /// A writer without a thread. Dropping it may write to the disk, so a thread does that.

@@ -26,6 +26,10 @@ const KEPT_BYTES_MIN: u64 = 8 << 20;
 const REPLACED_BYTES_MIN: u64 = 128 << 10;
 const REPLACED_PART: u64 = 64;
 
+/// The shortest file that is written past the page cache. A shorter one is probably read again
+/// soon.
+const DIRECT_FILE_BYTES_MIN: u64 = 256 << 20;
+
 /// How to stage a file.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -160,8 +164,11 @@ impl Staging {
         // What is there takes no more space.
         staging.staged.set_position(earlier);
         if let Some(length) = length {
-            let staged = &staging.staged;
+            let staged = &mut staging.staged;
             staged.check_space(length)?;
+            if length >= DIRECT_FILE_BYTES_MIN {
+                staged.bypass_page_cache();
+            }
         }
         Ok(staging)
     }

@@ -7,6 +7,7 @@ mod dial;
 mod host_set;
 mod plain;
 mod rate_limit;
+mod read_ahead;
 mod secure;
 mod ssh;
 pub mod tcp;

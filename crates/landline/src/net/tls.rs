@@ -22,7 +22,7 @@ use rustls::{
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
-use super::{SecureStream, Transport, lost};
+use super::{SecureStream, Transport, lost, read_ahead::ReadAhead};
 use crate::{Error, crypto::Fingerprint};
 
 /// The label of the exporter that binds a login to its connection (RFC 9266).
@@ -130,6 +130,7 @@ pub(crate) async fn accept(
     config: Arc<ServerConfig>,
     greeting: &[u8],
 ) -> Result<Box<dyn SecureStream>, Error> {
+    let transport: Box<dyn Transport> = Box::new(ReadAhead::new(transport));
     let handshake = TlsAcceptor::from(config).accept_with(transport, |connection| {
         // Buffered until the server's first flight.
         let _ = std::io::Write::write_all(&mut connection.writer(), greeting);
@@ -189,6 +190,7 @@ async fn secure(
 ) -> Result<Box<dyn SecureStream>, Error> {
     // No name is sent or checked: the certificate's fingerprint is the server's name.
     let name = ServerName::try_from("landline").map_err(|error| Error::Tls(error.to_string()))?;
+    let transport: Box<dyn Transport> = Box::new(ReadAhead::new(transport));
     let stream = TlsConnector::from(config)
         .connect(name, transport)
         .await
