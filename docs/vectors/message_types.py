@@ -224,7 +224,7 @@ TYPES = [
     ("exec", "log", {"size": 3}, {"stream": INTEGER, "offset": INTEGER, "time": INTEGER, "dropped?": INTEGER}),
     ("exec", "wait", {}, {"job": STRING}),
     ("exec", "kill", {}, {"job": STRING, "signal": STRING, "tree?": BOOLEAN}),
-    ("exec", "attach", {}, {"job": STRING, "stdout?": INTEGER, "stderr?": INTEGER, "owner?": INTEGER, "terminal?": an_object(SIZE), "user?": USER, "offer?": INTEGER}),
+    ("exec", "attach", {}, {"job": STRING, "stdout?": INTEGER, "stderr?": INTEGER, "owner?": INTEGER, "exact?": BOOLEAN, "terminal?": an_object(SIZE), "user?": USER, "offer?": INTEGER}),
     ("exec", "attached", {}, {
         "job": STRING, "terminal": BOOLEAN, "input": BOOLEAN, "stdin": INTEGER, "stdout": INTEGER, "stderr": INTEGER,
         "owner?": INTEGER, "screen?": BOOLEAN, "answered?": an_object({"from": INTEGER, "to": INTEGER}),

@@ -85,7 +85,17 @@ fn echo_with_cuts(
             let mut arrived = vec![0; PART];
             for number in 0..parts {
                 stdout.read_exact(&mut arrived).unwrap();
-                assert!(arrived == part(number), "part {number} is another one");
+                let expected = part(number);
+                let at = arrived
+                    .iter()
+                    .zip(&expected)
+                    .position(|(is, was)| is != was);
+                let rest = at.map(|at| arrived[at..].escape_ascii().take(200).collect::<Vec<u8>>());
+                let rest = rest.map(|rest| String::from_utf8_lossy(&rest).into_owned());
+                assert!(
+                    rest.is_none(),
+                    "part {number} is another one at {at:?}: {rest:?}"
+                );
             }
             is_over.store(true, Ordering::SeqCst);
             let mut rest = Vec::new();

@@ -87,6 +87,9 @@ fn keyboard_is_lent_and_taken_back() {
     hand_over(&mut alice, &mut bob);
     bob.terminal.type_keys(b"\r~h");
     alice.terminal.wait_for_next("you have the keyboard");
+    alice.terminal.type_line("clear; echo here-$((40 + 4))");
+    // The guest watches again.
+    bob.wait_for_text("here-44\nready>");
     alice.terminal.type_line("exit 3");
     assert_eq!(alice.terminal.end(), Some(3));
     assert_eq!(bob.terminal.end(), Some(3));

@@ -68,6 +68,9 @@ pub struct AttachToJob {
     /// The size of the client's terminal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminal: Option<TerminalSize>,
+    /// Whether the client needs every byte, and never the screen of a job with a terminal.
+    #[serde(default)]
+    pub exact: bool,
     /// Whose job it is, if its keyboard was offered to this client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserName>,

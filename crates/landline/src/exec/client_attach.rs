@@ -59,6 +59,7 @@ impl CommandCarrier {
             stdout: Some(self.stdout.total).filter(|_| !is_spoiled),
             stderr: self.stderr.total,
             owner: Some(self.owner).filter(|owner| *owner > 0),
+            exact: !self.stdout.is_for_terminal(),
             terminal,
             ..AttachToJob::default()
         };

@@ -69,6 +69,11 @@ impl WrittenOutput {
         self.filter = Some(OutputFilter::for_owner());
     }
 
+    /// Whether it is shown by a terminal.
+    pub(super) fn is_for_terminal(&self) -> bool {
+        self.filter.is_some()
+    }
+
     /// Sets in which part another party has answered the queries to the terminal.
     pub(super) fn set_answered(&mut self, answered: Option<AnsweredPart>) {
         self.answered = answered;

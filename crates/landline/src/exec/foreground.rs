@@ -247,7 +247,15 @@ impl Foreground {
                         Err(error) => return Err(error),
                     };
                     if is_done {
-                        return Ok(CarryEnd::Done);
+                        // A further request may follow, so nothing about streams comes after it.
+                        return match channel.flush().await {
+                            Ok(()) => {
+                                channel.send(&Finished {})?;
+                                Ok(CarryEnd::Done)
+                            }
+                            Err(Error::Lost(_)) => Ok(CarryEnd::Left),
+                            Err(error) => Err(error),
+                        };
                     }
                 }
             }
@@ -380,7 +388,6 @@ impl Foreground {
                     if !self.is_exit_sent {
                         return Err(lost("the client was done before the command"));
                     }
-                    streams.send_control(&Finished {})?;
                     return Ok(true);
                 }
             },

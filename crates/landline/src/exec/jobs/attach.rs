@@ -433,7 +433,12 @@ impl AttachedClient<'_> {
                 }
                 _ => {
                     if self.is_exit_sent {
-                        channel.send(&Finished {})?;
+                        // A further request may follow, so nothing about streams comes after it.
+                        match channel.flush().await {
+                            Ok(()) => channel.send(&Finished {})?,
+                            Err(Error::Lost(_)) => {}
+                            Err(error) => return Err(error),
+                        }
                     }
                     return Ok(Some(self.is_exit_sent));
                 }

@@ -101,8 +101,9 @@ impl Beginning {
         if let Some(from) = request.stdout {
             stdout.skip_dropped(files, &now).await?;
             // A client that has nothing yet gets everything.
-            let is_near = from == 0 || screen.offset.saturating_sub(from) <= BEHIND_BYTES_MAX;
-            if is_near && stdout.offset == from {
+            let is_near = screen.offset.saturating_sub(from) <= BEHIND_BYTES_MAX;
+            let gets_output = from == 0 || is_near || request.exact;
+            if gets_output && stdout.offset == from || request.exact {
                 return Ok(beginning);
             }
         }

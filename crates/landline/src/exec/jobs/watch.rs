@@ -92,6 +92,9 @@ pub(super) async fn watch(
                 }
                 Ok(StreamInput::Event(_)) => {}
                 Ok(StreamInput::Message(_)) if watched.is_exit_sent => {
+                    if channel.flush().await.is_err() {
+                        return Ok(false);
+                    }
                     channel.send(&Finished {})?;
                     return match channel.finish().await {
                         Err(Error::Lost(_)) => Ok(false),
