@@ -153,7 +153,7 @@ TYPES = [
     ("files", "records", {"size": None}, {}),
     ("files", "put-tree", {}, {
         "path": NAME, "placement?": PLACEMENT, "source": NAME, "replace": BOOLEAN, "exact_mode?": BOOLEAN, "times": BOOLEAN,
-        "compare?": COMPARE, "checksum?": BOOLEAN, "atomic?": BOOLEAN, "dry_run?": BOOLEAN, "changes?": BOOLEAN, "selection?": BOOLEAN,
+        "compare?": COMPARE, "checksum?": BOOLEAN, "atomic?": BOOLEAN, "dry_run?": BOOLEAN, "changes?": BOOLEAN, "selection?": BOOLEAN, "fill_holes?": BOOLEAN,
         "sync?": an_object({"delete?": BOOLEAN, "delete_excluded?": BOOLEAN, "max_delete?": INTEGER, "force?": BOOLEAN}), "backup?": NAME,
     }),
     ("files", "get-tree", {}, {

@@ -1,6 +1,15 @@
 //! Makes files durable, one by one or all of a file system, and sets properties of open files.
 
-use std::{fs::File, io, os::fd::AsFd};
+use std::{
+    fs::File,
+    io,
+    os::{fd::AsFd, unix::fs::FileExt},
+};
+
+use rustix::{
+    fs::{SeekFrom, seek},
+    io::Errno,
+};
 
 use super::{FileTime, entries::modification, platform};
 
@@ -80,4 +89,93 @@ pub fn punch_hole(file: &File, from: u64, to: u64) -> io::Result<bool> {
 /// Asks the system to begin writing a range of a file to disk, so that a later sync is short.
 pub fn start_write_back(file: &File, offset: u64, length: u64) {
     platform::start_write_back(file, offset, length);
+}
+
+/// A part of a file: data, or a hole, which reads as zeros and takes no space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extent {
+    /// Whether the file system says that it is a hole.
+    pub is_hole: bool,
+    /// The offset of its end.
+    pub end: u64,
+}
+
+/// What a file of `length` bytes has at `offset`. Changes the position of the open file.
+///
+/// Where the file system does not tell holes, everything is data. It may tell of data as a hole if
+/// it was written a moment ago.
+pub fn extent_at(file: &File, offset: u64, length: u64) -> Extent {
+    let data = |end: u64| Extent {
+        is_hole: false,
+        end: end.min(length),
+    };
+    let hole = |end: u64| Extent {
+        is_hole: true,
+        end: end.min(length),
+    };
+    match seek(file, SeekFrom::Data(offset)) {
+        Ok(start) if start > offset => hole(start),
+        Err(Errno::NXIO) => hole(length),
+        Ok(_) => match seek(file, SeekFrom::Hole(offset)) {
+            Ok(end) if end > offset => data(end),
+            _ => data(length),
+        },
+        Err(_) => data(length),
+    }
+}
+
+/// Appends the content of a file to a new one, with its holes.
+///
+/// # Errors
+/// The system's error.
+pub fn copy_content(from: &File, to: &File) -> io::Result<()> {
+    let length = from.metadata()?.len();
+    let mut buffer = vec![0; 128 * 1024];
+    let mut offset = 0;
+    while offset < length {
+        let extent = extent_at(from, offset, length);
+        while offset < extent.end {
+            let count = usize::try_from(extent.end - offset).unwrap_or(usize::MAX);
+            let piece = buffer.get_mut(..count.min(128 * 1024)).unwrap_or_default();
+            from.read_exact_at(piece, offset)?;
+            if !extent.is_hole || piece.iter().any(|&byte| byte != 0) {
+                to.write_all_at(piece, offset)?;
+            }
+            offset += piece.len() as u64;
+        }
+    }
+    to.set_len(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TempDir;
+
+    #[test]
+    fn holes_are_found_and_copied() {
+        let scratch = TempDir::create(&std::env::temp_dir()).unwrap();
+        let create = |name: &str| {
+            let mut options = File::options();
+            let options = options.read(true).write(true).create_new(true);
+            options.open(scratch.path().join(name)).unwrap()
+        };
+        let (file, copy) = (create("file"), create("copy"));
+        file.write_all_at(&[7; 65_536], 1 << 20).unwrap();
+        file.set_len(4 << 20).unwrap();
+        let extent = |file: &File, offset| extent_at(file, offset, 4 << 20);
+        let hole = |end| Extent { is_hole: true, end };
+        copy_content(&file, &copy).unwrap();
+        for file in [&file, &copy] {
+            assert_eq!(extent(file, 0), hole(1 << 20));
+            let data = extent(file, 1 << 20);
+            assert!(!data.is_hole && data.end >= (1 << 20) + 65_536, "{data:?}");
+            assert_eq!(extent(file, data.end), hole(4 << 20));
+        }
+        let mut content = vec![1; 4 << 20];
+        copy.read_exact_at(&mut content, 0).unwrap();
+        let data = content.iter().filter(|&&byte| byte == 7).count();
+        let zeros = content.iter().filter(|&&byte| byte == 0).count();
+        assert_eq!((data, zeros), (65_536, (4 << 20) - 65_536));
+    }
 }

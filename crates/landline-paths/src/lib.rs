@@ -57,8 +57,8 @@ pub use cause::{cause_named, cause_names, cause_of, replace_system_texts};
 pub use entries::{EntryKind, EntryStat, FileTime, Space};
 pub use error::{Error, ErrorKind, describe};
 pub use file_system::{
-    FileSystem, clone_content, punch_hole, set_file_mode, set_file_modified, start_write_back,
-    sync_file,
+    Extent, FileSystem, clone_content, copy_content, extent_at, punch_hole, set_file_mode,
+    set_file_modified, start_write_back, sync_file,
 };
 pub use folder::{Destination, Folder};
 pub use grant::Grant;

@@ -15,7 +15,7 @@ use crate::{Error, ErrorKind, FileTime};
 pub struct SourceFile {
     /// The path of the file, for messages.
     pub name: String,
-    /// The open file, at its beginning.
+    /// The open file. It is read by offset.
     pub file: File,
     /// The length in bytes.
     pub length: u64,

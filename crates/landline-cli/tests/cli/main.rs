@@ -85,6 +85,7 @@ mod texts;
 mod top;
 mod tree_crashes;
 mod tree_records;
+mod tree_sparse;
 mod trees;
 mod trust;
 mod unfinished;

@@ -235,6 +235,7 @@ impl Staging {
     /// Reads and writes the disk.
     pub(super) fn patcher(&mut self, length: u64) -> Result<Patcher, Error> {
         Patcher::new(PatcherParts {
+            sparse: true,
             staged: self.clone_file()?,
             staged_length: self.earlier,
             replaced: self.replaced.take(),

@@ -67,6 +67,11 @@ pub(in crate::commands) struct SharedOptions {
     /// such files.
     #[arg(long)]
     checksum: bool,
+    /// Write the holes of sparse files as zeros
+    ///
+    /// Without it, a part of a file that takes no space at SRC takes none at DST.
+    #[arg(long)]
+    no_sparse: bool,
     /// Make DST appear only if all of SRC was copied
     ///
     /// DST must not exist.
@@ -89,6 +94,7 @@ impl SharedOptions {
         self.one_file_system
             || self.no_times
             || self.checksum
+            || self.no_sparse
             || self.atomic
             || self.itemize
             || self.selection.is_used()
@@ -124,6 +130,7 @@ impl SharedOptions {
             atomic: self.atomic,
             dry_run,
             changes: dry_run || self.itemize,
+            sparse: !self.no_sparse,
             sync,
         }
     }

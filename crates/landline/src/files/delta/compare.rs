@@ -9,7 +9,7 @@ use blake3::hazmat::ChainingValue;
 use landline_proto::ProtocolError;
 
 use super::{
-    SUBTREE_BYTES,
+    SUBTREE_BYTES, is_zero,
     moved::{BlockIndex, BlockSum, RollingSum},
     records::{Change, Known, PART_BYTES_MAX, RUN_BYTES_MAX},
     subtrees::{SubtreeHasher, subtree_value},
@@ -291,7 +291,7 @@ impl<'a, S: ChangeSink> Comparer<'a, S> {
     /// Sends content that the receiver lacks.
     fn send_content(&mut self, content: &[u8]) -> Result<(), Error> {
         let length = content.len() as u64;
-        if content.iter().all(|&byte| byte == 0) {
+        if is_zero(content) {
             return self.extend(PendingRun::Zeros(length));
         }
         self.end_run()?;

@@ -22,6 +22,7 @@ pub(crate) use compare::{ChangeSink, Comparer, KnownContent, VALUES_MAX};
 pub(in crate::files) use exchange::{receive_changes, send_changes};
 pub use moved::BlockSum;
 pub(crate) use patch::{Applied, Patcher, PatcherParts};
+pub(crate) use records::RUN_BYTES_MAX;
 pub use records::{Change, DeltaRecordError, Known};
 pub use subtrees::SUBTREE_BYTES;
 pub(crate) use waiting::WaitingAnswers;
@@ -30,3 +31,19 @@ pub(crate) use waiting::WaitingAnswers;
 ///
 /// Shorter content has a digest that its subtrees' values alone do not give.
 pub(crate) const COMPARED_BYTES_MIN: u64 = 2 * SUBTREE_BYTES;
+
+/// Zeros, as many as are handled at once.
+static ZEROS: [u8; SUBTREE_BYTES as usize] = [0; SUBTREE_BYTES as usize];
+
+/// Zeros: `length` of them, or fewer.
+pub(crate) fn zeros(length: u64) -> &'static [u8] {
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    ZEROS.get(..length).unwrap_or(&ZEROS)
+}
+
+/// Whether there is nothing but zeros.
+pub(crate) fn is_zero(content: &[u8]) -> bool {
+    content
+        .chunks(ZEROS.len())
+        .all(|chunk| chunk == zeros(chunk.len() as u64))
+}

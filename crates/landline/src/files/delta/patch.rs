@@ -9,9 +9,11 @@ use log::debug;
 use super::{
     SUBTREE_BYTES,
     compare::{VALUES_MAX, unexpected},
+    is_zero,
     moved::{BlockSum, SEARCHED_BYTES_MAX, block_bytes_for},
     records::{Change, Known},
     subtrees::{SubtreeHasher, subtree_value},
+    zeros,
 };
 use crate::{
     Error,
@@ -23,6 +25,8 @@ use crate::{
 const READ_BYTES: usize = 1 << 20;
 /// How many bytes are written before the system is asked to begin writing to disk.
 const WRITE_BACK_BYTES: u64 = 8 << 20;
+/// Zeros within content become a hole if they fill an aligned block of this length.
+const HOLE_BYTES: u64 = 16 * 1024;
 /// How many sums one record has at most.
 const SUMS_MAX: usize = 4096;
 
@@ -39,6 +43,8 @@ pub(crate) struct PatcherParts {
     pub(crate) replaced: Option<File>,
     /// The length of the new content.
     pub(crate) length: u64,
+    /// Whether zeros become holes, where that is possible.
+    pub(crate) sparse: bool,
     /// The path for messages.
     pub(crate) shown: String,
 }
@@ -58,6 +64,7 @@ pub(crate) struct Patcher {
     replaced: Option<File>,
     replaced_length: u64,
     length: u64,
+    sparse: bool,
     shown: String,
     /// How many bytes are compared in all.
     basis: u64,
@@ -113,6 +120,7 @@ impl Patcher {
             staged_length,
             replaced,
             length,
+            sparse,
             shown,
         } = parts;
         let failed = |error: io::Error| Error::io(&shown, &error);
@@ -123,6 +131,7 @@ impl Patcher {
         let mut staged_first = staged_length.min(length);
         if let Some(file) = &replaced
             && staged_length == 0
+            && sparse
             && clone_content(file, &staged).map_err(failed)?
         {
             staged_first = staged.metadata().map_err(failed)?.len().min(length);
@@ -136,6 +145,7 @@ impl Patcher {
             replaced,
             replaced_length,
             length,
+            sparse,
             shown,
             basis,
             compared: 0,
@@ -216,7 +226,7 @@ impl Patcher {
         let mut offset = from;
         for block in missing.chunks(SUBTREE_BYTES as usize) {
             // Zeros stay a hole.
-            if !is_zero(block) {
+            if !(self.sparse && is_zero(block)) {
                 self.staged.write_all_at(block, offset)?;
             }
             offset += block.len() as u64;
@@ -322,37 +332,64 @@ impl Patcher {
     }
 
     fn write(&mut self, content: &[u8]) -> io::Result<()> {
-        self.staged.write_all_at(content, self.position)?;
+        let end = self.position + content.len() as u64;
+        let mut rest = content;
+        let mut offset = self.position;
+        // Content that is not zero, and behind it zeros that fill blocks.
+        while !rest.is_empty() {
+            let dense = if self.sparse {
+                dense_bytes(rest, offset)
+            } else {
+                rest.len()
+            };
+            let (data, behind) = rest.split_at(dense);
+            self.staged.write_all_at(data, offset)?;
+            offset += data.len() as u64;
+            self.staged_end = self.staged_end.max(offset);
+            let count = zero_bytes(behind);
+            if count > 0 {
+                self.clear(offset, offset + count as u64)?;
+            }
+            offset += count as u64;
+            rest = behind.get(count..).unwrap_or_default();
+        }
         self.hasher.update(content);
-        self.position += content.len() as u64;
-        self.staged_end = self.staged_end.max(self.position);
-        self.write_back(self.position);
+        self.position = end;
+        self.write_back(end);
+        Ok(())
+    }
+
+    /// Makes zeros of a range: a hole, if this is wanted and possible.
+    fn clear(&mut self, from: u64, to: u64) -> io::Result<()> {
+        let old_end = self.staged_end.min(to);
+        let is_hole =
+            self.sparse && (from >= old_end || punch_hole(&self.staged, from, old_end)?);
+        let dense_end = match (is_hole, self.sparse) {
+            (true, _) => from,
+            // Behind the old end nothing was written yet.
+            (false, true) => old_end,
+            (false, false) => to,
+        };
+        let mut offset = from;
+        while offset < dense_end {
+            let zeros = zeros(dense_end - offset);
+            self.staged.write_all_at(zeros, offset)?;
+            offset += zeros.len() as u64;
+        }
+        if self.staged_end < to {
+            self.staged.set_len(to)?;
+            self.staged_end = to;
+        }
         Ok(())
     }
 
     fn write_zeros(&mut self, length: u64) -> io::Result<()> {
         let end = self.position + length;
-        let old_end = self.staged_end.min(end);
-        if self.position < old_end && !punch_hole(&self.staged, self.position, old_end)? {
-            let zeros = vec![0; SUBTREE_BYTES as usize];
-            let mut offset = self.position;
-            while offset < old_end {
-                let count = (old_end - offset).min(SUBTREE_BYTES) as usize;
-                let zeros = zeros.get(..count).unwrap_or_default();
-                self.staged.write_all_at(zeros, offset)?;
-                offset += count as u64;
-            }
-        }
-        if self.staged_end < end {
-            self.staged.set_len(end)?;
-            self.staged_end = end;
-        }
-        let zeros = vec![0; SUBTREE_BYTES as usize];
+        self.clear(self.position, end)?;
         while self.position < end {
-            let count = (end - self.position).min(SUBTREE_BYTES);
-            self.hasher
-                .update(zeros.get(..count as usize).unwrap_or_default());
-            self.position += count;
+            let zeros = zeros(end - self.position);
+            self.hasher.update(zeros);
+            self.position += zeros.len() as u64;
         }
         Ok(())
     }
@@ -459,8 +496,23 @@ impl Patcher {
     }
 }
 
-fn is_zero(block: &[u8]) -> bool {
-    block.iter().all(|&byte| byte == 0)
+/// How many bytes come before the first block of zeros, in content that begins at `offset`.
+fn dense_bytes(content: &[u8], offset: u64) -> usize {
+    let block = HOLE_BYTES as usize;
+    let mut start = usize::try_from(offset.next_multiple_of(HOLE_BYTES) - offset).unwrap_or(block);
+    while let Some(next) = content.get(start..start + block) {
+        if is_zero(next) {
+            return start;
+        }
+        start += block;
+    }
+    content.len()
+}
+
+/// How many bytes of zeros the content begins with, in whole blocks.
+fn zero_bytes(content: &[u8]) -> usize {
+    let blocks = content.chunks_exact(HOLE_BYTES as usize);
+    blocks.take_while(|block| is_zero(block)).count() * HOLE_BYTES as usize
 }
 
 /// Fills the buffer as far as the file can be read. Returns how many bytes were read.

@@ -11,7 +11,7 @@ use super::{
 pub(super) const PART_BYTES_MAX: usize = 128 * 1024;
 /// The most bytes that a record of content covers that is not sent: the receiver writes or hashes
 /// them at once.
-pub(super) const RUN_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const RUN_BYTES_MAX: u64 = 64 << 20;
 const VALUE_BYTES: usize = 32;
 const SUM_BYTES: usize = 20;
 

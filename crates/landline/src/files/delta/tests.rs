@@ -95,6 +95,7 @@ fn transfer(
     replaced: Option<File>,
 ) -> Outcome {
     let patcher = Patcher::new(PatcherParts {
+        sparse: true,
         staged: staged.try_clone().unwrap(),
         staged_length,
         replaced,
@@ -259,6 +260,7 @@ fn changes_that_are_not_possible_are_refused() {
     let folder = TempDir::create(&std::env::temp_dir()).unwrap();
     let make = |old: Option<&[u8]>| {
         Patcher::new(PatcherParts {
+            sparse: true,
             staged: anonymous_file(folder.path()).unwrap(),
             staged_length: 0,
             replaced: old.map(|old| file(folder.path(), old)),
@@ -339,6 +341,7 @@ fn replaced_file_that_cannot_be_read_is_of_no_use() {
     assert_eq!(outcome.searches, 1);
     // What was said to have moved cannot be read any more.
     let mut patcher = Patcher::new(PatcherParts {
+        sparse: true,
         staged: anonymous_file(folder.path()).unwrap(),
         staged_length: 0,
         replaced: replaced(),
@@ -357,6 +360,7 @@ fn content_that_is_written_here_costs_and_is_not_sent() {
     let folder = TempDir::create(&std::env::temp_dir()).unwrap();
     let old = noise(3 * SUBTREE, 40);
     let mut patcher = Patcher::new(PatcherParts {
+        sparse: true,
         staged: anonymous_file(folder.path()).unwrap(),
         staged_length: 0,
         replaced: Some(file(folder.path(), &old)),

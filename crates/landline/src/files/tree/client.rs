@@ -145,6 +145,7 @@ pub fn put_tree_request(
         dry_run: options.dry_run,
         changes: options.changes,
         selection: !selection.takes_all(),
+        fill_holes: !options.sparse,
         sync: options.sync,
         backup,
     }

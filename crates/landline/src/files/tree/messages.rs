@@ -68,6 +68,9 @@ pub struct PutTree {
     /// Whether records of a selection precede the entries.
     #[serde(default, skip_serializing_if = "is_false")]
     pub selection: bool,
+    /// Whether holes of files become zeros that take space.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub fill_holes: bool,
     /// What makes `path` equal to its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SyncOptions>,
@@ -96,6 +99,7 @@ impl PutTree {
             atomic: self.atomic,
             dry_run: self.dry_run,
             changes: self.changes,
+            sparse: !self.fill_holes,
             sync: self.sync,
         }
     }

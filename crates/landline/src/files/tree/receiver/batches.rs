@@ -15,7 +15,9 @@ use super::{
 use crate::{
     Error,
     files::tree::records::{FromReceiver, TreeSummary},
-    paths::{EntryKind, Folder, set_file_mode, set_file_modified, staging_name, sync_file},
+    paths::{
+        EntryKind, Folder, copy_content, set_file_mode, set_file_modified, staging_name, sync_file,
+    },
 };
 
 impl TreeReceiver {
@@ -137,8 +139,8 @@ impl TreeReceiver {
             .ok_or(io::ErrorKind::NotFound)?;
         let stat = staging.stat(&file.staged)?.ok_or(io::ErrorKind::NotFound)?;
         let target = folder.create(&name)?;
-        let moved = io::copy(&mut &source, &mut &target)
-            .and_then(|_| set_file_mode(&target, stat.mode))
+        let moved = copy_content(&source, &target)
+            .and_then(|()| set_file_mode(&target, stat.mode))
             .and_then(|()| set_file_modified(&target, stat.modified))
             .and_then(|()| sync_file(&target))
             .and_then(|()| folder.rename(&name, &file.name, self.options.replace))

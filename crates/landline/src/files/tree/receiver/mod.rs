@@ -4,6 +4,7 @@ mod backup;
 mod batches;
 mod changes;
 mod compare;
+mod content;
 mod counts;
 mod deletes;
 mod files;
@@ -342,6 +343,11 @@ impl TreeReceiver {
                 offset,
                 content,
             } => self.piece(entry, offset, content)?,
+            FromSender::Hole {
+                entry,
+                offset,
+                length,
+            } => self.hole(entry, offset, length)?,
             FromSender::Changed {
                 entry,
                 length,

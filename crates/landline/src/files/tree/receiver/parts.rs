@@ -39,6 +39,8 @@ pub struct StoreOptions {
     pub dry_run: bool,
     /// Whether each change is reported.
     pub changes: bool,
+    /// Whether zeros that take no space at the source take none here.
+    pub sparse: bool,
     /// Whether the destination becomes equal to the one source, which must be a folder.
     pub sync: Option<SyncOptions>,
 }
@@ -79,6 +81,7 @@ impl Default for StoreOptions {
             atomic: false,
             dry_run: false,
             changes: false,
+            sparse: true,
             sync: None,
         }
     }

@@ -148,6 +148,7 @@ impl TreeReceiver {
                 staged_length: 0,
                 replaced: replaced.map(|source| source.file),
                 length: file.length,
+                sparse: self.options.sparse,
                 shown,
             };
             Ok(BuiltFile {

@@ -8,7 +8,7 @@ use super::{
     TreeChange, TreeEntry, TreeSummary, changes::CHANGE, selection::is_selection,
 };
 use crate::{
-    files::delta::{Change, Known},
+    files::delta::{Change, Known, RUN_BYTES_MAX},
     paths::{FileTime, name::check_component},
 };
 
@@ -241,6 +241,15 @@ impl<'a> FromSender<'a> {
                 out.extend_from_slice(&offset.to_le_bytes());
                 out.extend_from_slice(content);
             }),
+            Self::Hole {
+                entry,
+                offset,
+                length,
+            } => put(out, 10, |out| {
+                out.extend_from_slice(&entry.to_le_bytes());
+                out.extend_from_slice(&offset.to_le_bytes());
+                out.extend_from_slice(&length.to_le_bytes());
+            }),
             Self::FileEnd {
                 entry,
                 length,
@@ -348,6 +357,17 @@ impl<'a> FromSender<'a> {
                     Ok(Change::End(_)) | Err(_) => reader.invalid(),
                     Ok(change) => Ok(Self::Change { entry, change }),
                 }
+            }
+            10 => {
+                let (entry, offset, length) = (reader.u32()?, reader.u64()?, reader.u64()?);
+                if length == 0 || length > RUN_BYTES_MAX {
+                    return reader.invalid();
+                }
+                reader.finish(Self::Hole {
+                    entry,
+                    offset,
+                    length,
+                })
             }
             kind => Err(RecordError::Kind(kind)),
         }

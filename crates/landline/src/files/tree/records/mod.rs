@@ -121,6 +121,15 @@ pub enum FromSender<'a> {
         /// The part.
         content: &'a [u8],
     },
+    /// A part of a longer file that was wanted: zeros that take no space.
+    Hole {
+        /// The number of the file.
+        entry: u32,
+        /// Where the hole begins.
+        offset: u64,
+        /// How many bytes it has: at most 64 MiB.
+        length: u64,
+    },
     /// A file has changed since it was announced: what follows is of this length and time.
     Changed {
         /// The number of the file.

@@ -53,6 +53,7 @@ proptest! {
             FromSender::FolderEnd { folder: number, is_incomplete },
             FromSender::File { entry: number, digest, content: &content },
             FromSender::Piece { entry: number, offset, content: &content },
+            FromSender::Hole { entry: number, offset, length: 1 + u64::from(number) % (64 << 20) },
             FromSender::FileEnd { entry: number, length: offset, digest },
             FromSender::Changed { entry: number, length: offset, modified: entry.modified },
             FromSender::Failed(failure),
