@@ -362,8 +362,7 @@ impl Patcher {
     /// Makes zeros of a range: a hole, if this is wanted and possible.
     fn clear(&mut self, from: u64, to: u64) -> io::Result<()> {
         let old_end = self.staged_end.min(to);
-        let is_hole =
-            self.sparse && (from >= old_end || punch_hole(&self.staged, from, old_end)?);
+        let is_hole = self.sparse && (from >= old_end || punch_hole(&self.staged, from, old_end)?);
         let dense_end = match (is_hole, self.sparse) {
             (true, _) => from,
             // Behind the old end nothing was written yet.
