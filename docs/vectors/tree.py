@@ -12,7 +12,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SEEDS = os.path.join(HERE, "..", "..", "fuzz", "corpus", "tree")
 SOURCE = 0xFFFFFFFF
 DIGEST = bytes(range(32))
-FOLDER, FILE, LINK = 1, 2, 3
+FOLDER, FILE, LINK, NAME = 1, 2, 3, 4
 
 
 def record(kind, content):
@@ -37,6 +37,10 @@ SENDER = {
     "name of 255 bytes": entry(FILE, 7, b"n" * 255, 1),
     "link": entry(LINK, 0, b"link", 0, b"../target"),
     "link with the longest target": entry(LINK, 0, b"link", 0, b"t" * 4096),
+    "file that has other names": entry(FILE, 0, b"file", 7, recent=2),
+    "file that is recent and has other names": entry(FILE, 0, b"file", 7, recent=3),
+    "further name": entry(NAME, 0, b"name", 2**32 - 1),
+    "further name that is not the last": entry(NAME, 0, b"name", 4, recent=2),
     "folder-end": record(2, struct.pack("<IB", 3, 0)),
     "folder-end, incomplete": record(2, struct.pack("<IB", 3, 1)),
     "small file": record(3, struct.pack("<I", 4) + DIGEST + b"content"),
@@ -49,6 +53,9 @@ SENDER = {
     "change": record(9, struct.pack("<IBQ", 4, 1, 65_536)),
     "change with a piece": record(9, struct.pack("<IB", 4, 2) + b"part"),
     "hole": record(10, struct.pack("<IQQ", 4, 2**40, 67_108_864)),
+    "attribute": record(11, b"\x08user.key" + bytes([0, 255])),
+    "attribute without a value": record(11, b"\x06user.a"),
+    "attribute with the longest value": record(11, b"\x06user.a" + bytes(65_536)),
     "pattern": record(16, "!über/*.o".encode()),
     "path": record(17, b"a/\xff"),
     "selection-end": record(18, b""),
@@ -57,6 +64,11 @@ BAD_SENDER = {
     "kind": record(99, b""),
     "change of nothing": record(9, struct.pack("<I", 4)),
     "change that is an end": record(9, struct.pack("<IB", 4, 7) + DIGEST),
+    "attribute of the system": record(11, b"\x13security.capability"),
+    "attribute without a name": record(11, b"\x05user."),
+    "NUL in the name of an attribute": record(11, b"\x08user.a\0b"),
+    "long attribute": record(11, b"\x06user.a" + bytes(65_537)),
+    "name of an attribute that is cut": record(11, b"\x09user.a"),
     "empty hole": record(10, struct.pack("<IQQ", 4, 2**40, 0)),
     "long hole": record(10, struct.pack("<IQQ", 4, 2**40, 67_108_865)),
     "hole with more": record(10, struct.pack("<IQQB", 4, 2**40, 1, 0)),
@@ -70,7 +82,11 @@ BAD_SENDER = {
     "kind 0": record(0, b""),
     "short entry": record(1, b"\x01"),
     "what": entry(5, 0, b"x"),
-    "flag": entry(FILE, 0, b"x", 1, recent=2),
+    "flag": entry(FILE, 0, b"x", 1, recent=4),
+    "folder with other names": entry(FOLDER, 0, b"x", recent=2),
+    "link with other names": entry(LINK, 0, b"x", 0, b"t", recent=2),
+    "number of a further name": entry(NAME, 0, b"x", 2**32),
+    "further name with a target": entry(NAME, 0, b"x", 4, b"t"),
     "folder with a value": entry(FOLDER, 0, b"x", 1),
     "link with a value": entry(LINK, 0, b"x", 1, b"t"),
     "file with a target": entry(FILE, 0, b"x", 1, b"t"),
@@ -101,6 +117,8 @@ RECEIVER = {
     "want-rest": record(2, struct.pack("<IQ", 4, 2**40) + DIGEST),
     "want-changes": record(6, struct.pack("<I", 4)),
     "known": record(7, struct.pack("<IBQQ", 4, 1, 2**40, 0)),
+    "compared": record(8, struct.pack("<IB", 4, 0)),
+    "compared, wanted again": record(8, struct.pack("<IB", 4, 1)),
     "decided": record(3, struct.pack("<I", 9)),
     "failed": failed(4, 4, b"no-space", "der Grund: voll".encode()),
     "done": record(5, struct.pack("<IIIIIQ", 9, 1, 2, 3, 4, 2**40) + DIGEST),
@@ -109,18 +127,20 @@ RECEIVER = {
     "selection-end": record(18, b""),
     "change, new folder": record(19, b"\x01\x01\x00a/b"),
     "change of the destination": record(19, b"\x02\x01\x06"),
-    "change of all details": record(19, b"\x02\x03\x0flink"),
+    "change of all details": record(19, b"\x02\x03\x3flink"),
     "change, deleted special": record(19, b"\x03\x04\x00\xff"),
 }
 BAD_RECEIVER = {
     "kind": record(99, b""),
     "want-changes with more": record(6, struct.pack("<IB", 4, 0)),
     "known of nothing": record(7, struct.pack("<I", 4)),
+    "compared with a flag": record(8, struct.pack("<IB", 4, 2)),
+    "compared with more": record(8, struct.pack("<IBB", 4, 0, 0)),
     "change, action 0": record(19, b"\x00\x01\x00a"),
     "change, action 4": record(19, b"\x04\x01\x00a"),
     "change, kind 0": record(19, b"\x01\x00\x00a"),
     "change, kind 5": record(19, b"\x01\x05\x00a"),
-    "change, details": record(19, b"\x02\x01\x10a"),
+    "change, details": record(19, b"\x02\x01\x40a"),
     "change, NUL": record(19, b"\x02\x01\x01a\0"),
     "short change": record(19, b"\x02\x01"),
     "empty pattern": record(16, b""),

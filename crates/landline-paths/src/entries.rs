@@ -181,6 +181,13 @@ impl Folder {
         Ok(EntryStat::of(&rustix::fs::fstat(self.dir())?))
     }
 
+    /// Whether something is mounted at this name, also of the same file system.
+    ///
+    /// False where the system does not tell this: before Linux 5.8.
+    pub fn is_mount_point(&self, name: &OsStr) -> bool {
+        platform::is_mount_point(self.dir(), name)
+    }
+
     /// Opens a folder in this one.
     ///
     /// # Errors

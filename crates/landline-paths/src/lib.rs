@@ -24,6 +24,7 @@
 )]
 
 mod atomic_file;
+mod attributes;
 mod cause;
 mod entries;
 mod error;
@@ -53,6 +54,10 @@ mod watch;
 pub use std::fs::File;
 
 pub use atomic_file::AtomicFile;
+pub use attributes::{
+    ATTRIBUTE_NAME_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_BYTES_MAX, Attribute,
+    copy_attributes, set_file_attributes,
+};
 pub use cause::{cause_named, cause_names, cause_of, replace_system_texts};
 pub use entries::{EntryKind, EntryStat, FileTime, Space};
 pub use error::{Error, ErrorKind, describe};

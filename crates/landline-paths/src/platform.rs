@@ -4,6 +4,7 @@ pub(super) mod direct;
 pub(super) mod exchange;
 #[cfg(target_os = "linux")]
 mod inotify;
+mod obstacles;
 #[cfg(not(target_os = "linux"))]
 mod unwatched;
 
@@ -23,6 +24,7 @@ use std::{
 
 use cap_std::fs::Dir;
 
+pub(super) use self::obstacles::{Obstacle, is_mount_point, obstacle_of};
 use super::preflight::is_unsupported;
 
 /// The permission bits that are sent and set: no setuid, setgid or sticky.
@@ -367,36 +369,6 @@ pub(super) fn memory_file() -> io::Result<File> {
     }
     #[cfg(not(target_os = "linux"))]
     Err(io::ErrorKind::Unsupported.into())
-}
-
-/// What keeps a file from being replaced, or a folder from being changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Obstacle {
-    Immutable,
-    AppendOnly,
-    MountPoint,
-}
-
-/// What keeps `name` in `dir` from being replaced, as far as the system tells.
-pub(super) fn obstacle_of(dir: &Dir, name: &OsStr) -> Option<Obstacle> {
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
-        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-        let statx = rustix::fs::statx(dir.as_fd(), name, flags, StatxFlags::BASIC_STATS).ok()?;
-        let has = |attribute| statx.stx_attributes.contains(attribute);
-        match () {
-            () if has(StatxAttributes::IMMUTABLE) => Some(Obstacle::Immutable),
-            () if has(StatxAttributes::APPEND) => Some(Obstacle::AppendOnly),
-            () if has(StatxAttributes::MOUNT_ROOT) => Some(Obstacle::MountPoint),
-            () => None,
-        }
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = (dir, name);
-        None
-    }
 }
 
 /// Checks that this process may create files in a folder, as far as the system tells.

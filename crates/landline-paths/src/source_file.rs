@@ -103,6 +103,12 @@ impl SourceFile {
         self.identity
     }
 
+    /// Device and inode.
+    pub fn numbers(&self) -> [u64; 2] {
+        let [device, inode, ..] = self.identity.0;
+        [device, inode].map(|number| u64::from_ne_bytes(number.to_ne_bytes()))
+    }
+
     /// A second handle of the open file, to read by offset.
     ///
     /// # Errors

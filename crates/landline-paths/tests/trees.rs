@@ -119,6 +119,37 @@ fn target_is_the_folder_or_the_free_name() {
 }
 
 #[test]
+fn planned_target_is_not_created() {
+    let fixture = Fixture::new();
+    let grants = [grant("absent/home", true), grant("open", true)];
+    let place = |path: &[u8], exact| {
+        let found = fixture.root.plan_tree_target(&grants, path, exact);
+        found.map(|(target, _)| (target.place, target.shown))
+    };
+    let absent = fixture.home().join("absent/home");
+    let (into, shown) = place(b"absent/home", false).unwrap();
+    let TreePlace::Into(folder) = into else {
+        panic!("{into:?}");
+    };
+    assert_eq!(shown, absent);
+    assert!(folder.reader().unwrap().next().is_none());
+    assert_eq!(folder.stat(OsStr::new("x")).unwrap(), None);
+    assert!(folder.file_system().is_ok());
+    let exact = place(b"absent/home", true).unwrap().0;
+    assert!(matches!(exact, TreePlace::Content(_)));
+    let (named, shown) = place(b"absent/home/new", true).unwrap();
+    assert!(matches!(named, TreePlace::As(_, name) if name == "new"));
+    assert_eq!(shown, absent.join("new"));
+    let deeper = kind(place(b"absent/home/new/deeper", true));
+    assert_eq!(deeper, Some(ErrorKind::NotFound));
+    assert!(matches!(
+        place(b"open/below", true).unwrap().0,
+        TreePlace::Content(_)
+    ));
+    assert!(!fixture.home().join("absent").exists());
+}
+
+#[test]
 fn guard_follows_grants_within_grants_and_hides_the_state() {
     let fixture = Fixture::new();
     let grants = [grant("open", true), grant("open/below", false)];

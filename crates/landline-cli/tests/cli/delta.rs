@@ -12,6 +12,7 @@ use crate::{
     noise,
     resume::{RelayedServer, SUBTREE, event, events, staging},
     stage,
+    trees::write,
 };
 
 const MIB: usize = 1 << 20;
@@ -378,5 +379,64 @@ fn changed_files_of_a_tree_send_their_changes() {
         assert_eq!(relayed.stage.read(&format!("{to}/tree/new")), old[..100]);
         let left = staging(&relayed.stage.path(&format!("{to}/tree")));
         assert_eq!(left, Vec::<std::path::PathBuf>::new());
+    }
+}
+
+/// The same for a file of a tree.
+#[test]
+fn file_of_a_tree_is_sent_whole_if_the_old_one_changes() {
+    for up in [true, false] {
+        let relayed = RelayedServer::new(29);
+        let stage = &relayed.stage;
+        let (from, to) = if up {
+            ("user", "home")
+        } else {
+            ("home", "user")
+        };
+        let old = [&noise(4 * MIB, 31), &relayed.content[..]].concat();
+        let place = stage.path(to).join("tree/f");
+        write(&place, &old);
+        let mut new = relayed.content.clone();
+        let end = new.len();
+        new[..8 * MIB].copy_from_slice(&noise(8 * MIB, 33));
+        write(&stage.path(from).join("tree/f"), &new);
+        relayed.relay.limit(4 << 20);
+        let remote = relayed.via_relay("tree");
+        let (from, to) = if up {
+            ("tree", &remote[..])
+        } else {
+            (&remote[..], "tree")
+        };
+        let copy = ["cp", "--json", "-rT", "--delta", "on", from, to];
+        let child = stage
+            .command(&copy)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let folder = place.parent().unwrap();
+        wait_for("content that was found", || {
+            let part = staging(folder);
+            part.first().is_some_and(|part| {
+                let mut bytes = [0; 8];
+                let file = fs::File::open(part.join("file-1"));
+                let read = file.and_then(|file| file.read_exact_at(&mut bytes, 4 << 20));
+                read.is_ok() && bytes == new[4 * MIB..4 * MIB + 8]
+            })
+        });
+        // Content that was found, and not yet copied, is another one now.
+        fs::File::options()
+            .write(true)
+            .open(&place)
+            .unwrap()
+            .write_all_at(&noise(2 * MIB, 35), (4 * MIB + end - 3 * MIB) as u64)
+            .unwrap();
+        relayed.relay.limit(0);
+        let outcome = testkit::Outcome::of(child);
+        assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+        let done = event(&events(&outcome), "done").unwrap().clone();
+        assert_eq!((&done["files"], &done["failures"]), (&json!(1), &json!(0)));
+        assert!(fs::read(&place).unwrap() == new);
+        assert_eq!(staging(folder), Vec::<std::path::PathBuf>::new());
     }
 }

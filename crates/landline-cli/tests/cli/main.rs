@@ -84,6 +84,8 @@ mod sync_safety;
 mod texts;
 mod top;
 mod tree_crashes;
+mod tree_attributes;
+mod tree_links;
 mod tree_records;
 mod tree_sparse;
 mod trees;

@@ -13,6 +13,7 @@ use testkit::Outcome;
 use crate::{
     resume::{event, events, staging},
     sync::{Synced, changes, done},
+    trees::write,
 };
 
 /// The codes of the entries that were not copied or deleted.
@@ -272,4 +273,61 @@ fn quiet_dry_run_prints_nothing() {
     assert_eq!(synced.stage.run(&arguments).ok(), "");
     let event_of = |outcome: &Outcome| event(&events(outcome), "done").unwrap()["files"].clone();
     assert_eq!(event_of(&synced.run(&["-n"])), json!(1));
+}
+
+/// A dry run changes nothing, so the audit log has no line about a copy.
+#[test]
+fn dry_run_is_not_in_the_audit_log() {
+    let synced = Synced::new();
+    synced.source(&["a"]);
+    let lines = || {
+        let shown = synced.stage.run_at_server(&["audit", "show", "--json"]);
+        let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+        text.lines().filter(|line| line.contains("put")).count()
+    };
+    synced.run(&["-n"]).ok();
+    assert_eq!(lines(), 0);
+    synced.run(&[]).ok();
+    assert!(lines() > 0);
+}
+
+/// A mount of the same file system has the same device as its folder.
+#[test]
+fn bind_mount_in_the_target_stays() {
+    let synced = Synced::new();
+    synced.source(&["both"]);
+    synced.target(&[
+        "both",
+        "extra",
+        "folder/x",
+        "at-top/below",
+        "in-folder/deep/below",
+    ]);
+    let elsewhere = synced.stage.path("elsewhere");
+    write(&elsewhere.join("precious"), b"precious");
+    let places =
+        ["at-top", "in-folder/deep"].map(|place| synced.stage.path("home/dst").join(place));
+    for place in &places {
+        let mut mount = Command::new("mount");
+        let mounted = mount.arg("--bind").args([&elsewhere, place]).status();
+        if !mounted.is_ok_and(|status| status.success()) {
+            eprintln!("SKIPPED: a bind mount needs root");
+            return;
+        }
+    }
+    let planned = synced.run(&["--delete", "-n"]);
+    let done = synced.run(&["--delete", "--itemize"]);
+    let is_kept = fs::read(elsewhere.join("precious")).is_ok();
+    for place in &places {
+        let unmounted = Command::new("umount").arg(place).status();
+        assert!(unmounted.unwrap().success());
+    }
+    let text = |outcome: &Outcome| format!("{:?}", events(outcome));
+    assert!(is_kept, "{}", text(&done));
+    for outcome in [&planned, &done] {
+        assert_eq!(outcome.status, Some(1), "{}", outcome.stderr);
+        assert!(text(outcome).contains("mount point"), "{}", text(outcome));
+    }
+    assert!(!synced.has("extra") && !synced.has("folder"));
+    assert!(synced.has("at-top/below") && synced.has("in-folder/deep/below"));
 }

@@ -539,3 +539,34 @@ fn quota_holds_for_trees_as_for_files() {
     copy("new").fails(24, "no-space");
     assert_eq!(staging(&stage.home()).len(), 0);
 }
+
+/// Proves `special-file` in docs/faults.md.
+#[test]
+fn special_files_are_left_out_if_the_user_says_so() {
+    let stage = stage();
+    let server = stage.joined();
+    let tree = stage.path("user/tree");
+    write(&tree.join("file"), b"content");
+    let fifo = Command::new("mkfifo").arg(tree.join("fifo")).status();
+    assert!(fifo.unwrap().success());
+    let _socket = std::os::unix::net::UnixListener::bind(tree.join("socket")).unwrap();
+    let copy = Command::new("cp")
+        .arg("-a")
+        .arg(&tree)
+        .arg(stage.path("home/there"))
+        .status();
+    assert!(copy.unwrap().success());
+    let there = server.at("there");
+    for (source, target, copied) in [
+        ("tree", &*server.at("copy"), "home/copy"),
+        (&*there, "back", "user/back"),
+    ] {
+        let all = stage.run(&["cp", "-r", source, target]);
+        assert_eq!(all.status, Some(1), "{}", all.stderr);
+        fs::remove_dir_all(stage.path(copied)).unwrap();
+        let left = stage.run(&["cp", "--json", "-r", "--skip-special", source, target]);
+        assert_eq!(done(left)["failures"], 0);
+        let names = fs::read_dir(stage.path(copied)).unwrap();
+        assert_eq!(names.count(), 1);
+    }
+}

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::{Root, parent_and_name};
 use crate::{
-    Error, ErrorKind, Folder, Grant, TreeGuard, TreeOrigin, TreePlace, TreeSource, TreeTarget,
+    Error, ErrorKind, Folder, Grant, TempDir, TreeGuard, TreeOrigin, TreePlace, TreeSource,
+    TreeTarget,
 };
 
 impl Root {
@@ -120,6 +121,49 @@ impl Root {
             None => TreePlace::Into(folder),
         };
         let shown = resolved.shown;
+        Ok((TreeTarget { place, shown }, guard))
+    }
+
+    /// Finds the destination of a tree for a copy that writes nothing.
+    ///
+    /// A granted folder that the copy would create stays absent. An empty folder stands for it.
+    ///
+    /// # Errors
+    /// As [`open_tree_target`](Self::open_tree_target).
+    pub fn plan_tree_target(
+        &self,
+        grants: &[Grant],
+        path: &[u8],
+        exact: bool,
+    ) -> Result<(TreeTarget, TreeGuard), Error> {
+        let (_, grant, rest) = self.longest_match(grants, path)?;
+        if !grant.will_be_created(&self.dir) {
+            return self.open_tree_target(grants, path, exact);
+        }
+        let shown = grant.path_from(&self.path);
+        let failed = |error: std::io::Error| Error::io(shown.display(), error);
+        // It stays open after it was removed.
+        let empty = TempDir::create(&std::env::temp_dir())?;
+        let folder = Folder::open(empty.path()).map_err(failed)?;
+        drop(empty);
+        let place = match parent_and_name(&rest) {
+            None if exact => TreePlace::Content(folder),
+            None => TreePlace::Into(folder),
+            Some((parent, name)) if parent == Path::new(".") => {
+                TreePlace::As(folder, name.to_owned())
+            }
+            Some((parent, _)) => {
+                let parent = shown.join(parent);
+                let error = std::io::ErrorKind::NotFound.into();
+                return Err(Error::io(parent.display(), error));
+            }
+        };
+        let guard = self.tree_guard(grants, true);
+        let shown = if rest.as_os_str().is_empty() {
+            shown
+        } else {
+            shown.join(rest)
+        };
         Ok((TreeTarget { place, shown }, guard))
     }
 

@@ -79,9 +79,11 @@ fn kind_text(kind: ChangeKind) -> &'static str {
 /// The names of the details that are set, in the order of their letters.
 fn details(details: ChangeDetails) -> impl Iterator<Item = &'static str> {
     [
+        ("attributes", details.attributes),
         ("content", details.content),
         ("kind", details.kind),
         ("mode", details.mode),
+        ("name", details.name),
         ("time", details.time),
     ]
     .into_iter()
@@ -173,9 +175,11 @@ mod tests {
             mode: true,
             time: true,
             kind: true,
+            name: true,
+            attributes: true,
         };
         let line = line_of(&odd);
-        assert!(line.starts_with("change link ckmt x"), "{line}");
+        assert!(line.starts_with("change link ackmnt x"), "{line}");
         assert!(!line.contains(['\n', '\x1b']), "{line}");
     }
 

@@ -227,6 +227,9 @@ impl TreeCopy {
             compress: self.compress,
             dry_run: self.walk.dry_run,
             selection: !self.selection.takes_all(),
+            hard_links: self.walk.hard_links,
+            attributes: self.walk.attributes,
+            skip_special: self.walk.skip_special,
         }
     }
 

@@ -81,6 +81,7 @@ impl PlannedTree<'_> {
             let attempt = self.attempt(progress);
             let error = match shown.follow(&**progress, attempt).await {
                 Ok((summary, place)) => {
+                    self.remark_shared(view, progress.shared_files());
                     return self.report(view, &summary, &place, start.elapsed());
                 }
                 Err(error) => error,
@@ -365,6 +366,20 @@ impl PlannedTree<'_> {
             if !self.context.json {
                 view.print_error(&shown_line(&format!("landline: {}", failure.message)));
             }
+        }
+    }
+
+    /// Says how many files have several names, if these become files of their own.
+    fn remark_shared(&self, view: &ProgressView, count: u64) {
+        if count > 0 && !self.copy.walk.hard_links {
+            let files = if count == 1 {
+                "name of a file"
+            } else {
+                "names of files"
+            };
+            view.remark(&format!(
+                "{count} {files} with several names: each becomes a file of its own; -H keeps one file"
+            ));
         }
     }
 

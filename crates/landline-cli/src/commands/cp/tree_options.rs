@@ -67,6 +67,22 @@ pub(in crate::commands) struct SharedOptions {
     /// such files.
     #[arg(long)]
     checksum: bool,
+    /// Keep the names of a file names of one file
+    ///
+    /// Without it, each name of a file that has several (hard links) becomes a file of its own.
+    /// landline links only to what this copy has stored or compared.
+    #[arg(short = 'H', long)]
+    hard_links: bool,
+    /// Keep the extended attributes of users
+    ///
+    /// Those whose names begin with `user.`. DST gets exactly those of SRC.
+    #[arg(long)]
+    xattrs: bool,
+    /// Leave out devices, FIFOs and sockets
+    ///
+    /// Without it, landline reports each of them, and the exit status is 1.
+    #[arg(long)]
+    skip_special: bool,
     /// Write the holes of sparse files as zeros
     ///
     /// Without it, a part of a file that takes no space at SRC takes none at DST.
@@ -95,6 +111,9 @@ impl SharedOptions {
             || self.no_times
             || self.checksum
             || self.no_sparse
+            || self.hard_links
+            || self.xattrs
+            || self.skip_special
             || self.atomic
             || self.itemize
             || self.selection.is_used()
@@ -131,6 +150,8 @@ impl SharedOptions {
             dry_run,
             changes: dry_run || self.itemize,
             sparse: !self.no_sparse,
+            hard_links: self.hard_links,
+            attributes: self.xattrs,
             sync,
         }
     }
@@ -141,6 +162,9 @@ impl SharedOptions {
             one_file_system: self.one_file_system,
             compare: Compare::Nothing,
             dry_run,
+            hard_links: self.hard_links,
+            attributes: self.xattrs,
+            skip_special: self.skip_special,
         }
     }
 

@@ -146,6 +146,8 @@ pub fn put_tree_request(
         changes: options.changes,
         selection: !selection.takes_all(),
         fill_holes: !options.sparse,
+        hard_links: options.hard_links,
+        attributes: options.attributes,
         sync: options.sync,
         backup,
     }

@@ -71,6 +71,12 @@ pub struct PutTree {
     /// Whether holes of files become zeros that take space.
     #[serde(default, skip_serializing_if = "is_false")]
     pub fill_holes: bool,
+    /// Whether the client sends further names of a file as such.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub hard_links: bool,
+    /// Whether the client sends extended attributes.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub attributes: bool,
     /// What makes `path` equal to its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SyncOptions>,
@@ -100,6 +106,8 @@ impl PutTree {
             dry_run: self.dry_run,
             changes: self.changes,
             sparse: !self.fill_holes,
+            hard_links: self.hard_links,
+            attributes: self.attributes,
             sync: self.sync,
         }
     }
@@ -127,6 +135,15 @@ pub struct GetTree {
     /// Whether the client begins with records of a selection.
     #[serde(default, skip_serializing_if = "is_false")]
     pub selection: bool,
+    /// Whether the server sends further names of a file as such.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub hard_links: bool,
+    /// Whether the server sends extended attributes.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub attributes: bool,
+    /// Whether devices, FIFOs and sockets are left out without a report.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub skip_special: bool,
 }
 message!(GetTree = "get-tree");
 
@@ -136,6 +153,9 @@ impl GetTree {
             one_file_system: self.one_file_system,
             compare: self.compare,
             dry_run: self.dry_run,
+            hard_links: self.hard_links,
+            attributes: self.attributes,
+            skip_special: self.skip_special,
         }
     }
 }

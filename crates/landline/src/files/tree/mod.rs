@@ -43,6 +43,8 @@ use crate::{
 
 /// How many folders of a tree may be within each other.
 const DEPTH_MAX: usize = 500;
+/// How many files with several names are known at once. Each takes memory at both sides.
+const SHARED_FILES_MAX: usize = 100_000;
 /// What a peer that ends its body early is reported as, until its error message is read.
 const ENDED_EARLY: &str = "the other side ended the copy early";
 

@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use super::records::TreeEntry;
 use crate::files::progress::{FileCounts, Observed, ProgressState};
 
 /// Counters that a copy of a tree keeps up to date. Reading them does not slow it down.
@@ -25,6 +26,8 @@ pub struct TreeProgress {
     failed: FileCounter,
     /// Bytes that earlier attempts of the same command have copied.
     earlier_bytes: AtomicU64,
+    /// How many files have several names.
+    shared: AtomicU64,
     /// The path of the file that is copied, below the folder in which the tree is.
     name: Mutex<Vec<u8>>,
 }
@@ -62,6 +65,11 @@ impl TreeProgress {
         self.earlier_bytes.load(Ordering::Relaxed) + self.copied.bytes()
     }
 
+    /// How many of the files that were found have several names.
+    pub fn shared_files(&self) -> u64 {
+        self.shared.load(Ordering::Relaxed)
+    }
+
     /// Begins another attempt, which lists the tree again.
     pub fn begin_attempt(&self) {
         self.earlier_bytes
@@ -70,6 +78,7 @@ impl TreeProgress {
             counter.reset();
         }
         self.is_listed.store(false, Ordering::Relaxed);
+        self.shared.store(0, Ordering::Relaxed);
         *lock(&self.began_at) = None;
         lock(&self.name).clear();
     }
@@ -80,6 +89,13 @@ impl TreeProgress {
             lock(&self.began_at).get_or_insert_with(Instant::now);
         }
         self.found.add(1, length);
+    }
+
+    /// The listing has found a file, which may have several names.
+    pub(super) fn note_names(&self, entry: &TreeEntry) {
+        if entry.has_other_names {
+            self.shared.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// The listing is complete.

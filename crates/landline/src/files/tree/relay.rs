@@ -259,9 +259,15 @@ impl RelayCheck {
                     self.check_root(&entry.name)?;
                 }
                 match entry.content {
-                    EntryContent::File(length) => self.find(number, length, entry.name)?,
+                    EntryContent::File(length) => {
+                        self.progress.note_names(&entry);
+                        self.find(number, length, entry.name)?;
+                    }
+                    EntryContent::SameFile(first) if first >= number => {
+                        return Err(unexpected("a name of a file that was not sent"));
+                    }
                     EntryContent::Folder => self.unlisted = self.unlisted.saturating_add(1),
-                    EntryContent::Link(_) => {}
+                    EntryContent::Link(_) | EntryContent::SameFile(_) => {}
                 }
                 self.check_listed();
             }
@@ -300,7 +306,7 @@ impl RelayCheck {
                 }
                 self.events.failed(failure);
             }
-            FromSender::Changed { .. } => {}
+            FromSender::Changed { .. } | FromSender::Attribute(_) => {}
             FromSender::Change { .. } => return Err(not_compared()),
             FromSender::Selection(_) => return Err(unexpected("a selection of a server")),
             FromSender::End { .. } => return Ok(Position::Last),
@@ -385,7 +391,9 @@ impl RelayCheck {
                     !is_there
                 });
             }
-            FromReceiver::WantChanges { .. } | FromReceiver::Known { .. } => {
+            FromReceiver::WantChanges { .. }
+            | FromReceiver::Known { .. }
+            | FromReceiver::Compared { .. } => {
                 return Err(not_compared());
             }
             FromReceiver::Change(change) => self.events.changed(change),

@@ -17,7 +17,7 @@ use super::{
     known_files::KnownFiles,
     records::{
         EntryFailure, FromReceiver, FromSender, Hash, PIECE_BYTES, RecordBuffer, RecordError,
-        TreeSummary,
+        TreeSummary, hash_attribute,
     },
     selection::SelectionReader,
     walk::{Walk, WalkStep, WalkedFile},
@@ -31,6 +31,8 @@ const UNDECIDED_MAX: u32 = 8192;
 const WANTED_MAX: usize = 4096;
 /// How many entries are found before the answers are looked at again.
 const STEPS: usize = 256;
+/// How many bytes of attributes are sent ahead, of files that were not sent.
+const ATTRIBUTE_BYTES_MAX: usize = 16 << 20;
 
 /// What the receiver wants of a file.
 struct Wanted {
@@ -64,12 +66,20 @@ pub(super) struct TreeSender {
     selection: Option<SelectionReader>,
     /// Whether the receiver stores nothing, and only compares.
     is_dry: bool,
+    /// How many wanted files have further names, which wait for them.
+    shared_wanted: usize,
+    /// How many entries were sent.
+    sent: u32,
     decided: u32,
     wanted: VecDeque<Wanted>,
     known: KnownFiles,
+    /// Files whose changes were sent, until the receiver has compared the result.
+    compared: BTreeMap<u32, WalkedFile>,
     /// Whether a fast connection ends comparisons.
     may_stop: bool,
     is_walked: bool,
+    /// How many bytes of attributes were sent of files that were not.
+    attribute_bytes: usize,
     /// The digest of the tree so far.
     hasher: blake3::Hasher,
     failures: u32,
@@ -98,11 +108,15 @@ impl TreeSender {
             undecided: BTreeMap::new(),
             selection: None,
             is_dry: false,
+            shared_wanted: 0,
+            sent: 0,
             decided: 0,
             wanted: VecDeque::new(),
             known: KnownFiles::default(),
+            compared: BTreeMap::new(),
             may_stop: compare != Compare::Always,
             is_walked: false,
+            attribute_bytes: 0,
             hasher: blake3::Hasher::new(),
             failures: 0,
             buffer: vec![0; PIECE_BYTES],
@@ -132,12 +146,17 @@ impl TreeSender {
         loop {
             self.leave.spend(0)?;
             self.take_answers(false)?;
-            let undecided = self.walk.entries() - self.decided;
-            if !self.is_walked && undecided < UNDECIDED_MAX && self.wanted.len() < WANTED_MAX {
+            let undecided = self.sent - self.decided;
+            let may_find = undecided < UNDECIDED_MAX
+                && self.wanted.len() < WANTED_MAX
+                && self.shared_wanted == 0
+                && self.attribute_bytes < ATTRIBUTE_BYTES_MAX;
+            if !self.is_walked && may_find {
                 self.walk_on()?;
             } else if let Some(wanted) = self.wanted.pop_front() {
+                self.shared_wanted -= usize::from(wanted.file.is_shared);
                 self.send_file(wanted)?;
-            } else if self.is_walked && undecided == 0 {
+            } else if self.is_walked && undecided == 0 && self.compared.is_empty() {
                 return self.finish();
             } else {
                 self.flush()?;
@@ -149,7 +168,9 @@ impl TreeSender {
     /// Finds and sends some entries.
     fn walk_on(&mut self) -> Result<(), Error> {
         for _ in 0..STEPS {
-            let number = self.walk.entries();
+            if self.attribute_bytes >= ATTRIBUTE_BYTES_MAX {
+                break;
+            }
             let Some(found) = self.walk.next()? else {
                 self.is_walked = true;
                 self.progress.set_listed();
@@ -159,11 +180,16 @@ impl TreeSender {
             match found {
                 WalkStep::Entry(entry, file) => {
                     entry.hash(&mut self.hasher);
+                    let number = self.sent;
+                    self.sent += 1;
                     if let Some(file) = file {
                         self.progress.add_found(file.length());
+                        self.progress.note_names(&entry);
+                        self.attribute_bytes += file.attribute_bytes;
                         self.undecided.insert(number, file);
                     }
                 }
+                WalkStep::Attribute(attribute) => hash_attribute(&mut self.hasher, &attribute),
                 WalkStep::FolderEnd { .. } => {}
                 WalkStep::Failed(failure) => self.report(failure),
             }
@@ -219,18 +245,37 @@ impl TreeSender {
                 self.known.expect(entry);
             }
             FromReceiver::Known { entry, known } => self.known.add(entry, known)?,
+            FromReceiver::Compared {
+                entry,
+                is_wanted_again,
+            } => {
+                let Some(file) = self.compared.remove(&entry) else {
+                    return Err(unexpected(
+                        "a result for a file whose changes were not sent",
+                    ));
+                };
+                if is_wanted_again {
+                    let have = ReceiverHas::Nothing;
+                    self.shared_wanted += usize::from(file.is_shared);
+                    self.wanted.push_front(Wanted { entry, file, have });
+                }
+            }
             FromReceiver::Decided { entries } => {
-                if entries < self.decided || entries > self.walk.entries() {
+                if entries < self.decided || entries > self.sent {
                     return Err(unexpected("a decision about entries that were not sent"));
                 }
                 self.decided = entries;
                 let undecided = self.undecided.split_off(&entries);
                 for file in std::mem::replace(&mut self.undecided, undecided).values() {
                     self.progress.add_kept(file.length());
+                    self.attribute_bytes =
+                        self.attribute_bytes.saturating_sub(file.attribute_bytes);
                 }
             }
             FromReceiver::Failed(failure) => {
                 if let Some(file) = self.undecided.remove(&failure.entry) {
+                    self.attribute_bytes =
+                        self.attribute_bytes.saturating_sub(file.attribute_bytes);
                     self.progress.add_failed(file.length());
                 }
                 self.report(failure);
@@ -251,6 +296,7 @@ impl TreeSender {
         if matches!(have, ReceiverHas::Beginning(offset, _) if offset > file.length()) {
             return Err(unexpected("an offset after the end of the file"));
         }
+        self.shared_wanted += usize::from(file.is_shared);
         self.wanted.push_back(Wanted { entry, file, have });
         Ok(())
     }

@@ -171,19 +171,28 @@ fn prepare_put(
     let grants = rules.files(user);
     let path = rules.locate(user, &put.path.0)?;
     let is_exact = put.placement == Placement::Exact;
-    let (target, guard) = root.open_tree_target(grants, &path, is_exact)?;
+    let open = |path: &[u8], exact: bool| {
+        if put.dry_run {
+            root.plan_tree_target(grants, path, exact)
+        } else {
+            root.open_tree_target(grants, path, exact)
+        }
+    };
+    let (target, guard) = open(&path, is_exact)?;
     check_place(&target, put.placement)?;
     check_homes(context, rules, &target, put.sync)?;
     let backup = match &put.backup {
         Some(folder) => {
             let folder = rules.locate(user, &folder.0)?;
-            Some(root.open_tree_target(grants, &folder, true)?)
+            Some(open(&folder, true)?)
         }
         None => None,
     };
     let guard = guard.protecting(root.protected_folders(&rules.all_folders()));
     let path = target.path_bytes();
-    record_start(context, Direction::Put, path.clone(), None)?;
+    if !put.dry_run {
+        record_start(context, Direction::Put, path.clone(), None)?;
+    }
     let parts: [&[u8]; 4] = [b"put-tree", user.as_str().as_bytes(), &path, &put.source.0];
     let manifest = if put.dry_run {
         None

@@ -1,5 +1,9 @@
 //! Walks the sources of a tree and numbers their entries.
 
+mod entries;
+mod shared_names;
+mod steps;
+
 use std::{
     collections::VecDeque,
     ffi::{OsStr, OsString},
@@ -11,11 +15,16 @@ use std::{
 
 use landline_proto::ErrorCode;
 
+pub(super) use self::steps::{WalkStep, failure_of};
 use super::{
     DEPTH_MAX,
     open_folders::{FolderPlace, OpenFolders},
-    records::{EntryContent, EntryFailure, FromSender, TARGET_BYTES_MAX, TreeEntry},
+    records::EntryContent,
     selection::{PathNode, TreeSelection},
+    walk::{
+        shared_names::SharedNames,
+        steps::{entry, failed},
+    },
 };
 use crate::{
     Error,
@@ -42,15 +51,25 @@ pub struct WalkOptions {
     pub compare: Compare,
     /// Whether the receiver stores nothing.
     pub dry_run: bool,
+    /// Whether the names of a file stay names of one file.
+    pub hard_links: bool,
+    /// Whether extended attributes are sent.
+    pub attributes: bool,
+    /// Whether devices, FIFOs and sockets are left out without a report.
+    pub skip_special: bool,
 }
 
 /// A file that was numbered and may be wanted.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct WalkedFile {
     source: usize,
     folder: Arc<FolderPlace>,
     name: OsString,
     stat: EntryStat,
+    /// Whether further names of it may follow.
+    pub(super) is_shared: bool,
+    /// The memory that its attributes take at the receiver, in bytes.
+    pub(super) attribute_bytes: usize,
 }
 
 impl WalkedFile {
@@ -117,18 +136,6 @@ struct Listing {
     is_incomplete: bool,
 }
 
-/// What a step of the walk has found.
-pub(super) enum WalkStep {
-    /// A record to send; with the file, if it is one that may be wanted.
-    Entry(TreeEntry, Option<WalkedFile>),
-    FolderEnd {
-        folder: u32,
-        is_incomplete: bool,
-    },
-    /// Something that is not copied.
-    Failed(EntryFailure),
-}
-
 /// The walk over all sources of a copy.
 pub(super) struct Walk {
     options: WalkOptions,
@@ -144,6 +151,7 @@ pub(super) struct Walk {
     /// Files that were modified later may change without a sign.
     recent: FileTime,
     found: VecDeque<WalkStep>,
+    shared: SharedNames,
     /// Whether an entry was left out since this was last looked at.
     has_left_out: bool,
 }
@@ -169,6 +177,7 @@ impl Walk {
                 nanoseconds: now.subsec_nanos(),
             },
             found: VecDeque::new(),
+            shared: SharedNames::default(),
             has_left_out: false,
         }
     }
@@ -228,6 +237,12 @@ impl Walk {
         });
         let own_name = source.name.into_vec();
         if stat.kind == EntryKind::Folder {
+            if self.options.attributes
+                && let Err(error) = self.find_own_attributes(index)
+            {
+                self.found.push_back(failed(u32::MAX, &error));
+                return;
+            }
             let number = self.number();
             self.found.push_back(WalkStep::Entry(
                 entry(None, own_name, EntryContent::Folder, &stat),
@@ -404,6 +419,17 @@ impl Walk {
             return;
         }
         let parent = due.number;
+        if self.options.attributes
+            && let Err(error) = listing
+                .folder
+                .attributes_of(name)
+                .map(|attributes| self.found_attributes(attributes))
+        {
+            let shown = self.shown(due.source, &due.place, name);
+            self.leave_out(Some(parent), &Error::io(shown.display(), &error));
+            listing.is_incomplete |= std::mem::take(&mut self.has_left_out);
+            return;
+        }
         let number = self.number();
         self.found.push_back(WalkStep::Entry(
             entry(
@@ -426,14 +452,7 @@ impl Walk {
             });
             return;
         }
-        let problem = if due.depth + 1 >= DEPTH_MAX {
-            Some(format!("more than {DEPTH_MAX} folders within each other"))
-        } else if self.due.len() + listing.folders.len() >= PENDING_MAX {
-            Some("too many folders are waiting to be read; copy it in parts".to_owned())
-        } else {
-            None
-        };
-        if let Some(problem) = problem {
+        if let Some(problem) = self.limit_of(due, listing.folders.len()) {
             let shown = self.shown(due.source, &due.place, name);
             let message = format!("{}: {problem}", shown.display());
             let error = Error::here(ErrorCode::Limit, message);
@@ -459,66 +478,15 @@ impl Walk {
         });
     }
 
-    /// Numbers an entry that is no folder. `own_name` is the name that is sent.
-    fn entry(
-        &mut self,
-        source: usize,
-        parent: Option<u32>,
-        folder: &Arc<FolderPlace>,
-        name: &OsStr,
-        own_name: Vec<u8>,
-        stat: &EntryStat,
-    ) {
-        let shown = |walk: &Self| walk.shown(source, folder, name);
-        let (content, file) = match stat.kind {
-            EntryKind::File => {
-                let file = WalkedFile {
-                    source,
-                    folder: folder.clone(),
-                    name: name.to_owned(),
-                    stat: *stat,
-                };
-                (EntryContent::File(stat.length), Some(file))
-            }
-            EntryKind::Link => {
-                let target = self
-                    .source(source)
-                    .map(|source| source.base.clone())
-                    .and_then(|base| {
-                        let opened = self.open.get(&base, folder);
-                        opened
-                            .and_then(|folder| folder.read_link(name))
-                            .map_err(|error| Error::io(shown(self).display(), &error))
-                    });
-                match target {
-                    Ok(target) if target.len() <= TARGET_BYTES_MAX => {
-                        (EntryContent::Link(target), None)
-                    }
-                    Ok(_) => {
-                        let message =
-                            format!("{}: the link's target is too long", shown(self).display());
-                        self.leave_out(parent, &Error::here(ErrorCode::NameRefused, message));
-                        return;
-                    }
-                    Err(error) => {
-                        self.leave_out(parent, &error);
-                        return;
-                    }
-                }
-            }
-            EntryKind::Special | EntryKind::Folder => {
-                let message = format!(
-                    "{} is a device, FIFO or socket, which is not copied",
-                    shown(self).display()
-                );
-                self.leave_out(parent, &Error::here(ErrorCode::NotAFile, message));
-                return;
-            }
-        };
-        let _ = self.number();
-        let mut found = entry(parent, own_name, content, stat);
-        found.is_recent = stat.modified >= self.recent;
-        self.found.push_back(WalkStep::Entry(found, file));
+    /// The limit that a further folder in this one would exceed. `found` are in it already.
+    fn limit_of(&self, due: &PendingFolder, found: usize) -> Option<String> {
+        if due.depth + 1 >= DEPTH_MAX {
+            Some(format!("more than {DEPTH_MAX} folders within each other"))
+        } else if self.due.len() + found >= PENDING_MAX {
+            Some("too many folders are waiting to be read; copy it in parts".to_owned())
+        } else {
+            None
+        }
     }
 
     /// Reports an entry that is not copied. It has no number, so its folder stands for it.
@@ -540,47 +508,5 @@ impl Walk {
             .get(&base, &file.folder)
             .map_err(|error| Error::io(shown.display(), &error))?;
         Ok(folder.open_source(&file.name, shown.display())?)
-    }
-}
-
-fn entry(parent: Option<u32>, name: Vec<u8>, content: EntryContent, stat: &EntryStat) -> TreeEntry {
-    TreeEntry {
-        parent,
-        name,
-        content,
-        mode: u16::try_from(stat.mode).unwrap_or(0o777),
-        modified: stat.modified,
-        is_recent: false,
-    }
-}
-
-fn failed(entry: u32, error: &Error) -> WalkStep {
-    WalkStep::Failed(failure_of(entry, error))
-}
-
-/// The failure of an entry that an error explains.
-pub(super) fn failure_of(entry: u32, error: &Error) -> EntryFailure {
-    let message = error.to_command();
-    EntryFailure {
-        entry,
-        code: message.code(),
-        message: message.message,
-    }
-}
-
-impl WalkStep {
-    /// The record for the receiver.
-    pub(super) fn record(&self) -> FromSender<'_> {
-        match self {
-            Self::Entry(entry, _) => FromSender::Entry(entry.clone()),
-            Self::FolderEnd {
-                folder,
-                is_incomplete,
-            } => FromSender::FolderEnd {
-                folder: *folder,
-                is_incomplete: *is_incomplete,
-            },
-            Self::Failed(failure) => FromSender::Failed(failure.clone()),
-        }
     }
 }

@@ -16,7 +16,8 @@ use crate::{
     Error,
     files::tree::records::{FromReceiver, TreeSummary},
     paths::{
-        EntryKind, Folder, copy_content, set_file_mode, set_file_modified, staging_name, sync_file,
+        EntryKind, EntryStat, Folder, SourceFile, clone_content, copy_content, set_file_mode,
+        set_file_modified, staging_name, sync_file,
     },
 };
 
@@ -74,9 +75,14 @@ impl TreeReceiver {
                 });
                 continue;
             }
-            match self.publish(&file) {
+            let done = self.publish(&file);
+            let mut numbers = None;
+            match done {
                 Ok(()) => {
                     self.note_stored(&file.location, &file.name);
+                    if file.shared.is_some() {
+                        numbers = self.numbers_of(&file.location, &file.name);
+                    }
                     published.extend(file.record.map(|record| (record, file.length)));
                 }
                 Err(Problem::Copy(error)) => return Err(error),
@@ -89,6 +95,9 @@ impl TreeReceiver {
                 }
             }
             self.complete(file.location.parent);
+            if let Some(first) = file.shared {
+                self.shared_is_there(first, numbers)?;
+            }
         }
         match &self.quota {
             Some(quota) if !published.is_empty() => quota.commit(&published),
@@ -134,12 +143,12 @@ impl TreeReceiver {
     pub(super) fn move_across(&self, file: &StagedFile, folder: &Folder) -> io::Result<()> {
         let name = OsString::from(staging_name());
         let staging = &self.staging.folder;
-        let source = staging
-            .reopen(&file.staged)?
-            .ok_or(io::ErrorKind::NotFound)?;
+        let source = staging.open_source(&file.staged, file.name.display());
+        let source = source.map_err(io::Error::other)?;
         let stat = staging.stat(&file.staged)?.ok_or(io::ErrorKind::NotFound)?;
         let target = folder.create(&name)?;
-        let moved = copy_content(&source, &target)
+        let moved = copy_content(&source.file, &target)
+            .and_then(|()| self.copy_attributes(&source.file, &target))
             .and_then(|()| set_file_mode(&target, stat.mode))
             .and_then(|()| set_file_modified(&target, stat.modified))
             .and_then(|()| sync_file(&target))
@@ -150,6 +159,29 @@ impl TreeReceiver {
         }
         staging.remove(&file.staged)?;
         moved
+    }
+
+    /// Copies a file with its properties to a new name.
+    pub(super) fn copy_file(
+        &self,
+        source: &SourceFile,
+        folder: &Folder,
+        name: &OsStr,
+    ) -> io::Result<EntryStat> {
+        let created = folder.create(name)?;
+        if !clone_content(&source.file, &created)? {
+            copy_content(&source.file, &created)?;
+        }
+        self.copy_attributes(&source.file, &created)?;
+        // A file system without permission bits.
+        let _ = set_file_mode(&created, source.mode);
+        set_file_modified(&created, source.modified())?;
+        if self.syncer.each {
+            sync_file(&created)?;
+        }
+        folder
+            .stat(name)?
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Keeps what will be replaced in the backup folder, if there is one.
@@ -176,6 +208,10 @@ impl TreeReceiver {
     pub(super) fn finish(&mut self, mut record: Record) -> Result<TreeSummary, Error> {
         if !self.options.dry_run {
             self.sync_all()?;
+            // Copies of files that can have no further names.
+            while !self.written.is_empty() {
+                self.sync_all()?;
+            }
         }
         if self.options.atomic && self.summary.failures > 0 {
             let message = format!(

@@ -53,6 +53,7 @@ impl TreeReceiver {
             mode: is_file && mode != stat.mode,
             time: is_file && self.options.times && !stat.modified.is_same(entry.modified),
             kind: !is_file,
+            ..ChangeDetails::default()
         };
         self.report_change(location, name, ChangeKind::File, details);
     }

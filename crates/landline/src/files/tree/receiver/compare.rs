@@ -117,6 +117,11 @@ impl TreeReceiver {
         }
         hash_file(&mut self.hasher, entry, length, digest);
         self.progress.add_kept(length);
+        let numbers = if file.is_shared {
+            self.numbers_of(&file.location, &file.name)
+        } else {
+            None
+        };
         if is_same {
             let properties = KeptProperties {
                 mode: file.mode,
@@ -133,7 +138,11 @@ impl TreeReceiver {
         }
         self.release(file.record.as_ref());
         self.complete(file.location.parent);
-        Ok(())
+        match (file.is_shared, is_same) {
+            (false, _) => Ok(()),
+            (true, true) => self.shared_is_there(entry, numbers),
+            (true, false) => self.shared_is_planned(entry),
+        }
     }
 
     fn keep_properties(
@@ -142,7 +151,10 @@ impl TreeReceiver {
         properties: KeptProperties,
     ) -> Result<(), Problem> {
         match self.existing(&file.location, &file.name)? {
-            Some(stat) => self.keep(&file.location, &file.name, &stat, properties),
+            Some(stat) => {
+                let attributes = file.attributes.as_ref();
+                self.keep(&file.location, &file.name, &stat, properties, attributes)
+            }
             None => Ok(()),
         }
     }

@@ -222,9 +222,10 @@ impl TreeReceiver {
         let Some((created, name)) = arriving.file else {
             self.release(file.record.as_ref());
             self.complete(file.location.parent);
+            self.shared_is_there(entry, None)?;
             return Ok(());
         };
-        let stored = self.complete_file(&created, &file).map(|()| name);
+        let stored = self.complete_file(entry, &created, &file).map(|()| name);
         self.settle(entry, file, stored)
     }
 }

@@ -10,7 +10,7 @@ use landline_proto::ErrorCode;
 use super::{StorePlace, TreeReceiver, removal::ExtraWalk};
 use crate::{
     Error,
-    paths::{EntryKind, EntryStat, FileTime},
+    paths::{EntryKind, EntryStat, FileTime, Folder},
 };
 
 /// The memory for the names of entries that are removed at the end, in bytes.
@@ -183,7 +183,7 @@ impl TreeReceiver {
     /// Reports and removes one entry; a folder must be empty. `below` is its path below the base.
     pub(super) fn take_away(
         &mut self,
-        folder: &crate::paths::Folder,
+        folder: &Folder,
         name: &OsStr,
         below: &std::path::Path,
         stat: &EntryStat,
@@ -265,9 +265,18 @@ pub(super) fn is_on_device_of(folder: &EntryStat, entry: &EntryStat) -> bool {
     folder.numbers()[0] == entry.numbers()[0]
 }
 
-/// The error for an entry that is on another file system than its folder.
-pub(super) fn on_other_device(shown: &std::path::Path) -> Error {
-    let message = format!("{} is on another file system, and stays", shown.display());
+/// Whether an entry is another mount than its folder, which is on `device`.
+pub(super) fn is_mounted(folder: &Folder, device: u64, name: &OsStr, entry: &EntryStat) -> bool {
+    let [own_device, _] = entry.numbers();
+    own_device != device || (entry.kind == EntryKind::Folder && folder.is_mount_point(name))
+}
+
+/// The error for an entry that is mounted in its folder.
+pub(super) fn mounted(shown: &std::path::Path) -> Error {
+    let message = format!(
+        "{} is a mount point or on another file system, and stays",
+        shown.display()
+    );
     Error::here(ErrorCode::Denied, message)
 }
 
@@ -283,7 +292,7 @@ pub(super) fn protected(shown: &std::path::Path) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::paths::{Folder, TempDir, TreePlace, local};
+    use crate::paths::{TempDir, TreePlace, local};
 
     fn open(path: &std::path::Path) -> Folder {
         let target = local::open_tree_target(path, true).unwrap();

@@ -3,16 +3,19 @@
 use std::{
     ffi::{OsStr, OsString},
     io,
+    ops::ControlFlow,
 };
 
 use landline_proto::ErrorCode;
 
 use super::{
-    BATCH_BYTES, BATCH_FILES, PARTIAL_BYTES_MIN, Problem, StagedFile, StorePlace, TreeReceiver,
-    WANTED_MAX, WantedFile,
+    ArrivingEntry, BATCH_BYTES, BATCH_FILES, PARTIAL_BYTES_MIN, Problem, StagedFile, StorePlace,
+    TreeReceiver, WANTED_MAX, WantedFile,
+    attributes::HeldAttributes,
     compare::KeptProperties,
     mismatch,
-    replace::{NewEntry, Replacement},
+    parts::Decision,
+    replace::{FormerEntry, NewEntry, Replacement},
     staged_name,
 };
 use crate::{
@@ -25,73 +28,63 @@ use crate::{
     paths::{EntryKind, EntryStat, File, set_file_mode, set_file_modified, sync_file},
 };
 
+/// What is there in place of a file that is wanted.
+#[derive(Default)]
+struct ExistingContent {
+    /// How many bytes an earlier attempt has left.
+    kept: Option<u64>,
+    /// The digest, if the content may be the same.
+    compared: Option<Hash>,
+    /// What is of another kind.
+    replaced: Option<FormerEntry>,
+}
+
 impl TreeReceiver {
-    /// Decides whether a file is wanted.
-    pub(super) fn decide(
+    /// Takes a file that arrives.
+    pub(super) fn arrive(
         &mut self,
-        number: u32,
-        location: StorePlace,
-        name: OsString,
-        entry: &TreeEntry,
+        arriving: ArrivingEntry<'_>,
         length: u64,
     ) -> Result<(), Problem> {
-        let existing = self.existing(&location, &name)?;
-        let (mut kept, mut compared, mut replaced) = (None, None, None);
-        match existing {
-            None => {}
-            Some(stat) if self.was_stored(&location, &stat) => {
-                return Err(self.collision(&location, &name));
-            }
-            Some(stat) => match stat.kind {
-                EntryKind::File => {
-                    if self.is_unchanged(&location, &stat, entry, length) {
-                        if self.options.deletes() && stat.links == 1 {
-                            // A folder with a similar name must not replace it.
-                            self.note_stored(&location, &name);
-                        }
-                        return self.keep(&location, &name, &stat, KeptProperties::of(entry));
-                    }
-                    if !self.options.replace && !location.is_staged {
-                        return Ok(());
-                    }
-                    if !location.is_staged && self.is_comparable(&stat, entry, length) {
-                        if length == 0 {
-                            let properties = KeptProperties::of(entry);
-                            return self.keep(&location, &name, &stat, properties);
-                        }
-                        compared = self.hash_existing(&location, &name, length)?;
-                    }
-                    // A complete file has other permission bits.
-                    if location.is_staged
-                        && stat.length >= PARTIAL_BYTES_MIN
-                        && stat.length < length
-                        && stat.mode & 0o600 == 0o600
-                    {
-                        kept = Some(stat.length);
-                    }
-                }
-                EntryKind::Link => {
-                    if !self.options.replace && !location.is_staged {
-                        return Ok(());
-                    }
-                    self.check_unprotected(&location, &name, &stat)?;
-                }
-                EntryKind::Folder if location.is_staged => {
-                    // An earlier attempt had something else of this name.
-                    self.open(&location)
-                        .and_then(|folder| folder.remove_all(&name))
-                        .map_err(self.problem(&location, &name))?;
-                }
-                EntryKind::Folder | EntryKind::Special if self.options.deletes() => {
-                    replaced = Some(self.check_replaceable(&location, &name, &stat)?);
-                }
-                EntryKind::Folder | EntryKind::Special => {
-                    let shown = self.shown(&location, &name);
-                    let message = format!("{} exists and is not a file", shown.display());
-                    return Err(Problem::Entry(Error::here(ErrorCode::Exists, message)));
-                }
-            },
+        if !arriving.entry.has_other_names || !self.options.hard_links {
+            return self.decide(arriving, length).map(drop);
         }
+        let ArrivingEntry {
+            number,
+            ref location,
+            ref name,
+            ..
+        } = arriving;
+        let (location, name) = (location.clone(), name.clone());
+        let decision = self.decide(arriving, length)?;
+        self.share(number, &location, &name, decision);
+        Ok(())
+    }
+
+    /// Decides whether a file is wanted.
+    fn decide(&mut self, arriving: ArrivingEntry<'_>, length: u64) -> Result<Decision, Problem> {
+        let ArrivingEntry {
+            number,
+            location,
+            name,
+            entry,
+        } = arriving;
+        let attributes = self.take_attributes();
+        let existing = self.existing(&location, &name)?;
+        let looked = match &existing {
+            Some(stat) => {
+                self.look_at(&location, &name, entry, length, stat, attributes.as_ref())?
+            }
+            None => ControlFlow::Continue(ExistingContent::default()),
+        };
+        let ExistingContent {
+            kept,
+            compared,
+            replaced,
+        } = match looked {
+            ControlFlow::Continue(content) => content,
+            ControlFlow::Break(decision) => return Ok(decision),
+        };
         self.check_writable(&location, &name)?;
         if compared.is_none() && replaced.is_none() {
             self.report_file(&location, &name, existing.as_ref(), entry);
@@ -107,7 +100,7 @@ impl TreeReceiver {
                     new: NewEntry::Planned(ChangeKind::File),
                 });
             }
-            return Ok(());
+            return Ok(Decision::Planned);
         }
         if self.wanted.len() >= WANTED_MAX {
             return Err(Problem::Copy(unexpected("too many files at once")));
@@ -134,10 +127,82 @@ impl TreeReceiver {
             kept: kept_hash.as_ref().map_or(0, |(length, _)| *length),
             compared,
             replaced,
+            is_shared: false,
+            attributes,
             location,
         };
         self.want(number, file, kept_hash, existing.as_ref());
-        Ok(())
+        Ok(Decision::Wanted)
+    }
+
+    /// Looks at what is there in place of a file.
+    fn look_at(
+        &mut self,
+        location: &StorePlace,
+        name: &OsStr,
+        entry: &TreeEntry,
+        length: u64,
+        stat: &EntryStat,
+        attributes: Option<&HeldAttributes>,
+    ) -> Result<ControlFlow<Decision, ExistingContent>, Problem> {
+        let mut content = ExistingContent::default();
+        if self.was_stored(location, stat) {
+            return Err(self.collision(location, name));
+        }
+        match stat.kind {
+            EntryKind::File => {
+                if self.is_unchanged(location, stat, entry, length) {
+                    if self.options.deletes() && stat.links == 1 {
+                        // A folder with a similar name must not replace it.
+                        self.note_stored(location, name);
+                    }
+                    let properties = KeptProperties::of(entry);
+                    self.keep(location, name, stat, properties, attributes)?;
+                    return Ok(ControlFlow::Break(Decision::Kept));
+                }
+                if !self.options.replace && !location.is_staged {
+                    return Ok(ControlFlow::Break(Decision::Left));
+                }
+                if !location.is_staged && self.is_comparable(stat, entry, length) {
+                    if length == 0 {
+                        let properties = KeptProperties::of(entry);
+                        self.keep(location, name, stat, properties, attributes)?;
+                        return Ok(ControlFlow::Break(Decision::Kept));
+                    }
+                    content.compared = self.hash_existing(location, name, length)?;
+                }
+                // A complete file has other permission bits.
+                if location.is_staged
+                    && stat.length >= PARTIAL_BYTES_MIN
+                    && stat.length < length
+                    && stat.links == 1
+                    && stat.mode & 0o600 == 0o600
+                {
+                    content.kept = Some(stat.length);
+                }
+            }
+            EntryKind::Link => {
+                if !self.options.replace && !location.is_staged {
+                    return Ok(ControlFlow::Break(Decision::Left));
+                }
+                self.check_unprotected(location, name, stat)?;
+            }
+            EntryKind::Folder if location.is_staged => {
+                // An earlier attempt had something else of this name.
+                self.open(location)
+                    .and_then(|folder| folder.remove_all(name))
+                    .map_err(self.problem(location, name))?;
+            }
+            EntryKind::Folder | EntryKind::Special if self.options.deletes() => {
+                content.replaced = Some(self.check_replaceable(location, name, stat)?);
+            }
+            EntryKind::Folder | EntryKind::Special => {
+                let shown = self.shown(location, name);
+                let message = format!("{} exists and is not a file", shown.display());
+                return Err(Problem::Entry(Error::here(ErrorCode::Exists, message)));
+            }
+        }
+        Ok(ControlFlow::Continue(content))
     }
 
     /// Asks for a file, for what follows behind the bytes that are here, or for what has changed
@@ -219,6 +284,7 @@ impl TreeReceiver {
         name: &OsStr,
         stat: &EntryStat,
         properties: KeptProperties,
+        attributes: Option<&HeldAttributes>,
     ) -> Result<(), Problem> {
         let replaced = (!location.is_staged).then_some(stat.mode);
         let mode = self.mode_for(properties.mode, replaced);
@@ -226,6 +292,7 @@ impl TreeReceiver {
         let details = ChangeDetails {
             mode: mode != stat.mode,
             time,
+            attributes: self.has_other_attributes(location, name, attributes)?,
             ..ChangeDetails::default()
         };
         if location.is_staged {
@@ -242,6 +309,9 @@ impl TreeReceiver {
         self.summary.others += 1;
         if self.options.dry_run {
             return Ok(());
+        }
+        if details.attributes {
+            self.set_attributes(location, name, attributes)?;
         }
         let folder = self.open(location).map_err(self.problem(location, name))?;
         let done = if details.time {
@@ -324,7 +394,7 @@ impl TreeReceiver {
         self.leave.spend(file.length)?;
         let stored = self.create(entry, &file).and_then(|(created, name)| {
             write_all(&created, content).map_err(self.problem(&file.location, &file.name))?;
-            self.complete_file(&created, &file)?;
+            self.complete_file(entry, &created, &file)?;
             Ok(name)
         });
         self.settle(entry, file, stored)
@@ -347,7 +417,13 @@ impl TreeReceiver {
 
     /// Gives a file whose content is complete its properties. The time comes last: it says that
     /// the file is complete.
-    pub(super) fn complete_file(&self, created: &File, file: &WantedFile) -> Result<(), Problem> {
+    pub(super) fn complete_file(
+        &mut self,
+        entry: u32,
+        created: &File,
+        file: &WantedFile,
+    ) -> Result<(), Problem> {
+        self.set_new_attributes(entry, created, file);
         let mode = self.mode_for(file.mode, file.replaced_mode);
         // A file system without permission bits.
         let _ = set_file_mode(created, mode);
@@ -380,7 +456,7 @@ impl TreeReceiver {
                 self.fail(entry, &error);
                 self.release(file.record.as_ref());
                 self.complete(file.location.parent);
-                return Ok(());
+                return self.shared_is_there(entry, None);
             }
         };
         self.progress.add_file();
@@ -394,6 +470,10 @@ impl TreeReceiver {
                 self.staged.push((record, file.length));
             }
             self.complete(file.location.parent);
+            if file.is_shared {
+                let numbers = self.numbers_of(&file.location, &file.name);
+                self.shared_is_there(entry, numbers)?;
+            }
         } else {
             self.written.push(StagedFile {
                 staged,
@@ -403,8 +483,14 @@ impl TreeReceiver {
                 length: file.length,
                 record: file.record,
                 replaced: file.replaced,
+                shared: file.is_shared.then_some(entry),
             });
         }
+        self.sync_if_full()
+    }
+
+    /// Begins to make durable what was written, if it is a batch.
+    pub(super) fn sync_if_full(&mut self) -> Result<(), Error> {
         if self.written_files >= BATCH_FILES || self.written_bytes >= BATCH_BYTES {
             self.begin_sync()?;
         }

@@ -11,7 +11,7 @@ use std::{
 use landline_proto::ErrorCode;
 
 use super::{
-    Base, Problem, StagedRoot, StorePlace, StoredFolder, TreeReceiver,
+    ArrivingEntry, Base, Problem, StagedRoot, StorePlace, StoredFolder, TreeReceiver,
     listing::ListedNames,
     replace::{FormerEntry, NewEntry, Replacement},
 };
@@ -140,106 +140,96 @@ impl TreeReceiver {
     }
 
     /// Makes or enters a folder.
-    pub(super) fn folder(
-        &mut self,
-        number: u32,
-        location: StorePlace,
-        name: OsString,
-        entry: &TreeEntry,
-    ) -> Result<(), Problem> {
+    pub(super) fn folder(&mut self, arriving: ArrivingEntry<'_>) -> Result<(), Problem> {
+        let location = &arriving.location;
+        let name = &arriving.name;
         if location.depth >= DEPTH_MAX {
             let message = format!(
                 "{}: more than {DEPTH_MAX} folders within each other",
-                self.shown(&location, &name).display()
+                self.shown(location, name).display()
             );
             return Err(Problem::Entry(Error::here(ErrorCode::NameRefused, message)));
         }
-        let existing = self.existing(&location, &name)?;
+        let existing = self.existing(location, name)?;
         if self.options.atomic && location.parent.is_none() && existing.is_some() {
-            let shown = self.shown(&location, &name);
+            let shown = self.shown(location, name);
             return Err(Problem::Copy(exists_already(&shown)));
         }
         match existing {
-            Some(stat) if self.was_stored(&location, &stat) => {
-                Err(self.collision(&location, &name))
-            }
+            Some(stat) if self.was_stored(location, &stat) => Err(self.collision(location, name)),
             Some(stat) if stat.kind == EntryKind::Folder => {
                 if location.is_staged {
                     // An earlier attempt has made it, and it is new all the same.
-                    self.report_new(&location, &name, ChangeKind::Folder);
+                    self.report_new(location, name, ChangeKind::Folder);
                 }
-                self.enter_below(number, &location, name, &stat, entry, false)
+                self.enter_below(arriving, &stat, false)
             }
             Some(_) if location.is_staged => {
                 // An earlier attempt had something else of this name.
-                self.open(&location)
-                    .and_then(|folder| folder.remove_all(&name))
-                    .map_err(self.problem(&location, &name))?;
-                self.folder(number, location, name, entry)
+                self.open(location)
+                    .and_then(|folder| folder.remove_all(name))
+                    .map_err(self.problem(location, name))?;
+                self.folder(arriving)
             }
-            Some(stat) if self.options.deletes() => {
-                self.replace_by_folder(number, &location, name, &stat, entry)
-            }
+            Some(stat) if self.options.deletes() => self.replace_by_folder(arriving, &stat),
             Some(_) => {
-                let shown = self.shown(&location, &name);
+                let shown = self.shown(location, name);
                 let message = format!("{} exists and is not a folder", shown.display());
                 Err(Problem::Entry(Error::here(ErrorCode::Exists, message)))
             }
             None => {
-                self.check_writable(&location, &name)?;
-                self.report_new(&location, &name, ChangeKind::Folder);
+                self.check_writable(location, name)?;
+                self.report_new(location, name, ChangeKind::Folder);
                 if self.options.dry_run {
-                    self.plan_folder(number, &location, name);
+                    self.plan_folder(arriving);
                     return Ok(());
                 }
                 // A new tree is built in the staging folder.
-                let (location, name) = if location.parent.is_none() && !location.is_staged {
-                    self.stage_root(number, &location, name, entry, None)
+                let arriving = if location.parent.is_none() && !location.is_staged {
+                    self.stage_root(arriving, None)
                 } else {
-                    (location, name)
+                    arriving
                 };
-                self.make_folder(number, &location, name, entry)
+                self.make_folder(arriving)
             }
         }
     }
 
-    fn make_folder(
-        &mut self,
-        number: u32,
-        location: &StorePlace,
-        name: OsString,
-        entry: &TreeEntry,
-    ) -> Result<(), Problem> {
-        let folder = self.open(location).map_err(self.problem(location, &name))?;
-        let is_new = match folder.create_folder(&name) {
+    fn make_folder(&mut self, arriving: ArrivingEntry<'_>) -> Result<(), Problem> {
+        let ArrivingEntry { location, name, .. } = &arriving;
+        let folder = self.open(location).map_err(self.problem(location, name))?;
+        let is_new = match folder.create_folder(name) {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 if location.is_new {
-                    return Err(self.collision(location, &name));
+                    return Err(self.collision(location, name));
                 }
                 false
             }
-            Err(error) => return Err(self.problem(location, &name)(error)),
+            Err(error) => return Err(self.problem(location, name)(error)),
         };
         let stat = folder
-            .stat(&name)
+            .stat(name)
             .and_then(|stat| stat.ok_or_else(|| io::ErrorKind::NotFound.into()))
-            .map_err(self.problem(location, &name))?;
+            .map_err(self.problem(location, name))?;
         if is_new {
             self.summary.others += 1;
         }
-        self.enter_below(number, location, name, &stat, entry, is_new)
+        self.enter_below(arriving, &stat, is_new)
     }
 
     /// The place of a new tree in the staging folder, until it is complete. It replaces `replaced`.
-    pub(super) fn stage_root(
+    fn stage_root<'a>(
         &mut self,
-        number: u32,
-        location: &StorePlace,
-        name: OsString,
-        entry: &TreeEntry,
+        arriving: ArrivingEntry<'a>,
         replaced: Option<FormerEntry>,
-    ) -> (StorePlace, OsString) {
+    ) -> ArrivingEntry<'a> {
+        let ArrivingEntry {
+            number,
+            location,
+            name,
+            entry,
+        } = arriving;
         // By its name, another attempt finds it.
         let below = location.folder.path_of(&name);
         let hash = blake3::hash(below.as_os_str().as_bytes()).to_hex();
@@ -263,37 +253,51 @@ impl TreeReceiver {
             depth: location.depth,
             path_bytes: location.path_bytes,
         };
-        (location, staged)
+        ArrivingEntry {
+            number,
+            location,
+            name: staged,
+            entry,
+        }
     }
 
     /// Builds a folder that will replace something of another kind.
     fn replace_by_folder(
         &mut self,
-        number: u32,
-        location: &StorePlace,
-        name: OsString,
+        arriving: ArrivingEntry<'_>,
         stat: &EntryStat,
-        entry: &TreeEntry,
     ) -> Result<(), Problem> {
-        let former = self.check_replaceable(location, &name, stat)?;
+        let ArrivingEntry {
+            number,
+            location,
+            name,
+            ..
+        } = &arriving;
+        let former = self.check_replaceable(location, name, stat)?;
         if self.options.dry_run {
             self.replace_later(Replacement {
                 location: location.clone(),
                 name: name.clone(),
-                entry: number,
+                entry: *number,
                 former,
                 new: NewEntry::Planned(ChangeKind::Folder),
             });
-            self.plan_folder(number, location, name);
+            self.plan_folder(arriving);
             return Ok(());
         }
         self.add_open(location.parent);
-        let (location, staged) = self.stage_root(number, location, name, entry, Some(former));
-        self.make_folder(number, &location, staged, entry)
+        let staged = self.stage_root(arriving, Some(former));
+        self.make_folder(staged)
     }
 
     /// Enters a folder into the table that a dry run does not make.
-    fn plan_folder(&mut self, number: u32, location: &StorePlace, name: OsString) {
+    fn plan_folder(&mut self, arriving: ArrivingEntry<'_>) {
+        let ArrivingEntry {
+            number,
+            location,
+            name,
+            ..
+        } = arriving;
         self.summary.others += 1;
         let inner = StorePlace {
             base: location.base.clone(),
@@ -330,15 +334,19 @@ impl TreeReceiver {
         self.add_open(location.parent);
     }
 
-    pub(super) fn enter_below(
+    fn enter_below(
         &mut self,
-        number: u32,
-        location: &StorePlace,
-        name: OsString,
+        arriving: ArrivingEntry<'_>,
         stat: &EntryStat,
-        entry: &TreeEntry,
         is_new: bool,
     ) -> Result<(), Problem> {
+        let ArrivingEntry {
+            number,
+            location,
+            name,
+            entry,
+        } = arriving;
+        let location = &location;
         let above = self.open(location).map_err(self.problem(location, &name))?;
         let folder = above
             .open_folder(&name)
@@ -399,8 +407,11 @@ impl TreeReceiver {
         let is_root_of_staging = location.is_staged && parent.is_none();
         let is_made = is_new || (location.is_staged && !is_root_of_staging);
         let mode = self.mode_for(entry.mode.into(), (!is_made).then_some(stat.mode));
+        let attributes =
+            location.access.is_writable && self.change_own_attributes(number, &location);
         if !is_made && location.access.is_writable && !is_root_of_staging {
             let details = ChangeDetails {
+                attributes,
                 mode: mode != stat.mode,
                 time: self.options.times && !stat.modified.is_same(entry.modified),
                 ..ChangeDetails::default()
@@ -461,129 +472,6 @@ impl TreeReceiver {
         if let Some(folder) = folder.and_then(|number| self.folders.get_mut(&number)) {
             folder.open += 1;
         }
-    }
-
-    /// Something in a folder is complete.
-    pub(super) fn complete(&mut self, folder: Option<u32>) {
-        let Some(number) = folder else { return };
-        if let Some(folder) = self.folders.get_mut(&number) {
-            folder.open = folder.open.saturating_sub(1);
-        }
-        self.complete_folders(number);
-    }
-
-    /// Completes a folder of which nothing is left to do, and those above it.
-    pub(super) fn complete_folders(&mut self, number: u32) {
-        let mut next = Some(number);
-        while let Some(number) = next.take() {
-            let is_complete = self
-                .folders
-                .get(&number)
-                .is_some_and(|folder| folder.has_ended && folder.open == 0);
-            if !is_complete {
-                return;
-            }
-            let Some(folder) = self.folders.remove(&number) else {
-                return;
-            };
-            if let Err(error) = self.set_properties(&folder) {
-                self.fail(number, &error);
-            }
-            next = folder.parent;
-            if let Some(above) = next.and_then(|number| self.folders.get_mut(&number)) {
-                above.open = above.open.saturating_sub(1);
-            }
-        }
-    }
-
-    /// Gives a folder its time and permission bits.
-    pub(super) fn set_properties(&mut self, stored: &StoredFolder) -> Result<(), Error> {
-        let is_unchanged = stored.mode.is_none() && stored.modified.is_none();
-        if stored.is_skipped || self.options.dry_run || (is_unchanged && !self.syncer.each) {
-            return Ok(());
-        }
-        let done = self.open(&stored.location).and_then(|folder| {
-            let now = folder.own_stat()?;
-            if self.syncer.each {
-                folder.sync()?;
-            }
-            if let Some(modified) = stored.modified.filter(|time| !time.is_same(now.modified)) {
-                folder.set_own_modified(modified)?;
-            }
-            match stored.mode {
-                Some(mode) if mode != now.mode => folder.set_own_mode(mode),
-                _ => Ok(()),
-            }
-        });
-        done.map_err(|error| {
-            let shown = self.shown(&stored.location, OsStr::new(""));
-            Error::io(shown.display(), &error)
-        })
-    }
-
-    /// Gives the folders of a copy that failed their permission bits.
-    pub(super) fn restore_folders(&mut self) {
-        let folders = std::mem::take(&mut self.folders);
-        let mut numbers: Vec<_> = folders.into_iter().collect();
-        // A folder has a greater number than the one that has it.
-        numbers.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
-        for (_, mut folder) in numbers {
-            folder.modified = None;
-            folder.mode = folder.former_mode.or(folder.mode);
-            if !folder.location.is_staged {
-                let _ = self.set_properties(&folder);
-            }
-        }
-    }
-
-    /// Removes what an earlier attempt has left in a folder of the staging folder, and this one
-    /// does not have.
-    fn remove_others(
-        &mut self,
-        location: &StorePlace,
-        names: &HashSet<OsString>,
-    ) -> Result<(), Error> {
-        let failed = |this: &Self, error: io::Error| {
-            Error::io(this.shown(location, OsStr::new("")).display(), &error)
-        };
-        let folder = self.open(location).map_err(|error| failed(self, error))?;
-        let others: Vec<OsString> = folder
-            .reader()
-            .and_then(|reader| reader.map(|entry| Ok(entry?.0)).collect::<io::Result<_>>())
-            .map_err(|error| failed(self, error))?;
-        for name in others {
-            if names.contains(&name) {
-                continue;
-            }
-            folder
-                .remove_all(&name)
-                .map_err(|error| failed(self, error))?;
-        }
-        Ok(())
-    }
-
-    /// Ends a folder, which may have entries that the sender could not read.
-    pub(super) fn folder_end(&mut self, number: u32, is_incomplete: bool) -> Result<(), Error> {
-        let Some(folder) = self.folders.get_mut(&number).filter(|it| !it.has_ended) else {
-            return Err(unexpected("the end of a folder that is none, or has ended"));
-        };
-        folder.has_ended = true;
-        self.unlisted = self.unlisted.saturating_sub(1);
-        let left = folder.names.take().zip(Some(folder.location.clone()));
-        if let Some((names, location)) = left {
-            self.remove_others(&location, &names)?;
-        }
-        let folder = self.folders.get_mut(&number);
-        let listed = folder.and_then(|it| it.listed.take().zip(Some(it.location.clone())));
-        if let Some((listed, location)) = listed {
-            self.extras.listed -= listed.len();
-            if !is_incomplete {
-                self.list_extras(number, &location, &listed)?;
-            }
-        }
-        self.complete_folders(number);
-        self.check_listed();
-        Ok(())
     }
 }
 

@@ -5,12 +5,12 @@ use std::ffi::{OsStr, OsString};
 use landline_proto::ErrorCode;
 
 use super::{
-    Problem, StorePlace, TreeReceiver,
+    ArrivingEntry, Problem, StorePlace, TreeReceiver,
     replace::{FormerEntry, NewEntry, Replacement},
 };
 use crate::{
     Error,
-    files::tree::records::{ChangeDetails, ChangeKind, TreeEntry},
+    files::tree::records::{ChangeDetails, ChangeKind},
     paths::{EntryKind, EntryStat, staging_name},
 };
 
@@ -18,12 +18,15 @@ impl TreeReceiver {
     /// Makes a link, which must lead to a place within the tree.
     pub(super) fn link(
         &mut self,
-        number: u32,
-        location: &StorePlace,
-        name: &OsStr,
-        entry: &TreeEntry,
+        arriving: &ArrivingEntry<'_>,
         target: &[u8],
     ) -> Result<(), Problem> {
+        let ArrivingEntry {
+            location,
+            name,
+            entry,
+            ..
+        } = arriving;
         let depth = location.depth.saturating_sub(1);
         if location.parent.is_none() || !stays_within(target, depth) {
             let message = format!(
@@ -68,7 +71,7 @@ impl TreeReceiver {
         }
         self.summary.others += 1;
         if let Some(former) = replaced {
-            return self.replace_by_link(number, location, name, entry, target, former);
+            return self.replace_by_link(arriving, target, former);
         }
         self.report_link(location, name, existing.as_ref());
         if self.options.dry_run {
@@ -104,13 +107,16 @@ impl TreeReceiver {
     /// Makes a link that will replace something of another kind.
     fn replace_by_link(
         &mut self,
-        number: u32,
-        location: &StorePlace,
-        name: &OsStr,
-        entry: &TreeEntry,
+        arriving: &ArrivingEntry<'_>,
         target: &[u8],
         former: FormerEntry,
     ) -> Result<(), Problem> {
+        let ArrivingEntry {
+            number,
+            location,
+            name,
+            entry,
+        } = arriving;
         let new = if self.options.dry_run {
             NewEntry::Planned(ChangeKind::Link)
         } else {
@@ -131,7 +137,7 @@ impl TreeReceiver {
         self.replace_later(Replacement {
             location: location.clone(),
             name: name.to_owned(),
-            entry: number,
+            entry: *number,
             former,
             new,
         });

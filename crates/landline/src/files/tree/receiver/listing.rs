@@ -13,7 +13,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::{
     StorePlace, TreeReceiver,
-    deletes::{ExtraEntry, ExtraFolder, is_on_device_of, on_other_device, protected},
+    deletes::{ExtraEntry, ExtraFolder, is_mounted, mounted, protected},
 };
 use crate::{
     Error,
@@ -237,7 +237,7 @@ impl TreeReceiver {
         listed: &ListedNames,
     ) -> io::Result<Vec<ExtraEntry>> {
         let folder = self.open(location)?;
-        let own = folder.own_stat()?;
+        let [device, _] = folder.own_stat()?.numbers();
         let mut extras = Vec::new();
         let mut has_more = false;
         for entry in folder.reader()? {
@@ -263,8 +263,8 @@ impl TreeReceiver {
                 continue;
             }
             let shown = self.shown(location, &name);
-            if !is_on_device_of(&own, &stat) {
-                self.fail(number, &on_other_device(&shown));
+            if is_mounted(&folder, device, &name, &stat) {
+                self.fail(number, &mounted(&shown));
                 continue;
             }
             if self.guard.is_protected(&stat) {

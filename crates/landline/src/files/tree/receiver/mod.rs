@@ -1,5 +1,6 @@
 //! The receiver of a tree. One thread decides, writes and renames, while the task decrypts.
 
+mod attributes;
 mod backup;
 mod batches;
 mod changes;
@@ -8,9 +9,11 @@ mod content;
 mod counts;
 mod deletes;
 mod files;
+mod folder_ends;
 mod folders;
 mod links;
 mod listing;
+mod names;
 mod parts;
 mod patches;
 mod problem;
@@ -28,13 +31,16 @@ use std::{
 
 use landline_proto::ErrorCode;
 
+pub(super) use self::parts::ReceiverParts;
 pub use self::parts::{StoreOptions, SyncOptions};
 use self::{
+    attributes::ArrivingAttributes,
     backup::Backup,
     deletes::Extras,
+    names::SharedFiles,
     parts::{
-        ArrivingFile, Base, StagedFile, StagedRoot, StorePlace, StoredFolder, WantedFile,
-        staged_name,
+        ArrivingEntry, ArrivingFile, Base, StagedFile, StagedRoot, StorePlace, StoredFolder,
+        WantedFile, staged_name,
     },
     patches::Patches,
     problem::{Problem, mismatch},
@@ -56,8 +62,8 @@ use super::{
 };
 use crate::{
     Error,
-    files::{manifests::Manifest, quota::TreeQuota},
-    paths::{EntryStat, FileTime, Folder, TreeGuard, TreePlace, TreeTarget},
+    files::quota::TreeQuota,
+    paths::{EntryStat, FileTime, Folder, TreeGuard, TreePlace},
     store::{StagedRecord, WorkStore},
 };
 
@@ -132,6 +138,9 @@ pub(super) struct TreeReceiver {
     extras: Extras,
     /// What gets its name where something of another kind is.
     replacements: Vec<Replacement>,
+    /// Files with several names.
+    shared: SharedFiles,
+    attributes: ArrivingAttributes,
     backup: Option<Backup>,
     /// Makes the hashes of names.
     name_hashes: RandomState,
@@ -147,33 +156,6 @@ pub(super) struct TreeReceiver {
     staged: Vec<(StagedRecord, u64)>,
     /// The path of the folder in which the copy goes.
     base_path: PathBuf,
-}
-
-/// What is needed to receive a tree.
-pub(super) struct ReceiverParts {
-    pub(super) target: TreeTarget,
-    pub(super) guard: TreeGuard,
-    pub(super) options: StoreOptions,
-    /// What an earlier attempt at the same copy left, locked; `None` if nothing can be resumed.
-    pub(super) manifest: Option<Manifest>,
-    /// What the files count against.
-    pub(super) quota: Option<TreeQuota>,
-    /// Where the server counts what users store; `None` at a client.
-    pub(super) store: Option<WorkStore>,
-    /// Which entries are copied, at a client.
-    pub(super) selection: TreeSelection,
-    /// Whether the client sends the selection.
-    pub(super) reads_selection: bool,
-    /// The folder for what is replaced or removed, and where below it may be written.
-    pub(super) backup: Option<(TreeTarget, TreeGuard)>,
-    /// The names that the sources must have, in their order; `None` if the sender names them.
-    pub(super) names: Option<Vec<Vec<u8>>>,
-    /// Whether the sender may send packed records.
-    pub(super) takes_packed: bool,
-    pub(super) ends: ThreadEnds,
-    pub(super) leave: Leave,
-    pub(super) progress: Arc<TreeProgress>,
-    pub(super) events: TreeEvents,
 }
 
 impl TreeReceiver {
@@ -243,6 +225,8 @@ impl TreeReceiver {
             base_stat,
             extras: Extras::default(),
             replacements: Vec::new(),
+            shared: SharedFiles::default(),
+            attributes: ArrivingAttributes::default(),
             backup,
             name_hashes: RandomState::new(),
             summary: TreeSummary::default(),
@@ -328,7 +312,12 @@ impl TreeReceiver {
             return Err(unexpected("an entry before the end of the selection"));
         }
         match record {
-            FromSender::Entry(entry) => self.entry(entry)?,
+            FromSender::Attribute(attribute) => self.attribute(attribute)?,
+            FromSender::Entry(entry) => {
+                self.entry(entry)?;
+                // Those of an entry that is not stored.
+                self.take_attributes();
+            }
             FromSender::FolderEnd {
                 folder,
                 is_incomplete,
@@ -398,9 +387,12 @@ impl TreeReceiver {
             .ok_or_else(|| unexpected("more entries than numbers"))?;
         entry.hash(&mut self.hasher);
         match entry.content {
-            EntryContent::File(length) => self.progress.add_found(length),
+            EntryContent::File(length) => {
+                self.progress.add_found(length);
+                self.progress.note_names(&entry);
+            }
             EntryContent::Folder => self.unlisted += 1,
-            EntryContent::Link(_) => {}
+            EntryContent::Link(_) | EntryContent::SameFile(_) => {}
         }
         if entry.content == EntryContent::Folder && self.folders.len() >= FOLDERS_MAX {
             let message = "too many folders of the tree are incomplete; copy it in parts";
@@ -425,10 +417,17 @@ impl TreeReceiver {
         {
             names.insert(name.clone());
         }
+        let arriving = ArrivingEntry {
+            number,
+            location,
+            name,
+            entry: &entry,
+        };
         let stored = match &entry.content {
-            EntryContent::Folder => self.folder(number, location, name, &entry),
-            EntryContent::File(length) => self.decide(number, location, name, &entry, *length),
-            EntryContent::Link(target) => self.link(number, &location, &name, &entry, target),
+            EntryContent::Folder => self.folder(arriving),
+            EntryContent::File(length) => self.arrive(arriving, *length),
+            EntryContent::Link(target) => self.link(&arriving, target),
+            EntryContent::SameFile(first) => self.other_name(arriving, *first),
         };
         self.check_listed();
         match stored {
@@ -564,13 +563,18 @@ impl TreeReceiver {
             self.release(file.record.as_ref());
             self.complete(file.location.parent);
         }
-        Ok(())
+        self.shared_is_there(entry, None)
     }
 
     /// Checks that everything has arrived.
     fn end(&mut self, entries: u32, digest: &Hash) -> Result<(), Error> {
         let is_open = self.folders.values().any(|folder| !folder.has_ended);
-        if entries != self.next || !self.wanted.is_empty() || self.arriving.is_some() || is_open {
+        if entries != self.next
+            || !self.wanted.is_empty()
+            || self.arriving.is_some()
+            || is_open
+            || self.attributes.are_due()
+        {
             return Err(unexpected("an end before everything was sent"));
         }
         self.summary.entries = entries;

@@ -9,14 +9,22 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{listing::ListedNames, replace::FormerEntry};
+use super::{attributes::HeldAttributes, listing::ListedNames, replace::FormerEntry};
 use crate::{
     files::{
+        manifests::Manifest,
         messages::Compare,
-        tree::{open_folders::FolderPlace, records::Hash},
+        quota::TreeQuota,
+        tree::{
+            TreeEvents, TreeProgress, TreeSelection,
+            bodies::ThreadEnds,
+            open_folders::FolderPlace,
+            records::{Hash, TreeEntry},
+            worker::Leave,
+        },
     },
-    paths::{File, FileTime, Folder, TreeAccess},
-    store::StagedRecord,
+    paths::{File, FileTime, Folder, TreeAccess, TreeGuard, TreeTarget},
+    store::{StagedRecord, WorkStore},
 };
 
 /// How a tree is stored.
@@ -41,6 +49,10 @@ pub struct StoreOptions {
     pub changes: bool,
     /// Whether zeros that take no space at the source take none here.
     pub sparse: bool,
+    /// Whether the names of a file stay names of one file.
+    pub hard_links: bool,
+    /// Whether entries get the extended attributes of the source.
+    pub attributes: bool,
     /// Whether the destination becomes equal to the one source, which must be a folder.
     pub sync: Option<SyncOptions>,
 }
@@ -82,9 +94,38 @@ impl Default for StoreOptions {
             dry_run: false,
             changes: false,
             sparse: true,
+            hard_links: false,
+            attributes: false,
             sync: None,
         }
     }
+}
+
+/// What is needed to receive a tree.
+pub(in crate::files::tree) struct ReceiverParts {
+    pub(in crate::files::tree) target: TreeTarget,
+    pub(in crate::files::tree) guard: TreeGuard,
+    pub(in crate::files::tree) options: StoreOptions,
+    /// What an earlier attempt at the same copy left, locked; `None` if nothing can be resumed.
+    pub(in crate::files::tree) manifest: Option<Manifest>,
+    /// What the files count against.
+    pub(in crate::files::tree) quota: Option<TreeQuota>,
+    /// Where the server counts what users store; `None` at a client.
+    pub(in crate::files::tree) store: Option<WorkStore>,
+    /// Which entries are copied, at a client.
+    pub(in crate::files::tree) selection: TreeSelection,
+    /// Whether the client sends the selection.
+    pub(in crate::files::tree) reads_selection: bool,
+    /// The folder for what is replaced or removed, and where below it may be written.
+    pub(in crate::files::tree) backup: Option<(TreeTarget, TreeGuard)>,
+    /// The names that the sources must have, in their order; `None` if the sender names them.
+    pub(in crate::files::tree) names: Option<Vec<Vec<u8>>>,
+    /// Whether the sender may send packed records.
+    pub(in crate::files::tree) takes_packed: bool,
+    pub(in crate::files::tree) ends: ThreadEnds,
+    pub(in crate::files::tree) leave: Leave,
+    pub(in crate::files::tree) progress: Arc<TreeProgress>,
+    pub(in crate::files::tree) events: TreeEvents,
 }
 
 /// Where an entry goes: a folder, opened below a base.
@@ -128,6 +169,27 @@ pub(super) struct StoredFolder {
     pub(super) listed: Option<ListedNames>,
 }
 
+/// An entry that arrives, and where it goes.
+pub(super) struct ArrivingEntry<'a> {
+    pub(super) number: u32,
+    pub(super) location: StorePlace,
+    pub(super) name: OsString,
+    pub(super) entry: &'a TreeEntry,
+}
+
+/// What becomes of a file that arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Its content is there.
+    Kept,
+    /// Its content is wanted.
+    Wanted,
+    /// In a dry run: its content would be wanted.
+    Planned,
+    /// A file with another content stays.
+    Left,
+}
+
 /// A file that is wanted.
 pub(super) struct WantedFile {
     pub(super) location: StorePlace,
@@ -145,6 +207,10 @@ pub(super) struct WantedFile {
     pub(super) replaced: Option<FormerEntry>,
     /// What counts for the user, if there is a quota.
     pub(super) record: Option<StagedRecord>,
+    /// Whether further names wait for it.
+    pub(super) is_shared: bool,
+    /// The extended attributes that it gets; `None` if they are not kept.
+    pub(super) attributes: Option<HeldAttributes>,
 }
 
 /// A longer file that is arriving.
@@ -165,6 +231,8 @@ pub(super) struct StagedFile {
     pub(super) length: u64,
     pub(super) record: Option<StagedRecord>,
     pub(super) replaced: Option<FormerEntry>,
+    /// The number of the first entry of this file, if further names wait for it.
+    pub(super) shared: Option<u32>,
 }
 
 /// A new tree in the staging folder.

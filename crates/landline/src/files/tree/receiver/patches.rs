@@ -4,7 +4,7 @@ use std::{collections::VecDeque, ffi::OsString};
 
 use landline_proto::ErrorCode;
 
-use super::{Problem, StorePlace, TreeReceiver, mismatch};
+use super::{Problem, StorePlace, TreeReceiver};
 use crate::{
     Error,
     files::{
@@ -40,6 +40,8 @@ struct PatchedFile {
     entry: u32,
     /// `None` if it cannot be stored; its changes are then dropped.
     built: Option<BuiltFile>,
+    /// Whether the replaced file has changed, so that all of the content is wanted.
+    is_wanted_again: bool,
 }
 
 struct BuiltFile {
@@ -174,7 +176,11 @@ impl TreeReceiver {
             },
         };
         FromReceiver::Known { entry, known }.write(&mut self.out);
-        self.patches.active.push_back(PatchedFile { entry, built });
+        self.patches.active.push_back(PatchedFile {
+            entry,
+            built,
+            is_wanted_again: false,
+        });
         Ok(())
     }
 
@@ -191,11 +197,7 @@ impl TreeReceiver {
             // The replaced file has changed meanwhile.
             Err(error) if error.code_str() == ErrorCode::DigestMismatch.as_str() => {
                 patch.built = None;
-                if let Some(file) = self.wanted.remove(&entry) {
-                    self.remove_begun(entry, &file);
-                    self.wanted.insert(entry, file);
-                }
-                self.fail(entry, &error);
+                patch.is_wanted_again = true;
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -242,24 +244,32 @@ impl TreeReceiver {
         if file.length != length {
             return Err(unexpected("a file of another length than announced"));
         }
-        let Some(built) = patch.built else {
-            hash_file(&mut self.hasher, entry, length, digest);
-            self.release(file.record.as_ref());
-            self.complete(file.location.parent);
-            return Ok(true);
-        };
-        let found = built.patcher.digest()?;
         hash_file(&mut self.hasher, entry, length, digest);
-        let stored = if found.as_bytes() == digest {
-            self.complete_file(&built.file, &file)
-                .map(|()| built.staged)
-        } else {
+        let is_same = match &patch.built {
+            Some(built) => Some(built.patcher.digest()?.as_bytes() == digest),
+            None => None,
+        };
+        let is_wanted_again = patch.is_wanted_again || is_same == Some(false);
+        self.write_want();
+        FromReceiver::Compared {
+            entry,
+            is_wanted_again,
+        }
+        .write(&mut self.out);
+        if is_wanted_again {
             // The replaced file has changed meanwhile.
             self.remove_begun(entry, &file);
-            let shown = self.shown(&file.location, &file.name);
-            Err(Problem::Entry(mismatch(&shown)))
+            self.wanted.insert(entry, file);
+            return Ok(true);
+        }
+        let Some(built) = patch.built else {
+            self.release(file.record.as_ref());
+            self.complete(file.location.parent);
+            self.shared_is_there(entry, None)?;
+            return Ok(true);
         };
-        self.settle(entry, file, stored)?;
+        let stored = self.complete_file(entry, &built.file, &file);
+        self.settle(entry, file, stored.map(|()| built.staged))?;
         Ok(true)
     }
 

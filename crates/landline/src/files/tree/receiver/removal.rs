@@ -12,7 +12,7 @@ use landline_proto::ErrorCode;
 
 use super::{
     StorePlace, TreeReceiver,
-    deletes::{changed_meanwhile, on_other_device, protected},
+    deletes::{changed_meanwhile, is_mounted, mounted, protected},
 };
 use crate::{
     Error,
@@ -139,6 +139,7 @@ impl<'a> ExtraWalk<'a> {
     /// the selection leaves out.
     fn reason_to_keep(
         &self,
+        folder: &Folder,
         below: &Path,
         name: &OsStr,
         stat: &EntryStat,
@@ -156,9 +157,8 @@ impl<'a> ExtraWalk<'a> {
         if self.receiver.keeps_excluded(&self.start.join(below), stat) {
             return Some(None);
         }
-        let [device, _] = stat.numbers();
-        if device != self.device {
-            return Some(Some(on_other_device(&self.shown(below))));
+        if is_mounted(folder, self.device, name, stat) {
+            return Some(Some(mounted(&self.shown(below))));
         }
         // With another name, the time of change says nothing.
         let time = if stat.links > 1 && stat.kind != EntryKind::Folder {
@@ -204,7 +204,7 @@ impl<'a> ExtraWalk<'a> {
                     continue;
                 };
                 let below = visit.path.join(&name);
-                if let Some(reason) = self.reason_to_keep(&below, &name, &stat) {
+                if let Some(reason) = self.reason_to_keep(visit.folder, &below, &name, &stat) {
                     seen.insert(name);
                     self.keep(reason);
                 } else if stat.kind == EntryKind::Folder {

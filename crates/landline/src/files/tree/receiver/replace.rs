@@ -12,7 +12,7 @@ use landline_proto::ErrorCode;
 use super::{
     Problem, StagedFile, StagedRoot, StorePlace, TreeReceiver,
     backup::{BACKUPS_MAX, numbered},
-    deletes::{changed_meanwhile, is_on_device_of, is_same_as_listed, on_other_device, protected},
+    deletes::{changed_meanwhile, is_mounted, is_same_as_listed, mounted, protected},
     removal::ExtraWalk,
 };
 use crate::{
@@ -115,10 +115,11 @@ impl TreeReceiver {
         if stat.kind != EntryKind::Folder {
             return Ok(1);
         }
-        let above = self.open(location).and_then(|above| above.own_stat());
-        let above = above.map_err(|error| Error::io(shown.display(), &error))?;
-        if !is_on_device_of(&above, &stat) {
-            return Err(on_other_device(&shown));
+        let above = self.open(location);
+        let above = above.and_then(|above| Ok((above.own_stat()?.numbers(), above)));
+        let ([device, _], above) = above.map_err(|error| Error::io(shown.display(), &error))?;
+        if is_mounted(&above, device, name, &stat) {
+            return Err(mounted(&shown));
         }
         let walked = self.survey(location, name, &stat, mark)?;
         if walked.has_kept {
@@ -159,6 +160,17 @@ impl TreeReceiver {
         // In the order in which a dry run has them.
         self.replacements
             .sort_by_key(|replacement| replacement.entry);
+        // A file that gets its name may let further ones follow.
+        while !self.replacements.is_empty() {
+            self.make_due_replacements(may_remove)?;
+            if !self.options.dry_run && !self.written.is_empty() {
+                self.sync_all()?;
+            }
+        }
+        self.forget_removed()
+    }
+
+    fn make_due_replacements(&mut self, may_remove: bool) -> Result<(), Error> {
         for replacement in std::mem::take(&mut self.replacements) {
             self.leave.spend(1)?;
             self.staging.tick();
@@ -169,17 +181,27 @@ impl TreeReceiver {
                 self.drop_staged(&replacement);
                 Ok(())
             };
+            let mut is_done = may_remove;
             match done {
                 Ok(()) => {}
                 Err(Problem::Copy(error)) => return Err(error),
                 Err(Problem::Entry(error)) => {
+                    is_done = false;
                     self.drop_staged(&replacement);
                     self.fail(replacement.entry, &error);
                 }
             }
             self.complete(replacement.location.parent);
+            if let NewEntry::File(StagedFile {
+                shared: Some(first),
+                ..
+            }) = replacement.new
+            {
+                let numbers = self.numbers_of(&replacement.location, &replacement.name);
+                self.shared_is_there(first, numbers.filter(|_| is_done))?;
+            }
         }
-        self.forget_removed()
+        Ok(())
     }
 
     fn replace(&mut self, replacement: &Replacement) -> Result<(), Problem> {

@@ -55,6 +55,10 @@ pub struct ChangeDetails {
     pub time: bool,
     /// What it is: a folder becomes a file, or the other way around.
     pub kind: bool,
+    /// Of which file it is a name.
+    pub name: bool,
+    /// The extended attributes.
+    pub attributes: bool,
 }
 
 impl ChangeDetails {
@@ -63,6 +67,8 @@ impl ChangeDetails {
             | u8::from(self.mode) << 1
             | u8::from(self.time) << 2
             | u8::from(self.kind) << 3
+            | u8::from(self.name) << 4
+            | u8::from(self.attributes) << 5
     }
 
     fn of_bits(bits: u8) -> Self {
@@ -71,6 +77,8 @@ impl ChangeDetails {
             mode: bits & 2 != 0,
             time: bits & 4 != 0,
             kind: bits & 8 != 0,
+            name: bits & 16 != 0,
+            attributes: bits & 32 != 0,
         }
     }
 }
@@ -123,7 +131,7 @@ impl TreeChange {
         };
         let bits = reader.u8()?;
         let path = reader.rest();
-        if bits > 15 || path.len() > WALK_PATH_BYTES_MAX || path.contains(&0) {
+        if bits > 63 || path.len() > WALK_PATH_BYTES_MAX || path.contains(&0) {
             return reader.invalid();
         }
         Ok(Self {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     files::delta::{Change, Known, RUN_BYTES_MAX},
-    paths::{FileTime, name::check_component},
+    paths::{Attribute, FileTime, name::check_component},
 };
 
 /// Reads and writes the values in a record.
@@ -99,7 +99,16 @@ impl TreeEntry {
             }
             _ => true,
         };
-        has_name && has_target && self.mode <= 0o777 && self.modified.nanoseconds < 1_000_000_000
+        let is_file = matches!(
+            self.content,
+            EntryContent::File(_) | EntryContent::SameFile(_)
+        );
+        let has_names = is_file || !self.has_other_names;
+        has_name
+            && has_target
+            && has_names
+            && self.mode <= 0o777
+            && self.modified.nanoseconds < 1_000_000_000
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -107,10 +116,11 @@ impl TreeEntry {
             EntryContent::Folder => (1u8, 0),
             EntryContent::File(length) => (2, *length),
             EntryContent::Link(_) => (3, 0),
+            EntryContent::SameFile(first) => (4, u64::from(*first)),
         };
         put(out, 1, |out| {
             out.push(kind);
-            out.push(u8::from(self.is_recent));
+            out.push(u8::from(self.is_recent) | u8::from(self.has_other_names) << 1);
             out.push(u8::try_from(self.name.len()).unwrap_or(u8::MAX));
             out.extend_from_slice(&self.mode.to_le_bytes());
             out.extend_from_slice(&self.parent.unwrap_or(NO_PARENT).to_le_bytes());
@@ -126,7 +136,7 @@ impl TreeEntry {
 
     fn read(mut reader: ContentReader<'_>) -> Result<Self, RecordError> {
         let kind = reader.u8()?;
-        let is_recent = reader.flag()?;
+        let flags = reader.u8()?;
         let name_length = usize::from(reader.u8()?);
         let mode = reader.u16()?;
         let parent = reader.u32()?;
@@ -138,6 +148,10 @@ impl TreeEntry {
             (1, 0) => EntryContent::Folder,
             (2, length) => EntryContent::File(length),
             (3, 0) => EntryContent::Link(reader.rest().to_vec()),
+            (4, first) => match u32::try_from(first) {
+                Ok(first) => EntryContent::SameFile(first),
+                Err(_) => return reader.invalid(),
+            },
             _ => return reader.invalid(),
         };
         let entry = Self {
@@ -149,9 +163,10 @@ impl TreeEntry {
                 seconds,
                 nanoseconds,
             },
-            is_recent,
+            is_recent: flags & 1 != 0,
+            has_other_names: flags & 2 != 0,
         };
-        if entry.is_valid() {
+        if flags <= 3 && entry.is_valid() {
             reader.finish(entry)
         } else {
             reader.invalid()
@@ -171,6 +186,22 @@ pub(crate) fn hash_file(hasher: &mut blake3::Hasher, entry: u32, length: u64, di
     hasher.update(&entry.to_le_bytes());
     hasher.update(&length.to_le_bytes());
     hasher.update(digest);
+}
+
+fn write_attribute(attribute: &Attribute, out: &mut Vec<u8>) {
+    let (name, value) = (attribute.name(), attribute.value());
+    put(out, 11, |out| {
+        out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
+        out.extend_from_slice(name);
+        out.extend_from_slice(value);
+    });
+}
+
+/// Adds an attribute of the next entry to the digest of its tree.
+pub(crate) fn hash_attribute(hasher: &mut blake3::Hasher, attribute: &Attribute) {
+    let mut bytes = Vec::new();
+    write_attribute(attribute, &mut bytes);
+    hasher.update(&bytes);
 }
 
 impl EntryFailure {
@@ -274,6 +305,7 @@ impl<'a> FromSender<'a> {
                 change.write(out);
             }),
             Self::Failed(failure) => failure.write(6, out),
+            Self::Attribute(attribute) => write_attribute(attribute, out),
             Self::Selection(record) => record.write(out),
             Self::End { entries, digest } => put(out, 7, |out| {
                 out.extend_from_slice(&entries.to_le_bytes());
@@ -358,6 +390,15 @@ impl<'a> FromSender<'a> {
                     Ok(change) => Ok(Self::Change { entry, change }),
                 }
             }
+            11 => {
+                let length = usize::from(reader.u8()?);
+                let name = reader.take(length)?.to_vec();
+                let value = reader.rest().to_vec();
+                match Attribute::new(name, value) {
+                    Some(attribute) => Ok(Self::Attribute(attribute)),
+                    None => reader.invalid(),
+                }
+            }
             10 => {
                 let (entry, offset, length) = (reader.u32()?, reader.u64()?, reader.u64()?);
                 if length == 0 || length > RUN_BYTES_MAX {
@@ -397,6 +438,13 @@ impl FromReceiver {
             Self::Known { entry, known } => put(out, 7, |out| {
                 out.extend_from_slice(&entry.to_le_bytes());
                 known.write(out);
+            }),
+            Self::Compared {
+                entry,
+                is_wanted_again,
+            } => put(out, 8, |out| {
+                out.extend_from_slice(&entry.to_le_bytes());
+                out.push(u8::from(*is_wanted_again));
             }),
             Self::Decided { entries } => put(out, 3, |out| {
                 out.extend_from_slice(&entries.to_le_bytes());
@@ -471,6 +519,13 @@ impl FromReceiver {
                     Ok(known) => Ok(Self::Known { entry, known }),
                     Err(_) => reader.invalid(),
                 }
+            }
+            8 => {
+                let (entry, is_wanted_again) = (reader.u32()?, reader.flag()?);
+                reader.finish(Self::Compared {
+                    entry,
+                    is_wanted_again,
+                })
             }
             kind => Err(RecordError::Kind(kind)),
         }

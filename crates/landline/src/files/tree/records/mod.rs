@@ -11,14 +11,14 @@ mod selection;
 mod tests;
 
 pub use changes::{ChangeAction, ChangeDetails, ChangeKind, TreeChange};
-pub(crate) use codec::hash_file;
+pub(crate) use codec::{hash_attribute, hash_file};
 use landline_proto::ErrorCode;
 pub(crate) use packed::Packer;
 pub use selection::SelectionRecord;
 
 use crate::{
     files::delta::{Change, Known},
-    paths::FileTime,
+    paths::{Attribute, FileTime},
 };
 
 /// The longest record, its length not counted.
@@ -64,6 +64,8 @@ pub struct TreeEntry {
     pub modified: FileTime,
     /// Whether it was modified so recently that its length and time do not tell its content.
     pub is_recent: bool,
+    /// Whether a file has further names, which may follow.
+    pub has_other_names: bool,
 }
 
 /// What an entry of a tree is.
@@ -75,6 +77,8 @@ pub enum EntryContent {
     File(u64),
     /// A symbolic link with this target.
     Link(Vec<u8>),
+    /// Another name of the file whose first entry has this number.
+    SameFile(u32),
 }
 
 /// The digest of bytes: BLAKE3.
@@ -157,6 +161,8 @@ pub enum FromSender<'a> {
     },
     /// A wanted file cannot be sent, or a folder not be read.
     Failed(EntryFailure),
+    /// An extended attribute of the next entry. They come in the order of their names.
+    Attribute(Attribute),
     /// Which entries are copied. It precedes the entries.
     Selection(SelectionRecord),
     /// There are no further records.
@@ -198,6 +204,13 @@ pub enum FromReceiver {
         entry: u32,
         /// A part of what it has.
         known: Known,
+    },
+    /// All changes of a file have arrived.
+    Compared {
+        /// The number of the file.
+        entry: u32,
+        /// Whether all of its content is wanted, because what was there has changed meanwhile.
+        is_wanted_again: bool,
     },
     /// All entries with smaller numbers are either wanted or not.
     Decided {

@@ -9,6 +9,7 @@ fn entry() -> impl Strategy<Value = TreeEntry> {
     let content = prop_oneof![
         Just(EntryContent::Folder),
         any::<u64>().prop_map(EntryContent::File),
+        any::<u32>().prop_map(EntryContent::SameFile),
         "[a-z./]{1,20}".prop_map(|target| EntryContent::Link(target.into_bytes())),
     ];
     let time = (any::<i64>(), 0..1_000_000_000u32);
@@ -21,6 +22,10 @@ fn entry() -> impl Strategy<Value = TreeEntry> {
     )
         .prop_map(
             |(parent, name, content, mode, (seconds, nanoseconds))| TreeEntry {
+                has_other_names: match content {
+                    EntryContent::File(_) | EntryContent::SameFile(_) => seconds % 3 == 0,
+                    _ => false,
+                },
                 parent,
                 name,
                 content,
@@ -50,6 +55,7 @@ proptest! {
     ) {
         let records = [
             FromSender::Entry(entry.clone()),
+            FromSender::Attribute(Attribute::new(b"user.a".to_vec(), content.clone()).unwrap()),
             FromSender::FolderEnd { folder: number, is_incomplete },
             FromSender::File { entry: number, digest, content: &content },
             FromSender::Piece { entry: number, offset, content: &content },
@@ -78,6 +84,7 @@ proptest! {
         let records = [
             FromReceiver::Want { first, count },
             FromReceiver::WantRest { entry: first, offset, digest },
+            FromReceiver::Compared { entry: first, is_wanted_again: first % 2 == 0 },
             FromReceiver::Decided { entries: first },
             FromReceiver::Failed(failure),
             FromReceiver::Done(TreeSummary {
@@ -136,6 +143,7 @@ fn names_and_numbers_that_mean_nothing_are_refused() {
         mode: 0o644,
         modified: FileTime::default(),
         is_recent: false,
+        has_other_names: false,
     };
     let is_refused = |entry: TreeEntry| {
         let mut bytes = Vec::new();

@@ -23,6 +23,9 @@ fn relay(paths: &[&str]) -> RelayCheck {
         compress: false,
         dry_run: false,
         selection: false,
+        hard_links: false,
+        attributes: false,
+        skip_special: false,
     };
     RelayCheck::new(&request, TreeReport::default())
 }
@@ -35,6 +38,7 @@ fn entry(parent: Option<u32>, name: &str, content: EntryContent) -> FromSender<'
         mode: 0o644,
         modified: FileTime::default(),
         is_recent: false,
+        has_other_names: false,
     })
 }
 

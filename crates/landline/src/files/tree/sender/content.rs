@@ -25,6 +25,8 @@ impl TreeSender {
         self.compression.begin_file();
         let sent = self.read_file(&mut wanted);
         self.known.end(entry);
+        let bytes = std::mem::take(&mut wanted.file.attribute_bytes);
+        self.attribute_bytes = self.attribute_bytes.saturating_sub(bytes);
         match sent {
             Ok(()) => {
                 self.progress.add_file();
@@ -61,7 +63,9 @@ impl TreeSender {
         let before = self.out.len();
         let is_changed = source.length != file.length() || modified != file.modified();
         if matches!(have, ReceiverHas::Compared) && !is_changed {
-            return self.send_changes(entry, source);
+            self.send_changes(entry, source)?;
+            self.compared.insert(entry, file.clone());
+            return Ok(());
         }
         if is_changed {
             FromSender::Changed {

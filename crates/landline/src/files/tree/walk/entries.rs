@@ -1,0 +1,161 @@
+//! Entries that are no folders, and what is sent of all entries beside their content.
+
+use std::{ffi::OsStr, sync::Arc};
+
+use landline_proto::ErrorCode;
+
+use super::{
+    Walk, WalkStep, WalkedFile,
+    shared_names::FoundName,
+    steps::{entry, failed},
+};
+use crate::{
+    Error,
+    files::tree::{
+        SHARED_FILES_MAX,
+        open_folders::FolderPlace,
+        records::{EntryContent, TARGET_BYTES_MAX},
+    },
+    paths::{Attribute, EntryKind, EntryStat},
+};
+
+impl Walk {
+    /// Numbers an entry that is no folder. `own_name` is the name that is sent.
+    pub(super) fn entry(
+        &mut self,
+        source: usize,
+        parent: Option<u32>,
+        folder: &Arc<FolderPlace>,
+        name: &OsStr,
+        own_name: Vec<u8>,
+        stat: &EntryStat,
+    ) {
+        let shown = |walk: &Self| walk.shown(source, folder, name);
+        let mut has_other_names = false;
+        let (content, file) = match stat.kind {
+            EntryKind::File => {
+                let found = self.note_name(parent, stat);
+                has_other_names = found.has_others;
+                match found.first {
+                    Some(first) => (EntryContent::SameFile(first), None),
+                    None => {
+                        let attribute_bytes = match self.find_attributes(source, folder, name) {
+                            Ok(bytes) => bytes,
+                            Err(error) => {
+                                let error = Error::io(shown(self).display(), &error);
+                                self.leave_out(parent, &error);
+                                return;
+                            }
+                        };
+                        let file = WalkedFile {
+                            is_shared: has_other_names && self.options.hard_links,
+                            attribute_bytes,
+                            source,
+                            folder: folder.clone(),
+                            name: name.to_owned(),
+                            stat: *stat,
+                        };
+                        (EntryContent::File(stat.length), Some(file))
+                    }
+                }
+            }
+            EntryKind::Link => {
+                let target = self
+                    .source(source)
+                    .map(|source| source.base.clone())
+                    .and_then(|base| {
+                        let opened = self.open.get(&base, folder);
+                        opened
+                            .and_then(|folder| folder.read_link(name))
+                            .map_err(|error| Error::io(shown(self).display(), &error))
+                    });
+                match target {
+                    Ok(target) if target.len() <= TARGET_BYTES_MAX => {
+                        (EntryContent::Link(target), None)
+                    }
+                    Ok(_) => {
+                        let message =
+                            format!("{}: the link's target is too long", shown(self).display());
+                        self.leave_out(parent, &Error::here(ErrorCode::NameRefused, message));
+                        return;
+                    }
+                    Err(error) => {
+                        self.leave_out(parent, &error);
+                        return;
+                    }
+                }
+            }
+            EntryKind::Special if self.options.skip_special => return,
+            EntryKind::Special | EntryKind::Folder => {
+                let message = format!(
+                    "{} is a device, FIFO or socket, which is not copied",
+                    shown(self).display()
+                );
+                self.leave_out(parent, &Error::here(ErrorCode::NotAFile, message));
+                return;
+            }
+        };
+        let _ = self.number();
+        let mut found = entry(parent, own_name, content, stat);
+        found.is_recent = file.is_some() && stat.modified >= self.recent;
+        found.has_other_names = has_other_names;
+        self.found.push_back(WalkStep::Entry(found, file));
+    }
+
+    /// Finds the attributes of a file, if they are sent. Returns the memory that they take.
+    fn find_attributes(
+        &mut self,
+        source: usize,
+        folder: &Arc<FolderPlace>,
+        name: &OsStr,
+    ) -> std::io::Result<usize> {
+        if !self.options.attributes {
+            return Ok(0);
+        }
+        let base = self
+            .source(source)
+            .map_err(std::io::Error::other)?
+            .base
+            .clone();
+        let attributes = self.open.get(&base, folder)?.attributes_of(name)?;
+        Ok(self.found_attributes(attributes))
+    }
+
+    /// Finds the attributes of a folder that is a source.
+    pub(super) fn find_own_attributes(&mut self, source: usize) -> Result<(), Error> {
+        let source = self.source(source)?;
+        let attributes = source.base.own_attributes();
+        let attributes = attributes.map_err(|error| Error::io(source.shown.display(), &error))?;
+        self.found_attributes(attributes);
+        Ok(())
+    }
+
+    pub(super) fn found_attributes(&mut self, attributes: Vec<Attribute>) -> usize {
+        let bytes = attributes.iter().map(Attribute::bytes).sum();
+        let steps = attributes.into_iter().map(WalkStep::Attribute);
+        self.found.extend(steps);
+        bytes
+    }
+
+    /// Notes a name of a file, which is the next entry.
+    fn note_name(&mut self, parent: Option<u32>, stat: &EntryStat) -> FoundName {
+        if self.options.hard_links {
+            let was_full = self.shared.is_full();
+            let found = self.shared.note(stat, self.next);
+            if self.shared.is_full() && !was_full {
+                let message = format!(
+                    "more than {SHARED_FILES_MAX} files have names that were not found; the names \
+                     of others become files of their own"
+                );
+                let error = Error::here(ErrorCode::Limit, message);
+                self.found
+                    .push_back(failed(parent.unwrap_or(u32::MAX), &error));
+            }
+            return found;
+        }
+        FoundName {
+            first: None,
+            has_others: stat.links > 1,
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What a walk finds.
+
+use super::WalkedFile;
+use crate::{
+    Error,
+    files::tree::records::{EntryContent, EntryFailure, FromSender, TreeEntry},
+    paths::{Attribute, EntryStat},
+};
+
+/// What a step of the walk has found.
+pub(in crate::files::tree) enum WalkStep {
+    /// A record to send; with the file, if it is one that may be wanted.
+    Entry(TreeEntry, Option<WalkedFile>),
+    /// An extended attribute of the next entry.
+    Attribute(Attribute),
+    FolderEnd {
+        folder: u32,
+        is_incomplete: bool,
+    },
+    /// Something that is not copied.
+    Failed(EntryFailure),
+}
+
+pub(super) fn entry(
+    parent: Option<u32>,
+    name: Vec<u8>,
+    content: EntryContent,
+    stat: &EntryStat,
+) -> TreeEntry {
+    TreeEntry {
+        parent,
+        name,
+        content,
+        mode: u16::try_from(stat.mode).unwrap_or(0o777),
+        modified: stat.modified,
+        is_recent: false,
+        has_other_names: false,
+    }
+}
+
+pub(super) fn failed(entry: u32, error: &Error) -> WalkStep {
+    WalkStep::Failed(failure_of(entry, error))
+}
+
+/// The failure of an entry that an error explains.
+pub(in crate::files::tree) fn failure_of(entry: u32, error: &Error) -> EntryFailure {
+    let message = error.to_command();
+    EntryFailure {
+        entry,
+        code: message.code(),
+        message: message.message,
+    }
+}
+
+impl WalkStep {
+    /// The record for the receiver.
+    pub(in crate::files::tree) fn record(&self) -> FromSender<'_> {
+        match self {
+            Self::Entry(entry, _) => FromSender::Entry(entry.clone()),
+            Self::Attribute(attribute) => FromSender::Attribute(attribute.clone()),
+            Self::FolderEnd {
+                folder,
+                is_incomplete,
+            } => FromSender::FolderEnd {
+                folder: *folder,
+                is_incomplete: *is_incomplete,
+            },
+            Self::Failed(failure) => FromSender::Failed(failure.clone()),
+        }
+    }
+}
