@@ -481,3 +481,63 @@ fn entries_that_the_selection_leaves_out_are_refused() {
         server.join();
     }
 }
+
+/// A further name leads to a file of the same copy, or the name is not made.
+/// Proves `hard-link` in docs/faults.md.
+#[test]
+fn further_name_of_what_was_not_sent_is_refused() {
+    let stage = stage();
+    let server = stage.joined();
+    let before = Census::of(&stage.home());
+    let request = |asks: bool| {
+        json!({
+            "type": "put-tree", "path": "tree", "placement": "exact", "source": "x",
+            "replace": true, "times": true, "hard_links": asks, "attributes": asks,
+        })
+    };
+    let root = entry(1, SOURCE, b"tree", 0, b"");
+    let name = |first: u64| vec![root.clone(), entry(4, 0, b"x", first, b"")];
+    let attribute = |name: &[u8]| {
+        let length = u8::try_from(name.len()).unwrap();
+        record(11, &[&[length], name, b"value"].concat())
+    };
+    let (a, b) = (attribute(b"user.a"), attribute(b"user.b"));
+    for (what, asks, records) in [
+        ("a name of itself", true, name(1)),
+        ("a name of a later entry", true, name(7)),
+        ("a name that was not asked for", false, name(0)),
+        (
+            "an attribute that was not asked for",
+            false,
+            vec![a.clone()],
+        ),
+        ("attributes out of order", true, vec![b.clone(), a.clone()]),
+        ("an attribute twice", true, vec![a.clone(), a.clone()]),
+        (
+            "an attribute of the system",
+            true,
+            vec![attribute(b"security.capability")],
+        ),
+        ("too many attributes", true, many_attributes()),
+    ] {
+        let code = send_request(&stage, &server, &request(asks), &records);
+        assert_eq!(code.as_deref(), Some("bad-header"), "{what}");
+        wait_for(what, || Census::of(&stage.home()) == before);
+    }
+    // A folder has no further names. The rest of the copy is stored.
+    let body = vec![body_with(&name(0), &[0])];
+    let code = send_request(&stage, &server, &request(true), &body);
+    assert_eq!(code, None);
+    wait_for("the tree", || stage.path("home/tree").exists());
+    assert!(!stage.path("home/tree/x").exists());
+}
+
+/// More attributes than an entry has.
+fn many_attributes() -> Vec<Vec<u8>> {
+    let names = (10..28u8).map(|number| format!("user.{number}"));
+    let content = names.map(|name| {
+        let length = u8::try_from(name.len()).unwrap();
+        [&[length][..], name.as_bytes(), &[0; 60_000]].concat()
+    });
+    content.map(|content| record(11, &content)).collect()
+}
