@@ -70,7 +70,7 @@ fn attributes_are_kept_if_asked_for() {
     if !make_tree(&tree) {
         return;
     }
-    // Only root can set it, and nobody copies it.
+    // Only root can set it, and no copy has it.
     let has_other = rustix::fs::setxattr(&tree, "trusted.x", b"x", XattrFlags::empty()).is_ok();
     stage.run(&["cp", "-rp", "--xattrs", "tree", "web1:"]).ok();
     stage
