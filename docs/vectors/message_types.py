@@ -231,7 +231,7 @@ TYPES = [
     }),
     ("exec", "screen", {"size": 3}, {"whole": BOOLEAN}),
     ("exec", "watch", {}, {"job": STRING, "user?": USER}),
-    ("exec", "hand-over", {}, {}),
+    ("exec", "hand-over", {}, {"give": BOOLEAN}),
     ("exec", "keyboard", {}, {"has": BOOLEAN, "user?": USER, "from?": INTEGER, "offer?": INTEGER, "refused?": STRING}),
     ("exec", "forget", {}, {"job": STRING}),
     ("exec", "top", {}, {}),

@@ -131,12 +131,14 @@ fn asks_for_json(words: &[OsString]) -> bool {
 
 fn run_async(context: &Context, command: Command) -> Result<ExitStatus, Failure> {
     inherited::check_descriptor_limit()?;
-    let mut runtime = if has_one_task(&command) {
-        runtime::Builder::new_current_thread()
+    let threads = if has_one_task(&command) {
+        // Signals are taken even while an output blocks the first thread.
+        1
     } else {
-        runtime::Builder::new_multi_thread()
+        std::thread::available_parallelism().map_or(1, usize::from)
     };
-    let runtime = runtime
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()
         .build()

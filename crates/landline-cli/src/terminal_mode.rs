@@ -114,10 +114,14 @@ impl ScreenWatch {
     /// Undoes what the program has changed at this terminal, before another one uses it.
     pub(crate) fn undo(&self) {
         if let Some(shown) = &self.0 {
-            let mut shown = lock(shown);
+            let Some(mut shown) = lock_in_time(shown) else {
+                return;
+            };
             let bytes = shown.latch.undo();
             // A terminal that is gone is noticed with the next output.
-            let _ = shown.writer.write_all(&bytes);
+            if is_writable(RESTORE_TIME_MAX) {
+                let _ = shown.writer.write_all(&bytes);
+            }
         }
     }
 
@@ -158,18 +162,26 @@ pub(crate) fn restore(begins_line: bool) {
     }
 }
 
+/// Waits a moment for the output to the terminal.
+fn lock_in_time(shown: &Mutex<ShownOutput>) -> Option<MutexGuard<'_, ShownOutput>> {
+    let until = Instant::now() + RESTORE_TIME_MAX;
+    loop {
+        match shown.try_lock() {
+            Ok(shown) => return Some(shown),
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            // A thread writes to the terminal, maybe for ever.
+            Err(_) if Instant::now() >= until => return None,
+            Err(_) => std::thread::sleep(RETRY_PAUSE),
+        }
+    }
+}
+
 /// Undoes what the output has changed at the terminal. A terminal that takes nothing is left as it
 /// is.
 fn undo(shown: &Mutex<ShownOutput>, begins_line: bool) {
     let until = Instant::now() + RESTORE_TIME_MAX;
-    let mut shown = loop {
-        match shown.try_lock() {
-            Ok(shown) => break shown,
-            Err(std::sync::TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
-            // A thread writes to the terminal, maybe for ever.
-            Err(_) if Instant::now() >= until => return,
-            Err(_) => std::thread::sleep(RETRY_PAUSE),
-        }
+    let Some(mut shown) = lock_in_time(shown) else {
+        return;
     };
     shown.is_closed = true;
     let mut bytes = shown.latch.undo();

@@ -29,7 +29,7 @@ use crate::{
 
 /// How much output waits in the pipe of a program whose output is stored, in bytes.
 #[cfg(target_os = "linux")]
-const STORED_PIPE_BYTES: usize = 256 * 1024;
+const STORED_PIPE_BYTES: usize = 128 * 1024;
 
 /// The program that runs, and this side of its streams. None of them blocks.
 #[derive(Debug)]

@@ -206,6 +206,9 @@ impl CarriedCommand<'_> {
             closed_output,
         );
         let owner_teller = teller.clone();
+        if teller.can_type() {
+            carrier.take_offers();
+        }
         carrier.on_keyboard(move |news| owner_teller.tell_keyboard(news));
         let exit = {
             let dial = async |request: &FirstRequest| match session {

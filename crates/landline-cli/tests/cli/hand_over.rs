@@ -3,10 +3,12 @@
 use std::process::Command;
 
 use rustix::process::Signal;
-use serde_json::json;
-use testkit::wait_for;
+use serde_json::{Value, json};
+use testkit::{RawClient, wait_for};
 
 use crate::{
+    login::client_key,
+    order::into,
     run::HOST,
     shell::{AtTerminal, shell},
     stage,
@@ -238,4 +240,97 @@ fn foreground_command_keeps_its_keyboard() {
     let mut client = AtTerminal::start(&stage, &run, 24, 80);
     client.terminal.type_line("~hx");
     assert_eq!(client.terminal.end(), Some(3));
+}
+
+/// A session of this user that speaks the protocol itself.
+fn raw(two: &OwnerAndBob, user: &str) -> RawClient {
+    if user == "bob" {
+        return two.bob_in("exec");
+    }
+    into("exec-requests", &two.server, &client_key(&two.stage))
+}
+
+/// The next message of one of these types.
+#[track_caller]
+fn receive(client: &mut RawClient, kinds: &[&str]) -> Value {
+    loop {
+        let header = client.header().unwrap().expect("a message");
+        if kinds.contains(&header.kind()) {
+            return header.read().unwrap();
+        }
+    }
+}
+
+/// What attaches to the shell of alice with an offer.
+fn take(client: &mut RawClient, offer: u64) -> Value {
+    let attach = json!({"type": "attach", "job": "work", "user": "alice", "offer": offer});
+    client.send_json(&attach).unwrap();
+    receive(client, &["attached", "error"])
+}
+
+/// An offer that was never made, is used or is over gives nothing.
+/// Proves `watcher-acts` in docs/faults.md.
+#[test]
+fn offer_is_taken_once_and_by_its_user() {
+    let two = alice_and_bob();
+    let mut alice = shell(&two.stage, "work");
+    let mut watching = raw(&two, "bob");
+    watching
+        .send_json(&json!({"type": "watch", "job": "work", "user": "alice"}))
+        .unwrap();
+    receive(&mut watching, &["attached"]);
+    for number in [0, 1] {
+        assert_eq!(take(&mut raw(&two, "bob"), number)["code"], "denied");
+    }
+    alice.terminal.type_keys(b"\r~h");
+    let keyboard = receive(&mut watching, &["keyboard"]);
+    assert_eq!(
+        (&keyboard["has"], &keyboard["user"]),
+        (&json!(false), &json!("alice"))
+    );
+    let offer = keyboard["offer"].as_u64().unwrap();
+    assert_eq!(take(&mut raw(&two, "bob"), offer + 1)["code"], "denied");
+    let mut guest = raw(&two, "bob");
+    assert_eq!(take(&mut guest, offer)["screen"], true);
+    alice.terminal.wait_for_next("bob has the keyboard");
+    assert_eq!(take(&mut raw(&two, "bob"), offer)["code"], "denied");
+    drop(guest);
+    alice.terminal.wait_for_next("you have the keyboard");
+    assert_eq!(take(&mut raw(&two, "bob"), offer)["code"], "denied");
+    alice.detach();
+}
+
+/// Both see the end of a shell that the guest ends.
+#[test]
+fn guest_may_end_the_shell() {
+    let two = alice_and_bob();
+    let mut alice = shell(&two.stage, "work");
+    let mut bob = watcher(&two);
+    hand_over(&mut alice, &mut bob);
+    bob.terminal.type_line("seq 20000; exit 3");
+    assert_eq!(alice.terminal.end(), Some(3));
+    assert_eq!(bob.terminal.end(), Some(3));
+    assert!(bob.terminal.shown.contains("20000"));
+}
+
+/// A client that asks for ever and reads nothing costs the server no memory.
+/// Proves `watcher-acts` in docs/faults.md.
+#[test]
+fn hand_over_without_end_takes_no_memory() {
+    let two = alice_and_bob();
+    let mut alice = shell(&two.stage, "work");
+    alice.detach();
+    let mut client = raw(&two, "alice");
+    client
+        .send_json(&json!({"type": "attach", "job": "work"}))
+        .unwrap();
+    receive(&mut client, &["attached"]);
+    let (before, _) = two.server.usage();
+    for _ in 0..200_000 {
+        client
+            .send_json(&json!({"type": "hand-over", "give": true}))
+            .unwrap();
+    }
+    let (after, _) = two.server.usage();
+    assert!(after < before + 6 * 1024, "{before} to {after} KiB");
 }

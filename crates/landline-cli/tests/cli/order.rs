@@ -62,7 +62,7 @@ pub(crate) fn message(kind: &str) -> Value {
         "type": kind, "service": "ping", "path": path, "to": "y", "length": 0, "mode": 420, "replace": true, "digest": digest,
         "code": "io", "message": "x", "request": "AAAA", "record": "AAAA", "user": "alice", "key": "SHA256:x", "session": "0", "versions": [1],
         "keys": [], "right": "role", "arguments": ["user"],
-        "stream": 0, "listener": 0, "host": "127.0.0.1", "port": 1, "address": "127.0.0.1", "peer": "127.0.0.1:1",
+        "give": true, "stream": 0, "listener": 0, "host": "127.0.0.1", "port": 1, "address": "127.0.0.1", "peer": "127.0.0.1:1",
         "offset": 0, "source": "ab", "server": "x", "features": [], "methods": [], "times": true, "paths": ["x"], "folders": true, "nonce": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
     })
 }

@@ -61,7 +61,7 @@ fn stopped_watcher_does_not_block_job() {
     let (memory_before, _) = server.usage();
     owner
         .terminal
-        .type_line("yes | head -c 20000000; clear; echo over");
+        .type_line("yes | head -c 5000000; clear; echo over");
     owner.wait_for_screen("the end", |screen| {
         screen.contents().starts_with("over\nready>")
     });

@@ -7,6 +7,12 @@ use super::{
 use crate::{BodySize, Limits, Message, ProtocolError, frame, message};
 
 impl Streams {
+    /// Whether a message of the service waits to be sent. A service that answers without limit asks
+    /// before.
+    pub fn has_queued_control(&self) -> bool {
+        !self.control.is_empty()
+    }
+
     /// Queues a message of the service, ahead of everything about streams.
     ///
     /// # Errors

@@ -80,10 +80,12 @@ pub struct AttachToJob {
 }
 message!(AttachToJob = "attach");
 
-/// Client: hands the keyboard over to the one other user who watches. If that user has it, the
-/// client takes it back. If another user lent it to the client, the client gives it back.
+/// Client: hands the keyboard over to the one other user who watches, or takes it back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct HandKeyboard {}
+pub(super) struct HandKeyboard {
+    /// Whether it is handed over. Else the owner takes it back, and a guest gives it back.
+    pub give: bool,
+}
 message!(HandKeyboard = "hand-over");
 
 /// Server: who has the keyboard of a job.

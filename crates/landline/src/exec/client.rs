@@ -14,11 +14,11 @@ use tokio::sync::mpsc;
 use super::{
     Command, TerminalSize,
     client_input::ClientInput,
+    client_keyboard::ClientKeyboard,
     client_output::WrittenOutput,
     messages::{
-        AnsweredPart, CLIENT_RUNNING, CONTINUED, Continue, Continued, Exit, Finished, HandKeyboard,
-        Keyboard, Resize, Run, SERVICE, STARTED, STDERR, STDIN, STDOUT, Signal, Started,
-        TRANSIT_TIME_MAX,
+        AnsweredPart, CLIENT_RUNNING, CONTINUED, Continue, Continued, Exit, Finished, Keyboard,
+        Resize, Run, SERVICE, STARTED, STDERR, STDIN, STDOUT, Signal, Started, TRANSIT_TIME_MAX,
     },
 };
 use crate::{
@@ -248,11 +248,7 @@ impl RunningCommand {
             stdin: ClientInput::new(stdin_begin),
             stdout,
             stderr: WrittenOutput::new(STDERR, stderr, stderr_begin),
-            owner: self.owner,
-            is_watching: self.is_watching,
-            has_keyboard: true,
-            was_lent: false,
-            on_keyboard: None,
+            keyboard: ClientKeyboard::new(self.owner, self.is_watching),
             exit: None,
             input,
             control,
@@ -262,9 +258,6 @@ impl RunningCommand {
     }
 }
 
-/// What is called with news of the keyboard.
-type KeyboardHook = Box<dyn FnMut(&Keyboard) + Send>;
-
 /// The client's side of a command while it runs.
 pub struct CommandCarrier {
     /// Those of the channel that was lost last.
@@ -272,16 +265,9 @@ pub struct CommandCarrier {
     pub(super) stdin: ClientInput,
     pub(super) stdout: WrittenOutput,
     pub(super) stderr: WrittenOutput,
-    /// The number of this client among those that had the input of the job.
-    pub(super) owner: u64,
-    pub(super) is_watching: bool,
-    /// Whether no other user has the keyboard of the job.
-    pub(super) has_keyboard: bool,
-    /// Whether another user has had it.
-    pub(super) was_lent: bool,
-    on_keyboard: Option<KeyboardHook>,
+    pub(super) keyboard: ClientKeyboard,
     exit: Option<Exit>,
-    input: mpsc::Receiver<CommandInput>,
+    pub(super) input: mpsc::Receiver<CommandInput>,
     control: mpsc::Receiver<CommandControl>,
     closed_output: ClosedOutput,
     is_probing: bool,
@@ -305,9 +291,15 @@ impl CommandCarrier {
         self.is_probing = true;
     }
 
+    /// Has [`carry`](Self::carry) return when the keyboard is offered. Otherwise this client
+    /// continues to watch.
+    pub fn take_offers(&mut self) {
+        self.keyboard.takes_offers = true;
+    }
+
     /// Calls this with all that the server says about who has the keyboard of the job.
     pub fn on_keyboard(&mut self, hook: impl FnMut(&Keyboard) + Send + 'static) {
-        self.on_keyboard = Some(Box::new(hook));
+        self.keyboard.hook = Some(Box::new(hook));
     }
 
     /// Carries input and output until the program has ended and all of its output was written, or
@@ -358,11 +350,7 @@ impl CommandCarrier {
             input,
             control,
             closed_output,
-            owner,
-            is_watching,
-            has_keyboard,
-            was_lent,
-            on_keyboard,
+            keyboard,
             ..
         } = self;
         loop {
@@ -404,17 +392,8 @@ impl CommandCarrier {
                 result = stderr.written.recv(), if stderr.is_busy => stderr.settle(result, &mut channel.streams),
                 arrived = channel.next(&CLIENT_RUNNING) => match arrived? {
                     StreamInput::Message(header) if header.kind() == Keyboard::TYPE => {
-                        let keyboard: Keyboard = header.read()?;
-                        if keyboard.offer.is_some() {
-                            return Ok(CarriedTo::Offer(keyboard));
-                        }
-                        *was_lent |= !keyboard.has;
-                        *has_keyboard = keyboard.has;
-                        if let Some(from) = keyboard.from {
-                            stdout.set_answering(keyboard.has, from);
-                        }
-                        if let Some(hook) = on_keyboard {
-                            hook(&keyboard);
+                        if let Some(offer) = keyboard.note(header.read()?, stdout) {
+                            return Ok(CarriedTo::Offer(offer));
                         }
                     }
                     StreamInput::Message(header) => *exit = Some(header.read()?),
@@ -431,7 +410,7 @@ impl CommandCarrier {
                 },
                 given = input.recv(), if stdin.takes_more() => match given {
                     // What is typed while another user has the keyboard goes nowhere.
-                    Some(CommandInput::Bytes(_)) if !*has_keyboard => {}
+                    Some(CommandInput::Bytes(_)) if !keyboard.passes_keys() => {}
                     Some(CommandInput::Bytes(bytes)) => stdin.push(bytes, &mut channel.streams),
                     Some(CommandInput::End) => stdin.finish(&mut channel.streams),
                     None => stdin.is_closed = true,
@@ -439,12 +418,15 @@ impl CommandCarrier {
                 Some(given) = control.recv() => match given {
                     CommandControl::Signal(signal) => channel.send(&Signal { signal })?,
                     // A watcher has no part in the size.
-                    CommandControl::Resize(_) if *is_watching => {}
+                    CommandControl::Resize(_) if keyboard.is_watching => {}
                     CommandControl::Resize(TerminalSize { rows, columns }) => {
                         channel.send(&Resize { rows, columns })?;
                     }
-                    CommandControl::HandOver if *owner > 0 => channel.send(&HandKeyboard {})?,
-                    CommandControl::HandOver => {}
+                    CommandControl::HandOver => {
+                        if let Some(request) = keyboard.hand_over() {
+                            channel.send(&request)?;
+                        }
+                    }
                 },
             }
         }

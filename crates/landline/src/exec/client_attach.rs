@@ -58,7 +58,7 @@ impl CommandCarrier {
             job: job.to_owned(),
             stdout: Some(self.stdout.total).filter(|_| !is_spoiled),
             stderr: self.stderr.total,
-            owner: Some(self.owner).filter(|owner| *owner > 0),
+            owner: Some(self.keyboard.owner).filter(|owner| *owner > 0),
             exact: !self.stdout.is_for_terminal(),
             terminal,
             ..AttachToJob::default()
@@ -79,7 +79,7 @@ impl CommandCarrier {
         }
         let have = [self.stdout.total, self.stderr.total];
         // What another user typed has moved the offsets.
-        let mut has_input = !self.was_lent && self.stdin.go_back(attached.stdin);
+        let mut has_input = !self.keyboard.was_lent && self.stdin.go_back(attached.stdin);
         if !has_input && attached.terminal {
             // What was typed meanwhile is not known here, so nothing of it is sent again.
             self.stdin.begin_at(attached.stdin);
@@ -90,8 +90,9 @@ impl CommandCarrier {
             return Err(Error::here(ErrorCode::Io, message));
         }
         self.stdout.set_answered(attached.answered);
-        self.owner = attached.owner;
-        self.has_keyboard = true;
+        self.keyboard.owner = attached.owner;
+        self.keyboard.is_here = true;
+        self.keyboard.is_offering = false;
         self.restart_streams([attached.stdin, attached.stdout, attached.stderr]);
         Ok(attached.screen)
     }
@@ -113,9 +114,10 @@ impl CommandCarrier {
         self.stdout.settle_now().await;
         self.stderr.total = attached.stderr;
         // The server has stopped the input of the watcher.
-        self.stdin = ClientInput::new(attached.stdin);
-        self.is_watching = false;
-        self.owner = attached.owner;
+        self.forget_typed(attached.stdin);
+        self.keyboard.is_watching = false;
+        self.keyboard.is_guest = true;
+        self.keyboard.owner = attached.owner;
         self.restart_streams([attached.stdin, attached.stdout, attached.stderr]);
         Ok(())
     }
@@ -131,8 +133,10 @@ impl CommandCarrier {
         self.stderr.settle_now().await;
         self.stdout.total = attached.stdout;
         self.stderr.total = attached.stderr;
-        self.owner = 0;
-        self.is_watching = true;
+        self.forget_typed(attached.stdin);
+        self.keyboard.owner = 0;
+        self.keyboard.is_watching = true;
+        self.keyboard.is_guest = false;
         self.restart_streams([attached.stdin, attached.stdout, attached.stderr]);
         Ok(())
     }
@@ -145,6 +149,12 @@ impl CommandCarrier {
     pub async fn release(channel: &mut Channel) -> Result<(), Error> {
         while channel.receive(&CLIENT_RUNNING).await?.kind() != Finished::TYPE {}
         Ok(())
+    }
+
+    /// Drops all that was typed, and begins at this offset.
+    fn forget_typed(&mut self, offset: u64) {
+        self.stdin = ClientInput::new(offset);
+        while self.input.try_recv().is_ok() {}
     }
 
     fn restart_streams(&mut self, begin: [u64; 3]) {

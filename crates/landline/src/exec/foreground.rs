@@ -14,8 +14,8 @@ use super::{
     hand_over::HandOver,
     lost_runs::{Claim, Claims},
     messages::{
-        Exit, Finished, Keyboard, Resize, SERVER_RUNNING, STDERR, STDIN, STDOUT, Signal,
-        TerminalSize,
+        Exit, Finished, HandKeyboard, Keyboard, Resize, SERVER_RUNNING, STDERR, STDIN, STDOUT,
+        Signal, TerminalSize,
     },
     supervisor::Supervisor,
 };
@@ -379,11 +379,17 @@ impl Foreground {
                     }
                 }
                 // A command that is no job has no watchers.
-                "hand-over" => streams.send_control(&Keyboard {
-                    has: true,
-                    refused: Some("only jobs can be watched".to_owned()),
-                    ..Keyboard::default()
-                })?,
+                "hand-over" => {
+                    let HandKeyboard { give } = header.read()?;
+                    // A client that reads no answers gets none.
+                    if give && !streams.has_queued_control() {
+                        streams.send_control(&Keyboard {
+                            has: true,
+                            refused: Some("only jobs can be watched".to_owned()),
+                            ..Keyboard::default()
+                        })?;
+                    }
+                }
                 _ => {
                     if !self.is_exit_sent {
                         return Err(lost("the client was done before the command"));

@@ -7,6 +7,7 @@ mod attach_messages;
 mod client;
 mod client_attach;
 mod client_input;
+mod client_keyboard;
 mod client_output;
 mod command;
 mod foreground;

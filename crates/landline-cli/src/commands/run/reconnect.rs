@@ -23,6 +23,7 @@ use crate::{
     context::Context,
     failure::Failure,
     streams::OutputStream,
+    terminal::shown_line,
     terminal_mode::{RemoteTerminal, ScreenWatch, terminal_size},
 };
 
@@ -38,6 +39,9 @@ const PAUSES: [Duration; 5] = [
 const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(5);
 /// After this time without a connection, the user gets a message.
 const QUIET_TIME: Duration = Duration::from_secs(1);
+
+/// The most characters of a message beside what a terminal shows.
+const SHOWN_CHARS_MAX: usize = 200;
 
 /// How a command is continued on another connection.
 pub(in crate::commands) enum Continuation {
@@ -139,9 +143,6 @@ async fn take_keyboard(
     let Continuation::Watch(watched) = continuation else {
         return Err(Error::Lost("only a watcher can take the keyboard".into()));
     };
-    if !teller.can_type() {
-        return Err(Error::Lost("there is no terminal to type at".into()));
-    }
     let taking = async {
         let mut channel = dial(&watched.keyboard_request(offer, terminal_size())?).await?;
         carrier.take_keyboard(&mut channel).await?;
@@ -288,7 +289,7 @@ impl Teller {
     }
 
     /// Whether there is a terminal whose keys can go to a program.
-    fn can_type(&self) -> bool {
+    pub(in crate::commands) fn can_type(&self) -> bool {
         matches!(self.place, TellerPlace::RawTerminal(_))
     }
 
@@ -333,6 +334,9 @@ impl Teller {
 
     /// Prints on a line of its own, or in the last line of a full screen.
     fn tell_at_screen(&self, what: &str) {
+        // A part of it may be the server's.
+        let what: String = shown_line(what).chars().take(SHOWN_CHARS_MAX).collect();
+        let what = what.as_str();
         match &self.place {
             TellerPlace::RawTerminal(err) if self.screen.is_full() => {
                 let text = format!("\x1b7\x1b[999;1H\x1b[0;7m{what}\x1b[0m\x1b[K\x1b8");

@@ -1,6 +1,6 @@
 //! A client that follows a job on the streams of a command.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use landline_proto::{
     ErrorCode,
@@ -12,13 +12,14 @@ use landline_supervisor::{
     signals,
     store::{JobFolder, Piece},
 };
+use tokio::time::Instant;
 
 use super::{
     super::{
         foreground::{INPUT_BYTES_MAX, STREAM_POOL_BYTES},
         messages::{
-            AttachToJob, Attached, Exit, Finished, Keyboard, Resize, SERVER_RUNNING, STDIN, STDOUT,
-            Screen, Signal, TerminalSize,
+            AttachToJob, Attached, Exit, Finished, HandKeyboard, Keyboard, Resize, SERVER_RUNNING,
+            STDIN, STDOUT, Screen, Signal, TerminalSize,
         },
         terminal::OutputFilter,
     },
@@ -42,6 +43,8 @@ pub(super) const READ_BYTES_MAX: usize = 256 * 1024;
 /// How far ahead of its client's terminal a program may write, in bytes. At 10 Mbit/s, that takes a
 /// tenth of a second.
 const TERMINAL_WINDOW: u64 = 128 * 1024;
+/// How long the keyboard is offered to a watcher.
+const OFFER_TIME: Duration = Duration::from_secs(10);
 /// A client that is further behind gets the screen instead of the output, in bytes.
 pub(super) const BEHIND_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -102,7 +105,9 @@ pub(super) async fn attach(
         outputs,
         limit: 0,
         keyboard: KeyboardPlace::Here,
-        is_offered: false,
+        returned_at: answered.map(|part| part.to),
+        offered_until: None,
+        last_guest: progress.borrow().input.last_guest,
         resizer: Resizer::new(size_of(request)),
         is_exit_sent: false,
     };
@@ -124,11 +129,14 @@ pub(super) async fn attach(
         tokio::select! {
             // The table holds the other end.
             Ok(()) = progress.changed() => {}
-            () = attached.resizer.wait() => attached.resizer.apply(job),
+            () = attached.resizer.wait() => attached.resizer.apply(job, attached.number()),
+            () = sleep_until(attached.offered_until) => job.end_offer(attached.number()),
             change = attached.keyboard.returned(job) => {
                 channel.send(&change)?;
+                attached.returned_at = change.from;
                 // The guest has set another one.
                 attached.limit = 0;
+                attached.resizer.want_own();
             }
             input = channel.next(&SERVER_RUNNING) => {
                 let is_done = match input {
@@ -182,13 +190,29 @@ struct AttachedClient<'a> {
     /// Up to where the supervisor may read what the terminal shows; 0 at first.
     limit: u64,
     keyboard: KeyboardPlace,
-    /// Whether the client was told that the keyboard is offered to a watcher.
-    is_offered: bool,
+    /// From which byte on the client's terminal answers again, until the client has that.
+    returned_at: Option<u64>,
+    /// Until when the keyboard is offered to a watcher, as the client was told.
+    offered_until: Option<Instant>,
+    /// The last guest of whom the client knows.
+    last_guest: u64,
     resizer: Resizer,
     is_exit_sent: bool,
 }
 
+async fn sleep_until(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
 impl AttachedClient<'_> {
+    /// The number among the clients that had the input; 0 without input.
+    fn number(&self) -> u64 {
+        self.owner.as_ref().map_or(0, |owner| owner.number)
+    }
+
     /// Tells an owner of the keyboard where it is now.
     fn follow_keyboard(
         &mut self,
@@ -198,8 +222,12 @@ impl AttachedClient<'_> {
         if self.owner.as_ref().is_none_or(|owner| owner.is_guest) {
             return Ok(());
         }
-        if self.is_offered && now.input.offer.is_none() {
-            self.is_offered = false;
+        let last_guest = std::mem::replace(&mut self.last_guest, now.input.last_guest);
+        if last_guest != now.input.last_guest && now.input.guest.is_none() {
+            self.keyboard.set_passed();
+        }
+        if self.offered_until.is_some() && now.input.offer.is_none() {
+            self.offered_until = None;
             if now.input.guest.is_none() {
                 channel.send(&Keyboard {
                     has: true,
@@ -217,6 +245,7 @@ impl AttachedClient<'_> {
     /// told.
     async fn hand_over(
         &mut self,
+        gives: bool,
         context: &ServiceContext,
         table: &JobTable,
     ) -> Result<Option<Keyboard>, Error> {
@@ -230,42 +259,42 @@ impl AttachedClient<'_> {
             return Ok(Some(refused("the job has no terminal")));
         };
         let job = self.job.clone();
-        let record = |to: &UserName| {
+        let activity = |to: &UserName| {
             let (job, to) = (job.id().to_owned(), to.clone());
-            context.record(|user, session| Activity::JobHandOver {
+            |user, session| Activity::JobHandOver {
                 user,
                 session,
                 job,
                 to,
-            })
+            }
         };
         let input = job.progress().input;
-        if is_guest || input.guest.is_some() {
-            // The owner gets the keyboard back, even if that cannot be recorded.
-            let _ = record(job.user()).await;
-            if is_guest {
-                job.end_guest(number);
-            } else {
+        match (gives, is_guest) {
+            // What ends the turn of a guest is recorded with its end.
+            (false, true) => job.end_guest(number),
+            // The owner has the keyboard back before that is recorded.
+            (false, false) => {
                 job.take_keyboard_back(number);
+                if input.guest.is_some() || input.offer.is_some() {
+                    context.note(activity(job.user()));
+                }
             }
-            return Ok(None);
+            (true, _) => {}
         }
-        if input.offer.is_some() {
-            job.take_keyboard_back(number);
-            return Ok(None);
-        }
-        if !self.keyboard.is_here() {
+        let is_free = input.guest.is_none() && input.offer.is_none();
+        if !gives || is_guest || !is_free || !self.keyboard.is_here() {
             return Ok(None);
         }
         let (watcher, user) = match job.only_guest(table.shares_uid()).await {
             Ok(only) => only,
             Err(reason) => return Ok(Some(refused(&reason))),
         };
-        if record(&user).await.is_err() {
+        if context.record(activity(&user)).await.is_err() {
             return Ok(Some(refused("it cannot be recorded")));
         }
-        self.is_offered = job.offer_keyboard(number, watcher, &user);
-        Ok(self.is_offered.then_some(Keyboard {
+        let is_offered = job.offer_keyboard(number, watcher, &user);
+        self.offered_until = is_offered.then(|| Instant::now() + OFFER_TIME);
+        Ok(is_offered.then_some(Keyboard {
             has: true,
             user: Some(user),
             ..Keyboard::default()
@@ -336,7 +365,12 @@ impl AttachedClient<'_> {
         if self.owner.is_none() || !self.job.has_terminal() || !self.keyboard.is_here() {
             return;
         }
-        let limit = match channel.streams.offsets(STDOUT) {
+        let offsets = channel.streams.offsets(STDOUT);
+        if offsets.is_some_and(|now| self.returned_at.is_some_and(|at| now.acknowledged >= at)) {
+            self.returned_at = None;
+            self.job.change_input(|input| input.lent_from = None);
+        }
+        let limit = match offsets {
             Some(offsets) if !stdout.is_stopped => {
                 // A guest's stream has offsets of its own.
                 let on_the_way =
@@ -413,7 +447,11 @@ impl AttachedClient<'_> {
                             tree: false,
                         };
                         // A signal that cannot be recorded is dropped. The client stays.
-                        if context.record(record).await.is_ok() {
+                        let is_recorded = context.record(record).await.is_ok();
+                        // A guest may have lost the keyboard meanwhile.
+                        let typist = self.job.progress().input.typist();
+                        let is_late = |owner: &InputOwner| owner.is_guest && owner.number != typist;
+                        if is_recorded && !self.owner.as_ref().is_some_and(is_late) {
                             self.job.order(Order::Signal { signal });
                         }
                     }
@@ -426,8 +464,12 @@ impl AttachedClient<'_> {
                     }
                 }
                 "hand-over" => {
-                    let change = self.hand_over(context, table).await?;
-                    if let Some(change) = change {
+                    let HandKeyboard { give } = header.read()?;
+                    // A client that reads no answers gets none.
+                    if give && channel.streams.has_queued_control() {
+                        return Ok(None);
+                    }
+                    if let Some(change) = self.hand_over(give, context, table).await? {
                         channel.send(&change)?;
                     }
                 }
@@ -460,6 +502,11 @@ impl AttachedClient<'_> {
         else {
             return Ok(());
         };
+        // Once the job is over, every client gets its end.
+        if now.is_over() {
+            channel.streams.stop(STDIN);
+            return Ok(());
+        }
         if is_guest && now.input.typist() != number {
             let message = format!("{} has the keyboard back", self.job.user());
             return Err(Error::here(ErrorCode::Superseded, message));
@@ -467,7 +514,7 @@ impl AttachedClient<'_> {
         if !is_guest && now.input.owner != number {
             return Err(superseded());
         }
-        if now.input.has_stopped || now.is_over() {
+        if now.input.has_stopped {
             channel.streams.stop(STDIN);
             return Ok(());
         }
@@ -496,7 +543,7 @@ impl AttachedClient<'_> {
             let bytes = part.unwrap_or_default().to_vec();
             let length = bytes.len();
             // What is typed is for the size at which it was typed.
-            self.resizer.apply(self.job);
+            self.resizer.apply(self.job, number);
             // Another client that types by now is noticed in the next round.
             if self.job.send_input(number, bytes) {
                 channel.streams.consume(STDIN, length);

@@ -98,7 +98,8 @@ impl Beginning {
             }
         };
         let [stdout, _] = &mut beginning.outputs;
-        if let Some(from) = request.stdout {
+        // A guest begins with the screen.
+        if let Some(from) = request.stdout.filter(|_| offered.is_none()) {
             stdout.skip_dropped(files, &now).await?;
             // A client that has nothing yet gets everything.
             let is_near = screen.offset.saturating_sub(from) <= BEHIND_BYTES_MAX;

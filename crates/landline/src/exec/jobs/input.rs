@@ -31,6 +31,11 @@ pub(super) struct InputProgress {
     pub(super) offer: Option<Offer>,
     /// The number of the last offer.
     pub(super) last_offer: u64,
+    /// The number of the last guest.
+    pub(super) last_guest: u64,
+    /// From which byte of standard output on a guest's terminal has answered queries, until the
+    /// terminal of the owner has got what came before it answers again.
+    pub(super) lent_from: Option<u64>,
     /// From which byte of standard output on no client's terminal has got it; `None` while one
     /// does.
     pub(super) unattended_from: Option<u64>,
@@ -84,11 +89,13 @@ impl Job {
             .send_modify(|progress| change(&mut progress.input));
     }
 
-    /// Gives the terminal another size.
-    pub(super) fn resize(&self, size: Size) {
+    /// Gives the terminal another size, if this client types.
+    pub(super) fn resize(&self, typist: u64, size: Size) {
         self.change_input(|input| {
-            input.resizes += 1;
-            self.order(Order::Resize(size));
+            if input.typist() == typist {
+                input.resizes += 1;
+                self.order(Order::Resize(size));
+            }
         });
     }
 

@@ -303,6 +303,7 @@ impl Job {
                 .watchers()
                 .iter()
                 .map(|watcher| watcher.user.clone())
+                .chain(progress.input.guest.map(|guest| guest.user))
                 .collect(),
         }
     }

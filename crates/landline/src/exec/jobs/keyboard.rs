@@ -4,7 +4,13 @@
 //! keyboard attaches as a guest. The guest has the keyboard until one of the two gives it up: then
 //! the owner has it back. There is never more than one who types and answers queries.
 
-use std::{pin::Pin, sync::Arc};
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use landline_proto::{ErrorCode, Message, login::UserName};
 use landline_supervisor::protocol::{Order, OutputStream, Size};
@@ -17,7 +23,7 @@ use super::{
         start::{action, may_have_terminal},
     },
     job::{Job, JobProgress, Notice},
-    screen::{HISTORY_LINES, KEEP_SIZE, KeyboardOwner, ShownScreen},
+    screen::{KEEP_SIZE, KeyboardOwner, ShownScreen},
 };
 use crate::{
     Error,
@@ -54,6 +60,8 @@ pub(in super::super) struct OfferedKeyboard {
     pub(super) number: u64,
     /// Who takes it.
     pub(super) user: UserName,
+    /// Whether it was taken.
+    pub(super) is_lent: AtomicBool,
 }
 
 impl OfferedKeyboard {
@@ -111,11 +119,12 @@ pub(super) async fn check_guest(
         return Err(Error::here(ErrorCode::CredentialLimited, message));
     }
     let (checked, owner) = (context.clone(), owner.clone());
-    let checking = context.blocking("exec hand-over", move |_| {
+    // Not among the work of that user, who could fill its table and so delay the owner.
+    let checking = tokio::task::spawn_blocking(move || {
         let (rules, user) = (checked.rights().rules(), checked.user());
-        Ok(may_type(&rules, user, &owner, checked.root(), share_uid))
+        may_type(&rules, user, &owner, checked.root(), share_uid)
     });
-    if checking.await? {
+    if checking.await.unwrap_or(false) {
         Ok(())
     } else {
         let message = "you may not open a shell on this server, so you may not type at one";
@@ -173,6 +182,15 @@ impl Job {
         is_offered
     }
 
+    /// The owner offers the keyboard no more.
+    pub(super) fn end_offer(&self, owner: u64) {
+        self.change_input(|input| {
+            if input.owner == owner {
+                input.offer = None;
+            }
+        });
+    }
+
     /// The owner takes the keyboard back, and any offer of it.
     pub(super) fn take_keyboard_back(&self, owner: u64) {
         self.change_input(|input| {
@@ -212,6 +230,7 @@ impl Job {
                 return;
             };
             let number = offer.number;
+            input.last_guest = number;
             input.guest = Some(Guest {
                 number,
                 user: offer.user,
@@ -220,7 +239,8 @@ impl Job {
             let stdin = input.sent;
             input.resizes += u64::from(size.is_some());
             let owner = KeyboardOwner::in_place_of_owner(number, stdin);
-            lent = Some((owner, self.order_screen(size, HISTORY_LINES)));
+            lent = Some((owner, self.order_screen(size, 0)));
+            offered.is_lent.store(true, Ordering::Relaxed);
         });
         lent.ok_or_else(|| {
             let message = "the keyboard is not offered any more";
@@ -233,6 +253,8 @@ impl Job {
         self.change_input(|input| {
             if let Some(guest) = input.guest.as_mut().filter(|guest| guest.number == number) {
                 guest.from = Some(from);
+                let lent_from = *input.lent_from.get_or_insert(from);
+                input.lent_from = Some(lent_from.min(from));
             }
         });
     }
@@ -297,6 +319,13 @@ pub(super) enum KeyboardPlace {
 }
 
 impl KeyboardPlace {
+    /// A guest came and went, which the owner was not told.
+    pub(super) fn set_passed(&mut self) {
+        if self.is_here() {
+            *self = Self::Guest { is_told: false };
+        }
+    }
+
     /// Follows what has happened to the keyboard of this owner, whose terminal has this size.
     /// Returns what the owner is to be told.
     pub(super) fn follow(

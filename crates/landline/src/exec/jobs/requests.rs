@@ -1,6 +1,12 @@
 //! Requests about detached jobs.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use landline_proto::{ErrorCode, Header, Message, login::UserName};
 use landline_supervisor::{protocol::Order, signals};
@@ -135,6 +141,7 @@ pub(in super::super) async fn find_to_attach(
     let offered = request.offer.map(|number| OfferedKeyboard {
         number,
         user: user.clone(),
+        is_lent: AtomicBool::new(false),
     });
     match (found, offered) {
         (Ok(job), Some(offered)) if offered.is_open(&job) => {
@@ -212,17 +219,19 @@ pub(in super::super) async fn serve_attach(
     offered: Option<&OfferedKeyboard>,
 ) -> Result<bool, Error> {
     let attaching = attach(channel, context, jobs, job, request, offered);
-    let attached = if offered.is_some() {
+    let attached = if let Some(offered) = offered {
         let (name, owner) = (job.shown_name(), job.user());
         context.set_activity(&format!("typing at {name} of {owner}"));
         let attached = while_guest(context, jobs, owner, attaching).await;
-        let (job, to) = (job.id().to_owned(), owner.clone());
-        context.note(|user, session| Activity::JobHandOver {
-            user,
-            session,
-            job,
-            to,
-        });
+        if offered.is_lent.load(Ordering::Relaxed) {
+            let (job, to) = (job.id().to_owned(), owner.clone());
+            context.note(|user, session| Activity::JobHandOver {
+                user,
+                session,
+                job,
+                to,
+            });
+        }
         attached
     } else {
         context.set_activity(&format!("attached to {}", job.shown_name()));

@@ -46,11 +46,16 @@ impl Resizer {
         }
     }
 
-    /// Applies a wanted size now.
-    pub(super) fn apply(&mut self, job: &Job) {
+    /// Wants the size that the client has, since it has the keyboard again.
+    pub(super) fn want_own(&mut self) {
+        self.wanted = self.size;
+    }
+
+    /// Applies a wanted size now, if this client types.
+    pub(super) fn apply(&mut self, job: &Job, typist: u64) {
         if let Some(size) = self.wanted.take() {
             self.resized_at = Some(Instant::now());
-            job.resize(size);
+            job.resize(typist, size);
         }
     }
 }

@@ -17,7 +17,7 @@ use super::{
 use crate::Error;
 
 /// How many lines of history come with a screen.
-pub(super) const HISTORY_LINES: u32 = 200;
+const HISTORY_LINES: u32 = 200;
 /// How long a supervisor may take to report its screen.
 const SCREEN_TIME_MAX: Duration = Duration::from_secs(5);
 /// How much of the end of the output stands for the screen of a job that has ended, in bytes.
@@ -93,7 +93,10 @@ impl Job {
             let owner = KeyboardOwner {
                 number,
                 stdin: input.sent,
-                unattended_from: input.unattended_from.take(),
+                unattended_from: [input.unattended_from.take(), input.lent_from]
+                    .into_iter()
+                    .flatten()
+                    .min(),
             };
             input.resizes += u64::from(size.is_some());
             self.order(Order::Attended(true));
