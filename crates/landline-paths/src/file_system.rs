@@ -124,11 +124,16 @@ pub fn extent_at(file: &File, offset: u64, length: u64) -> Extent {
     }
 }
 
-/// Appends the content of a file to a new one, with its holes.
+/// Copies the content of a file to a new one, with its holes. `copied` is called with the number of
+/// bytes that were copied since the last call.
 ///
 /// # Errors
-/// The system's error.
-pub fn copy_content(from: &File, to: &File) -> io::Result<()> {
+/// The system's error, and that of `copied`.
+pub fn copy_content(
+    from: &File,
+    to: &File,
+    copied: &mut dyn FnMut(u64) -> io::Result<()>,
+) -> io::Result<()> {
     let length = from.metadata()?.len();
     let mut buffer = vec![0; 128 * 1024];
     let mut offset = 0;
@@ -142,6 +147,7 @@ pub fn copy_content(from: &File, to: &File) -> io::Result<()> {
                 to.write_all_at(piece, offset)?;
             }
             offset += piece.len() as u64;
+            copied(piece.len() as u64)?;
         }
     }
     to.set_len(length)
@@ -165,7 +171,13 @@ mod tests {
         file.set_len(4 << 20).unwrap();
         let extent = |file: &File, offset| extent_at(file, offset, 4 << 20);
         let hole = |end| Extent { is_hole: true, end };
-        copy_content(&file, &copy).unwrap();
+        let mut copied = 0;
+        let mut count = |bytes| {
+            copied += bytes;
+            Ok(())
+        };
+        copy_content(&file, &copy, &mut count).unwrap();
+        assert_eq!(copied, 4 << 20);
         for file in [&file, &copy] {
             assert_eq!(extent(file, 0), hole(1 << 20));
             let data = extent(file, 1 << 20);

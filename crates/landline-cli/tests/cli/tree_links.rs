@@ -1,6 +1,6 @@
 //! Files with several names in copies of trees.
 
-use std::{collections::HashSet, fs, os::unix::fs::MetadataExt, path::Path};
+use std::{collections::HashSet, fs, os::unix::fs::MetadataExt, path::Path, process::Command};
 
 use landline::paths::TempDir;
 use serde_json::{Value, json};
@@ -288,4 +288,52 @@ fn file_with_more_names_than_the_file_system_allows_is_copied() {
         &server.at("tree"),
     ]);
     assert_eq!(changes(&again), Vec::<Value>::new());
+}
+
+/// No link leads from one file system to another, so each gets copies.
+#[test]
+fn names_on_other_file_systems_are_copies() {
+    let synced = Synced::new();
+    let (source, target) = (synced.stage.path("user/src"), synced.stage.path("home/dst"));
+    // Longer than what is made durable together.
+    let content = noise(40 << 20, 5);
+    write(&source.join("a/f"), &content);
+    let others = ["a/g", "b/1", "b/2", "c/3", "c/4"];
+    for name in others {
+        link(&source, "a/f", name);
+    }
+    let mut mounted = Vec::new();
+    for folder in ["a", "b", "c"] {
+        let folder = target.join(folder);
+        fs::create_dir_all(&folder).unwrap();
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "none"])
+            .arg(&folder)
+            .status();
+        if mount.is_ok_and(|status| status.success()) {
+            mounted.push(folder);
+        }
+    }
+    let outcome = synced.run(&["-H", "--itemize"]);
+    let found: Vec<bool> = others
+        .iter()
+        .chain(&["a/f"])
+        .map(|name| fs::read(target.join(name)).is_ok_and(|found| found == content))
+        .collect();
+    let folders = ["", "a", "b", "c"].map(|folder| {
+        let modified = |root: &Path| fs::metadata(root.join(folder)).unwrap().modified().unwrap();
+        modified(&source) == modified(&target)
+    });
+    let is_skipped = mounted.len() < 3;
+    for folder in mounted {
+        let unmounted = Command::new("umount").arg(folder).status();
+        assert!(unmounted.unwrap().success());
+    }
+    if is_skipped {
+        eprintln!("SKIPPED: nothing can be mounted");
+        return;
+    }
+    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+    assert_eq!(found, [true; 6]);
+    assert_eq!(folders, [true; 4], "a folder is not complete");
 }

@@ -80,12 +80,14 @@ pub(in crate::commands) struct SharedOptions {
     xattrs: bool,
     /// Leave out devices, FIFOs and sockets
     ///
-    /// Without it, landline reports each of them, and the exit status is 1.
+    /// Without it, landline reports each of them, and the exit status is 1. With sync --delete,
+    /// what DST has of such a name is deleted.
     #[arg(long)]
     skip_special: bool,
     /// Write the holes of sparse files as zeros
     ///
-    /// Without it, a part of a file that takes no space at SRC takes none at DST.
+    /// Without it, a part of a file that takes no space at SRC takes none at DST, if the file has
+    /// more than 128 KiB.
     #[arg(long)]
     no_sparse: bool,
     /// Make DST appear only if all of SRC was copied

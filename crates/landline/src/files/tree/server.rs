@@ -5,7 +5,7 @@ use std::sync::Arc;
 use landline_proto::{BodySize, ErrorCode, Header, Message, Name};
 
 use super::{
-    SyncOptions, TreeEvents, TreeProgress, TreeSelection, TreeSummary,
+    StoreOptions, SyncOptions, TreeEvents, TreeProgress, TreeSelection, TreeSummary,
     bodies::bodies,
     check_not_home, check_place,
     compression::Compression,
@@ -54,9 +54,9 @@ pub(crate) async fn put_tree(
         // What is compared tells the client about the content.
         options.compare = Compare::Nothing;
     }
-    if options.sync.is_some_and(|sync| sync.delete)
-        && let Err(error) = context.admit("remove")
-    {
+    let limits = context.rights().quota(context.user());
+    let quota = TreeQuota::for_user(context.work_store(), context.user(), limits);
+    if let Err(error) = check_options(context, &options, quota.as_ref()) {
         return context.answer_failure(channel, error).await;
     }
     let (preparing, asked, manifests) = (context.clone(), put.clone(), manifests.clone());
@@ -109,8 +109,6 @@ pub(crate) async fn put_tree(
         .as_ref()
         .map(|manifest| manifest.heartbeat().clone())
         .unwrap_or_default();
-    let limits = context.rights().quota(context.user());
-    let quota = TreeQuota::for_user(context.work_store(), context.user(), limits);
     let store = context.work_store().clone();
     let reads_selection = put.selection;
     let (connection, ends) = bodies(true);
@@ -146,6 +144,23 @@ pub(crate) async fn put_tree(
             Err(Error::here(ErrorCode::Superseded, message))
         }
     }
+}
+
+/// Checks that the user may ask for this.
+fn check_options(
+    context: &ServiceContext,
+    options: &StoreOptions,
+    quota: Option<&TreeQuota>,
+) -> Result<(), Error> {
+    if options.sync.is_some_and(|sync| sync.delete) {
+        context.admit("remove")?;
+    }
+    if quota.is_some() && options.attributes {
+        let message =
+            "you have a quota, which does not count extended attributes; leave out --xattrs";
+        return Err(Error::here(ErrorCode::Denied, message));
+    }
+    Ok(())
 }
 
 /// What a `put-tree` writes to.
@@ -190,7 +205,8 @@ fn prepare_put(
     };
     let guard = guard.protecting(root.protected_folders(&rules.all_folders()));
     let path = target.path_bytes();
-    if !put.dry_run {
+    // A comparison by digests reads files.
+    if !put.dry_run || put.checksum {
         record_start(context, Direction::Put, path.clone(), None)?;
     }
     let parts: [&[u8]; 4] = [b"put-tree", user.as_str().as_bytes(), &path, &put.source.0];

@@ -507,6 +507,12 @@ impl Walk {
             .open
             .get(&base, &file.folder)
             .map_err(|error| Error::io(shown.display(), &error))?;
-        Ok(folder.open_source(&file.name, shown.display())?)
+        let source = folder.open_source(&file.name, shown.display())?;
+        // Its further names would become names of another file.
+        if file.is_shared && source.numbers() != file.stat.numbers() {
+            let message = format!("{} was replaced while it was read", shown.display());
+            return Err(Error::here(ErrorCode::SourceChanged, message));
+        }
+        Ok(source)
     }
 }

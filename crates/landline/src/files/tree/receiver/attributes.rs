@@ -192,12 +192,37 @@ impl TreeReceiver {
         }
     }
 
-    /// Gives a copy of a file its attributes, if they are kept.
-    pub(super) fn copy_attributes(&self, from: &File, to: &File) -> io::Result<()> {
-        if self.options.attributes {
-            copy_attributes(from, to)
-        } else {
-            Ok(())
+    /// Gives a copy of a file the attributes of the first one, if they are kept. What the file
+    /// system cannot keep is reported.
+    pub(super) fn copy_attributes(
+        &mut self,
+        entry: u32,
+        location: &StorePlace,
+        name: &OsStr,
+        [from, to]: [&File; 2],
+    ) {
+        if self.options.attributes
+            && let Err(error) = copy_attributes(from, to)
+        {
+            match self.attribute_problem(location, name, &error) {
+                Problem::Entry(error) | Problem::Copy(error) => self.fail(entry, &error),
+            }
+        }
+    }
+
+    /// Reports a problem of an entry, which is kept all the same.
+    pub(super) fn report_entry<T>(
+        &mut self,
+        entry: u32,
+        done: Result<T, Problem>,
+    ) -> Result<Option<T>, Problem> {
+        match done {
+            Ok(done) => Ok(Some(done)),
+            Err(Problem::Entry(error)) => {
+                self.fail(entry, &error);
+                Ok(None)
+            }
+            Err(problem) => Err(problem),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::{
     Error,
     files::tree::records::{FromReceiver, TreeSummary},
     paths::{
-        EntryKind, EntryStat, Folder, SourceFile, clone_content, copy_content, set_file_mode,
+        EntryKind, File, Folder, SourceFile, clone_content, copy_content, set_file_mode,
         set_file_modified, staging_name, sync_file,
     },
 };
@@ -75,13 +75,18 @@ impl TreeReceiver {
                 });
                 continue;
             }
+            let staged = file.shared.and_then(|_| self.staged_numbers(&file));
             let done = self.publish(&file);
             let mut numbers = None;
             match done {
                 Ok(()) => {
                     self.note_stored(&file.location, &file.name);
-                    if file.shared.is_some() {
-                        numbers = self.numbers_of(&file.location, &file.name);
+                    if let Some([device, inode]) = staged {
+                        let found = self.numbers_of(&file.location, &file.name);
+                        // Another inode on this file system is the file of another program.
+                        numbers = found.filter(|found| {
+                            *found == [device, inode] || found.first() != Some(&device)
+                        });
                     }
                     published.extend(file.record.map(|record| (record, file.length)));
                 }
@@ -103,6 +108,12 @@ impl TreeReceiver {
             Some(quota) if !published.is_empty() => quota.commit(&published),
             _ => Ok(()),
         }
+    }
+
+    /// Device and inode of a file in the staging folder.
+    fn staged_numbers(&self, file: &StagedFile) -> Option<[u64; 2]> {
+        let stat = self.staging.folder.stat(&file.staged);
+        stat.ok().flatten().map(|stat| stat.numbers())
     }
 
     pub(super) fn publish(&mut self, file: &StagedFile) -> Result<(), Problem> {
@@ -140,17 +151,19 @@ impl TreeReceiver {
     }
 
     /// Moves a file to a folder on another file system.
-    pub(super) fn move_across(&self, file: &StagedFile, folder: &Folder) -> io::Result<()> {
+    pub(super) fn move_across(&mut self, file: &StagedFile, folder: &Folder) -> io::Result<()> {
         let name = OsString::from(staging_name());
-        let staging = &self.staging.folder;
+        let staging = self.staging.folder.clone();
         let source = staging.open_source(&file.staged, file.name.display());
         let source = source.map_err(io::Error::other)?;
-        let stat = staging.stat(&file.staged)?.ok_or(io::ErrorKind::NotFound)?;
         let target = folder.create(&name)?;
-        let moved = copy_content(&source.file, &target)
-            .and_then(|()| self.copy_attributes(&source.file, &target))
-            .and_then(|()| set_file_mode(&target, stat.mode))
-            .and_then(|()| set_file_modified(&target, stat.modified))
+        let moved = copy_content(&source.file, &target, &mut |bytes| self.spend_copied(bytes))
+            .and_then(|()| {
+                let (location, name) = (&file.location, &file.name);
+                self.copy_attributes(file.entry, location, name, [&source.file, &target]);
+                set_file_mode(&target, source.mode)
+            })
+            .and_then(|()| set_file_modified(&target, source.modified()))
             .and_then(|()| sync_file(&target))
             .and_then(|()| folder.rename(&name, &file.name, self.options.replace))
             .and_then(|()| folder.sync());
@@ -161,27 +174,31 @@ impl TreeReceiver {
         moved
     }
 
-    /// Copies a file with its properties to a new name.
-    pub(super) fn copy_file(
-        &self,
-        source: &SourceFile,
-        folder: &Folder,
-        name: &OsStr,
-    ) -> io::Result<EntryStat> {
-        let created = folder.create(name)?;
-        if !clone_content(&source.file, &created)? {
-            copy_content(&source.file, &created)?;
+    /// Copies the content, permission bits and time of a file to a new one.
+    ///
+    /// # Errors
+    /// The system's error; `Interrupted` if the file changed meanwhile.
+    pub(super) fn copy_file(&self, source: &SourceFile, created: &File) -> io::Result<()> {
+        if !clone_content(&source.file, created)? {
+            copy_content(&source.file, created, &mut |bytes| self.spend_copied(bytes))?;
         }
-        self.copy_attributes(&source.file, &created)?;
+        let now = source.identity_now().map_err(io::Error::other)?;
+        if !now.has_content_of(source.identity()) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         // A file system without permission bits.
-        let _ = set_file_mode(&created, source.mode);
-        set_file_modified(&created, source.modified())?;
+        let _ = set_file_mode(created, source.mode);
+        set_file_modified(created, source.modified())?;
         if self.syncer.each {
-            sync_file(&created)?;
+            sync_file(created)?;
         }
-        folder
-            .stat(name)?
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        Ok(())
+    }
+
+    /// Takes the time for bytes that were copied here.
+    fn spend_copied(&self, bytes: u64) -> io::Result<()> {
+        self.staging.tick();
+        self.leave.spend(bytes).map_err(io::Error::other)
     }
 
     /// Keeps what will be replaced in the backup folder, if there is one.

@@ -18,13 +18,16 @@ use crate::{
 /// What a file that is kept should have.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct KeptProperties {
+    /// The number of the entry.
+    pub(super) entry: u32,
     pub(super) mode: u32,
     pub(super) modified: FileTime,
 }
 
 impl KeptProperties {
-    pub(super) fn of(entry: &TreeEntry) -> Self {
+    pub(super) fn of(number: u32, entry: &TreeEntry) -> Self {
         Self {
+            entry: number,
             mode: entry.mode.into(),
             modified: entry.modified,
         }
@@ -124,6 +127,7 @@ impl TreeReceiver {
         };
         if is_same {
             let properties = KeptProperties {
+                entry,
                 mode: file.mode,
                 modified: file.modified,
             };

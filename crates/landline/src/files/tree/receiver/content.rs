@@ -171,7 +171,14 @@ impl TreeReceiver {
             return Ok(());
         };
         let shown = self.shown(&file.location, &file.name);
-        match Problem::of(Error::io(shown.display(), error)) {
+        let own = Error::io(shown.display(), error);
+        let problem = if error.kind() == io::ErrorKind::FileTooLarge {
+            // The file is too long for the file system, and others are not.
+            Problem::Entry(own)
+        } else {
+            Problem::of(own)
+        };
+        match problem {
             Problem::Copy(error) => Err(error),
             Problem::Entry(error) => {
                 self.remove_arriving();

@@ -72,9 +72,13 @@ impl TreeReceiver {
         let attributes = self.take_attributes();
         let existing = self.existing(&location, &name)?;
         let looked = match &existing {
-            Some(stat) => {
-                self.look_at(&location, &name, entry, length, stat, attributes.as_ref())?
-            }
+            Some(stat) => self.look_at(
+                (&location, &name),
+                (number, entry),
+                length,
+                stat,
+                attributes.as_ref(),
+            )?,
             None => ControlFlow::Continue(ExistingContent::default()),
         };
         let ExistingContent {
@@ -138,9 +142,8 @@ impl TreeReceiver {
     /// Looks at what is there in place of a file.
     fn look_at(
         &mut self,
-        location: &StorePlace,
-        name: &OsStr,
-        entry: &TreeEntry,
+        (location, name): (&StorePlace, &OsStr),
+        (number, entry): (u32, &TreeEntry),
         length: u64,
         stat: &EntryStat,
         attributes: Option<&HeldAttributes>,
@@ -156,7 +159,7 @@ impl TreeReceiver {
                         // A folder with a similar name must not replace it.
                         self.note_stored(location, name);
                     }
-                    let properties = KeptProperties::of(entry);
+                    let properties = KeptProperties::of(number, entry);
                     self.keep(location, name, stat, properties, attributes)?;
                     return Ok(ControlFlow::Break(Decision::Kept));
                 }
@@ -165,7 +168,7 @@ impl TreeReceiver {
                 }
                 if !location.is_staged && self.is_comparable(stat, entry, length) {
                     if length == 0 {
-                        let properties = KeptProperties::of(entry);
+                        let properties = KeptProperties::of(number, entry);
                         self.keep(location, name, stat, properties, attributes)?;
                         return Ok(ControlFlow::Break(Decision::Kept));
                     }
@@ -289,10 +292,14 @@ impl TreeReceiver {
         let replaced = (!location.is_staged).then_some(stat.mode);
         let mode = self.mode_for(properties.mode, replaced);
         let time = self.options.times && !stat.modified.is_same(properties.modified);
+        let has_others = self.has_other_attributes(location, name, attributes);
+        let has_others = self
+            .report_entry(properties.entry, has_others)?
+            .unwrap_or(false);
         let details = ChangeDetails {
             mode: mode != stat.mode,
             time,
-            attributes: self.has_other_attributes(location, name, attributes)?,
+            attributes: has_others,
             ..ChangeDetails::default()
         };
         if location.is_staged {
@@ -311,7 +318,8 @@ impl TreeReceiver {
             return Ok(());
         }
         if details.attributes {
-            self.set_attributes(location, name, attributes)?;
+            let set = self.set_attributes(location, name, attributes);
+            self.report_entry(properties.entry, set)?;
         }
         let folder = self.open(location).map_err(self.problem(location, name))?;
         let done = if details.time {

@@ -280,6 +280,7 @@ impl TreeReceiver {
             if self.syncer.end(false)? {
                 self.publish_synced()?;
             }
+            self.sync_if_full()?;
             self.leave.spend(0)?;
             self.staging.tick();
             let bytes = self.next_input()?;
@@ -310,6 +311,16 @@ impl TreeReceiver {
         let is_selection = matches!(record, FromSender::Selection(_));
         if self.selection_reader.is_some() && !is_selection {
             return Err(unexpected("an entry before the end of the selection"));
+        }
+        let has_attributes = match &record {
+            FromSender::Attribute(_) => true,
+            FromSender::Entry(entry) => {
+                matches!(entry.content, EntryContent::Folder | EntryContent::File(_))
+            }
+            _ => false,
+        };
+        if self.attributes.are_due() && !has_attributes {
+            return Err(unexpected("attributes without an entry"));
         }
         match record {
             FromSender::Attribute(attribute) => self.attribute(attribute)?,

@@ -3,20 +3,19 @@
 //! The sender names a file by the number of its first entry. So a name can only lead to a file that
 //! this copy has stored or compared, never to one that the peer names by a path.
 
+mod making;
+
 use std::{
     collections::HashMap,
     ffi::{OsStr, OsString},
-    io,
 };
 
 use landline_proto::ErrorCode;
 
 use super::{
-    ArrivingEntry, Problem, StagedFile, StorePlace, TreeReceiver,
-    deletes::changed_meanwhile,
+    ArrivingEntry, Problem, StorePlace, TreeReceiver,
     parts::Decision,
     replace::{FormerEntry, NewEntry, Replacement},
-    staged_name,
 };
 use crate::{
     Error,
@@ -25,7 +24,7 @@ use crate::{
         records::{ChangeDetails, ChangeKind},
         sender::unexpected,
     },
-    paths::{EntryKind, EntryStat, Folder},
+    paths::{EntryKind, EntryStat},
 };
 
 /// How many names may wait for a file that has not arrived.
@@ -173,7 +172,10 @@ impl TreeReceiver {
             return Ok(());
         }
         if state == SharedState::Failed {
-            return Err(self.not_there(&other.location, &other.name));
+            return Err(self.drop_name(&other));
+        }
+        if existing.is_some_and(|stat| self.was_stored(&other.location, &stat)) {
+            return Err(self.collision(&other.location, &other.name));
         }
         match existing {
             Some(stat) if matches!(stat.kind, EntryKind::File | EntryKind::Link) => {
@@ -243,6 +245,13 @@ impl TreeReceiver {
                 && head.modified == stat.modified
                 && head.mode == stat.mode
         });
+        // Otherwise the length and time do not tell the content.
+        let is_trusted = if other.location.is_staged {
+            self.staging.trusts(stat)
+        } else {
+            !self.options.checksum
+        };
+        let is_copy = is_copy && is_trusted;
         if is_copy && let Some(shared) = self.shared.files.get_mut(&first) {
             shared.location = other.location.clone();
             shared.name.clone_from(&other.name);
@@ -369,7 +378,7 @@ impl TreeReceiver {
         let shared = self.shared.files.get(&first);
         let state = shared.map_or(SharedState::Failed, |shared| shared.state);
         if state == SharedState::Failed {
-            return Err(self.not_there(&other.location, &other.name));
+            return Err(self.drop_name(&other));
         }
         if !other.is_reported {
             let existing = self.existing(&other.location, &other.name)?;
@@ -385,164 +394,6 @@ impl TreeReceiver {
         self.make_name(first, &other)
     }
 
-    /// Links a name to its file, or copies the file if that is not possible.
-    fn make_name(&mut self, first: u32, other: &OtherName) -> Result<(), Problem> {
-        let OtherName {
-            number,
-            location,
-            name,
-            ..
-        } = other;
-        let (folder, staged) = if location.is_staged {
-            (self.open(location), name.clone())
-        } else {
-            (Ok(self.staging.folder.clone()), staged_name(*number))
-        };
-        let folder = folder.map_err(self.problem(location, name))?;
-        if location.is_staged && !location.is_new {
-            let now = folder.stat(&staged).map_err(self.problem(location, name))?;
-            if now.is_some() {
-                folder
-                    .remove(&staged)
-                    .map_err(self.problem(location, name))?;
-            }
-        }
-        let (stat, is_copy) = self.link_or_copy(first, other, &folder, &staged)?;
-        let record = self.record_of(*number, location, name);
-        if let Some(record) = &record {
-            self.reserving.push((record.clone(), stat.length));
-            self.reserve().map_err(Problem::Copy)?;
-        }
-        self.summary.others += 1;
-        let file = StagedFile {
-            staged,
-            location: location.clone(),
-            name: name.clone(),
-            entry: *number,
-            length: stat.length,
-            record,
-            replaced: other.replaced.as_deref().copied(),
-            shared: is_copy.then_some(first),
-        };
-        if is_copy {
-            return self.settle_copy(first, file, &stat);
-        }
-        if location.is_staged {
-            self.staging.has_content = true;
-            self.staged
-                .extend(file.record.map(|record| (record, file.length)));
-            return Ok(());
-        }
-        if let Some(former) = file.replaced {
-            self.replace_later(Replacement {
-                location: file.location.clone(),
-                name: file.name.clone(),
-                entry: file.entry,
-                former,
-                new: NewEntry::File(file),
-            });
-            return Ok(());
-        }
-        if let Err(problem) = self.publish(&file) {
-            let _ = self.staging.folder.remove(&file.staged);
-            self.release(file.record.as_ref());
-            self.summary.others = self.summary.others.saturating_sub(1);
-            return Err(problem);
-        }
-        match (&self.quota, file.record) {
-            (Some(quota), Some(record)) => quota
-                .commit(&[(record, file.length)])
-                .map_err(Problem::Copy),
-            _ => Ok(()),
-        }
-    }
-
-    /// A copy takes the place of a file that can have no further names.
-    fn settle_copy(
-        &mut self,
-        first: u32,
-        file: StagedFile,
-        stat: &EntryStat,
-    ) -> Result<(), Problem> {
-        let is_staged = file.location.is_staged;
-        if let Some(shared) = self.shared.files.get_mut(&first) {
-            shared.location = file.location.clone();
-            shared.name.clone_from(&file.name);
-            shared.state = if is_staged {
-                SharedState::There(stat.numbers())
-            } else {
-                SharedState::Due { is_new: true }
-            };
-        }
-        self.written_files += 1;
-        self.written_bytes = self.written_bytes.saturating_add(file.length);
-        if is_staged {
-            self.staging.has_content = true;
-            self.staged
-                .extend(file.record.map(|record| (record, file.length)));
-        } else {
-            self.add_open(file.location.parent);
-            self.written.push(file);
-        }
-        self.sync_if_full().map_err(Problem::Copy)
-    }
-
-    /// Gives the file the name `staged` in `folder`, or copies it there. Returns what has the name,
-    /// and whether it is a copy.
-    fn link_or_copy(
-        &mut self,
-        first: u32,
-        other: &OtherName,
-        folder: &Folder,
-        staged: &OsStr,
-    ) -> Result<(EntryStat, bool), Problem> {
-        let OtherName { location, name, .. } = other;
-        let shared = self.shared.files.get(&first);
-        let found = shared.and_then(|shared| match shared.state {
-            SharedState::There(numbers) => {
-                Some((shared.location.clone(), shared.name.clone(), numbers))
-            }
-            _ => None,
-        });
-        let Some((from, from_name, numbers)) = found else {
-            return Err(self.not_there(location, name));
-        };
-        let shown = self.shown(&from, &from_name);
-        let changed = || Problem::Entry(changed_meanwhile(&shown));
-        let from_folder = self.open(&from).map_err(self.problem(&from, &from_name))?;
-        // Who may only read a file gets no name with which to change its properties.
-        if from.access.is_writable {
-            match from_folder.link_to(&from_name, folder, staged) {
-                Ok(()) => {
-                    let stat = folder.stat(staged).map_err(self.problem(location, name))?;
-                    if let Some(stat) = stat.filter(|stat| stat.numbers() == numbers) {
-                        return Ok((stat, false));
-                    }
-                    let _ = folder.remove(staged);
-                    return Err(changed());
-                }
-                Err(error) if cannot_link(&error) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    return Err(self.collision(location, name));
-                }
-                Err(error) => return Err(self.problem(location, name)(error)),
-            }
-        }
-        let source = from_folder
-            .open_source(&from_name, shown.display())
-            .map_err(|error| Problem::of(error.into()))?;
-        if source.numbers() != numbers {
-            return Err(changed());
-        }
-        match self.copy_file(&source, folder, staged) {
-            Ok(stat) => Ok((stat, true)),
-            Err(error) => {
-                let _ = folder.remove(staged);
-                Err(self.problem(location, name)(error))
-            }
-        }
-    }
-
     /// Forgets a file whose last name is stored.
     fn forget_shared(&mut self, first: u32) {
         let is_complete = self
@@ -555,6 +406,33 @@ impl TreeReceiver {
         }
     }
 
+    /// The problem of a name whose file is not stored. What an earlier attempt has left of it must
+    /// not appear.
+    fn drop_name(&mut self, other: &OtherName) -> Problem {
+        if other.location.is_staged && !other.location.is_new {
+            let folder = self.open(&other.location);
+            let _ = folder.and_then(|folder| folder.remove_all(&other.name));
+        }
+        self.not_there(&other.location, &other.name)
+    }
+
+    /// Reports the names whose file did not arrive.
+    pub(super) fn fail_waiting(&mut self) {
+        let files = std::mem::take(&mut self.shared.files);
+        let mut waiting: Vec<OtherName> = files
+            .into_values()
+            .flat_map(|shared| shared.waiting)
+            .collect();
+        waiting.sort_by_key(|other| other.number);
+        for other in waiting {
+            match self.drop_name(&other) {
+                Problem::Entry(error) | Problem::Copy(error) => self.fail(other.number, &error),
+            }
+            self.complete(other.location.parent);
+        }
+        self.shared.waiting = 0;
+    }
+
     fn not_there(&self, location: &StorePlace, name: &OsStr) -> Problem {
         let message = format!(
             "{}: the file of which it is another name is not copied",
@@ -562,15 +440,4 @@ impl TreeReceiver {
         );
         Problem::Entry(Error::here(ErrorCode::NotFound, message))
     }
-}
-
-/// Whether a file can have no further name, or none in this place.
-fn cannot_link(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::TooManyLinks
-            | io::ErrorKind::CrossesDevices
-            | io::ErrorKind::PermissionDenied
-            | io::ErrorKind::Unsupported
-    )
 }

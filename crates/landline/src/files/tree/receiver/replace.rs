@@ -161,12 +161,13 @@ impl TreeReceiver {
         self.replacements
             .sort_by_key(|replacement| replacement.entry);
         // A file that gets its name may let further ones follow.
-        while !self.replacements.is_empty() {
+        while !self.replacements.is_empty() || !self.written.is_empty() {
             self.make_due_replacements(may_remove)?;
-            if !self.options.dry_run && !self.written.is_empty() {
+            if !self.written.is_empty() {
                 self.sync_all()?;
             }
         }
+        self.fail_waiting();
         self.forget_removed()
     }
 

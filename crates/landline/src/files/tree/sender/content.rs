@@ -23,10 +23,10 @@ impl TreeSender {
         let entry = wanted.entry;
         self.progress.set_name(&wanted.file.path());
         self.compression.begin_file();
-        let sent = self.read_file(&mut wanted);
-        self.known.end(entry);
         let bytes = std::mem::take(&mut wanted.file.attribute_bytes);
         self.attribute_bytes = self.attribute_bytes.saturating_sub(bytes);
+        let sent = self.read_file(&mut wanted);
+        self.known.end(entry);
         match sent {
             Ok(()) => {
                 self.progress.add_file();

@@ -34,19 +34,21 @@ impl Walk {
         let mut has_other_names = false;
         let (content, file) = match stat.kind {
             EntryKind::File => {
+                // Before the name is noted, because it gets no number if this fails.
+                let attributes = match self.find_attributes(source, folder, name) {
+                    Ok(attributes) => attributes,
+                    Err(error) => {
+                        let error = Error::io(shown(self).display(), &error);
+                        self.leave_out(parent, &error);
+                        return;
+                    }
+                };
                 let found = self.note_name(parent, stat);
                 has_other_names = found.has_others;
                 match found.first {
                     Some(first) => (EntryContent::SameFile(first), None),
                     None => {
-                        let attribute_bytes = match self.find_attributes(source, folder, name) {
-                            Ok(bytes) => bytes,
-                            Err(error) => {
-                                let error = Error::io(shown(self).display(), &error);
-                                self.leave_out(parent, &error);
-                                return;
-                            }
-                        };
+                        let attribute_bytes = self.found_attributes(attributes);
                         let file = WalkedFile {
                             is_shared: has_other_names && self.options.hard_links,
                             attribute_bytes,
@@ -102,23 +104,22 @@ impl Walk {
         self.found.push_back(WalkStep::Entry(found, file));
     }
 
-    /// Finds the attributes of a file, if they are sent. Returns the memory that they take.
+    /// The attributes of a file, if they are sent.
     fn find_attributes(
         &mut self,
         source: usize,
         folder: &Arc<FolderPlace>,
         name: &OsStr,
-    ) -> std::io::Result<usize> {
+    ) -> std::io::Result<Vec<Attribute>> {
         if !self.options.attributes {
-            return Ok(0);
+            return Ok(Vec::new());
         }
         let base = self
             .source(source)
             .map_err(std::io::Error::other)?
             .base
             .clone();
-        let attributes = self.open.get(&base, folder)?.attributes_of(name)?;
-        Ok(self.found_attributes(attributes))
+        self.open.get(&base, folder)?.attributes_of(name)
     }
 
     /// Finds the attributes of a folder that is a source.
@@ -130,6 +131,7 @@ impl Walk {
         Ok(())
     }
 
+    /// Sends attributes before the next entry. Returns the memory that they take.
     pub(super) fn found_attributes(&mut self, attributes: Vec<Attribute>) -> usize {
         let bytes = attributes.iter().map(Attribute::bytes).sum();
         let steps = attributes.into_iter().map(WalkStep::Attribute);

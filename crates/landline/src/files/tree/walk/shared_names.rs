@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::{files::tree::SHARED_FILES_MAX, paths::EntryStat};
+use crate::{
+    files::tree::SHARED_FILES_MAX,
+    paths::{EntryStat, FileTime},
+};
 
 /// The files of which a walk has met a name, and may meet others.
 #[derive(Debug, Default)]
@@ -18,6 +21,8 @@ struct SharedName {
     first: u32,
     /// How many names were not met.
     left: u64,
+    length: u64,
+    modified: FileTime,
 }
 
 /// What a name of a file is.
@@ -41,7 +46,11 @@ impl SharedNames {
     /// [`is_full`](Self::is_full) tells so.
     pub(super) fn note(&mut self, stat: &EntryStat, number: u32) -> FoundName {
         let numbers = stat.numbers();
-        if let Some(file) = self.files.get_mut(&numbers) {
+        // The file may be gone, and its inode be that of another one.
+        let is_same = |file: &&mut SharedName| {
+            stat.links > 1 && (file.length, file.modified) == (stat.length, stat.modified)
+        };
+        if let Some(file) = self.files.get_mut(&numbers).filter(is_same) {
             file.left = file.left.saturating_sub(1);
             let found = FoundName {
                 first: Some(file.first),
@@ -61,6 +70,8 @@ impl SharedNames {
                 SharedName {
                     first: number,
                     left,
+                    length: stat.length,
+                    modified: stat.modified,
                 },
             );
         }
@@ -103,5 +114,13 @@ mod tests {
         assert_eq!(note("c", 10), (Some(7), false));
         // It has got another name meanwhile.
         assert_eq!(note("a", 11), (None, true));
+        // Another file may have its inode by now.
+        let time = FileTime {
+            seconds: 5,
+            nanoseconds: 0,
+        };
+        folder.set_modified(OsStr::new("b"), time).unwrap();
+        let stat = folder.stat(OsStr::new("b")).unwrap().unwrap();
+        assert_eq!(names.note(&stat, 12).first, None);
     }
 }
