@@ -150,11 +150,14 @@ mod tests {
         for name in KEPT_NAMES {
             assert!(command.find_subcommand(name).is_none(), "{name}");
         }
-        // -H is for sets of hosts, with every command that names one.
+        // -H is for sets of hosts, with every command that takes one as an option. `cp` and `sync`
+        // name hosts in their paths, and -H means hard links there, as in rsync.
+        let meanings = ["hosts", "hard_links"];
         for subcommand in command.get_subcommands() {
             let mut taken = subcommand.get_arguments();
-            let is_free = taken
-                .all(|argument| argument.get_short() != Some('H') || argument.get_id() == "hosts");
+            let is_free = taken.all(|argument| {
+                argument.get_short() != Some('H') || meanings.contains(&argument.get_id().as_str())
+            });
             assert!(is_free, "{}", subcommand.get_name());
         }
     }
