@@ -420,6 +420,10 @@ fn tree_killed_at_any_moment_shows_no_half_file() {
         let begun = crashes.relay.passed();
         let mut child = crashes.start(&copy);
         let kills = crashes.choices.below(4);
+        eprintln!(
+            "round {round}: up {}, over {:?}, kills {kills}",
+            copy.up, copy.old
+        );
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             // What other programs see meanwhile.
