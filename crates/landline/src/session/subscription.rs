@@ -82,8 +82,8 @@ pub(crate) fn role_to_see(event: &str) -> Role {
         }
         "refused" | "transfer-start" | "transfer" | "files-read" | "files-change"
         | "files-changed" | "tree" | "run-start" | "run-end" | "job-signal" | "job-attach"
-        | "job-watch" | "job-forget" | "job-unreadable" | "forward-start" | "forward-end"
-        | "forward-listen" | "failed" | "admin" | "suppressed" => Role::Admin,
+        | "job-watch" | "job-hand-over" | "job-forget" | "job-unreadable" | "forward-start"
+        | "forward-end" | "forward-listen" | "failed" | "admin" | "suppressed" => Role::Admin,
         _ => Role::Owner,
     }
 }
