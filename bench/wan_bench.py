@@ -4,12 +4,14 @@
 The line is bench/wanlink.c: two network namespaces joined by a process that delays, paces and drops packets, both ways alike. Measured in
 one run, alternating, medians over --rounds, each round with a seed of its own:
 
-    landline-up, -down         `landline cp`, which asks the kernel for BBR
+    landline-up, -down         `landline cp`, which asks the kernel for BBR and uses several connections
+    landline-one-up, -down     the same with --parallel 1
     landline-cubic-up, -down   a tenth of the file with cubic in its place, by a preloaded shim: the whole one would take minutes
+    landline-cubic-one-up, -down   the same with --parallel 1
     scp-up, -down              scp with its default cipher and the system's own congestion control (it is printed)
     tcp-up                     a bare TCP stream with the same congestion control, neither TLS nor login nor a disk: what the kernel can do
 
-    cargo build --profile dist && python3 bench/wan_bench.py [--bytes 100000000] [--rounds 3] [--only landline,scp] [--profile]
+    cargo build --profile dist && python3 bench/wan_bench.py [--bytes 100000000] [--loss 1] [--rounds 3] [--only landline,scp] [--profile]
 
 The clock runs from starting the command to its end: connection, login and the final sync are in it. --profile prints what the kernel says
 of the sending socket every 300 ms (`ss -ti`). Needs root, /dev/net/tun, iproute2 and a C compiler; Python 3.11 or later. Everything is kept in one fresh
@@ -32,7 +34,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 NEAR, FAR = "wan-a", "wan-b"
 THERE = "10.77.0.2"
 LIMIT_S = 120  # for one copy
-FAMILIES = ("landline", "landline-cubic", "scp", "tcp")
+FAMILIES = ("landline", "landline-one", "landline-cubic", "landline-cubic-one", "scp", "tcp")
 
 CUBIC = r"""
 #define _GNU_SOURCE
@@ -117,7 +119,7 @@ def serve(work, argv, env=None):
         return subprocess.Popen(inside(FAR, argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True)
 
 
-def start_landline(work, source, binary, env):
+def start_landline(work, source, binary, env, parallel):
     """A server, and the commands that copy to and from it."""
     env = {**env, "HOME": str(work / "home")}
     server = serve(work, [binary, "--state", work / "server", "serve", "--allow-root", "--listen", f"{THERE}:5263"], env)
@@ -129,7 +131,7 @@ def start_landline(work, source, binary, env):
         time.sleep(0.05)
     client = [binary, "--state", work / "client"]
     run(NEAR, [*client, "join", "--as", "bench", invite.read_text().strip()], env)
-    copy = [*client, "cp", "-q"]
+    copy = [*client, "cp", "-q", "--parallel", parallel]
     return server, env, [*copy, source, f"{THERE}:copy"], [*copy, f"{THERE}:there", work / "copy"]
 
 
@@ -199,8 +201,9 @@ def within(family, options):
     elif family == "scp":
         server, env, up, down = start_scp(work, shared / "source")
     else:
-        shim = {"LD_PRELOAD": str(shared / "cubic.so")} if family == "landline-cubic" else {}
-        server, env, up, down = start_landline(work, shared / "source", os.path.abspath(options.landline), {**os.environ, **shim})
+        shim = {"LD_PRELOAD": str(shared / "cubic.so")} if "cubic" in family else {}
+        parallel = "1" if family.endswith("-one") else "auto"
+        server, env, up, down = start_landline(work, shared / "source", os.path.abspath(options.landline), {**os.environ, **shim}, parallel)
     try:
         stored = work / "home" / "copy" if family != "tcp" else None
         print(f"{family}-up {measure(up, env, stored, NEAR, options)}", flush=True)
@@ -214,6 +217,7 @@ def within(family, options):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bytes", type=int, default=100_000_000)
+    parser.add_argument("--loss", type=float, default=1, help="percent of the packets")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default=",".join(FAMILIES), help="comma-separated: " + ", ".join(FAMILIES))
     parser.add_argument("--landline", default="target/dist/landline")
@@ -250,8 +254,8 @@ def rounds(work, options):
     again = [sys.executable, __file__, "--landline", options.landline, "--dir", str(work)]
     for seed in range(1, options.rounds + 1):
         for family in options.only.split(","):
-            link = [wanlink, "--delay-ms", "50", "--rate-mbit", "100", "--loss-pct", "1", "--queue-kib", "2048", "--seed", str(seed), "--"]
-            size = options.bytes // (10 if family == "landline-cubic" else 1)
+            link = [wanlink, "--delay-ms", "50", "--rate-mbit", "100", "--loss-pct", str(options.loss), "--queue-kib", "2048", "--seed", str(seed), "--"]
+            size = options.bytes // (10 if "cubic" in family else 1)
             (work / "source").write_bytes(os.urandom(size))
             done = subprocess.run([*link, *again, "--within", family, "--bytes", str(size), *["--profile"] * options.profile],
                                   stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=2 * LIMIT_S + 60)

@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 
+import bundle
 import message_types
 import signatures
 
@@ -2120,6 +2121,10 @@ def make_seeds():
         kind = entry["header"]["type"] + " " + entry["header"].get("method", "")
         seed("message_types", entry["service"] + " " + kind, json.dumps(entry["header"], separators=(",", ":")).encode())
 
+    bundles = {c["name"]: c for c in load("bundle.json")}
+    for name in ("pieces with others between them", "the end", "cut in the content", "a piece that overlaps by a byte"):
+        seed("bundle", name, bytes([0, 5]) + unpack(bundles[name]["input"]))
+
     messages = {c["name"]: c for c in load("messages.json")}
     for name in ("sized, null, none and sized in a row", "given up in the middle", "size null, many frames", "cut in the header after a body",
                  "body too long in its second frame", "two messages of size null back to back", "size 0, three times"):
@@ -2295,6 +2300,7 @@ def main():
     print("conversation.json", make_conversation())
     print("login.json", make_login(transcripts))
     print("keys.json", make_key_types(transcripts))
+    write("bundle.json", bundle.make(pack))
     print("paths.json", *make_paths())
     print("streams.json", make_streams())
     print("records.json", *make_records())

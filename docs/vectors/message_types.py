@@ -127,6 +127,7 @@ TYPES = [
     ("", "evaluation", {}, {"ke2": BYTES}),
     ("", "welcome", {}, {"user": USER, "key": STRING, "session": STRING, "proof?": NONCE, "attach?": NONCE}),
     ("", "open", {}, {"service": STRING}),
+    ("", "bundle", {}, {"bundle": ID}),
     ("", "error", {}, {"code": STRING, "message": STRING}),
     ("ping", "ping", {}, {}),
     ("ping", "pong", {}, {}),

@@ -6,6 +6,7 @@
 //! passes them to libFuzzer.
 
 mod audit;
+mod bundle;
 mod classic;
 mod delta;
 mod entries;
@@ -20,6 +21,7 @@ mod text;
 mod tree;
 
 pub use audit::audit;
+pub use bundle::bundle;
 pub use classic::{
     bursts as classic_bursts, chat as classic_chat, echo as classic_echo,
     headers as classic_headers, login as classic_login, upload as classic_upload,
@@ -46,6 +48,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("message", message),
     ("message_types", message_types),
     ("streams", streams),
+    ("bundle", bundle),
     ("tree", tree),
     ("delta", delta),
     ("supervisor", supervisor),

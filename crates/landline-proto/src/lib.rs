@@ -22,6 +22,7 @@
 //! peer violates the protocol. Send the error ([`ProtocolError::code`]) and do not call the decoder
 //! again.
 
+pub mod bundle;
 pub mod code;
 pub mod error;
 pub mod frame;

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::{
     ErrorCode, Message, MessageType,
     limits::ERROR_TEXT_BYTES_MAX,
-    login::{Proof, UserName},
+    login::{BundleId, Proof, UserName},
     read::read,
 };
 
@@ -34,6 +34,7 @@ pub const TYPES: &[MessageType] = &[
     MessageType::of::<Evaluation>(),
     MessageType::of::<Welcome>(),
     MessageType::of::<Open>(),
+    MessageType::of::<Bundle>(),
     MessageType::of::<ErrorMessage>(),
 ];
 
@@ -181,6 +182,14 @@ pub struct Open {
     pub service: String,
 }
 message!(Open = "open");
+
+/// Makes this connection one of several that carry one channel, in place of `open`.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Bundle {
+    /// The id that all connections of the bundle name.
+    pub bundle: BundleId,
+}
+message!(Bundle = "bundle");
 
 /// Asks whether the peer answers.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]

@@ -161,8 +161,10 @@ pub static SERVER_PASSWORD: ProtocolState =
 pub static SERVER_SIGNING: ProtocolState =
     ProtocolState::new("server-signing", &[MessageRule::new("login")]);
 /// Server: logged in, before the channel is opened.
-pub static SERVER_CHANNEL: ProtocolState =
-    ProtocolState::new("server-channel", &[MessageRule::new("open")]);
+pub static SERVER_CHANNEL: ProtocolState = ProtocolState::new(
+    "server-channel",
+    &[MessageRule::new("open"), MessageRule::new("bundle")],
+);
 /// Client: the server speaks first.
 pub static CLIENT_GREETING: ProtocolState =
     ProtocolState::new("client-greeting", &[MessageRule::new("greeting"), ERROR]);

@@ -14,6 +14,7 @@ mod streams;
 use data_encoding::HEXLOWER;
 use landline_proto::{
     BodyEnd, BodySize, Header, Item, Limits, MessageDecoder, ProtocolError, VERSION,
+    bundle::{PieceDecoder, PiecePart},
     frame::{FrameDecoder, FramePart},
     login::{Transcript, UserName},
     messages::Nonce,
@@ -128,6 +129,61 @@ fn frames_match_vectors() {
                 "{}, in {count} pieces: other frames",
                 name(&case)
             );
+        }
+    }
+}
+
+fn pieces(
+    parts: &[&[u8]],
+    done: &mut Vec<(u64, Vec<u8>)>,
+    length: &mut Option<u64>,
+) -> Result<bool, ProtocolError> {
+    let (mut decoder, mut promised) = (PieceDecoder::default(), 0);
+    let mut open = Vec::new();
+    for part in parts {
+        let mut input = *part;
+        while let Some(part) = decoder.decode(&mut input)? {
+            match part {
+                PiecePart::Start { position, length } => {
+                    promised = length as usize;
+                    open.push((position, Vec::new()));
+                }
+                PiecePart::Content(content) => open.last_mut().unwrap().1.extend(content),
+                PiecePart::End { position } => *length = Some(position),
+            }
+            if open
+                .last()
+                .is_some_and(|(_, content)| content.len() == promised)
+            {
+                done.append(&mut open);
+            }
+        }
+        assert!(input.is_empty(), "input was left over");
+    }
+    Ok(decoder.at_boundary())
+}
+
+#[test]
+fn pieces_match_vectors() {
+    for case in cases(include_str!("../../../docs/vectors/bundle.json"), "cases") {
+        let stream = bytes(&case["input"]);
+        let expected: Vec<(u64, Vec<u8>)> = case["pieces"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|piece| {
+                (
+                    piece["position"].as_u64().unwrap(),
+                    bytes(&piece["content"]),
+                )
+            })
+            .collect();
+        for parts in cuts(&stream) {
+            let (mut done, mut length) = (Vec::new(), None);
+            let end = pieces(&parts, &mut done, &mut length);
+            assert_eq!(error_of(&end), case["error"], "{}: {end:?}", name(&case));
+            assert!(done == expected, "{}: other pieces", name(&case));
+            assert_eq!(json!(length), case["length"], "{}", name(&case));
         }
     }
 }

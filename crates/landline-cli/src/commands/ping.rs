@@ -6,7 +6,7 @@ use clap::Args;
 use landline::{
     client,
     login::FirstRequest,
-    net::{Route, Target},
+    net::{Route, Target, tcp::Line},
     ping,
     proto::messages,
 };
@@ -39,6 +39,7 @@ impl Run for Ping {
         let login = &mut connected.login;
         ping::receive_pong(&mut login.channel).await?;
         let round_trip = ping::ping(&mut login.channel).await?;
+        let line = login.channel.line();
         let timing = login.timing;
         let accepted = connected.route.connect_time() + timing.tls + timing.login;
         let (greeting, welcome) = (&login.greeting, &login.welcome);
@@ -49,13 +50,14 @@ impl Run for Ping {
                 "route": route_json(&connected.route), "tls": timing.tls.as_secs_f64(),
                 "login": timing.login.as_secs_f64(), "accepted": accepted.as_secs_f64(),
                 "round_trip": round_trip.as_secs_f64(),
+                "transport": transport_json(&connected.route, line),
             }));
         } else {
             let (from, steps, since) = describe_route(&connected.route);
             context.out.print(&format!(
                 "{} answers {from}\n  release      {}\n  fingerprint  {}\n  logged in    as {} with {}\n\
                  {steps}\n  tls          {}\n  login        {}\n\
-                 \x20 accepted     {} after {since}\n  round trip   {}",
+                 \x20 accepted     {} after {since}\n  round trip   {}\n{}",
                 server.address(),
                 greeting.server,
                 server.fingerprint,
@@ -65,6 +67,7 @@ impl Run for Ping {
                 format_milliseconds(timing.login),
                 format_milliseconds(accepted),
                 format_milliseconds(round_trip),
+                describe_transport(&connected.route, line),
             ));
         }
         connected.login.channel.finish().await;
@@ -109,6 +112,50 @@ fn describe_route(route: &Route) -> (String, String, &'static str) {
             "ssh was started",
         ),
     }
+}
+
+/// The transport, what was measured of it, and how many connections a copy uses.
+fn transport_json(route: &Route, line: Option<Line>) -> Value {
+    let (name, congestion_control) = match route {
+        Route::Tcp {
+            congestion_control, ..
+        } => ("tcp", Some(congestion_control)),
+        Route::Ssh { .. } => ("ssh", None),
+    };
+    json!({
+        "name": name, "congestion_control": congestion_control,
+        "connections": 1 + route.further_connections(),
+        "packets": line.map(|line| line.packets), "repeated": line.map(|line| line.repeated),
+    })
+}
+
+/// The transport, what was measured of it, and how many connections a copy uses and why.
+fn describe_transport(route: &Route, line: Option<Line>) -> String {
+    let Route::Tcp {
+        congestion_control, ..
+    } = route
+    else {
+        return "  transport    ssh\n  copies       one connection, because ssh is one".into();
+    };
+    let measured = line.map_or_else(String::new, |line| {
+        let round_trip = format_milliseconds(line.round_trip);
+        let Line {
+            packets, repeated, ..
+        } = line;
+        format!(", {round_trip} measured, {repeated} of {packets} packets sent again")
+    });
+    let control = match congestion_control.as_str() {
+        "" => String::new(),
+        name => format!(" with {name}"),
+    };
+    let copies = match route.further_connections() {
+        0 => "one connection, because a round trip takes less than 10 ms".to_owned(),
+        further => {
+            let count = further + 1;
+            format!("{count} connections, because a round trip takes 10 ms or more{control}")
+        }
+    };
+    format!("  transport    tcp{control}{measured}\n  copies       {copies}")
 }
 
 fn format_milliseconds(time: Duration) -> String {

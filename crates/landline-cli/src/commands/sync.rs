@@ -6,8 +6,8 @@ use clap::Args;
 use landline::{files::tree::SyncOptions, net::Location};
 
 use super::cp::{
-    RateLimits, delta::DeltaOption, progress::ProgressView, tree::TreeCopy,
-    tree_options::SharedOptions,
+    RateLimits, delta::DeltaOption, parallel::ParallelOption, progress::ProgressView,
+    tree::TreeCopy, tree_options::SharedOptions,
 };
 use crate::{
     arguments::{Access, TypedLocation, location_parser, parse_rate, parse_seconds},
@@ -90,6 +90,8 @@ pub(crate) struct Sync {
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     limit_rate: Option<u64>,
     #[command(flatten)]
+    parallel: ParallelOption,
+    #[command(flatten)]
     access: Access,
 }
 
@@ -122,6 +124,7 @@ impl Run for Sync {
             selection: self.shared.read_selection(context)?,
             backup: self.backup_dir,
             delta: self.delta,
+            parallel: self.parallel,
             takes_folders: true,
             compress: self.compress,
             paths: vec![self.source, self.destination],

@@ -11,7 +11,7 @@ mod user;
 
 pub use client::{ClientEvent, ClientLogin};
 pub use proof::{
-    BindingType, BindingTypeError, HexIdError, PasswordId, Proof, SecretId, SessionId,
+    BindingType, BindingTypeError, BundleId, HexIdError, PasswordId, Proof, SecretId, SessionId,
 };
 pub use server::{Attempt, Offer, PasswordAttempt, ServerEvent, ServerLogin};
 pub use transcript::{NAMESPACE, Transcript, key_tag};

@@ -263,6 +263,11 @@ hex_id! {
     SessionId
 }
 
+hex_id! {
+    /// The id of a bundle of connections: 16 lower-case hexadecimal digits that the client chose.
+    BundleId
+}
+
 /// The error for text that is not 16 lower-case hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an id is 16 lower-case hexadecimal digits")]

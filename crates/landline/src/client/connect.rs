@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use landline_proto::ErrorCode;
+use landline_proto::{ErrorCode, login::BundleId};
 use log::debug;
 
 use super::Connected;
@@ -11,7 +11,7 @@ use crate::{
     login::{
         self, AuthMethod, Credential, FirstRequest, KeyCandidates, KnownServer, PasswordPrompt,
     },
-    net,
+    net::{self, Route},
 };
 
 /// How often the user can try a password. More attempts would trigger penalties.
@@ -30,26 +30,40 @@ pub async fn connect(
     credential: &Credential,
     first: Option<&FirstRequest>,
 ) -> Result<Connected, Error> {
+    connect_on(server, credential, first, &mut |_| None).await
+}
+
+/// As [`connect`]. `on_dialed` gets each route, before the login on it begins.
+pub(super) async fn connect_on(
+    server: &KnownServer,
+    credential: &Credential,
+    first: Option<&FirstRequest>,
+    on_dialed: OnDialed<'_>,
+) -> Result<Connected, Error> {
     match &credential.method {
         AuthMethod::Keys(keys) => match keys.password_prompt() {
-            Some(prompt) => connect_by_password(server, credential, prompt, first).await,
-            None => connect_by_keys(server, credential, keys, first).await,
+            Some(prompt) => connect_by_password(server, credential, prompt, first, on_dialed).await,
+            None => connect_by_keys(server, credential, keys, first, on_dialed).await,
         },
         AuthMethod::Password(prompt) => {
-            connect_by_password(server, credential, prompt, first).await
+            connect_by_password(server, credential, prompt, first, on_dialed).await
         }
-        _ => connect_once(server, credential, first).await,
+        _ => connect_once(server, credential, first, on_dialed).await,
     }
 }
+
+/// What is called once a route is known. The id makes the channel a bundle.
+pub(super) type OnDialed<'a> = &'a mut (dyn FnMut(&Route) -> Option<BundleId> + Send);
 
 async fn connect_by_keys(
     server: &KnownServer,
     credential: &Credential,
     keys: &KeyCandidates,
     first: Option<&FirstRequest>,
+    on_dialed: OnDialed<'_>,
 ) -> Result<Connected, Error> {
     let refused = loop {
-        let reason = match connect_once(server, credential, first).await {
+        let reason = match connect_once(server, credential, first, on_dialed).await {
             Ok(connected) => {
                 keys.report_accepted().await;
                 return Ok(connected);
@@ -74,7 +88,7 @@ async fn connect_by_keys(
         }
     };
     let prompt = keys.prompt_password(refused).await?;
-    connect_by_password(server, credential, prompt, first).await
+    connect_by_password(server, credential, prompt, first, on_dialed).await
 }
 
 /// Whether the server accepts none of the keys.
@@ -93,6 +107,7 @@ async fn connect_by_password(
     credential: &Credential,
     prompt: &Arc<PasswordPrompt>,
     first: Option<&FirstRequest>,
+    on_dialed: OnDialed<'_>,
 ) -> Result<Connected, Error> {
     let Credential {
         user, attachable, ..
@@ -104,7 +119,7 @@ async fn connect_by_password(
     };
     let mut attempts = 1;
     loop {
-        let error = match connect_once(server, &by_password, first).await {
+        let error = match connect_once(server, &by_password, first, on_dialed).await {
             Ok(connected) => {
                 prompt.report_accepted().await;
                 return Ok(connected);
@@ -129,16 +144,19 @@ async fn connect_once(
     server: &KnownServer,
     credential: &Credential,
     first: Option<&FirstRequest>,
+    on_dialed: OnDialed<'_>,
 ) -> Result<Connected, Error> {
     let address = server.address();
     debug!("the server is {address}");
     let (dialed, route) = net::dial(&address, server.via.as_ref()).await?;
-    let login = login::connect(
+    let bundle = on_dialed(&route);
+    let login = login::connect_bundled(
         dialed,
         &address.to_string(),
         server.fingerprint,
         credential,
         first,
+        bundle,
     )
     .await
     .inspect_err(|error| debug!("{address}: {error}"))?;

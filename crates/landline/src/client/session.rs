@@ -2,15 +2,30 @@
 
 use std::sync::Arc;
 
-use landline_proto::ErrorCode;
-use tokio::sync::Mutex;
+use landline_proto::{
+    ErrorCode, bundle::BUNDLE_CONNECTIONS_MAX, limits::LINGER_TIME_MAX, login::BundleId,
+    messages::Bundle,
+};
+use log::debug;
+use tokio::{
+    io::AsyncWriteExt,
+    sync::Mutex,
+    task::{JoinHandle, JoinSet},
+};
 
-use super::{Connected, connect};
+use super::{
+    Connected,
+    connect::{connect, connect_on},
+};
 use crate::{
     Error, Side,
-    login::{Credential, FirstRequest, KnownServer},
-    net::RateLimiter,
+    crypto::random,
+    login::{ChannelBundle, Credential, FirstRequest, KnownServer},
+    net::{Channel, RateLimiter, Route},
 };
+
+/// How many connections are added to a channel at a time.
+const JOINING_MAX: usize = 2;
 
 /// A session with a server: one login, and a channel for every service in use.
 ///
@@ -21,15 +36,24 @@ pub struct ClientSession {
     server: KnownServer,
     credential: Credential,
     rate_limiter: Option<Arc<RateLimiter>>,
+    /// How many connections carry content beside the first one.
+    further_connections: Box<dyn Fn(&Route) -> usize + Send + Sync>,
     state: Mutex<SessionState>,
+}
+
+/// A channel to which connections can be added; see [`ClientSession::widen`].
+#[derive(Clone)]
+pub struct Widening {
+    bundle: ChannelBundle,
+    count: usize,
 }
 
 #[derive(Default)]
 struct SessionState {
     /// The credential that attaches further connections, after the first login.
-    attachment: Option<Credential>,
-    /// An attached connection without a channel.
-    reserve: Option<Connected>,
+    attachment: Option<Arc<Credential>>,
+    /// Connections without a channel, the next one last.
+    reserve: Vec<ReservedConnection>,
 }
 
 impl ClientSession {
@@ -39,6 +63,7 @@ impl ClientSession {
             server,
             credential: credential.attachable(),
             rate_limiter: None,
+            further_connections: Box::new(Route::further_connections),
             state: Mutex::default(),
         }
     }
@@ -48,6 +73,16 @@ impl ClientSession {
         self.rate_limiter = Some(rate_limiter);
     }
 
+    /// Says how many connections carry content beside the first one, for a route.
+    ///
+    /// Otherwise it is [`Route::further_connections`].
+    pub fn set_further_connections(
+        &mut self,
+        count: impl Fn(&Route) -> usize + Send + Sync + 'static,
+    ) {
+        self.further_connections = Box::new(count);
+    }
+
     /// The server.
     pub fn server(&self) -> &KnownServer {
         &self.server
@@ -55,7 +90,7 @@ impl ClientSession {
 
     /// Opens a channel.
     ///
-    /// Several channels can be open at a time, but they open one after another.
+    /// Several channels can be opened at the same time. Only the login comes before all others.
     ///
     /// # Errors
     /// Those of [`connect`].
@@ -63,63 +98,206 @@ impl ClientSession {
     /// # Cancel safety
     /// Nothing is lost: the unfinished connection is closed.
     pub async fn open_channel(&self, first: &FirstRequest) -> Result<Connected, Error> {
-        let mut connected = self.connect(first).await?;
+        let connected = self.connect(first, false).await?;
+        Ok(self.limit_rate(connected))
+    }
+
+    /// Opens a channel for content, to which connections can be added where these are faster.
+    ///
+    /// That is so on a long line, to a server that can do it, and without a limit of the rate.
+    ///
+    /// # Errors
+    /// Those of [`connect`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: the unfinished connection is closed.
+    pub async fn open_wide_channel(
+        &self,
+        first: &FirstRequest,
+    ) -> Result<(Channel, Option<Widening>), Error> {
+        let connected = self.connect(first, true).await?;
+        let count = (self.further_connections)(&connected.route).min(BUNDLE_CONNECTIONS_MAX - 1);
+        let bundle = connected.login.bundle.clone();
+        let connected = self.limit_rate(connected);
+        let widening = bundle.map(|bundle| Widening { bundle, count });
+        Ok((connected.login.channel, widening))
+    }
+
+    /// Adds the connections that a channel lacks, each as soon as it is attached. Those that fail
+    /// are left out.
+    ///
+    /// Two are made at a time, because servers limit connections that have not logged in.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: further connections are not added.
+    pub async fn widen(&self, widening: &Widening) {
+        let Widening { bundle, count } = widening;
+        let Some(attachment) = self.state.lock().await.attachment.clone() else {
+            return;
+        };
+        let mut missing = (count + 1).saturating_sub(bundle.handle.count());
+        let mut joining = JoinSet::new();
+        loop {
+            while missing > 0 && joining.len() < JOINING_MAX {
+                missing -= 1;
+                let (server, attachment) = (self.server.clone(), attachment.clone());
+                joining.spawn(join(server, attachment, bundle.clone()));
+            }
+            match joining.join_next().await {
+                None => return,
+                Some(Ok(Ok(()))) => debug!("one more connection carries the channel"),
+                Some(Ok(Err(error))) => debug!("a further connection: {error}"),
+                Some(Err(error)) => debug!("a further connection: {error}"),
+            }
+        }
+    }
+
+    fn limit_rate(&self, mut connected: Connected) -> Connected {
         if let Some(rate_limiter) = &self.rate_limiter {
             // To connect takes one round trip.
             let round_trip = connected.route.connect_time();
             let channel = &mut connected.login.channel;
             channel.limit_rate(rate_limiter.clone(), round_trip);
         }
-        Ok(connected)
+        connected
     }
 
-    async fn connect(&self, first: &FirstRequest) -> Result<Connected, Error> {
-        let mut state = self.state.lock().await;
-        if let Some(mut reserve) = state.reserve.take()
-            && !reserve.login.channel.reader.is_closed()
-            && first.send(&mut reserve.login.channel).await.is_ok()
-        {
-            return Ok(reserve);
-        }
-        if let Some(attachment) = &state.attachment {
-            match connect(&self.server, attachment, Some(first)).await {
-                Err(error) if is_session_over(&error) => state.attachment = None,
+    async fn connect(&self, first: &FirstRequest, is_wide: bool) -> Result<Connected, Error> {
+        loop {
+            let mut state = self.state.lock().await;
+            if let Some(reserved) = state.reserve.pop() {
+                drop(state);
+                match reserved
+                    .open(first, |route| self.bundle_for(route, is_wide))
+                    .await
+                {
+                    Ok(connected) => return Ok(connected),
+                    Err(error) => debug!("a connection in reserve is of no use: {error}"),
+                }
+                continue;
+            }
+            let Some(attachment) = state.attachment.clone() else {
+                return self.log_in(&mut state, first, is_wide).await;
+            };
+            drop(state);
+            let mut on_dialed = |route: &Route| self.bundle_for(route, is_wide);
+            match connect_on(&self.server, &attachment, Some(first), &mut on_dialed).await {
+                Err(error) if is_session_over(&error) => self.forget(&attachment).await,
                 attached => return attached,
             }
         }
-        let connected = connect(&self.server, &self.credential, Some(first)).await?;
-        state.attachment = connected.login.attachment(&self.credential.method);
+    }
+
+    /// The id of a bundle, if connections may be added to the channel.
+    fn bundle_for(&self, route: &Route, is_wide: bool) -> Option<BundleId> {
+        let may_widen = is_wide && self.rate_limiter.is_none();
+        (may_widen && (self.further_connections)(route) > 0).then(|| BundleId(random()))
+    }
+
+    async fn log_in(
+        &self,
+        state: &mut SessionState,
+        first: &FirstRequest,
+        is_wide: bool,
+    ) -> Result<Connected, Error> {
+        let mut on_dialed = |route: &Route| self.bundle_for(route, is_wide);
+        let connected =
+            connect_on(&self.server, &self.credential, Some(first), &mut on_dialed).await?;
+        let attachment = connected.login.attachment(&self.credential.method);
+        state.attachment = attachment.map(Arc::new);
         Ok(connected)
     }
 
-    /// Attaches a connection in reserve.
-    ///
-    /// With it the next channel opens in one round trip. Does nothing if there is one already, or
-    /// if the session has not logged in.
-    ///
-    /// # Errors
-    /// Those of [`connect`]. The session stays usable.
-    pub async fn prepare_reserve(&self) -> Result<(), Error> {
+    /// Forgets a session that the server does not have any more.
+    async fn forget(&self, attachment: &Arc<Credential>) {
         let mut state = self.state.lock().await;
-        let has_reserve = state
-            .reserve
-            .as_mut()
-            .is_some_and(|reserve| !reserve.login.channel.reader.is_closed());
-        if has_reserve {
-            return Ok(());
+        // Another channel may have logged in meanwhile.
+        if state
+            .attachment
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, attachment))
+        {
+            *state = SessionState::default();
         }
-        if let Some(attachment) = &state.attachment {
-            state.reserve = Some(connect(&self.server, attachment, None).await?);
-        }
-        Ok(())
     }
 
-    /// Closes the connection in reserve. The session ends with its last channel.
-    pub async fn finish(self) {
-        if let Some(reserve) = self.state.into_inner().reserve {
-            reserve.login.channel.finish().await;
+    /// Keeps `count` connections in reserve, so that as many channels open in one round trip.
+    ///
+    /// It returns at once, and the connections are attached meanwhile. Does nothing if the session
+    /// has not logged in.
+    pub async fn prepare_reserve(&self, count: usize) {
+        let mut state = self.state.lock().await;
+        let Some(attachment) = state.attachment.clone() else {
+            return;
+        };
+        while state.reserve.len() < count {
+            let (server, attachment) = (self.server.clone(), attachment.clone());
+            let attaching = async move { connect(&server, &attachment, None).await };
+            state
+                .reserve
+                .push(ReservedConnection(tokio::spawn(attaching)));
         }
     }
+
+    /// Closes the connections in reserve. The session ends with its last channel.
+    pub async fn finish(self) {
+        for mut reserved in self.state.into_inner().reserve {
+            if reserved.0.is_finished()
+                && let Ok(Ok(connected)) = (&mut reserved.0).await
+            {
+                connected.login.channel.finish().await;
+            }
+        }
+    }
+}
+
+/// A connection that is attached, or will be. Closed when it is dropped.
+struct ReservedConnection(JoinHandle<Result<Connected, Error>>);
+
+impl ReservedConnection {
+    /// Opens a channel on the connection, once it is attached. `bundle` says whether connections
+    /// can be added to it.
+    async fn open(
+        self,
+        first: &FirstRequest,
+        bundle: impl Fn(&Route) -> Option<BundleId>,
+    ) -> Result<Connected, Error> {
+        let mut connected = self.attached().await?;
+        let bundle = bundle(&connected.route);
+        connected.login.open(first, bundle).await?;
+        Ok(connected)
+    }
+
+    async fn attached(mut self) -> Result<Connected, Error> {
+        let joined = (&mut self.0).await;
+        let mut connected = joined.map_err(|error| Error::Lost(error.to_string()))??;
+        if connected.login.channel.reader.is_closed() {
+            return Err(Error::Lost("the server closed it".into()));
+        }
+        Ok(connected)
+    }
+}
+
+impl Drop for ReservedConnection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Attaches a connection, and adds it to a channel.
+async fn join(
+    server: KnownServer,
+    attachment: Arc<Credential>,
+    bundle: ChannelBundle,
+) -> Result<(), Error> {
+    let mut channel = connect(&server, &attachment, None).await?.login.channel;
+    channel.send(&Bundle { bundle: bundle.id })?;
+    channel.flush().await?;
+    if let Err(mut stream) = bundle.handle.add(channel.take_stream()) {
+        // The channel is over. The server must not take this connection for a lost one.
+        let _ = tokio::time::timeout(LINGER_TIME_MAX, stream.shutdown()).await;
+    }
+    Ok(())
 }
 
 /// Whether the server no longer has the session to attach to.

@@ -7,9 +7,11 @@ use std::{
 
 use bytes::Bytes;
 use landline_proto::{
-    BodySize, ErrorCode, Limits, Message, frame,
+    BodySize, ErrorCode, Limits, Message,
+    bundle::BUNDLE_FEATURE,
+    frame,
     limits::{DATA_BYTES_MAX, LOGIN_TIME_MAX, SIGNING_TIME_MAX},
-    login::{ClientEvent, ClientLogin, Proof, UserName, key_tag},
+    login::{BundleId, ClientEvent, ClientLogin, Proof, UserName, key_tag},
     message,
     messages::{AttachSecret, Blob, Evaluation, Greeting, Mac, Nonce, Open, Welcome},
 };
@@ -22,7 +24,8 @@ use crate::{
     crypto::{Fingerprint, is_same_mac, random},
     keys::{SecretKey, UserKey},
     net::{
-        Channel, DialedStream, SecureStream, lost,
+        BundleHandle, BundleShare, BundledStream, Channel, DialedStream, SecureStream,
+        encode_first, lost,
         tls::{self},
     },
     password::{Password, PasswordLogin, PasswordParties},
@@ -46,6 +49,8 @@ pub struct LoginTiming {
 pub struct Login {
     /// The channel. The answer to the first request has not been received.
     pub channel: Channel,
+    /// The way to add connections to the channel, if it is a bundle.
+    pub(crate) bundle: Option<ChannelBundle>,
     /// The server's greeting.
     pub greeting: Greeting,
     /// The server's welcome.
@@ -54,7 +59,45 @@ pub struct Login {
     pub timing: LoginTiming,
 }
 
+/// A channel that several connections can carry.
+#[derive(Clone)]
+pub struct ChannelBundle {
+    /// Its id.
+    pub(crate) id: BundleId,
+    /// The way to add connections.
+    pub(crate) handle: BundleHandle,
+}
+
 impl Login {
+    /// Opens a channel on a connection that logged in without one, as a bundle if it has an id and
+    /// the server can do that.
+    ///
+    /// # Errors
+    /// An error that the server sends, [`Error::Lost`].
+    pub(crate) async fn open(
+        &mut self,
+        first: &FirstRequest,
+        bundle: Option<BundleId>,
+    ) -> Result<(), Error> {
+        let bundle = bundle.filter(|_| takes_bundles(&self.greeting));
+        self.channel.writer.send_encoded(&first.encode(bundle)?);
+        self.channel.flush().await?;
+        self.set_bundle(first, bundle);
+        Ok(())
+    }
+
+    /// Continues as a bundle, after [`FirstRequest::encode`] was sent.
+    fn set_bundle(&mut self, first: &FirstRequest, bundle: Option<BundleId>) {
+        self.bundle = bundle.map(|id| {
+            let written = first.bytes.len() as u64;
+            let stream = self.channel.take_stream();
+            let stream = BundledStream::new(stream, written, BundleShare::default());
+            let handle = stream.handle();
+            self.channel.set_stream(Box::new(stream));
+            ChannelBundle { id, handle }
+        });
+    }
+
     /// The credential that attaches further connections to this session.
     ///
     /// `None` unless the login by `method` asked for an attach secret.
@@ -146,6 +189,14 @@ impl FirstRequest {
         channel.writer.send_encoded(&self.bytes);
         channel.flush().await
     }
+
+    /// The bytes to send, as the begin of a bundle if there is an id.
+    fn encode(&self, bundle: Option<BundleId>) -> Result<Bytes, Error> {
+        match bundle {
+            Some(bundle) => Ok(encode_first(bundle, &self.bytes)?.into()),
+            None => Ok(self.bytes.clone()),
+        }
+    }
 }
 
 /// Logs in to the server with the certificate `pin`.
@@ -167,6 +218,18 @@ pub async fn connect(
     pin: Fingerprint,
     credential: &Credential,
     first: Option<&FirstRequest>,
+) -> Result<Login, Error> {
+    connect_bundled(dialed, address, pin, credential, first, None).await
+}
+
+/// As [`connect`]. With an id the channel is a bundle, if the server can do that.
+pub(crate) async fn connect_bundled(
+    dialed: DialedStream,
+    address: &str,
+    pin: Fingerprint,
+    credential: &Credential,
+    first: Option<&FirstRequest>,
+    bundle: Option<BundleId>,
 ) -> Result<Login, Error> {
     let start = Instant::now();
     let method = &credential.method;
@@ -225,8 +288,9 @@ pub async fn connect(
         let mut flight = Vec::new();
         debug!("logging in as {} by {}", credential.user, method.name());
         login.login(proof, &mut flight)?;
-        if let Some(FirstRequest { bytes: first, .. }) = first {
-            flight.extend_from_slice(first);
+        let bundle = bundle.filter(|_| login.greeting().is_some_and(takes_bundles));
+        if let Some(first) = first {
+            flight.extend_from_slice(&first.encode(bundle)?);
         }
         send(&mut *stream, &flight).await?;
         let ClientEvent::Welcome(welcome) = next_event(&mut *stream, &mut login).await? else {
@@ -234,12 +298,7 @@ pub async fn connect(
                 "the server answered the login with something else".into(),
             ));
         };
-        let proved = match (&expected, &welcome.proof) {
-            (None, _) => true,
-            (Some(expected), Some(proof)) => is_same_mac(expected, proof),
-            (Some(_), None) => false,
-        };
-        if !proved {
+        if !is_proved(expected.as_ref(), welcome.proof.as_ref()) {
             return Err(Error::SecretUnproven {
                 address: address.to_owned(),
             });
@@ -254,14 +313,35 @@ pub async fn connect(
             "logged in as {} with {} after {:.1?} (session {})",
             welcome.user, welcome.key, timing.login, welcome.session
         );
-        Ok(Login {
+        let mut accepted = Login {
             channel: Channel::new(stream, login.into_session()),
+            bundle: None,
             greeting,
             welcome,
             timing,
-        })
+        };
+        if let Some(first) = first {
+            accepted.set_bundle(first, bundle);
+        }
+        Ok(accepted)
     })
     .await
+}
+
+/// Whether the server has proved what it had to.
+fn is_proved(expected: Option<&Mac>, found: Option<&Mac>) -> bool {
+    match (expected, found) {
+        (None, _) => true,
+        (Some(expected), Some(found)) => is_same_mac(expected, found),
+        (Some(_), None) => false,
+    }
+}
+
+fn takes_bundles(greeting: &Greeting) -> bool {
+    greeting
+        .features
+        .iter()
+        .any(|feature| feature == BUNDLE_FEATURE)
 }
 
 fn trace_greeting(login: &ClientLogin, time: Duration) {

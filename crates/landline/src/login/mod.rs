@@ -14,7 +14,8 @@ mod machine_name;
 mod pins;
 mod secret;
 
-pub use client::{FirstRequest, Login, LoginTiming, connect, fingerprint};
+pub(crate) use client::connect_bundled;
+pub use client::{ChannelBundle, FirstRequest, Login, LoginTiming, connect, fingerprint};
 pub use client_folder::ClientFolder;
 pub use credential::{AuthMethod, Credential};
 pub use identity::Identity;

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{HostPort, Transport, ssh, tcp};
+use super::{HostPort, Transport, ssh, tcp, tcp::BBR};
 use crate::{Error, ssh_config::ProxyJump};
 
 /// An unsecured connection to a server.
@@ -69,6 +69,9 @@ impl FirstByteTime {
     }
 }
 
+/// From this round trip on, a line is long.
+const LONG_ROUND_TRIP_MIN: Duration = Duration::from_millis(10);
+
 /// The route by which a server is reached.
 #[derive(Debug, Clone)]
 pub enum Route {
@@ -80,6 +83,8 @@ pub enum Route {
         resolve_time: Duration,
         /// How long connecting took.
         connect_time: Duration,
+        /// The congestion control of this side, as the system names it; empty if it does not say.
+        congestion_control: String,
     },
     /// Through ssh.
     Ssh {
@@ -93,6 +98,23 @@ pub enum Route {
 }
 
 impl Route {
+    /// How many connections beside the first one carry much content faster.
+    ///
+    /// None where a round trip takes less than 10 ms: there one connection fills the line. On a
+    /// longer line a lost packet slows a connection down for a while, and the others not. BBR needs
+    /// four for that. Other congestion controls take every loss for a full line, so there are
+    /// eight. None through ssh, which is one connection itself.
+    pub fn further_connections(&self) -> usize {
+        match self {
+            Self::Tcp { connect_time, .. } if *connect_time < LONG_ROUND_TRIP_MIN => 0,
+            Self::Tcp {
+                congestion_control, ..
+            } if congestion_control == BBR => 3,
+            Self::Tcp { .. } => 7,
+            Self::Ssh { .. } => 0,
+        }
+    }
+
     /// The time that connecting took.
     ///
     /// It counts from the first packet, or from the start of ssh, until the server could answer.
@@ -141,12 +163,14 @@ pub async fn dial(
         resolve_time,
         connect_time,
     } = tcp::dial(address).await?;
+    let congestion_control = tcp::congestion_control(&stream);
     Ok((
         DialedStream::new(Box::new(stream)),
         Route::Tcp {
             address,
             resolve_time,
             connect_time,
+            congestion_control,
         },
     ))
 }

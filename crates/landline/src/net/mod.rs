@@ -2,6 +2,7 @@
 
 mod address;
 mod buffers;
+mod bundle;
 mod channel;
 mod dial;
 mod host_set;
@@ -18,6 +19,7 @@ use std::time::Duration;
 pub(crate) use address::is_host;
 pub use address::{HostPort, Location, Target};
 pub(crate) use buffers::{Buffer, BufferPool, Buffers};
+pub(crate) use bundle::{BundleHandle, BundleShare, BundledStream, encode_first};
 pub use channel::{
     Channel, ChannelReader, ChannelWriter, DataFrame, Received, StreamChannel, StreamInput, encode,
 };
@@ -46,6 +48,16 @@ pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {
     /// Limits how many bytes the system takes from the peer before they are read. Where the
     /// transport cannot do that, nothing changes.
     fn limit_receive_buffer(&self, _bytes: usize) {}
+
+    /// Limits how many bytes may wait in the system before they are sent. Where the transport
+    /// cannot do that, nothing changes.
+    fn limit_unsent(&self, _bytes: u32) {}
+
+    /// What the system knows of the line. `None` if this is no TCP connection, or the system does
+    /// not say.
+    fn line(&self) -> Option<tcp::Line> {
+        None
+    }
 }
 
 impl Transport for TcpStream {
@@ -55,6 +67,14 @@ impl Transport for TcpStream {
 
     fn limit_receive_buffer(&self, bytes: usize) {
         tcp::limit_receive_buffer(self, bytes);
+    }
+
+    fn limit_unsent(&self, bytes: u32) {
+        tcp::limit_unsent(self, bytes);
+    }
+
+    fn line(&self) -> Option<tcp::Line> {
+        tcp::line(self)
     }
 }
 

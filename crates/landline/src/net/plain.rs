@@ -12,7 +12,7 @@ use tokio::{
     net::UnixStream,
 };
 
-use super::{SecureStream, Transport};
+use super::{SecureStream, Transport, tcp::Line};
 use crate::{Error, crypto::random};
 
 /// Both ends of an in-memory connection, for tests.
@@ -72,6 +72,14 @@ impl<T: Transport + 'static> SecureStream for PlainStream<T> {
 
     fn limit_receive_buffer(&self, bytes: usize) {
         self.stream.get_ref().limit_receive_buffer(bytes);
+    }
+
+    fn limit_unsent(&self, bytes: u32) {
+        self.stream.get_ref().limit_unsent(bytes);
+    }
+
+    fn line(&self) -> Option<Line> {
+        self.stream.get_ref().line()
     }
 
     fn into_transport(self: Box<Self>) -> Box<dyn Transport> {

@@ -11,7 +11,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
-use super::Transport;
+use super::{Transport, tcp::Line};
 
 /// The most bytes to read ahead.
 ///
@@ -139,6 +139,14 @@ impl Transport for ReadAhead {
     fn limit_receive_buffer(&self, bytes: usize) {
         self.is_limited.store(true, Ordering::Relaxed);
         self.transport.limit_receive_buffer(bytes);
+    }
+
+    fn limit_unsent(&self, bytes: u32) {
+        self.transport.limit_unsent(bytes);
+    }
+
+    fn line(&self) -> Option<Line> {
+        self.transport.line()
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufRead, AsyncWrite};
 
-use super::Transport;
+use super::{Transport, tcp::Line};
 use crate::Error;
 
 /// An encrypted and authenticated stream to a peer.
@@ -29,6 +29,12 @@ pub trait SecureStream: AsyncBufRead + AsyncWrite + Send + Unpin {
 
     /// As [`Transport::limit_receive_buffer`].
     fn limit_receive_buffer(&self, bytes: usize);
+
+    /// As [`Transport::limit_unsent`].
+    fn limit_unsent(&self, bytes: u32);
+
+    /// As [`Transport::line`].
+    fn line(&self) -> Option<Line>;
 
     /// Takes the transport below, to discard input without decrypting it.
     fn into_transport(self: Box<Self>) -> Box<dyn Transport>;

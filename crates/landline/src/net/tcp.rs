@@ -36,6 +36,9 @@ const UNTAKEN_TIME_MAX: Duration = Duration::from_secs(120);
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES_MAX: u32 = 2 * 1024 * 1024;
 
+/// The congestion control that stays fast when packets are lost, as the system names it.
+pub(super) const BBR: &str = "bbr";
+
 /// A new connection, and how long it took.
 #[derive(Debug)]
 pub struct Dialed {
@@ -47,6 +50,17 @@ pub struct Dialed {
     pub resolve_time: Duration,
     /// How long connecting took.
     pub connect_time: Duration,
+}
+
+/// What the system knows of the line below a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Line {
+    /// The smoothed time of a round trip.
+    pub round_trip: Duration,
+    /// How many packets were sent, with those that were sent again.
+    pub packets: u32,
+    /// How many packets were sent again.
+    pub repeated: u32,
 }
 
 /// Raises the limit of file descriptors to its maximum, and returns it.
@@ -155,8 +169,59 @@ fn choose_congestion_control(stream: &TcpStream, socket: &SockRef<'_>) {
         .is_ok_and(|peer| !peer.ip().to_canonical().is_loopback());
     if is_far {
         // Optional: the default of the kernel works too.
-        let _ = socket.set_tcp_congestion(b"bbr");
+        let _ = socket.set_tcp_congestion(BBR.as_bytes());
     }
+}
+
+/// As [`Transport::limit_unsent`](super::Transport::limit_unsent).
+pub(super) fn limit_unsent(stream: &TcpStream, bytes: u32) {
+    // What cannot be set stays as it is.
+    #[cfg(target_os = "linux")]
+    let _ = SockRef::from(stream).set_tcp_notsent_lowat(bytes);
+    #[cfg(not(target_os = "linux"))]
+    let _ = (stream, bytes);
+}
+
+/// As [`Transport::line`](super::Transport::line).
+#[cfg(target_os = "linux")]
+pub(super) fn line(stream: &TcpStream) -> Option<Line> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: every field is a number, for which zero is a value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = u32::try_from(size_of_val(&info)).ok()?;
+    // SAFETY: the system writes at most `length` bytes to `info`, which has as many.
+    let result = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        )
+    };
+    (result == 0).then(|| Line {
+        round_trip: Duration::from_micros(info.tcpi_rtt.into()),
+        packets: info.tcpi_segs_out,
+        repeated: info.tcpi_total_retrans,
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn line(_stream: &TcpStream) -> Option<Line> {
+    None
+}
+
+/// The congestion control of this side, as the system names it; empty if it does not say.
+#[cfg(target_os = "linux")]
+pub(super) fn congestion_control(stream: &TcpStream) -> String {
+    let name = SockRef::from(stream).tcp_congestion().unwrap_or_default();
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn congestion_control(_stream: &TcpStream) -> String {
+    String::new()
 }
 
 #[cfg(not(target_os = "linux"))]

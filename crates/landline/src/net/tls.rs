@@ -22,7 +22,7 @@ use rustls::{
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
-use super::{SecureStream, Transport, lost, read_ahead::ReadAhead};
+use super::{SecureStream, Transport, lost, read_ahead::ReadAhead, tcp::Line};
 use crate::{Error, crypto::Fingerprint};
 
 /// The label of the exporter that binds a login to its connection (RFC 9266).
@@ -102,6 +102,14 @@ impl SecureStream for TlsStream<Box<dyn Transport>> {
 
     fn limit_receive_buffer(&self, bytes: usize) {
         transport_below(self).limit_receive_buffer(bytes);
+    }
+
+    fn limit_unsent(&self, bytes: u32) {
+        transport_below(self).limit_unsent(bytes);
+    }
+
+    fn line(&self) -> Option<Line> {
+        transport_below(self).line()
     }
 
     fn into_transport(self: Box<Self>) -> Box<dyn Transport> {

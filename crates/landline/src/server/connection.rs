@@ -10,10 +10,17 @@ use std::{
 };
 
 use landline_proto::{
-    ErrorCode, Limits, limits::OPEN_TIME_MAX, message, messages::Open, state::SERVER_CHANNEL,
+    ErrorCode, Limits, Message,
+    limits::OPEN_TIME_MAX,
+    message,
+    messages::{Bundle, Open},
+    state::{MessageRule, ProtocolState, SERVER_CHANNEL},
 };
 
-use super::state::{AdmittedConnection, ServerState};
+use super::{
+    bundles::{self, BundleRole, FirstOfBundle},
+    state::{AdmittedConnection, ServerState},
+};
 use crate::{
     Error, Side,
     activity::Activity,
@@ -21,10 +28,13 @@ use crate::{
     audit::Priority,
     net::{Channel, PartialFrame, Transport, linger, tls},
     session::{
-        ContextParts, Departure, Registry, Remaining, ServiceContext, Session, TaskDrain,
-        draining_error,
+        ContextParts, Departure, Remaining, ServiceContext, Session, TaskDrain, draining_error,
     },
 };
+
+/// What opens a channel that several connections carry: all of the state before, but a bundle.
+static BUNDLE_OPEN: ProtocolState =
+    ProtocolState::new("server-channel", &[MessageRule::new(Open::TYPE)]);
 
 /// How long an unfinished frame may take after its session is terminated.
 ///
@@ -121,9 +131,10 @@ async fn serve(
     let partial = channel.writer.partial_frame();
     channel.set_rate_limiter(state.rate_limiter_of(context.user()));
     channel.set_buffers(state.buffers.of(context.user()));
+    let mut bundle = None;
     let served = tokio::select! {
         biased;
-        served = serve_channel(&mut channel, &context, &state.services, &mut drain) => served,
+        served = serve_channel(&mut channel, &context, &state, &mut drain, &mut bundle) => served,
         error = terminated(&context, &partial) => Err(error),
         () = is_over.wait_for_end() => {
             let error = draining_error();
@@ -136,6 +147,9 @@ async fn serve(
         Err(Error::Lost(_)) if !channel.reader.has_ended() => Departure::Lost,
         _ => Departure::Finished,
     };
+    if let Some(bundle) = bundle {
+        bundle.end(departure);
+    }
     match served {
         Ok(()) => channel.finish().await,
         Err(error) => {
@@ -300,11 +314,19 @@ async fn terminated(context: &ServiceContext, partial: &PartialFrame) -> Error {
     error
 }
 
+fn open_timeout() -> Error {
+    let message = format!("no channel was opened within {} s", OPEN_TIME_MAX.as_secs());
+    Error::here(ErrorCode::OpenTimeout, message)
+}
+
+/// Serves the channel that the client opens. If several connections carry it, this one serves it
+/// for all, and `bundle` tells the others how it ended.
 async fn serve_channel(
     channel: &mut Channel,
     context: &ServiceContext,
-    services: &Registry,
+    state: &ServerState,
     drain: &mut TaskDrain,
+    bundle: &mut Option<FirstOfBundle>,
 ) -> Result<(), Error> {
     // A client must not hold a slot without a channel.
     let header = tokio::select! {
@@ -313,16 +335,34 @@ async fn serve_channel(
         header = channel.receive_or_end(&SERVER_CHANNEL) => header?,
         // A client may keep an attached connection in reserve.
         () = tokio::time::sleep(OPEN_TIME_MAX), if !context.session().attached => {
-            let message = format!("no channel was opened within {} s", OPEN_TIME_MAX.as_secs());
-            return Err(Error::here(ErrorCode::OpenTimeout, message));
+            return Err(open_timeout());
         }
     };
-    let Some(header) = header else { return Ok(()) };
+    let Some(mut header) = header else {
+        return Ok(());
+    };
+    if header.kind() == Bundle::TYPE {
+        let Bundle { bundle: id } = header.read()?;
+        let session = &context.session().id;
+        match state.bundles.join(session, context.user(), id, channel)? {
+            BundleRole::First(first) => *bundle = Some(first),
+            BundleRole::Further(ended) => {
+                context.set_activity("part of a channel");
+                return bundles::wait(ended).await;
+            }
+        }
+        header = tokio::select! {
+            biased;
+            () = drain.wait_for_start() => return Err(draining_error()),
+            header = channel.receive(&BUNDLE_OPEN) => header?,
+            () = tokio::time::sleep(OPEN_TIME_MAX) => return Err(open_timeout()),
+        };
+    }
     context.admit(header.kind())?;
     let open: Open = header.read()?;
     context.session().limits.check_open(&open.service)?;
     context.set_activity(&open.service);
-    let service = services.service(&open.service)?;
+    let service = state.services.service(&open.service)?;
     let context = context.with_service(service.definition());
     service.serve(channel, &context).await
 }

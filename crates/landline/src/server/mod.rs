@@ -1,5 +1,6 @@
 //! The server: accepts connections, logs users in, and serves their channels.
 
+mod bundles;
 mod connection;
 mod connection_slots;
 mod control;
@@ -19,6 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bundles::Bundles;
 use connection::serve_if_admitted;
 use connection_slots::ConnectionSlots;
 use control::ControlSocket;
@@ -220,6 +222,7 @@ impl Server {
                 threads,
                 notices: Semaphore::new(NOTICES_MAX),
                 admission: Admission::new(options.connections_max.min(HALF_OPEN_MAX)),
+                bundles: Bundles::default(),
                 connections: ConnectionSlots::new(options.connections_max),
             }),
             audit_problem,

@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     INVITE_FILE,
+    bundles::Bundles,
     connection_slots::{ConnectionSlot, ConnectionSlots},
 };
 use crate::{
@@ -49,6 +50,8 @@ pub(super) struct ServerState {
     /// Threads for logins and revocation, which never wait for the work of users.
     pub(super) threads: Threads,
     pub(super) admission: Admission,
+    /// Connections that wait for the others of their bundle.
+    pub(super) bundles: Bundles,
     /// Slots for clients that are told that they are shut out.
     pub(super) notices: Semaphore,
     /// Slots for logged-in connections.

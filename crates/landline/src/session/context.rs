@@ -45,7 +45,7 @@ static NO_SERVICE: ServiceDefinition = ServiceDefinition {
     types: &[],
     requests: &SERVER_CHANNEL,
     other_states: &[],
-    rights: &[("open", Right::Account)],
+    rights: &[("open", Right::Account), ("bundle", Right::Nothing)],
     words: &[],
     request_features: &[],
     kept_by: Right::Account,

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use landline_proto::{ErrorCode, MessageType, ProtocolState, state};
+use landline_proto::{ErrorCode, Message, MessageType, ProtocolState, messages::Bundle, state};
 
 use super::ServiceContext;
 use crate::{
@@ -240,7 +240,8 @@ fn core_rights() -> impl Iterator<Item = MessageRight> {
             service: None,
             state,
             kind,
-            right: if *state == &state::SERVER_CHANNEL {
+            // The `open` in a bundle needs the right.
+            right: if *state == &state::SERVER_CHANNEL && kind != Bundle::TYPE {
                 Right::Account
             } else {
                 Right::Nothing

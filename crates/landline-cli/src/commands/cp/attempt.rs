@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use landline::{
     Client, ClientSession, Error,
+    client::Widening,
     files::{
         Copied, EarlierAttempt, Input, Output, Place, Progress, SharedSource,
         client::{get, get_request, put, put_request},
@@ -16,7 +17,9 @@ use landline::{
 };
 use log::debug;
 
-use super::{Cp, SharedParts, delta::DeltaOption, habits, producer::Producer};
+use super::{
+    Cp, SharedParts, delta::DeltaOption, habits, parallel::widen_during, producer::Producer,
+};
 use crate::{
     arguments::{CopyPath, TypedLocation},
     connect,
@@ -31,6 +34,8 @@ pub(super) struct PlannedCopies<'a> {
     session: ClientSession,
     /// The channel of the last copy, for the next one.
     channel: Option<Channel>,
+    /// The connections that the channel may have beside the first one.
+    widening: Option<Widening>,
     was_connected: bool,
     replace: bool,
     delta: DeltaOption,
@@ -108,6 +113,7 @@ impl<'a> PlannedCopies<'a> {
         let (server, credential) =
             connect::find_server(context, &client, &target, &options.access).await?;
         let mut session = ClientSession::new(server, credential);
+        options.parallel.set(&mut session);
         if let Some(limits) = &shared.rate_limits {
             session.set_rate_limiter(limits.content.clone());
         }
@@ -117,6 +123,7 @@ impl<'a> PlannedCopies<'a> {
             session,
             target: options.access.with_port(&target)?,
             channel: None,
+            widening: None,
             was_connected: false,
             replace: !options.no_clobber,
             delta: options.delta,
@@ -244,8 +251,11 @@ impl<'a> PlannedCopies<'a> {
             compare,
         );
         let compare = request.compare;
-        let channel = self.request(&request).await?;
-        let done = put(channel, input, compare, progress).await;
+        self.request(&request).await?;
+        let channel = open_channel(&mut self.channel)?;
+        let work = put(channel, input, compare, progress);
+        let widening = self.widening.clone();
+        let done = widen_during(&self.session, widening, &**progress, work).await;
         let (copied, path) = self.close_if_failed(done).await?;
         let place = Location::Remote {
             target: self.target.clone(),
@@ -261,13 +271,16 @@ impl<'a> PlannedCopies<'a> {
         progress: &Arc<Progress>,
     ) -> Result<Copied, Error> {
         let request = get_request(item.remote.clone(), &output);
-        let channel = self.request(&request).await?;
-        let done = get(channel, output, progress).await;
+        self.request(&request).await?;
+        let channel = open_channel(&mut self.channel)?;
+        let work = get(channel, output, progress);
+        let widening = self.widening.clone();
+        let done = widen_during(&self.session, widening, &**progress, work).await;
         self.close_if_failed(done).await
     }
 
     /// Sends a request on the channel of the last copy, or on a new one.
-    async fn request(&mut self, request: &impl Message) -> Result<&mut Channel, Error> {
+    async fn request(&mut self, request: &impl Message) -> Result<(), Error> {
         let open = self.channel.take_if(|channel| !channel.reader.is_closed());
         let channel = if let Some(mut channel) = open {
             channel.send(request)?;
@@ -275,11 +288,13 @@ impl<'a> PlannedCopies<'a> {
             channel
         } else {
             let first = FirstRequest::new(SERVICE, request)?;
-            let connected = self.session.open_channel(&first).await?;
+            let (channel, widening) = self.session.open_wide_channel(&first).await?;
             self.was_connected = true;
-            connected.login.channel
+            self.widening = widening;
+            channel
         };
-        Ok(self.channel.insert(channel))
+        self.channel = Some(channel);
+        Ok(())
     }
 
     /// Closes the channel if a copy failed on it, and tells the peer why.
@@ -301,6 +316,12 @@ impl<'a> PlannedCopies<'a> {
             channel.finish().await;
         }
     }
+}
+
+/// The channel on which a request was sent.
+fn open_channel(channel: &mut Option<Channel>) -> Result<&mut Channel, Error> {
+    let missing = || Error::Lost("the channel is closed".into());
+    channel.as_mut().ok_or_else(missing)
 }
 
 /// Plans the copies from or to files, and finds the server.

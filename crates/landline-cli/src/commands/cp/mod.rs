@@ -5,6 +5,7 @@ mod changes;
 pub(super) mod delta;
 mod habits;
 mod many_hosts;
+pub(super) mod parallel;
 mod producer;
 pub(super) mod progress;
 mod selection;
@@ -32,6 +33,7 @@ use landline::{
     paths::local,
     proto::ErrorCode,
 };
+use parallel::ParallelOption;
 use progress::ProgressView;
 use serde_json::json;
 use tree_options::TreeOptions;
@@ -114,6 +116,8 @@ pub(crate) struct Cp {
     /// of the command together. Between two servers it is for each of the two connections.
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     limit_rate: Option<u64>,
+    #[command(flatten)]
+    parallel: ParallelOption,
     #[command(flatten)]
     delta: DeltaOption,
     #[command(flatten)]

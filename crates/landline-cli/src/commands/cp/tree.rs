@@ -20,6 +20,7 @@ use super::{
     RateLimits,
     changes::ChangeLines,
     delta::DeltaOption,
+    parallel::ParallelOption,
     progress::ProgressView,
     tree_attempt::PlannedTree,
     tree_paths::{is_content, is_remote, remote_name, remote_sources},
@@ -41,6 +42,8 @@ pub(in crate::commands) struct TreeCopy {
     pub(in crate::commands) walk: WalkOptions,
     /// When only the changed parts of files are sent.
     pub(in crate::commands) delta: DeltaOption,
+    /// Over how many connections the content goes.
+    pub(in crate::commands) parallel: ParallelOption,
     /// Which entries of the sources are copied.
     pub(in crate::commands) selection: TreeSelection,
     /// The folder for what is replaced or removed, at the destination's machine.
@@ -96,6 +99,7 @@ impl TreeCopy {
             Ends::Between { source, .. } => {
                 let found = connect::find_server(context, &client, source, access).await?;
                 let mut session = ClientSession::new(found.0, found.1);
+                self.parallel.set(&mut session);
                 if let Some(limits) = &self.rate_limits {
                     session.set_rate_limiter(limits.source.clone());
                 }
@@ -105,6 +109,7 @@ impl TreeCopy {
         };
         let compare = self.delta.compare(&server, u64::MAX);
         let mut session = ClientSession::new(server, credential);
+        self.parallel.set(&mut session);
         if let Some(limits) = &self.rate_limits {
             session.set_rate_limiter(limits.content.clone());
         }

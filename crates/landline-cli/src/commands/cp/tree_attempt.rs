@@ -8,6 +8,7 @@ use std::{
 
 use landline::{
     Client, ClientSession, Error, Side,
+    client::Widening,
     files::{
         messages::{Compare, SERVICE},
         tree::{
@@ -32,6 +33,7 @@ use super::{
     WAIT_MAX, WAIT_MIN,
     changes::ChangeLines,
     is_session_limit, make_label,
+    parallel::widen_during,
     progress::ProgressView,
     tree::{Ends, TreeCopy},
 };
@@ -176,9 +178,9 @@ impl PlannedTree<'_> {
                     compare: self.compare,
                     ..self.copy.walk
                 };
-                let mut channel = self.request(&request).await?;
+                let (mut channel, widening) = self.request(&request).await?;
                 let mut resolved = Resolved::default();
-                let done = put_tree(
+                let work = put_tree(
                     &mut channel,
                     opened,
                     walk,
@@ -186,8 +188,8 @@ impl PlannedTree<'_> {
                     selection,
                     report,
                     &mut resolved,
-                )
-                .await;
+                );
+                let done = widen_during(&self.session, widening, &**progress, work).await;
                 self.keep_placement(resolved.placement);
                 let summary = close(channel, done).await?;
                 let place = Location::Remote {
@@ -226,17 +228,17 @@ impl PlannedTree<'_> {
                     earlier,
                     backup,
                 };
-                let mut channel = self.request(&request).await?;
+                let (mut channel, widening) = self.request(&request).await?;
                 self.keep_placement(Some(resolved));
-                let done = get_tree(
+                let work = get_tree(
                     &mut channel,
                     &request,
                     destination,
                     store,
                     selection,
                     report,
-                )
-                .await;
+                );
+                let done = widen_during(&self.session, widening, &**progress, work).await;
                 Ok((close(channel, done).await?, shown))
             }
             Ends::Between {
@@ -274,6 +276,7 @@ impl PlannedTree<'_> {
         placement: Placement,
         report: TreeReport,
     ) -> Result<(TreeSummary, String), Error> {
+        let progress = report.progress.clone();
         let session = self.source.as_ref().unwrap_or(&self.session);
         let key = relay_source_key(&session.server().fingerprint, &request);
         // A server learns from the digests what the other one has, so only if they are asked for.
@@ -291,19 +294,21 @@ impl PlannedTree<'_> {
         let put = put_tree_request(path, placement, key, store, selection, self.backup_name());
         let target = self.target.clone();
         let first = FirstRequest::new(SERVICE, &request)?;
-        let mut from = session.open_channel(&first).await?.login.channel;
-        let mut to = self.request(&put).await?;
+        let (mut from, from_widening) = session.open_wide_channel(&first).await?;
+        let (mut to, to_widening) = self.request(&put).await?;
         let mut resolved = Resolved::default();
         let selection = &self.copy.selection;
-        let relayed = relay_tree(
+        let work = relay_tree(
             &mut from,
             &mut to,
             &request,
             selection,
             report,
             &mut resolved,
-        )
-        .await;
+        );
+        let work = widen_during(&self.session, to_widening, &*progress, work);
+        let session = self.source.as_ref().unwrap_or(&self.session);
+        let relayed = widen_during(session, from_widening, &*progress, work).await;
         self.keep_placement(resolved.placement);
         let done = relayed.map_err(|(end, error)| match end {
             RelayServer::Source => name_server(error, &source),
@@ -342,11 +347,14 @@ impl PlannedTree<'_> {
         }
     }
 
-    async fn request(&mut self, request: &impl Message) -> Result<Channel, Error> {
+    async fn request(
+        &mut self,
+        request: &impl Message,
+    ) -> Result<(Channel, Option<Widening>), Error> {
         let first = FirstRequest::new(SERVICE, request)?;
-        let connected = self.session.open_channel(&first).await?;
+        let opened = self.session.open_wide_channel(&first).await?;
         self.was_connected = true;
-        Ok(connected.login.channel)
+        Ok(opened)
     }
 
     /// Takes the failure that says why nothing was deleted.

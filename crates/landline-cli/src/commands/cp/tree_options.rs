@@ -280,6 +280,7 @@ impl Cp {
             selection: parts.selection.clone(),
             backup: None,
             delta: self.delta,
+            parallel: self.parallel,
             takes_folders,
             compress: options.compress,
             quiet: self.quiet,

@@ -17,7 +17,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::{RateLimiter, SecureStream, buffers::Buffers, ssh::SshFailed};
+use super::{RateLimiter, SecureStream, buffers::Buffers, memory_pair, ssh::SshFailed, tcp::Line};
 use crate::Error;
 
 mod data_frame;
@@ -112,6 +112,11 @@ impl Channel {
     /// connection is lost. Where the transport cannot do that, nothing changes.
     pub fn limit_transit_time(&self, time: Duration) {
         self.reader.stream.lock().limit_transit_time(time);
+    }
+
+    /// What the system knows of the line, if the channel is a TCP connection.
+    pub fn line(&self) -> Option<Line> {
+        self.reader.stream.lock().line()
     }
 
     /// As [`ChannelWriter::send`].
@@ -296,6 +301,17 @@ impl Channel {
         if let Some(stream) = self.into_stream() {
             linger(stream, &out).await;
         }
+    }
+
+    /// Takes the stream. Until there is another one, this channel has ended.
+    pub(crate) fn take_stream(&mut self) -> Box<dyn SecureStream> {
+        let (ended, _) = memory_pair(1);
+        std::mem::replace(&mut *self.reader.stream.lock(), ended)
+    }
+
+    /// Continues with another stream, from the next message on.
+    pub(crate) fn set_stream(&mut self, stream: Box<dyn SecureStream>) {
+        *self.reader.stream.lock() = stream;
     }
 
     /// The stream of a channel whose halves have not been given to others. What was queued is

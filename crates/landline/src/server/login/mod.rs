@@ -8,6 +8,7 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 use handshake::{in_time, run_login};
 use landline_proto::{
     Limits, ProtocolError,
+    bundle::BUNDLE_FEATURE,
     login::{
         METHOD_ATTACH, METHOD_INVITE, METHOD_PASSWORD, METHOD_SECRET, METHOD_SSH_KEY, Offer,
         ServerLogin, UserName,
@@ -210,9 +211,11 @@ fn offer(login_context: &LoginContext<'_>) -> Offer {
         METHOD_PASSWORD,
         METHOD_ATTACH,
     ];
+    let mut features = login_context.services.features();
+    features.push(BUNDLE_FEATURE.to_owned());
     Offer {
         server: RELEASE.to_owned(),
-        features: login_context.services.features(),
+        features,
         methods: methods.map(str::to_owned).to_vec(),
         fingerprint: *login_context.identity.fingerprint().bytes(),
         transport: "tcp",

@@ -1,0 +1,566 @@
+//! One stream over several connections (`docs/protocol.md` section 6).
+//!
+//! A connection slows down for a while when it loses a packet. The others of a bundle do not.
+
+mod share;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::VecDeque,
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use landline_proto::{
+    Limits,
+    bundle::{BUNDLE_CONNECTIONS_MAX, PIECE_BYTES_MAX, PieceDecoder, PiecePart, piece_header},
+    login::BundleId,
+    message,
+    messages::Bundle,
+};
+pub(crate) use share::BundleShare;
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{SecureStream, Transport, tcp::Line};
+use crate::Error;
+
+/// What a piece costs beside its content, in bytes of memory.
+const PIECE_COST: usize = 256;
+/// How many unsent bytes may wait in the kernel, for each connection.
+///
+/// The other connections wait for what one of them has taken, so this is less than elsewhere.
+const UNSENT_BYTES_MAX: u32 = 256 << 10;
+
+/// Connections that carry one stream, as a [`SecureStream`].
+pub(crate) struct BundledStream {
+    members: Vec<BundledConnection>,
+    joining: BundleHandle,
+    share: BundleShare,
+    /// The piece that is being read, and how many of its bytes were.
+    current: Vec<u8>,
+    taken: usize,
+    /// The position of the first byte behind the current piece.
+    expected: u64,
+    /// The length of what arrives, once the peer has said it.
+    length: Option<u64>,
+    /// Why one of the connections is lost.
+    failure: Option<(io::ErrorKind, String)>,
+    /// The position of the next byte to send, and the connection that takes it first.
+    written: u64,
+    next: usize,
+    is_ended: bool,
+}
+
+/// One connection of a bundle.
+struct BundledConnection {
+    stream: Box<dyn SecureStream>,
+    decoder: PieceDecoder,
+    /// Pieces that have begun to arrive, in order.
+    pieces: VecDeque<BundlePiece>,
+    /// What the pieces cost in memory.
+    held: usize,
+    has_finished: bool,
+    /// What it has to send, and how much of it was sent.
+    out: Vec<u8>,
+    sent: usize,
+}
+
+struct BundlePiece {
+    position: u64,
+    length: usize,
+    content: Vec<u8>,
+}
+
+/// Adds connections to a bundle while it is used. Clones are for the same bundle.
+#[derive(Clone, Default)]
+pub(crate) struct BundleHandle(Arc<Mutex<JoiningConnections>>);
+
+#[derive(Default)]
+struct JoiningConnections {
+    streams: Vec<Box<dyn SecureStream>>,
+    /// How many connections there are, with these.
+    count: usize,
+    is_over: bool,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+impl BundleHandle {
+    /// Adds a connection on which no piece was sent or received.
+    ///
+    /// # Errors
+    /// The connection, if the bundle is over or has the most connections that it may have.
+    pub(crate) fn add(&self, stream: Box<dyn SecureStream>) -> Result<(), Box<dyn SecureStream>> {
+        let mut joining = self.lock();
+        if joining.is_over || joining.count >= BUNDLE_CONNECTIONS_MAX {
+            return Err(stream);
+        }
+        joining.count += 1;
+        joining.streams.push(stream);
+        let wakers = [joining.reader.take(), joining.writer.take()];
+        drop(joining);
+        wakers.into_iter().flatten().for_each(Waker::wake);
+        Ok(())
+    }
+
+    /// How many connections the bundle has.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().count
+    }
+
+    fn lock(&self) -> MutexGuard<'_, JoiningConnections> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for BundledStream {
+    fn drop(&mut self) {
+        let mut joining = self.joining.lock();
+        joining.is_over = true;
+        joining.streams.clear();
+        drop(joining);
+        for member in &self.members {
+            self.share.give_back(member.held);
+        }
+    }
+}
+
+impl BundledStream {
+    /// A stream that begins with one connection, to which this side has sent pieces up to
+    /// `written`, and from which it has received none.
+    pub(crate) fn new(stream: Box<dyn SecureStream>, written: u64, share: BundleShare) -> Self {
+        let joining = BundleHandle::default();
+        joining.lock().count = 1;
+        Self {
+            members: vec![BundledConnection::new(stream)],
+            joining,
+            share,
+            current: Vec::new(),
+            taken: 0,
+            expected: 0,
+            length: None,
+            failure: None,
+            written,
+            next: 0,
+            is_ended: false,
+        }
+    }
+
+    /// Adds connections to this stream.
+    pub(crate) fn handle(&self) -> BundleHandle {
+        self.joining.clone()
+    }
+
+    /// Takes the connections that were added. `reads` says which side is woken when more come.
+    fn take_joined(&mut self, cx: &Context<'_>, reads: bool) {
+        let mut joining = self.joining.lock();
+        let waker = if reads {
+            &mut joining.reader
+        } else {
+            &mut joining.writer
+        };
+        if !waker
+            .as_ref()
+            .is_some_and(|known| known.will_wake(cx.waker()))
+        {
+            *waker = Some(cx.waker().clone());
+        }
+        if joining.streams.is_empty() {
+            return;
+        }
+        let joined = joining.streams.drain(..).map(BundledConnection::new);
+        self.members.extend(joined);
+        for member in &self.members {
+            member.stream.limit_unsent(UNSENT_BYTES_MAX);
+        }
+    }
+
+    /// Makes the piece that is next in the stream the current one, if it is complete.
+    fn take_next(&mut self) -> io::Result<bool> {
+        for member in &mut self.members {
+            let Some(first) = member.pieces.front() else {
+                continue;
+            };
+            if first.position < self.expected {
+                return Err(bad("two pieces of a bundle have the same bytes"));
+            }
+            if first.position == self.expected && first.content.len() == first.length {
+                if let Some(piece) = member.pieces.pop_front() {
+                    let cost = piece.content.len() + PIECE_COST;
+                    member.held -= cost;
+                    self.share.give_back(cost);
+                    self.expected += piece.content.len() as u64;
+                    self.current = piece.content;
+                    self.taken = 0;
+                }
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl BundledConnection {
+    fn new(stream: Box<dyn SecureStream>) -> Self {
+        Self {
+            stream,
+            decoder: PieceDecoder::default(),
+            pieces: VecDeque::new(),
+            held: 0,
+            has_finished: false,
+            out: Vec::new(),
+            sent: 0,
+        }
+    }
+
+    /// Receives what there is. Ready if something arrived, or the connection has finished.
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        length: &mut Option<u64>,
+        share: &BundleShare,
+    ) -> Poll<io::Result<()>> {
+        let filled = ready!(Pin::new(&mut *self.stream).poll_fill_buf(cx))?;
+        if filled.is_empty() {
+            self.has_finished = true;
+            let is_whole = self.decoder.at_boundary();
+            return Poll::Ready(is_whole.then_some(()).ok_or_else(cut));
+        }
+        let mut input = filled;
+        while let Some(part) = self.decoder.decode(&mut input).map_err(bad_piece)? {
+            match part {
+                PiecePart::Start { position, length } => {
+                    self.held += PIECE_COST;
+                    share.take(PIECE_COST);
+                    self.pieces.push_back(BundlePiece {
+                        position,
+                        length: length as usize,
+                        content: Vec::new(),
+                    });
+                }
+                PiecePart::Content(content) => {
+                    if let Some(piece) = self.pieces.back_mut() {
+                        piece.content.reserve_exact(content.len());
+                        piece.content.extend_from_slice(content);
+                        self.held += content.len();
+                        share.take(content.len());
+                    }
+                }
+                PiecePart::End { position } => {
+                    if length.replace(position).is_some() {
+                        return Poll::Ready(Err(bad("a bundle has two ends")));
+                    }
+                }
+            }
+        }
+        let used = filled.len();
+        Pin::new(&mut *self.stream).consume(used);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what it has.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.out.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            match ready!(Pin::new(&mut *self.stream).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.sent += sent,
+            }
+        }
+        self.out.clear();
+        self.sent = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    fn queue(&mut self, position: u64, content: &[u8]) {
+        let length = u32::try_from(content.len()).unwrap_or(u32::MAX);
+        self.out.extend_from_slice(&piece_header(length, position));
+        self.out.extend_from_slice(content);
+    }
+}
+
+impl AsyncBufRead for BundledStream {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        let this = self.get_mut();
+        this.take_joined(cx, true);
+        loop {
+            if this.taken < this.current.len() {
+                let rest = this.current.get(this.taken..);
+                return Poll::Ready(Ok(rest.unwrap_or_default()));
+            }
+            if this.take_next()? {
+                continue;
+            }
+            match this.length {
+                Some(length) if length == this.expected => return Poll::Ready(Ok(&[])),
+                Some(length) if length < this.expected => {
+                    return Poll::Ready(Err(bad("a bundle ends before its last piece")));
+                }
+                _ => {}
+            }
+            let has_room = this.share.has_room();
+            let (mut has_news, mut is_open) = (false, false);
+            for member in this
+                .members
+                .iter_mut()
+                .filter(|member| !member.has_finished)
+            {
+                is_open = true;
+                // What is needed next comes first on one of them, so one that holds no whole piece
+                // is always read.
+                let has_whole = member
+                    .pieces
+                    .front()
+                    .is_some_and(|first| first.content.len() == first.length);
+                if !has_whole || has_room {
+                    let received = member.poll_receive(cx, &mut this.length, &this.share);
+                    match received {
+                        Poll::Pending => {}
+                        Poll::Ready(Ok(())) => has_news = true,
+                        Poll::Ready(Err(error)) => {
+                            member.has_finished = true;
+                            let reason = (error.kind(), error.to_string());
+                            this.failure.get_or_insert(reason);
+                        }
+                    }
+                }
+            }
+            if has_news {
+                continue;
+            }
+            // What the others have brought comes first: it may be the reason.
+            if let Some((kind, text)) = &this.failure {
+                return Poll::Ready(Err(io::Error::new(*kind, text.clone())));
+            }
+            return if is_open {
+                Poll::Pending
+            } else {
+                Poll::Ready(Err(cut()))
+            };
+        }
+    }
+
+    fn consume(self: Pin<&mut Self>, amount: usize) {
+        self.get_mut().taken += amount;
+    }
+}
+
+impl AsyncRead for BundledStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let filled = ready!(self.as_mut().poll_fill_buf(cx))?;
+        let length = filled.len().min(buffer.remaining());
+        buffer.put_slice(filled.get(..length).unwrap_or_default());
+        self.consume(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for BundledStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.take_joined(cx, false);
+        let count = this.members.len();
+        for step in 0..count {
+            let index = (this.next + step) % count;
+            let Some(member) = this.members.get_mut(index) else {
+                continue;
+            };
+            if member.poll_drain(cx)?.is_ready() {
+                let piece = bytes.get(..PIECE_BYTES_MAX as usize).unwrap_or(bytes);
+                member.queue(this.written, piece);
+                this.written += piece.len() as u64;
+                this.next = index + 1;
+                // What cannot leave now leaves with the next write, or is flushed.
+                let _ = member.poll_drain(cx)?;
+                return Poll::Ready(Ok(piece.len()));
+            }
+        }
+        Poll::Pending
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let members = self.get_mut().members.iter_mut();
+        poll_all(members.map(|member| {
+            ready!(member.poll_drain(cx))?;
+            Pin::new(&mut *member.stream).poll_flush(cx)
+        }))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.take_joined(cx, false);
+        if !this.is_ended
+            && let Some(first) = this.members.first_mut()
+        {
+            first.queue(this.written, &[]);
+            this.is_ended = true;
+        }
+        poll_all(this.members.iter_mut().map(|member| {
+            ready!(member.poll_drain(cx))?;
+            Pin::new(&mut *member.stream).poll_shutdown(cx)
+        }))
+    }
+}
+
+/// Polls all, also after an error. Ready once all are.
+fn poll_all(polls: impl Iterator<Item = Poll<io::Result<()>>>) -> Poll<io::Result<()>> {
+    let (mut is_ready, mut all) = (true, Ok(()));
+    for poll in polls {
+        match poll {
+            Poll::Pending => is_ready = false,
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => all = all.and(Err(error)),
+        }
+    }
+    if is_ready {
+        Poll::Ready(all)
+    } else {
+        Poll::Pending
+    }
+}
+
+impl SecureStream for BundledStream {
+    fn exporter(&self) -> Result<[u8; 32], Error> {
+        Err(Error::Tls("a bundle is made after the login".into()))
+    }
+
+    fn transport(&self) -> &'static str {
+        self.members
+            .first()
+            .map_or("", |first| first.stream.transport())
+    }
+
+    fn limit_transit_time(&self, time: Duration) {
+        for member in &self.members {
+            member.stream.limit_transit_time(time);
+        }
+    }
+
+    fn limit_receive_buffer(&self, bytes: usize) {
+        for member in &self.members {
+            member
+                .stream
+                .limit_receive_buffer(bytes / self.members.len());
+        }
+    }
+
+    fn limit_unsent(&self, bytes: u32) {
+        for member in &self.members {
+            member.stream.limit_unsent(bytes);
+        }
+    }
+
+    fn line(&self) -> Option<Line> {
+        let mut lines = self.members.iter().map(|member| member.stream.line());
+        let first = lines.next().flatten()?;
+        lines.try_fold(first, |sum, line| {
+            line.map(|line| Line {
+                round_trip: sum.round_trip.min(line.round_trip),
+                packets: sum.packets.saturating_add(line.packets),
+                repeated: sum.repeated.saturating_add(line.repeated),
+            })
+        })
+    }
+
+    fn into_transport(self: Box<Self>) -> Box<dyn Transport> {
+        let mut this = self;
+        let members = std::mem::take(&mut this.members).into_iter();
+        Box::new(BundledTransport(
+            members
+                .map(|member| member.stream.into_transport())
+                .collect(),
+        ))
+    }
+}
+
+/// The transports below a bundle, which are only read, to discard what comes.
+struct BundledTransport(Vec<Box<dyn Transport>>);
+
+impl Transport for BundledTransport {}
+
+impl AsyncRead for BundledTransport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let transports = &mut self.get_mut().0;
+        let before = buffer.filled().len();
+        let mut index = 0;
+        while let Some(transport) = transports.get_mut(index) {
+            match Pin::new(transport).poll_read(cx, buffer) {
+                Poll::Pending => index += 1,
+                Poll::Ready(Ok(())) if buffer.filled().len() > before => {
+                    return Poll::Ready(Ok(()));
+                }
+                // Nothing more comes on this one.
+                Poll::Ready(_) => drop(transports.swap_remove(index)),
+            }
+        }
+        if transports.is_empty() {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+impl AsyncWrite for BundledTransport {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        _bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// What makes a connection the first one of a bundle whose stream begins with `content`.
+///
+/// # Errors
+/// None in practice, because the message always fits.
+pub(crate) fn encode_first(bundle: BundleId, content: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    message::encode(&Bundle { bundle }, None, &Limits::SESSION, &mut bytes)?;
+    let mut position = 0;
+    for part in content.chunks(PIECE_BYTES_MAX as usize) {
+        let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+        bytes.extend(piece_header(length, position));
+        bytes.extend(part);
+        position += part.len() as u64;
+    }
+    Ok(bytes)
+}
+
+/// The peer breaks the rules of bundles.
+fn bad(problem: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, problem.to_owned())
+}
+
+fn bad_piece(error: landline_proto::ProtocolError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// A connection has finished, and its stream has not ended.
+fn cut() -> io::Error {
+    io::ErrorKind::UnexpectedEof.into()
+}
