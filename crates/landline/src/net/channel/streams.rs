@@ -19,6 +19,9 @@ use crate::Error;
 /// How long the rest of a message may take before the channel ends.
 const MESSAGE_TIME_MAX: Duration = Duration::from_secs(1);
 
+/// How long the last messages of a peer are waited for that takes nothing more.
+const LAST_WORDS_TIME: Duration = Duration::from_secs(1);
+
 /// How long the server may be silent, while it has something to answer, before it is probed.
 const BUSY_SILENCE: Duration = Duration::from_secs(2);
 /// How long it may take to answer a probe then.
@@ -52,6 +55,8 @@ pub struct StreamChannel<'a> {
     buffer: Vec<u8>,
     /// Whether the answer to a probe waits to be sent.
     is_alive_due: bool,
+    /// Why nothing more can be sent, and how long the peer's last messages are waited for.
+    send_failure: Option<(Error, Pin<Box<Sleep>>)>,
     /// `None` if the peer is not probed.
     liveness: Option<Liveness>,
 }
@@ -148,6 +153,7 @@ impl<'a> StreamChannel<'a> {
             out: Vec::new(),
             sent: 0,
             is_flush_due: false,
+            send_failure: None,
             in_body: false,
             buffer: Vec::new(),
             is_alive_due: false,
@@ -284,9 +290,12 @@ impl<'a> StreamChannel<'a> {
     ) -> Poll<Result<Option<StreamInput>, Error>> {
         loop {
             // Alternate, so that neither direction waits for the other to pause.
-            let sent = match self.poll_send(cx) {
-                Poll::Ready(sent) => sent,
-                Poll::Pending => Ok(false),
+            let sent = match &self.send_failure {
+                Some(_) => Ok(false),
+                None => match self.poll_send(cx) {
+                    Poll::Ready(sent) => sent,
+                    Poll::Pending => Ok(false),
+                },
             };
             let received = self.poll_receive(cx, state);
             if received.is_ready()
@@ -297,10 +306,20 @@ impl<'a> StreamChannel<'a> {
             let has_sent = match sent {
                 Ok(has_sent) => has_sent,
                 // A peer that is done closes while acknowledgements are on their way to it. What it
-                // has said before counts.
-                Err(error) if received.is_pending() => return Poll::Ready(Err(error)),
-                Err(_) => return received,
+                // has said before counts, and may not be readable yet.
+                Err(error) => {
+                    let over = Box::pin(tokio::time::sleep(LAST_WORDS_TIME));
+                    self.send_failure = Some((error, over));
+                    false
+                }
             };
+            if received.is_pending()
+                && let Some((_, over)) = &mut self.send_failure
+            {
+                std::task::ready!(over.as_mut().poll(cx));
+                let error = self.send_failure.take().map(|(error, _)| error);
+                return Poll::Ready(Err(error.unwrap_or_else(|| Error::Lost("no reason".into()))));
+            }
             if received.is_ready() || !has_sent {
                 return received;
             }
