@@ -97,9 +97,9 @@ impl CommandCarrier {
         Ok(attached.screen)
     }
 
-    /// Waits for the answer to [`AttachToJob`] with an [offer](CarryOutcome::Offered) on a new
-    /// channel, on which [`carry`](Self::carry) then begins with the screen. This client has the
-    /// keyboard until `superseded` ends that channel.
+    /// Waits for the answer to [`AttachToJob`] with an [offer](super::CarryOutcome::Offered) on a
+    /// new channel, on which [`carry`](Self::carry) then begins with the screen. This client
+    /// has the keyboard until `superseded` ends that channel.
     ///
     /// # Errors
     /// `superseded` or `denied` if it is not offered any more; [`Error::Lost`],
@@ -169,7 +169,7 @@ impl CommandCarrier {
 }
 
 impl WatchJob {
-    /// The request to take an [offer](CarryOutcome::Offered) of the keyboard of this job.
+    /// The request to take an [offer](super::CarryOutcome::Offered) of the keyboard of this job.
     ///
     /// # Errors
     /// [`landline_proto::ProtocolError::FrameSize`] if the job's name is too long.
