@@ -119,7 +119,7 @@ def serve(work, argv, env=None):
         return subprocess.Popen(inside(FAR, argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True)
 
 
-def start_landline(work, source, binary, env, parallel):
+def start_landline(work, source, binary, env, parallel="auto"):
     """A server, and the commands that copy to and from it."""
     env = {**env, "HOME": str(work / "home")}
     server = serve(work, [binary, "--state", work / "server", "serve", "--allow-root", "--listen", f"{THERE}:5263"], env)
