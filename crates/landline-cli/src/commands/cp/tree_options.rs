@@ -67,7 +67,7 @@ pub(in crate::commands) struct SharedOptions {
     /// such files.
     #[arg(long)]
     checksum: bool,
-    /// Keep the names of a file names of one file
+    /// Keep hard links
     ///
     /// Without it, each name of a file that has several (hard links) becomes a file of its own.
     /// landline links only to what this copy has stored or compared.
