@@ -317,8 +317,9 @@ impl<'a> StreamChannel<'a> {
                 && let Some((_, over)) = &mut self.send_failure
             {
                 std::task::ready!(over.as_mut().poll(cx));
-                let error = self.send_failure.take().map(|(error, _)| error);
-                return Poll::Ready(Err(error.unwrap_or_else(|| Error::Lost("no reason".into()))));
+                if let Some((error, _)) = self.send_failure.take() {
+                    return Poll::Ready(Err(error));
+                }
             }
             if received.is_ready() || !has_sent {
                 return received;
