@@ -288,13 +288,8 @@ impl Crashes {
             let beside = copy.target.parent().map(staging);
             [beside.unwrap_or_default(), staging(&copy.target)].concat()
         };
-        for _ in 0..300 {
-            if left().is_empty() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        panic!("up {}: {:?} is left", copy.up, left());
+        let what = format!("no staging folder, after a copy with up {}", copy.up);
+        wait_for(&what, || left().is_empty());
     }
 
     /// Waits for a moment of the copy: after some share of its bytes, and some milliseconds.
