@@ -133,7 +133,7 @@ TYPES = [
     ("ping", "pong", {}, {}),
     ("files", "put", {}, {
         "path": NAME, "name?": NAME, "length?": INTEGER, "mode": SMALL, "replace": BOOLEAN, "source?": SOURCE, "restart?": BOOLEAN,
-        "algorithm?": ALGORITHM, "compare?": COMPARE,
+        "algorithm?": ALGORITHM, "compare?": COMPARE, "digest?": DIGEST,
     }),
     ("files", "ready", {}, {"path": NAME, "offset": INTEGER, "compare?": BOOLEAN}),
     ("files", "get", {}, {

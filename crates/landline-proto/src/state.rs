@@ -27,6 +27,11 @@ pub struct MessageRule {
 pub enum BodyRule {
     /// No body.
     Absent,
+    /// No body, or one whose header names its size.
+    Optional {
+        /// The longest body, in bytes.
+        bytes_max: u64,
+    },
     /// A body whose header names its size.
     Sized {
         /// The longest body, in bytes.
@@ -45,6 +50,14 @@ impl MessageRule {
         Self {
             kind,
             body: BodyRule::Absent,
+        }
+    }
+
+    /// A message that may have a body of known size.
+    pub const fn optional(kind: &'static str, bytes_max: u64) -> Self {
+        Self {
+            kind,
+            body: BodyRule::Optional { bytes_max },
         }
     }
 
@@ -70,7 +83,9 @@ impl BodyRule {
     pub fn bytes_max(self) -> u64 {
         match self {
             Self::Absent => 0,
-            Self::Sized { bytes_max } | Self::Open { bytes_max } => bytes_max,
+            Self::Optional { bytes_max } | Self::Sized { bytes_max } | Self::Open { bytes_max } => {
+                bytes_max
+            }
         }
     }
 }
@@ -106,10 +121,10 @@ impl ProtocolState {
             return Err(self.unexpected(header.kind(), ""));
         };
         match (rule.body, header.body()) {
-            (BodyRule::Absent, None) => Ok(rule),
+            (BodyRule::Absent | BodyRule::Optional { .. }, None) => Ok(rule),
             (BodyRule::Absent, Some(_)) => Err(self.unexpected(rule.kind, " with a body")),
             (_, None) => Err(self.unexpected(rule.kind, " without a body")),
-            (BodyRule::Sized { .. }, Some(BodySize::Unknown)) => {
+            (BodyRule::Optional { .. } | BodyRule::Sized { .. }, Some(BodySize::Unknown)) => {
                 Err(self.unexpected(rule.kind, " with a body of unknown size"))
             }
             (_, Some(BodySize::Known(found))) if found > rule.body.bytes_max() => {
@@ -197,6 +212,7 @@ mod tests {
         "test",
         &[
             MessageRule::new("bare"),
+            MessageRule::optional("optional", 10),
             MessageRule::sized("sized", 10),
             MessageRule::open("open", 10),
         ],
@@ -211,6 +227,9 @@ mod tests {
     fn bodies_follow_their_rule() {
         for accepted in [
             r#"{"type":"bare"}"#,
+            r#"{"type":"optional"}"#,
+            r#"{"type":"optional","size":0}"#,
+            r#"{"type":"optional","size":10}"#,
             r#"{"type":"sized","size":0}"#,
             r#"{"type":"sized","size":10}"#,
             r#"{"type":"open","size":10}"#,
@@ -221,6 +240,7 @@ mod tests {
         for unexpected in [
             r#"{"type":"other"}"#,
             r#"{"type":"bare","size":0}"#,
+            r#"{"type":"optional","size":null}"#,
             r#"{"type":"sized"}"#,
             r#"{"type":"sized","size":null}"#,
             r#"{"type":"open"}"#,
@@ -232,6 +252,7 @@ mod tests {
             );
         }
         for long in [
+            r#"{"type":"optional","size":11}"#,
             r#"{"type":"sized","size":11}"#,
             r#"{"type":"open","size":11}"#,
         ] {

@@ -10,6 +10,11 @@ use landline::{
         passwords::{SetPassword, password_record},
     },
     audit::AuditOptions,
+    files::{
+        Input, Progress,
+        client::{PutFlight, put, put_request},
+        messages::Compare,
+    },
     keys::UserKey,
     login::{
         AuthMethod, Credential, FirstRequest, KeyCandidates, Login, PasswordPrompt, Prompter,
@@ -17,9 +22,9 @@ use landline::{
     },
     net::{DialedStream, HostPort, Transport},
     password::Password,
-    paths::PrivateFolder,
+    paths::{PrivateFolder, local},
     ping,
-    proto::{login::UserName, messages::Ping},
+    proto::{Name, login::UserName, messages::Ping},
 };
 use testkit::{
     Stage,
@@ -30,35 +35,10 @@ use testkit::{
 #[tokio::test]
 async fn first_answer_takes_three_round_trips() {
     let stage = Stage::new("unused");
-    let options = ServerOptions {
-        state: stage.path("server"),
-        home: stage.home(),
-        connections_max: 8,
-        drain_time: Duration::ZERO,
-        session_linger: Duration::ZERO,
-        exec: None,
-        audit: AuditOptions::default(),
-    };
-    let server = Arc::new(Server::open(&options).unwrap());
-    let invite = server
-        .owner_invite(|| {
-            vec![HostPort {
-                host: "memory".into(),
-                port: 1,
-            }]
-        })
-        .unwrap()
-        .unwrap();
-    let folder = PrivateFolder::open_or_create(&stage.path("client")).unwrap();
-    let (key, _) = UserKey::load_or_create(&folder, "key").unwrap();
-    let key = Arc::new(key);
-    let mut credential = Credential::new(
-        "alice".parse().unwrap(),
-        AuthMethod::Invite(key.clone(), invite.token),
-    )
-    .attachable();
+    let (server, mut credential, key) = server_of(&stage);
     let mut kept: Option<Login> = None;
 
+    let folder = PrivateFolder::open_or_create(&stage.path("client")).unwrap();
     let (other, _) = UserKey::load_or_create(&folder, "other").unwrap();
     let keys = AuthMethod::Keys(Arc::new(KeyCandidates::new(
         vec![Arc::new(other), key.clone()],
@@ -114,6 +94,69 @@ async fn first_answer_takes_three_round_trips() {
         }
     }
     assert!(kept.is_none(), "no connection was attached");
+}
+
+/// A short file is stored in the flight of the login. A further one takes one round trip.
+#[tokio::test]
+async fn short_files_take_no_further_round_trip() {
+    let stage = Stage::new("unused");
+    let (server, credential, _) = server_of(&stage);
+    let (near, taken) = serve_one(&server);
+    let (mut near, mut channel) = (Some(near), None);
+    for (length, round_trips) in [(1, 2), (65_536, 3), (65_537, 5)] {
+        let content = vec![7; length];
+        let source = stage.write("source", &content);
+        let input = Input::File(Arc::new(local::open_source(&source).unwrap()));
+        let name = Name(length.to_string().into_bytes());
+        let request = put_request(&input, name, None, false, false, Compare::Earlier);
+        let flight = PutFlight::new(&request, &input, true).unwrap();
+        if channel.is_none() {
+            let stream = DialedStream::new(Box::new(near.take().unwrap()));
+            let pin = server.fingerprint();
+            let login = connect(stream, "memory", pin, &credential, Some(&flight.first));
+            channel = Some(login.await.unwrap().channel);
+        } else if let Some(channel) = &mut channel {
+            flight.first.send_further(channel).await.unwrap();
+        }
+        let progress = Arc::new(Progress::default());
+        let channel = channel.as_mut().unwrap();
+        let (copied, _) = put(channel, input, flight, &progress).await.unwrap();
+        assert_eq!(copied.length, length as u64);
+        assert!(stage.read(&format!("home/{length}")) == content);
+        assert_eq!(taken.count(), round_trips, "{length}");
+    }
+}
+
+/// A server, and the owner's first login with the key.
+fn server_of(stage: &Stage) -> (Arc<Server>, Credential, Arc<UserKey>) {
+    let options = ServerOptions {
+        state: stage.path("server"),
+        home: stage.home(),
+        connections_max: 8,
+        drain_time: Duration::ZERO,
+        session_linger: Duration::ZERO,
+        exec: None,
+        audit: AuditOptions::default(),
+    };
+    let server = Arc::new(Server::open(&options).unwrap());
+    let invite = server
+        .owner_invite(|| {
+            vec![HostPort {
+                host: "memory".into(),
+                port: 1,
+            }]
+        })
+        .unwrap()
+        .unwrap();
+    let folder = PrivateFolder::open_or_create(&stage.path("client")).unwrap();
+    let (key, _) = UserKey::load_or_create(&folder, "key").unwrap();
+    let key = Arc::new(key);
+    let credential = Credential::new(
+        "alice".parse().unwrap(),
+        AuthMethod::Invite(key.clone(), invite.token),
+    )
+    .attachable();
+    (server, credential, key)
 }
 
 /// A connection to the server: the client's end, and the counter of its round trips.

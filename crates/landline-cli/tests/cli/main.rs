@@ -29,6 +29,7 @@ mod delta;
 mod disconnects;
 mod disk_full;
 mod durability;
+mod early;
 mod entries;
 mod entries_changed;
 mod example;

@@ -2,7 +2,7 @@
 
 use std::{fmt, os::unix::ffi::OsStringExt, path::PathBuf, sync::Arc, time::Duration};
 
-use landline_proto::{BodySize, ErrorCode, Header, Message};
+use landline_proto::{ErrorCode, Header, Message};
 use landline_supervisor::{
     protocol::{Status, Store},
     signals,
@@ -30,7 +30,7 @@ use super::{
 use crate::{
     Error,
     keys::Facility,
-    net::{Channel, Received},
+    net::Channel,
     rights::{EXEC, PTY, Right, Rights, SHELL, WATCH},
     session::{Service, ServiceContext, ServiceDefinition, ServiceFuture, draining_error},
 };
@@ -224,7 +224,7 @@ impl ExecService {
         header: &Header,
     ) -> Result<bool, Error> {
         let run: Run = header.read()?;
-        let body = receive_body(channel, header).await?;
+        let body = context.receive_body(channel, header).await?;
         if !run.detach {
             return match self.start(context, &run, &body).await {
                 Ok(started) => {
@@ -545,22 +545,6 @@ async fn send_started(channel: &mut Channel, job: &Job, existing: bool) -> Resul
         existing,
     })?;
     channel.flush().await
-}
-
-/// Receives the body of a request.
-async fn receive_body(channel: &mut Channel, header: &Header) -> Result<Vec<u8>, Error> {
-    let mut body = Vec::new();
-    if header.body() == Some(BodySize::Known(0)) {
-        return Ok(body);
-    }
-    let mut buffer = Vec::new();
-    loop {
-        buffer.clear();
-        match channel.receive_data(&mut buffer).await? {
-            Received::Data(_) => body.extend_from_slice(&buffer),
-            Received::End(_) => return Ok(body),
-        }
-    }
 }
 
 pub(super) fn describe(status: Status) -> String {

@@ -5,16 +5,19 @@ use std::{io::Write, os::unix::ffi::OsStringExt, sync::Arc};
 use landline_proto::{ErrorCode, Message, Name, ProtocolError};
 
 use super::{
-    Algorithm, Copied, Input, Progress,
+    Algorithm, ContentHasher, Copied, Input, Progress,
     delta::{SUBTREE_BYTES, receive_changes, send_changes},
+    early::Early,
     manifests::{Manifest, ManifestStore},
-    messages::{Compare, FILE_INFO, FileInfo, Get, Put, READY, Ready, SourceId},
+    messages::{
+        Compare, EARLY_FEATURE, FILE_INFO, FileInfo, Get, Put, READY, Ready, SERVICE, SourceId,
+    },
     receiver::{self, Sink},
     sender,
     staging::{self, Plan, Resume, Staging},
     tree::worker::Worker,
 };
-use crate::{Error, crypto::Fingerprint, net::Channel, paths::Destination};
+use crate::{Error, crypto::Fingerprint, login::FirstRequest, net::Channel, paths::Destination};
 
 /// The shortest file whose transfer can be resumed.
 const RESUMABLE_BYTES_MIN: u64 = 8 << 20;
@@ -119,12 +122,57 @@ pub fn put_request(
         restart,
         algorithm,
         compare,
+        digest: None,
     }
 }
 
-/// Stores a file, after [`put_request`] was sent. Returns also the path on the server.
-///
-/// `compare` is that of the request.
+/// A request that stores a file, with the beginning of the content.
+pub struct PutFlight {
+    /// What is sent.
+    pub first: FirstRequest,
+    early: Option<Early>,
+    compare: Compare,
+}
+
+impl PutFlight {
+    /// The request, with `is_early` and the beginning of a file. So the content arrives one round
+    /// trip earlier.
+    ///
+    /// It is for nothing if the server refuses the request or has something to compare. A server
+    /// that does not take content so early gets the request alone.
+    ///
+    /// # Errors
+    /// `io`, and [`Error::Protocol`] if the request is too long for a header.
+    ///
+    /// # Blocking
+    /// Reads the disk.
+    pub fn new(request: &Put, input: &Input, is_early: bool) -> Result<Self, Error> {
+        let alone = Self {
+            first: FirstRequest::new(SERVICE, request)?,
+            early: None,
+            compare: request.compare,
+        };
+        // With this comparison, there is nearly always something to compare.
+        if !is_early || request.compare == Compare::Always {
+            return Ok(alone);
+        }
+        let Some(early) = Early::read(input)? else {
+            return Ok(alone);
+        };
+        let request = Put {
+            digest: early.digest,
+            ..request.clone()
+        };
+        let first = FirstRequest::with_body(SERVICE, &request, &early.content)?;
+        Ok(Self {
+            first: first.or_without(EARLY_FEATURE, alone.first),
+            early: Some(early),
+            compare: alone.compare,
+        })
+    }
+}
+
+/// Stores a file, after `sent` was sent. Returns also the path on the server.
 ///
 /// # Errors
 /// `source-changed` and `io` for the input, errors of the server, [`Error::Protocol`],
@@ -133,12 +181,29 @@ pub fn put_request(
 pub async fn put(
     channel: &mut Channel,
     input: Input,
-    compare: Compare,
+    sent: PutFlight,
     progress: &Arc<Progress>,
 ) -> Result<(Copied, Vec<u8>), Error> {
+    let PutFlight { early, compare, .. } = sent;
     let ready: Ready = channel.receive(&READY).await?.read()?;
-    check_offset(Ready::TYPE, ready.offset, input.length())?;
-    progress.begin(input.length(), ready.offset);
+    let early = early
+        .filter(|early| !ready.compare && ready.offset == early.content.len() as u64)
+        .unwrap_or_default();
+    let mut hasher = ContentHasher::new(Algorithm::Blake3);
+    hasher.update(&early.content);
+    if early.content.is_empty() {
+        check_offset(Ready::TYPE, ready.offset, input.length())?;
+        progress.begin(input.length(), ready.offset);
+    } else {
+        progress.begin(input.length(), 0);
+        progress.add(early.content.len());
+    }
+    if let Some(digest) = early.digest {
+        let length = hasher.length();
+        let sent = Copied { length, digest };
+        sender::receive_done(channel, &sent).await?;
+        return Ok((sent, ready.path.0));
+    }
     if ready.compare {
         let Some(source) = input.source().filter(|_| compare != Compare::Nothing) else {
             return Err(not_compared(Ready::TYPE));
@@ -149,7 +214,7 @@ pub async fn put(
         let sent = send_changes(channel, source, &worker, progress, ready.offset, may_stop).await?;
         return Ok((sent, ready.path.0));
     }
-    let sent = sender::send(channel, input, ready.offset, Algorithm::Blake3, progress).await?;
+    let sent = sender::send(channel, input, ready.offset, hasher, progress).await?;
     Ok((sent, ready.path.0))
 }
 
@@ -231,7 +296,17 @@ pub async fn get(
         }
     };
     progress.begin(Some(length), 0);
-    let received = receiver::receive(channel, Some(length), sink, algorithm, progress, |_| Ok(()));
+    let early = Early::default();
+    let record = |_: &Copied| Ok(());
+    let received = receiver::receive(
+        channel,
+        Some(length),
+        sink,
+        algorithm,
+        early,
+        progress,
+        record,
+    );
     let copied = received.await?;
     receiver::acknowledge(channel, &copied).await?;
     Ok(copied)

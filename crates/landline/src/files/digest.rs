@@ -120,6 +120,14 @@ impl ContentHasher {
         self.length += bytes.len() as u64;
     }
 
+    /// The hash function.
+    pub(super) fn algorithm(&self) -> Algorithm {
+        match self.state {
+            HasherState::Blake3(_) => Algorithm::Blake3,
+            HasherState::Sha256(_) => Algorithm::Sha256,
+        }
+    }
+
     /// The number of bytes so far.
     pub(crate) fn length(&self) -> u64 {
         self.length

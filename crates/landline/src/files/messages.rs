@@ -49,11 +49,16 @@ pub(super) const TYPES: &[MessageType] = &[
 
 const ERROR: MessageRule = MessageRule::new(ErrorMessage::TYPE);
 
+/// How many bytes of content can come with `put`.
+pub(super) const EARLY_BYTES_MAX: u64 = 65_536;
+/// The feature of a server that takes content with `put`.
+pub(super) const EARLY_FEATURE: &str = "files.early";
+
 /// Server: waits for a request.
 pub(super) static REQUESTS: ProtocolState = ProtocolState::new(
     "files-requests",
     &[
-        MessageRule::new("put"),
+        MessageRule::optional("put", EARLY_BYTES_MAX),
         MessageRule::new("get"),
         MessageRule::new("list"),
         MessageRule::new("sum"),
@@ -106,7 +111,7 @@ pub enum Compare {
     Always,
 }
 
-/// Client: stores a file.
+/// Client: stores a file. The beginning of the content can be the body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Put {
     /// The file or folder to write to.
@@ -133,6 +138,9 @@ pub struct Put {
     /// With what the client can compare the content.
     #[serde(default)]
     pub compare: Compare,
+    /// The digest of the content, if the body is all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
 }
 message!(Put = "put");
 
@@ -141,7 +149,7 @@ message!(Put = "put");
 pub(crate) struct Ready {
     /// The file's final path.
     pub path: Name,
-    /// How many bytes an earlier attempt left. `data` begins behind them.
+    /// How many bytes an earlier attempt left, or came with `put`. `data` begins behind them.
     pub offset: u64,
     /// Whether `delta` follows in place of `data`.
     #[serde(default)]

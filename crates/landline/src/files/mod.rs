@@ -8,6 +8,7 @@ mod active;
 pub mod client;
 pub mod delta;
 mod digest;
+mod early;
 pub mod entries;
 mod manifests;
 pub mod messages;

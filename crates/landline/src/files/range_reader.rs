@@ -5,7 +5,7 @@ use std::{io, os::unix::fs::FileExt, sync::Arc};
 use landline_proto::ErrorCode;
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::{Algorithm, ContentHasher, sender::Input};
+use super::{ContentHasher, sender::Input};
 use crate::{
     Error,
     net::{Buffers, DataFrame},
@@ -25,7 +25,8 @@ pub(super) struct Range {
 /// Reads and hashes a range, in one go or with breaks.
 pub(super) struct RangeReader {
     input: Input,
-    /// Hashes content that begins at offset 0, unless another reader of the file does that.
+    /// Hashes all of the content, unless another reader of the file does that, or the range begins
+    /// behind what was hashed.
     hasher: ContentHasher,
     position: u64,
     remaining: Option<u64>,
@@ -33,11 +34,11 @@ pub(super) struct RangeReader {
 }
 
 impl RangeReader {
-    /// Begins with `range`, which is hashed by `algorithm` if it begins at offset 0.
-    pub(super) fn new(input: Input, range: Range, algorithm: Algorithm) -> Self {
+    /// Begins with `range`. `hasher` has the content before it; otherwise the range is not hashed.
+    pub(super) fn new(input: Input, range: Range, hasher: ContentHasher) -> Self {
         Self {
             input,
-            hasher: ContentHasher::new(algorithm),
+            hasher,
             position: range.offset,
             remaining: range.length,
             is_at_end: range.length == Some(0),

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::{
     Algorithm, ContentHasher, Copied, Progress,
     active::Heartbeat,
+    early::Early,
     messages::{Data, Done, Finish, RECEIVER_DATA, RECEIVER_FINISH},
     rehash::Rehash,
     sender::mismatch,
@@ -104,8 +105,9 @@ impl Sink {
 
 /// Receives, verifies and commits the content that `sink` lacks.
 ///
-/// `length` is that of the whole content, if it is known. `algorithm` is that of the digest in
-/// `finish`. `record` is called once the content is durable, and may still prevent the commit.
+/// `length` is that of the whole content, if it is known, of which `early` is there. `algorithm` is
+/// that of the digest. `record` is called once the content is durable, and may still prevent the
+/// commit.
 ///
 /// The caller has to [`acknowledge`] the transfer.
 ///
@@ -120,16 +122,25 @@ pub(super) async fn receive(
     length: Option<u64>,
     sink: Sink,
     algorithm: Algorithm,
+    early: Early,
     progress: &Arc<Progress>,
     record: impl FnOnce(&Copied) -> Result<(), Error> + Send + 'static,
 ) -> Result<Copied, Error> {
-    let offset = sink.position();
-    let rest = length.map(|length| length.saturating_sub(offset));
-    let (mut sink, hasher) = receive_range(channel, sink, rest, algorithm, progress).await?;
-    let finish = receive_finish(channel, &mut sink).await?;
+    let earlier = sink.position();
+    let Early { content, digest } = early;
+    let (sink, hasher) = store_early(sink, ContentHasher::new(algorithm), content).await?;
+    let (mut sink, hasher, finish) = if let Some(digest) = digest {
+        let length = sink.position();
+        (sink, hasher, Finish { length, digest })
+    } else {
+        let rest = length.map(|length| length.saturating_sub(sink.position()));
+        let (mut sink, hasher) = receive_range(channel, sink, rest, hasher, progress).await?;
+        let finish = receive_finish(channel, &mut sink).await?;
+        (sink, hasher, finish)
+    };
     let copied = match &sink {
         // What an earlier attempt left may be damaged, or be that of another version.
-        Sink::File(staging) if offset > 0 => {
+        Sink::File(staging) if earlier > 0 => {
             let rehash = Rehash::start(staging.clone_file()?, staging.position(), algorithm);
             tokio::select! {
                 biased;
@@ -147,6 +158,25 @@ pub(super) async fn receive(
         return Err(mismatch(finish.digest, copied.digest));
     }
     commit(sink, copied, record).await
+}
+
+/// Stores the content that came with the request.
+async fn store_early(
+    mut sink: Sink,
+    mut hasher: ContentHasher,
+    content: Vec<u8>,
+) -> Result<(Sink, ContentHasher), Error> {
+    if content.is_empty() {
+        return Ok((sink, hasher));
+    }
+    let store = move || {
+        hasher.update(&content);
+        sink.write(&content)?;
+        Ok((sink, hasher))
+    };
+    tokio::task::spawn_blocking(store)
+        .await
+        .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?
 }
 
 /// Commits content that was verified. `record` is as for [`receive`].
@@ -202,7 +232,7 @@ async fn receive_range(
     channel: &mut Channel,
     sink: Sink,
     length: Option<u64>,
-    algorithm: Algorithm,
+    hasher: ContentHasher,
     progress: &Arc<Progress>,
 ) -> Result<(Sink, ContentHasher), Error> {
     let header = channel.receive(&RECEIVER_DATA).await?;
@@ -210,7 +240,7 @@ async fn receive_range(
     let heartbeat = sink.heartbeat();
     let mut idle = IdleSinkWriter(Some(SinkWriter {
         sink,
-        hasher: ContentHasher::new(algorithm),
+        hasher,
         is_long: length.is_none_or(|length| length >= LONG_BYTES_MIN),
     }));
     let end = loop {
@@ -361,7 +391,7 @@ async fn receive_flow(
 /// Hashes and writes content.
 struct SinkWriter {
     sink: Sink,
-    /// Hashes content that begins at offset 0.
+    /// Hashes content that begins behind what was hashed.
     hasher: ContentHasher,
     /// Whether the content is hashed and written by two threads.
     is_long: bool,

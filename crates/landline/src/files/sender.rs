@@ -5,7 +5,7 @@ use std::{io::Read, sync::Arc, time::Duration};
 use landline_proto::{BodySize, ErrorCode, frame};
 
 use super::{
-    Algorithm, ContentHasher, Copied, Progress,
+    ContentHasher, Copied, Progress,
     digest::Digest,
     messages::{Data, Done, Finish, SENDER},
     range_reader::{Pipeline, Range, RangeReader, read_again},
@@ -68,7 +68,8 @@ impl Input {
 
 /// Sends the content from `offset` on and `finish`, and waits for `done`.
 ///
-/// `algorithm` is that of the digest.
+/// `hasher` computes the digest. It may have the content before `offset`; otherwise that is read
+/// again.
 ///
 /// # Errors
 /// `source-changed` and `io` for the input, errors of the peer, or [`Error::Lost`]. The caller
@@ -77,16 +78,16 @@ pub(super) async fn send(
     channel: &mut Channel,
     input: Input,
     offset: u64,
-    algorithm: Algorithm,
+    hasher: ContentHasher,
     progress: &Arc<Progress>,
 ) -> Result<Copied, Error> {
     let source = input.source().cloned();
     let shared = input.shared().cloned();
     let rehash = match &source {
-        Some(source) if offset > 0 && shared.is_none() => Some(Rehash::start(
+        Some(source) if offset > hasher.length() && shared.is_none() => Some(Rehash::start(
             source.clone_file()?,
             source.length,
-            algorithm,
+            hasher.algorithm(),
         )),
         _ => None,
     };
@@ -94,7 +95,7 @@ pub(super) async fn send(
         offset,
         length: input.length().map(|length| length.saturating_sub(offset)),
     };
-    let hasher = send_range(channel, input, range, algorithm, progress).await?;
+    let hasher = send_range(channel, input, range, hasher, progress).await?;
     let copied = match (shared, rehash) {
         (None, None) => Copied {
             length: hasher.length(),
@@ -195,7 +196,7 @@ async fn send_range(
     channel: &mut Channel,
     input: Input,
     range: Range,
-    algorithm: Algorithm,
+    hasher: ContentHasher,
     progress: &Arc<Progress>,
 ) -> Result<ContentHasher, Error> {
     let size = range.length.map_or(BodySize::Unknown, BodySize::Known);
@@ -204,7 +205,7 @@ async fn send_range(
     };
     channel.send_with_body(&data, size)?;
     let source = input.source().cloned();
-    let mut reader = RangeReader::new(input, range, algorithm);
+    let mut reader = RangeReader::new(input, range, hasher);
     let mut sending = BodySender {
         rate_limiter: channel.rate_limiter(),
         channel,

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use landline_proto::{ErrorCode, Header, Message, Name, login::UserName};
 
 use super::{
-    Algorithm, Copied, Input, ManifestStore, Progress, QuotaReservation,
+    Algorithm, ContentHasher, Copied, Input, ManifestStore, Progress, QuotaReservation,
     client::{check_mode, check_offset},
     delta::{COMPARED_BYTES_MIN, receive_changes, send_changes},
+    early::{AnnouncedEarly, Early},
     entries::{self, messages::WORKING},
     messages::{
-        Compare, DELTA, FileInfo, Get, Put, RECEIVER_DATA, RECEIVER_FINISH, REQUESTS, Ready,
-        SENDER, SERVICE, SourceId, TYPES,
+        Compare, DELTA, EARLY_FEATURE, FileInfo, Get, Put, RECEIVER_DATA, RECEIVER_FINISH,
+        REQUESTS, Ready, SENDER, SERVICE, SourceId, TYPES,
     },
     receiver::{self, Sink},
     sender,
@@ -37,6 +38,7 @@ pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
         "files.put",
         "files.get",
         "files.resume",
+        EARLY_FEATURE,
         "files.delta",
         "files.list",
         "files.change",
@@ -151,6 +153,7 @@ impl FilesService {
     ) -> Result<(), Error> {
         let put: Put = header.read()?;
         check_mode(put.mode)?;
+        let mut announced = AnnouncedEarly::of(header, &put)?;
         let (length, algorithm) = (put.length, put.algorithm);
         let can_compare = put.can_compare();
         // Watched before the request is checked, so that no change of the rules is missed.
@@ -163,17 +166,22 @@ impl FilesService {
             Ok(staging) => staging,
             Err(error) => {
                 context.answer_failure(channel, error).await?;
-                return Ok(());
+                return context.receive_body(channel, header).await.map(drop);
             }
         };
         let path = staging.destination().path_bytes();
         context.set_activity(&format!("files put {}", String::from_utf8_lossy(&path)));
         let compared = length.filter(|_| can_compare && staging.can_compare());
+        if staging.position() > 0 {
+            // What an earlier attempt left is more.
+            announced = AnnouncedEarly::default();
+        }
+        // The answer does not wait for the body, so that the client continues at once.
         channel.send(&Ready {
             path: Name(path.clone()),
             offset: match compared {
                 Some(_) => staging.arrived(),
-                None => staging.position(),
+                None => staging.position() + announced.length,
             },
             compare: compared.is_some(),
         })?;
@@ -190,14 +198,22 @@ impl FilesService {
             })
         };
         let receiving = async {
+            let mut content = context.receive_body(channel, header).await?;
             if let Some(length) = compared {
+                drop(content);
                 let worker = Worker::Server(context, "files put");
                 let received = receive_changes(channel, staging, length, &worker, &progress);
                 let (staging, copied) = received.await?;
                 return receiver::commit(Sink::File(Box::new(staging)), copied, record).await;
             }
+            let AnnouncedEarly {
+                length: taken,
+                digest,
+            } = announced;
+            content.truncate(usize::try_from(taken).unwrap_or(usize::MAX));
+            let early = Early { content, digest };
             let sink = Sink::File(Box::new(staging));
-            receiver::receive(channel, length, sink, algorithm, &progress, record).await
+            receiver::receive(channel, length, sink, algorithm, early, &progress, record).await
         };
         let copied = tokio::select! {
             biased;
@@ -369,7 +385,8 @@ async fn get(
             return send_changes(channel, source, &worker, &progress, 0, may_stop).await;
         }
         let input = Input::File(source);
-        sender::send(channel, input, offset, get.algorithm, &progress).await
+        let hasher = ContentHasher::new(get.algorithm);
+        sender::send(channel, input, offset, hasher, &progress).await
     };
     let copied = tokio::select! {
         biased;

@@ -79,9 +79,13 @@ impl Login {
         first: &FirstRequest,
         bundle: Option<BundleId>,
     ) -> Result<(), Error> {
-        let bundle = bundle.filter(|_| takes_bundles(&self.greeting));
-        self.channel.writer.send_encoded(&first.encode(bundle)?);
-        self.channel.flush().await?;
+        let features = &self.greeting.features;
+        let bundle = bundle.filter(|_| has_feature(features, BUNDLE_FEATURE));
+        let first = first.for_server(features);
+        for part in first.encode(bundle)? {
+            self.channel.writer.send_encoded(&part);
+            self.channel.flush().await?;
+        }
         self.set_bundle(first, bundle);
         Ok(())
     }
@@ -118,6 +122,10 @@ pub struct FirstRequest {
     bytes: Bytes,
     /// How many bytes open the service.
     open_bytes: usize,
+    /// How many bytes come before the body of the request.
+    head_bytes: usize,
+    /// What is sent to a server that lacks a feature.
+    without: Option<(&'static str, Box<FirstRequest>)>,
 }
 
 impl FirstRequest {
@@ -133,7 +141,9 @@ impl FirstRequest {
         message::encode(&open, None, &Limits::SESSION, &mut bytes)?;
         Ok(Self {
             open_bytes: bytes.len(),
+            head_bytes: bytes.len(),
             bytes: bytes.into(),
+            without: None,
         })
     }
 
@@ -142,13 +152,12 @@ impl FirstRequest {
     /// # Errors
     /// [`landline_proto::ProtocolError::FrameSize`] if the request is too long for a header.
     pub fn new(service: &str, request: &impl Message) -> Result<Self, Error> {
-        let Self { bytes, open_bytes } = Self::open(service)?;
-        let mut bytes = bytes.to_vec();
+        let mut first = Self::open(service)?;
+        let mut bytes = first.bytes.to_vec();
         message::encode(request, None, &Limits::SESSION, &mut bytes)?;
-        Ok(Self {
-            bytes: bytes.into(),
-            open_bytes,
-        })
+        first.head_bytes = bytes.len();
+        first.bytes = bytes.into();
+        Ok(first)
     }
 
     /// Opens a channel for `service` with `request` and its body.
@@ -156,18 +165,32 @@ impl FirstRequest {
     /// # Errors
     /// [`landline_proto::ProtocolError::FrameSize`] if the request is too long for a header.
     pub fn with_body(service: &str, request: &impl Message, body: &[u8]) -> Result<Self, Error> {
-        let Self { bytes, open_bytes } = Self::open(service)?;
-        let mut bytes = bytes.to_vec();
+        let mut first = Self::open(service)?;
+        let mut bytes = first.bytes.to_vec();
         let size = BodySize::Known(body.len() as u64);
         message::encode(request, Some(size), &Limits::SESSION, &mut bytes)?;
+        first.head_bytes = bytes.len();
         for part in body.chunks(DATA_BYTES_MAX as usize) {
             bytes.extend(frame::prefix(part.len()));
             bytes.extend(part);
         }
-        Ok(Self {
-            bytes: bytes.into(),
-            open_bytes,
-        })
+        first.bytes = bytes.into();
+        Ok(first)
+    }
+
+    /// This request for a server that has `feature`, and `other` for one that has not.
+    #[must_use]
+    pub(crate) fn or_without(mut self, feature: &'static str, other: Self) -> Self {
+        self.without = Some((feature, Box::new(other)));
+        self
+    }
+
+    /// The request for a server with these features.
+    fn for_server(&self, features: &[String]) -> &Self {
+        match &self.without {
+            Some((feature, other)) if !has_feature(features, feature) => other,
+            _ => self,
+        }
     }
 
     /// Sends the request on a channel of its service, which has served another one to its end.
@@ -175,10 +198,13 @@ impl FirstRequest {
     /// # Errors
     /// An error that the server sends, [`Error::Lost`].
     pub async fn send_further(&self, channel: &mut Channel) -> Result<(), Error> {
-        channel
-            .writer
-            .send_encoded(&self.bytes.slice(self.open_bytes..));
-        channel.flush().await
+        let first = self.for_server(channel.features());
+        let [head, body] = first.parts();
+        for part in [head.slice(first.open_bytes..), body] {
+            channel.writer.send_encoded(&part);
+            channel.flush().await?;
+        }
+        Ok(())
     }
 
     /// Opens a channel on a connection that logged in without one.
@@ -186,15 +212,27 @@ impl FirstRequest {
     /// # Errors
     /// An error that the server sends, [`Error::Lost`].
     pub(crate) async fn send(&self, channel: &mut Channel) -> Result<(), Error> {
-        channel.writer.send_encoded(&self.bytes);
+        let Self { bytes, .. } = self.for_server(channel.features());
+        channel.writer.send_encoded(bytes);
         channel.flush().await
     }
 
-    /// The bytes to send, as the begin of a bundle if there is an id.
-    fn encode(&self, bundle: Option<BundleId>) -> Result<Bytes, Error> {
+    /// What comes before the body of the request, and the body.
+    ///
+    /// They are sent apart. In one record of TLS, the request would wait for a part of the body,
+    /// which may take a round trip more.
+    fn parts(&self) -> [Bytes; 2] {
+        let mut head = self.bytes.clone();
+        let body = head.split_off(self.head_bytes);
+        [head, body]
+    }
+
+    /// The parts to send, as the begin of a bundle if there is an id.
+    fn encode(&self, bundle: Option<BundleId>) -> Result<[Bytes; 2], Error> {
+        let [head, body] = self.parts();
         match bundle {
-            Some(bundle) => Ok(encode_first(bundle, &self.bytes)?.into()),
-            None => Ok(self.bytes.clone()),
+            Some(bundle) => encode_first(bundle, &head, &body),
+            None => Ok([head, body]),
         }
     }
 }
@@ -288,16 +326,19 @@ pub(crate) async fn connect_bundled(
         let mut flight = Vec::new();
         debug!("logging in as {} by {}", credential.user, method.name());
         login.login(proof, &mut flight)?;
-        let bundle = bundle.filter(|_| login.greeting().is_some_and(takes_bundles));
-        if let Some(first) = first {
-            flight.extend_from_slice(&first.encode(bundle)?);
-        }
-        send(&mut *stream, &flight).await?;
-        let ClientEvent::Welcome(welcome) = next_event(&mut *stream, &mut login).await? else {
-            return Err(Error::Lost(
-                "the server answered the login with something else".into(),
-            ));
+        let features = match login.greeting() {
+            Some(greeting) => greeting.features.clone(),
+            None => Vec::new(),
         };
+        let bundle = bundle.filter(|_| has_feature(&features, BUNDLE_FEATURE));
+        let first = first.map(|first| first.for_server(&features));
+        let mut body = Bytes::new();
+        if let Some(first) = first {
+            let [head, rest] = first.encode(bundle)?;
+            flight.extend_from_slice(&head);
+            body = rest;
+        }
+        let welcome = log_in(&mut *stream, &mut login, [&flight, &body]).await?;
         if !is_proved(expected.as_ref(), welcome.proof.as_ref()) {
             return Err(Error::SecretUnproven {
                 address: address.to_owned(),
@@ -314,7 +355,7 @@ pub(crate) async fn connect_bundled(
             welcome.user, welcome.key, timing.login, welcome.session
         );
         let mut accepted = Login {
-            channel: Channel::new(stream, login.into_session()),
+            channel: Channel::new(stream, login.into_session()).with_features(features),
             bundle: None,
             greeting,
             welcome,
@@ -328,6 +369,29 @@ pub(crate) async fn connect_bundled(
     .await
 }
 
+/// Sends the login and what follows it, and waits until the server has accepted it.
+async fn log_in(
+    stream: &mut dyn SecureStream,
+    login: &mut ClientLogin,
+    flight: [&[u8]; 2],
+) -> Result<Welcome, Error> {
+    let mut sent = Ok(());
+    for part in flight {
+        if sent.is_ok() {
+            sent = send(stream, part).await;
+        }
+    }
+    // If it takes no more, the server may have said why.
+    match (next_event(stream, login).await, sent) {
+        (Ok(ClientEvent::Welcome(welcome)), _) => Ok(welcome),
+        (Ok(_), _) => Err(Error::Lost(
+            "the server answered the login with something else".into(),
+        )),
+        (Err(Error::Lost(_)), Err(not_sent)) => Err(not_sent),
+        (Err(error), _) => Err(error),
+    }
+}
+
 /// Whether the server has proved what it had to.
 fn is_proved(expected: Option<&Mac>, found: Option<&Mac>) -> bool {
     match (expected, found) {
@@ -337,11 +401,8 @@ fn is_proved(expected: Option<&Mac>, found: Option<&Mac>) -> bool {
     }
 }
 
-fn takes_bundles(greeting: &Greeting) -> bool {
-    greeting
-        .features
-        .iter()
-        .any(|feature| feature == BUNDLE_FEATURE)
+fn has_feature(features: &[String], feature: &str) -> bool {
+    features.iter().any(|known| known == feature)
 }
 
 fn trace_greeting(login: &ClientLogin, time: Duration) {

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use landline_proto::{
     Limits,
     bundle::{BUNDLE_CONNECTIONS_MAX, PIECE_BYTES_MAX, PieceDecoder, PiecePart, piece_header},
@@ -534,21 +535,31 @@ impl AsyncWrite for BundledTransport {
     }
 }
 
-/// What makes a connection the first one of a bundle whose stream begins with `content`.
+/// What makes a connection the first one of a bundle whose stream begins with `head` and `body`.
+/// The two are pieces of their own.
 ///
 /// # Errors
 /// None in practice, because the message always fits.
-pub(crate) fn encode_first(bundle: BundleId, content: &[u8]) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    message::encode(&Bundle { bundle }, None, &Limits::SESSION, &mut bytes)?;
+pub(crate) fn encode_first(
+    bundle: BundleId,
+    head: &[u8],
+    body: &[u8],
+) -> Result<[Bytes; 2], Error> {
+    let mut first = Vec::new();
+    message::encode(&Bundle { bundle }, None, &Limits::SESSION, &mut first)?;
     let mut position = 0;
-    for part in content.chunks(PIECE_BYTES_MAX as usize) {
-        let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
-        bytes.extend(piece_header(length, position));
-        bytes.extend(part);
-        position += part.len() as u64;
-    }
-    Ok(bytes)
+    let mut add = |content: &[u8], bytes: &mut Vec<u8>| {
+        for part in content.chunks(PIECE_BYTES_MAX as usize) {
+            let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+            bytes.extend(piece_header(length, position));
+            bytes.extend(part);
+            position += part.len() as u64;
+        }
+    };
+    add(head, &mut first);
+    let mut rest = Vec::new();
+    add(body, &mut rest);
+    Ok([first.into(), rest.into()])
 }
 
 /// The peer breaks the rules of bundles.

@@ -10,7 +10,8 @@ use std::{
 };
 
 use landline_proto::{
-    ErrorCode, Header, login::UserName, messages::ErrorMessage, state::SERVER_CHANNEL,
+    BodyEnd, BodySize, ErrorCode, Header, ProtocolError, login::UserName, messages::ErrorMessage,
+    state::SERVER_CHANNEL,
 };
 use tokio::sync::watch;
 
@@ -22,7 +23,7 @@ use crate::{
     Error,
     activity::Activity,
     audit::{Audit, Priority},
-    net::Channel,
+    net::{Channel, Received},
     paths::Root,
     rights::{Right, Rights, RightsFile},
     store::{Store, WorkStore},
@@ -156,11 +157,50 @@ impl ServiceContext {
                         code: ErrorCode::Denied | ErrorCode::CredentialLimited,
                         ..
                     },
-                ) if header.body().is_none() => {
+                ) if has_short_body(&header) => {
                     self.answer_failure(channel, error).await?;
+                    self.receive_body(channel, &header).await?;
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Receives the body of a request; nothing if it has none.
+    ///
+    /// # Errors
+    /// As [`next_request`](Self::next_request).
+    ///
+    /// # Cancel safety
+    /// Not cancel-safe: what was received is lost.
+    pub(crate) async fn receive_body(
+        &self,
+        channel: &mut Channel,
+        header: &Header,
+    ) -> Result<Vec<u8>, Error> {
+        let mut body = Vec::new();
+        let Some(size) = header.body() else {
+            return Ok(body);
+        };
+        let receiving = async {
+            loop {
+                if let Received::End(end) = channel.receive_data(&mut body).await? {
+                    return Ok::<_, Error>(end);
+                }
+            }
+        };
+        let end = tokio::select! {
+            biased;
+            error = self.parts.connection.terminated() => return Err(error),
+            never = self.terminate_when_right_lost() => match never {},
+            end = receiving => end?,
+        };
+        match (end, size) {
+            (BodyEnd::GivenUp, BodySize::Known(declared)) => {
+                let found = body.len() as u64;
+                Err(ProtocolError::BodySize { declared, found }.into())
+            }
+            _ => Ok(body),
         }
     }
 
@@ -381,5 +421,16 @@ impl ServiceContext {
     /// Whether the user has this right somewhere by the rules in force.
     pub fn has(&self, right: Right) -> bool {
         self.parts.rights.rules().has(self.user(), right)
+    }
+}
+/// The longest body of a request that is read although the request is denied.
+const DENIED_BODY_BYTES_MAX: u64 = 64 * 1024;
+
+/// Whether the rest of a request is short enough to be read for nothing.
+fn has_short_body(header: &Header) -> bool {
+    match header.body() {
+        None => true,
+        Some(BodySize::Known(size)) => size <= DENIED_BODY_BYTES_MAX,
+        Some(BodySize::Unknown) => false,
     }
 }

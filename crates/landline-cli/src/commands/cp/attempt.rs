@@ -7,13 +7,13 @@ use landline::{
     client::Widening,
     files::{
         Copied, EarlierAttempt, Input, Output, Place, Progress, SharedSource,
-        client::{get, get_request, put, put_request},
+        client::{PutFlight, get, get_request, put, put_request},
         messages::{Compare, SERVICE},
     },
     login::FirstRequest,
     net::{Channel, Location, Target},
     paths::{Destination, SourceFile, local},
-    proto::{Message, Name},
+    proto::Name,
 };
 use log::debug;
 
@@ -44,6 +44,8 @@ pub(super) struct PlannedCopies<'a> {
     /// The copies that are left, the next one last.
     items: Vec<CopyItem>,
     has_one: bool,
+    /// Whether the beginning of a file may be sent before the server is ready.
+    sends_early: bool,
 }
 
 /// One file to copy.
@@ -129,6 +131,8 @@ impl<'a> PlannedCopies<'a> {
             delta: options.delta,
             items,
             has_one,
+            // The rate of what is sent with a request is not limited.
+            sends_early: shared.rate_limits.is_none(),
         })
     }
 
@@ -250,10 +254,13 @@ impl<'a> PlannedCopies<'a> {
             restart,
             compare,
         );
-        let compare = request.compare;
-        self.request(&request).await?;
+        let is_early = self.sends_early;
+        let read = move || PutFlight::new(&request, &input, is_early).map(|flight| (input, flight));
+        let reading = tokio::task::spawn_blocking(read).await;
+        let (input, flight) = reading.map_err(|error| Error::Lost(error.to_string()))??;
+        self.request(&flight.first).await?;
         let channel = open_channel(&mut self.channel)?;
-        let work = put(channel, input, compare, progress);
+        let work = put(channel, input, flight, progress);
         let widening = self.widening.clone();
         let done = widen_during(&self.session, widening, &**progress, work).await;
         let (copied, path) = self.close_if_failed(done).await?;
@@ -271,7 +278,7 @@ impl<'a> PlannedCopies<'a> {
         progress: &Arc<Progress>,
     ) -> Result<Copied, Error> {
         let request = get_request(item.remote.clone(), &output);
-        self.request(&request).await?;
+        self.request(&FirstRequest::new(SERVICE, &request)?).await?;
         let channel = open_channel(&mut self.channel)?;
         let work = get(channel, output, progress);
         let widening = self.widening.clone();
@@ -280,15 +287,13 @@ impl<'a> PlannedCopies<'a> {
     }
 
     /// Sends a request on the channel of the last copy, or on a new one.
-    async fn request(&mut self, request: &impl Message) -> Result<(), Error> {
+    async fn request(&mut self, first: &FirstRequest) -> Result<(), Error> {
         let open = self.channel.take_if(|channel| !channel.reader.is_closed());
         let channel = if let Some(mut channel) = open {
-            channel.send(request)?;
-            channel.flush().await?;
+            first.send_further(&mut channel).await?;
             channel
         } else {
-            let first = FirstRequest::new(SERVICE, request)?;
-            let (channel, widening) = self.session.open_wide_channel(&first).await?;
+            let (channel, widening) = self.session.open_wide_channel(first).await?;
             self.was_connected = true;
             self.widening = widening;
             channel

@@ -43,6 +43,8 @@ pub struct Channel {
     /// The sending half.
     pub writer: ChannelWriter,
     buffers: Buffers,
+    /// What the server can do, at a client.
+    features: Vec<String>,
 }
 
 /// The stream that both halves of a channel use; each locks it for one poll.
@@ -62,7 +64,18 @@ impl Channel {
             reader: ChannelReader::new(SharedStream(stream.clone()), decoder),
             writer: ChannelWriter::new(SharedStream(stream)),
             buffers: Buffers::of_client(),
+            features: Vec::new(),
         }
+    }
+
+    /// The same channel, to a server with these features.
+    pub(crate) fn with_features(self, features: Vec<String>) -> Self {
+        Self { features, ..self }
+    }
+
+    /// The features of the server; none at a server.
+    pub(crate) fn features(&self) -> &[String] {
+        &self.features
     }
 
     /// A channel over a stream without a login, on which both sides accept as much as `limits`
