@@ -12,6 +12,7 @@ mod early;
 pub mod entries;
 mod manifests;
 pub mod messages;
+mod page_buffer;
 mod progress;
 mod quota;
 mod range_reader;

@@ -6,7 +6,7 @@ use landline_proto::ErrorCode;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Algorithm, ContentHasher, Copied};
+use super::{Algorithm, ContentHasher, Copied, page_buffer::PageBuffer};
 use crate::{Error, paths::File};
 
 /// Bytes that are read and hashed at once.
@@ -62,7 +62,7 @@ pub(super) fn hash(
     check: &mut dyn FnMut() -> Result<(), Error>,
 ) -> Result<Copied, Error> {
     let mut hasher = ContentHasher::new(algorithm);
-    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut buffer = PageBuffer::new(BUFFER_BYTES);
     while hasher.length() < bytes {
         check()?;
         let left = usize::try_from(bytes - hasher.length())

@@ -8,7 +8,9 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Algorithm, ContentHasher, Copied, digest::Digest, range_reader::shrank};
+use super::{
+    Algorithm, ContentHasher, Copied, digest::Digest, page_buffer::PageBuffer, range_reader::shrank,
+};
 use crate::{Error, paths::SourceFile};
 
 /// How many bytes are kept for senders that are behind.
@@ -119,10 +121,12 @@ impl SharedSource {
         };
         let offset = state.position;
         drop(state);
-        let mut bytes = vec![0; PIECE_BYTES];
+        let mut bytes = PageBuffer::new(PIECE_BYTES);
         let read = self.file.read_into(offset, &mut bytes);
-        bytes.truncate(*read.as_ref().unwrap_or(&0));
-        hasher.update(&bytes);
+        let bytes = bytes
+            .get(..*read.as_ref().unwrap_or(&0))
+            .unwrap_or_default();
+        hasher.update(bytes);
         let mut state = lock(&self.state);
         state.hasher = Some(hasher);
         state.position += bytes.len() as u64;

@@ -14,7 +14,7 @@ use super::{
     records::{Change, Known, PART_BYTES_MAX, RUN_BYTES_MAX},
     subtrees::{SubtreeHasher, subtree_value},
 };
-use crate::Error;
+use crate::{Error, files::page_buffer::PageBuffer};
 
 /// How many values may wait to be compared.
 pub(crate) const VALUES_MAX: u64 = 65_536;
@@ -228,7 +228,7 @@ impl<'a, S: ChangeSink> Comparer<'a, S> {
     /// # Blocking
     /// Reads the content, and waits for the receiver.
     pub(crate) fn run(mut self) -> Result<blake3::Hash, Error> {
-        let mut buffer = vec![0; READ_BYTES];
+        let mut buffer = PageBuffer::new(READ_BYTES);
         while self.step == Step::Compare && self.position < self.length {
             let count = self.left().min(READ_BYTES);
             let piece = buffer.get_mut(..count).unwrap_or_default();
@@ -347,7 +347,7 @@ impl<'a, S: ChangeSink> Comparer<'a, S> {
 
     /// Sends the content from here on.
     fn send_rest(&mut self) -> Result<(), Error> {
-        let mut buffer = vec![0; PART_BYTES_MAX];
+        let mut buffer = PageBuffer::new(PART_BYTES_MAX);
         while self.position < self.length {
             let count = self.left().min(PART_BYTES_MAX);
             let piece = buffer.get_mut(..count).unwrap_or_default();

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     Error,
     crypto::random,
+    files::page_buffer::PageBuffer,
     paths::{File, clone_content, punch_hole, start_write_back},
 };
 
@@ -78,7 +79,7 @@ pub(crate) struct Patcher {
     /// Up to here, the new content is complete.
     position: u64,
     written_back: u64,
-    buffer: Vec<u8>,
+    buffer: PageBuffer,
 }
 
 /// What a change was.
@@ -155,7 +156,7 @@ impl Patcher {
             hasher: SubtreeHasher::new(),
             position: 0,
             written_back: 0,
-            buffer: vec![0; READ_BYTES],
+            buffer: PageBuffer::new(READ_BYTES),
         })
     }
 

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Error,
     activity::FileRead,
-    files::{Algorithm, ContentHasher},
+    files::{Algorithm, ContentHasher, page_buffer::PageBuffer},
     paths::SourceFile,
 };
 
@@ -27,13 +27,13 @@ impl Task<'_> {
     /// `ended`.
     pub(super) fn sum(&mut self, sum: &Sum) -> Result<(), Error> {
         let record = |task: &mut Self, path| task.record_read(FileRead::Sum, path);
-        let mut buffer = Vec::new();
+        let mut buffer = None;
         self.for_each(&sum.path.0, sum.pattern, record, |task, path, _| {
             let located = task.locate(path)?;
             let source = task.context.root().open_source(task.grants(), &located)?;
             task.record_read(FileRead::Sum, Name(source.name.clone().into_bytes()))?;
-            buffer.resize(BUFFER_BYTES, 0);
-            let record = task.hash(&source, path, sum.algorithm, &mut buffer)?;
+            let buffer = buffer.get_or_insert_with(|| PageBuffer::new(BUFFER_BYTES));
+            let record = task.hash(&source, path, sum.algorithm, buffer)?;
             task.out.write(&FileRecord::Sum(record))
         })
     }
