@@ -88,7 +88,7 @@ Exit status:
    2  wrong usage                          25  content damaged in transit
   10  cannot connect, or connection lost   26  file changed while it was read
   11  unknown server or fingerprint        27  read or write error
-  12  login, key or invite refused         28  nothing deleted: it looked like an accident
+  12  login, key or invite refused         28  nothing deleted: too much, or an accident
   13  peer broke the protocol              30  cannot listen
   14  peer lacks a version or feature      31  state folder unusable
   20  no such file or folder               32  key or secret unusable

@@ -10,7 +10,6 @@ const STATUSES: &[(u8, &[&str])] = &[
             "incomplete",
             "limit",
             "local",
-            "max-delete",
             "no-home",
             "no-invite",
             "no-systemd",
@@ -94,7 +93,10 @@ const STATUSES: &[(u8, &[&str])] = &[
     (25, &["digest-mismatch"]),
     (26, &["source-changed"]),
     (27, &["io", "not-empty", "not-stored", "task"]),
-    (28, &["source-empty", "target-home", "mass-delete"]),
+    (
+        28,
+        &["source-empty", "target-home", "mass-delete", "max-delete"],
+    ),
     (30, &["listen"]),
     (31, &["state", "in-use", "no-server"]),
     (

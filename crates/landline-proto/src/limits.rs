@@ -60,8 +60,9 @@ pub const NESTING_MAX: u32 = 16;
 
 /// How many bytes are read and discarded after an error was sent.
 ///
-/// So the error arrives before a reset does.
-pub const LINGER_BYTES_MAX: u64 = 1024 * 1024;
+/// So the error arrives before a reset does. It is more than a connection has on its way: the
+/// largest windows of common systems are 32 MiB.
+pub const LINGER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// How long bytes are read and discarded after an error was sent.
 pub const LINGER_TIME_MAX: Duration = Duration::from_secs(1);

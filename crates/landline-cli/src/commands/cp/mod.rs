@@ -386,11 +386,7 @@ impl Cp {
             Location::Stream => view.print_result(&context.err, &summary),
             _ => view.print_result(&context.out, &summary),
         }
-        let rate = match tally.sent as f64 / seconds {
-            // A rate over such a short time is noise.
-            _ if seconds < 0.5 => String::new(),
-            per_second => format!(", {}/s", bytes(per_second as u64)),
-        };
+        let rate = rate(tally.sent, seconds);
         let moved = if item.is_download() {
             "received"
         } else {
@@ -404,6 +400,16 @@ impl Cp {
             format!("{length} verified, of which {sent} were {moved} in {seconds:.1} s{rate}")
         });
     }
+}
+
+/// The rate of a copy, as it is added to the line about its end. Over less than half a second, it
+/// would be noise.
+fn rate(sent: u64, seconds: f64) -> String {
+    if seconds < 0.5 {
+        return String::new();
+    }
+    let per_second = (sent as f64 / seconds) as u64;
+    format!(", {}/s", bytes(per_second))
 }
 
 /// Explains why a copy failed, and what to do about it.

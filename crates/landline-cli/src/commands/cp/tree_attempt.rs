@@ -35,6 +35,7 @@ use super::{
     is_session_limit, make_label,
     parallel::widen_during,
     progress::ProgressView,
+    rate,
     tree::{Ends, TreeCopy},
 };
 use crate::{
@@ -413,22 +414,26 @@ impl PlannedTree<'_> {
             view.print_result(&self.context.out, &line);
         }
         let seconds = time.as_secs_f64();
-        let done = if is_dry {
-            "would be copied"
-        } else {
-            "copied and verified"
-        };
         let removed = match summary.removed {
             0 => String::new(),
             count if is_dry => format!(", {} would be deleted", counted_entries(count.into())),
             count => format!(", {} deleted", counted_entries(count.into())),
         };
-        view.remark(&format!(
-            "{} of {}, {}, {done} in {seconds:.1} s{removed}",
-            summary.files,
-            counted_entries(summary.entries.into()),
-            bytes(summary.bytes),
-        ));
+        let copied = u64::from(summary.files) + u64::from(summary.others);
+        let entries = counted_entries(summary.entries.into());
+        let size = bytes(summary.bytes);
+        view.remark(&match copied {
+            0 if summary.failures == 0 => {
+                format!("nothing to copy: {entries} unchanged, compared in {seconds:.1} s{removed}")
+            }
+            _ if is_dry => {
+                format!("{copied} of {entries}, {size}, would be copied; compared in {seconds:.1} s{removed}")
+            }
+            _ => {
+                let rate = rate(summary.bytes, seconds);
+                format!("{copied} of {entries}, {size}, copied and verified in {seconds:.1} s{rate}{removed}")
+            }
+        });
         match (refusal, summary.failures) {
             (Some(refusal), _) => Err(Failure::from(Error::here(refusal.code, refusal.message))),
             (None, 0) => Ok(()),

@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use landline_proto::{BodyEnd, BodySize, ErrorCode, Message, ProtocolError, ProtocolState};
+use landline_proto::{
+    BodyEnd, BodySize, ErrorCode, Message, ProtocolError, ProtocolState, limits::LINGER_TIME_MAX,
+};
 use serde::de::DeserializeOwned;
 use tokio::{
     sync::mpsc::{self, error::TryRecvError},
@@ -100,6 +102,8 @@ impl Bodies {
         } = self;
         // Bytes that were sent or received.
         let moved = AtomicU64::new(0);
+        // Whether the peer's body has ended.
+        let has_ended = AtomicBool::new(false);
         let Channel { reader, writer, .. } = channel;
         let sending = async {
             let mut frame = DataFrame::new();
@@ -159,7 +163,10 @@ impl Bodies {
                             // The next message is the error that says why.
                             return Err(reader.interruption(state).await);
                         }
-                        Received::End(_) => break,
+                        Received::End(_) => {
+                            has_ended.store(true, Ordering::Relaxed);
+                            break;
+                        }
                     },
                 }
             }
@@ -169,11 +176,44 @@ impl Bodies {
             drop(input);
             Ok(())
         };
-        let both = async { tokio::try_join!(sending, receiving).map(drop) };
-        tokio::select! {
-            done = both => done,
+        let done = tokio::select! {
+            done = both(sending, receiving) => done,
             error = stall(&is_waiting, &moved), if is_server => Err(error),
+        };
+        match done {
+            Err(broken @ Error::Lost(_)) if has_ended.load(Ordering::Relaxed) => {
+                let reason = reader.interruption(state);
+                match tokio::time::timeout(LINGER_TIME_MAX, reason).await {
+                    Ok(reason @ Error::Failed { .. }) => Err(reason),
+                    _ => Err(broken),
+                }
+            }
+            done => done,
         }
+    }
+}
+
+/// Sends and receives until both have ended.
+///
+/// A peer that fails says why and closes, while bytes are on their way to it. Sending then breaks
+/// before its reason was read.
+async fn both(
+    sending: impl Future<Output = Result<(), Error>>,
+    receiving: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Error> {
+    tokio::pin!(sending, receiving);
+    tokio::select! {
+        received = &mut receiving => {
+            received?;
+            sending.await
+        }
+        sent = &mut sending => match sent {
+            Ok(()) => receiving.await,
+            Err(broken) => match tokio::time::timeout(LINGER_TIME_MAX, receiving).await {
+                Ok(Err(reason @ Error::Failed { .. })) => Err(reason),
+                _ => Err(broken),
+            },
+        },
     }
 }
 
@@ -266,7 +306,32 @@ fn lost() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use landline_proto::{Limits, MessageDecoder, messages::ErrorMessage};
+
     use super::*;
+    use crate::{
+        files::tree::messages::{TREE, Tree},
+        net::memory_pair,
+    };
+
+    #[tokio::test]
+    async fn reason_of_a_peer_that_has_closed_is_read() {
+        let (near, far) = memory_pair(1 << 20);
+        let [mut near, mut far] =
+            [near, far].map(|end| Channel::new(end, MessageDecoder::new(Limits::SESSION)));
+        for channel in [&mut near, &mut far] {
+            channel
+                .send_with_body(&Tree::default(), BodySize::Unknown)
+                .unwrap();
+        }
+        far.fail(&ErrorMessage::new(ErrorCode::NoSpace, "the disk is full"))
+            .await;
+        let (connection, mut ends) = bodies(false);
+        let thread = std::thread::spawn(move || while ends.send(vec![0; 4096]).is_ok() {});
+        let done = connection.run(&mut near, &TREE, |_: Tree| ()).await;
+        assert_eq!(done.unwrap_err().code_str(), "no-space");
+        thread.join().unwrap();
+    }
 
     #[tokio::test(start_paused = true)]
     async fn only_a_thread_that_waits_for_the_peer_is_ended() {

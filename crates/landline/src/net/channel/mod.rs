@@ -355,7 +355,8 @@ impl Channel {
 static ANY_ERROR: ProtocolState =
     ProtocolState::new("any-error", &[landline_proto::MessageRule::new("error")]);
 
-/// Sends `last` and finishes; then reads and discards up to 1 MiB or for 1 s.
+/// Sends `last` and finishes; then reads and discards up to [`LINGER_BYTES_MAX`] or for
+/// [`LINGER_TIME_MAX`].
 pub(crate) async fn linger(mut stream: Box<dyn SecureStream>, last: &[u8]) {
     let deadline = Instant::now() + LINGER_TIME_MAX;
     let discard = async {
