@@ -266,7 +266,7 @@ pub(crate) async fn for_each_path<'a>(
         }
     }
     session.finish().await;
-    ended.map(|_| failures.status())
+    ended.and_then(|_| failures.end())
 }
 
 /// The failures of a command that continues after one.
@@ -320,12 +320,16 @@ impl<'a> Failures<'a> {
         }
     }
 
-    /// The exit status: 1 if anything failed.
-    fn status(&self) -> ExitStatus {
-        if self.count == 0 {
-            ExitStatus::SUCCESS
-        } else {
-            ExitStatus(1)
+    /// The exit status: 1 if anything failed. With `--json` the last object says so.
+    fn end(&self) -> Result<ExitStatus, Failure> {
+        match self.count {
+            0 => Ok(ExitStatus::SUCCESS),
+            1 if self.context.json => Err(Failure::new("incomplete", "there was 1 failure")),
+            count if self.context.json => {
+                let what = format!("there were {count} failures");
+                Err(Failure::new("incomplete", what))
+            }
+            _ => Ok(ExitStatus(1)),
         }
     }
 }

@@ -281,7 +281,12 @@ pub fn open_tree_target(path: &Path, exact: bool) -> Result<TreeTarget, Error> {
     } else {
         shown
     };
-    Ok(TreeTarget { place, shown })
+    let must_be_folder = platform::bytes_of(path.as_os_str()).ends_with(b"/");
+    Ok(TreeTarget {
+        place,
+        shown,
+        must_be_folder,
+    })
 }
 
 /// Removes a regular file, or a closed folder with all in it, if it is this user's and has a

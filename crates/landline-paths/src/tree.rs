@@ -39,6 +39,8 @@ pub struct TreeTarget {
     pub place: TreePlace,
     /// The path, for messages and to send to the peer.
     pub shown: PathBuf,
+    /// Whether the path ended in a slash: only a folder gets this name.
+    pub must_be_folder: bool,
 }
 
 /// Where the sources of a tree go.

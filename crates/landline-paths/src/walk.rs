@@ -203,6 +203,8 @@ impl TreeWalk<'_> {
         let entered = self
             .folder
             .open_folder(name)
+            // There is no way back from a folder that may not be searched.
+            .and_then(|folder| folder.open_folder(OsStr::new(".")))
             .map_err(|error| self.failed(error))
             .and_then(|folder| Ok((self.guard.enter(access, &folder)?, folder)));
         match entered {
@@ -302,6 +304,33 @@ mod tests {
         let start = Folder::open(root).unwrap();
         walk_tree(start, guard.start(), &guard, root, &mut recorder).unwrap();
         recorder.steps
+    }
+
+    /// As `lost+found` for everybody but root.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn folder_that_may_not_be_entered_is_skipped() {
+        use std::os::unix::fs::PermissionsExt;
+
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: another user id needs root");
+            return;
+        }
+        let scratch = TempDir::create(&std::env::temp_dir()).unwrap();
+        for (folder, mode) in [("", 0o755), ("a", 0o755), ("closed", 0o700), ("z", 0o755)] {
+            let path = scratch.path().join(folder);
+            std::fs::create_dir_all(&path).unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        }
+        let steps = std::thread::scope(|scope| {
+            let walk = scope.spawn(|| {
+                let other = rustix::process::Uid::from_raw(65_533);
+                rustix::thread::set_thread_res_uid(other, other, other).unwrap();
+                walk(scratch.path())
+            });
+            walk.join().unwrap()
+        });
+        assert_eq!(steps, ["+", "+a", "-a", "!closed", "+z", "-z"]);
     }
 
     #[test]

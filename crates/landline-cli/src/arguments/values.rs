@@ -73,8 +73,14 @@ impl TypedLocation {
     /// Parses a location.
     ///
     /// # Errors
-    /// As [`Location::parse`].
+    /// As [`Location::parse`]; also for a path on several hosts.
     pub(crate) fn parse(text: &OsStr) -> Result<Self, landline::Error> {
+        if Location::split_hosts(text).is_some() {
+            return Err(landline::Error::Address {
+                text: text.to_string_lossy().into_owned(),
+                problem: "only the destination of cp can be on several hosts",
+            });
+        }
         let location = Location::parse(text)?;
         let text = text.to_string_lossy().into_owned();
         Ok(Self { text, location })

@@ -75,6 +75,68 @@ fn files_and_trees_go_from_server_to_server() {
     assert!(folder.stderr.contains("-r"), "{}", folder.stderr);
 }
 
+/// A path that ends in a slash is that of a folder, on each way that a file can take.
+#[test]
+fn file_never_gets_the_name_of_a_folder() {
+    let stage = stage();
+    let _servers = servers(&stage, 2);
+    stage.write("web1/file", b"file");
+    stage.write("web2/other", b"other");
+    stage.write("user/file", b"file");
+    stage.write("user/other", b"other");
+    for copy in [
+        &["cp", "web1:file", "web2:"][..],
+        &["cp", "-p", "file", "web2:"],
+        &["cp", "-r", "file", "web2:"],
+        &["cp", "file", "web2:"],
+        &["cp", "-p", "web1:file", "./"],
+        &["cp", "web1:file", "./"],
+    ] {
+        for (name, is_there) in [("new/", false), ("other/", true)] {
+            let mut copy: Vec<_> = copy.iter().map(ToString::to_string).collect();
+            let destination = copy.last_mut().unwrap();
+            destination.push_str(name);
+            let outcome = stage.run(&copy);
+            // A path below a file is not found, or its beginning is no folder.
+            assert!(
+                matches!(outcome.status, Some(20 | 21 | 27)),
+                "{copy:?}: {outcome:?}"
+            );
+            for side in ["web2", "user"] {
+                let path = stage.path(side).join(name.trim_end_matches('/'));
+                assert_eq!(path.exists(), is_there, "{copy:?}");
+                assert!(!is_there || fs::read(path).unwrap() == b"other", "{copy:?}");
+            }
+        }
+    }
+    // A folder gets it.
+    fs::create_dir(stage.path("user/folder")).unwrap();
+    stage.run(&["cp", "-r", "folder", "web2:new/"]).ok();
+    assert!(stage.path("web2/new").is_dir());
+}
+
+/// `-n` says that a file is there already, on each way that a file can take.
+#[test]
+fn file_that_is_not_replaced_is_an_error() {
+    let stage = stage();
+    let _servers = servers(&stage, 2);
+    for (file, content) in [
+        ("web1/file", b"new"),
+        ("user/file", b"new"),
+        ("web2/file", b"old"),
+    ] {
+        stage.write(file, content);
+    }
+    for copy in [
+        &["--json", "cp", "-n", "web1:file", "web2:file"][..],
+        &["--json", "cp", "-np", "file", "web2:file"],
+        &["--json", "cp", "-n", "file", "web2:file"],
+    ] {
+        stage.run(copy).fails(22, "exists");
+        assert_eq!(stage.read("web2/file"), b"old");
+    }
+}
+
 #[test]
 fn copy_between_servers_resumes() {
     let stage = stage();

@@ -90,3 +90,53 @@ fn several_files_need_a_folder() {
     }
     assert_eq!(stage.read("user/file"), b"file");
 }
+
+/// A local file that cannot be read does not stop the others either.
+#[test]
+fn unreadable_source_stops_no_other() {
+    let stage = stage();
+    let server = stage.joined();
+    fs::create_dir(stage.path("home/folder")).unwrap();
+    fs::create_dir(stage.path("user/is-a-folder")).unwrap();
+    stage.write("user/a", b"a");
+    stage.write("user/c", b"c");
+    let to = server.at("folder");
+    for (options, bad, status) in [
+        (&[][..], "missing", 20),
+        (&[], "is-a-folder", 21),
+        (&["-p"], "missing", 20),
+        (&["-p"], "is-a-folder", 21),
+    ] {
+        let outcome = stage.run(&[&["cp"], options, &["a", bad, "c", &to]].concat());
+        assert_eq!(outcome.status, Some(status), "{}", outcome.stderr);
+        for name in ["a", "c"] {
+            fs::remove_file(stage.path(&format!("home/folder/{name}"))).unwrap();
+        }
+        let none = stage.run(&[&["cp"], options, &[bad, bad, &to]].concat());
+        assert!(none.status.is_some_and(|status| status != 0));
+    }
+}
+
+/// Two files of one name would be one file in the folder.
+#[test]
+fn sources_of_one_name_are_refused() {
+    let stage = stage();
+    let server = stage.joined();
+    for place in ["home", "user"] {
+        for folder in ["x", "y", "to"] {
+            fs::create_dir_all(stage.path(&format!("{place}/{folder}"))).unwrap();
+        }
+        for folder in ["x", "y"] {
+            stage.write(&format!("{place}/{folder}/same"), folder.as_bytes());
+        }
+    }
+    let [x, y, to] = ["x/same", "y/same", "to"].map(|name| server.at(name));
+    for paths in [["x/same", "y/same", &to], [&x, &y, "to"]] {
+        for options in [&["--json", "cp"][..], &["--json", "cp", "-p"]] {
+            stage.run(&[options, &paths].concat()).fails(2, "usage");
+        }
+    }
+    for folder in ["home/to", "user/to"] {
+        assert_eq!(fs::read_dir(stage.path(folder)).unwrap().count(), 0);
+    }
+}

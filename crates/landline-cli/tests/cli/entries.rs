@@ -248,8 +248,14 @@ fn several_paths_report_each_failure_and_do_the_rest() {
     for command in ["ls", "stat", "cat", "sum", "du", "df"] {
         let outcome = stage.run(&["--json", command, &a, &no, &b]);
         assert_eq!(outcome.status, Some(1), "{command}");
-        let failure: Value = serde_json::from_str(&outcome.stderr).unwrap();
-        assert_eq!(failure["code"], "not-found", "{command}");
+        let failures: Vec<Value> = outcome
+            .stderr
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let codes: Vec<_> = failures.iter().map(|it| &it["code"]).collect();
+        assert_eq!(codes, ["not-found", "incomplete"], "{command}");
+        assert_eq!(failures[1]["status"], 1, "{command}");
         if command != "cat" {
             let out = String::from_utf8(outcome.stdout).unwrap();
             assert_eq!(out.lines().count(), 2, "{command}");

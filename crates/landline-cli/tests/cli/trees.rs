@@ -307,6 +307,29 @@ fn folder_and_file_never_replace_each_other() {
     assert_eq!(stage.read("home/tree/z"), b"copied");
 }
 
+/// The failure is that of the whole copy: nothing of it is complete.
+#[test]
+fn tree_does_not_replace_the_file_at_its_destination() {
+    let stage = stage();
+    let server = stage.joined();
+    write(&stage.path("user/tree/a"), b"a");
+    write(&stage.path("user/file"), b"file");
+    write(&stage.path("home/file"), b"file");
+    fs::create_dir(stage.path("home/folder")).unwrap();
+    let (file, folder) = (server.at("file"), server.at("folder"));
+    for copy in [
+        ["cp", "-rT", "tree", &file],
+        ["cp", "-rT", "file", &folder],
+        ["sync", "-q", "tree", &file],
+    ] {
+        stage
+            .run(&[&["--json"], &copy[..]].concat())
+            .fails(22, "exists");
+        assert_eq!(stage.read("home/file"), b"file");
+        assert_eq!(fs::read_dir(stage.path("home/folder")).unwrap().count(), 0);
+    }
+}
+
 /// Waits until the server has files of a copy in its staging folder.
 fn wait_for_content(folder: &Path) {
     wait_for("files in the staging folder", || {

@@ -121,7 +121,12 @@ impl Root {
             None => TreePlace::Into(folder),
         };
         let shown = resolved.shown;
-        Ok((TreeTarget { place, shown }, guard))
+        let target = TreeTarget {
+            place,
+            shown,
+            must_be_folder: path.ends_with(b"/"),
+        };
+        Ok((target, guard))
     }
 
     /// Finds the destination of a tree for a copy that writes nothing.
@@ -164,7 +169,12 @@ impl Root {
         } else {
             shown.join(rest)
         };
-        Ok((TreeTarget { place, shown }, guard))
+        let target = TreeTarget {
+            place,
+            shown,
+            must_be_folder: path.ends_with(b"/"),
+        };
+        Ok((target, guard))
     }
 
     pub(super) fn tree_guard(&self, grants: &[Grant], starts_writable: bool) -> TreeGuard {

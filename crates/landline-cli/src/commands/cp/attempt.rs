@@ -19,6 +19,7 @@ use log::debug;
 
 use super::{
     Cp, SharedParts, delta::DeltaOption, habits, parallel::widen_during, producer::Producer,
+    tree_paths::check_distinct,
 };
 use crate::{
     arguments::{CopyPath, TypedLocation},
@@ -41,8 +42,8 @@ pub(super) struct PlannedCopies<'a> {
     delta: DeltaOption,
     /// The server as the user named it.
     target: Target,
-    /// The copies that are left, the next one last.
-    items: Vec<CopyItem>,
+    /// The copies that are left, the next one last; in place of a file that cannot be read, why.
+    items: Vec<Result<CopyItem, Failure>>,
     has_one: bool,
     /// Whether the beginning of a file may be sent before the server is ready.
     sends_early: bool,
@@ -106,7 +107,8 @@ impl<'a> PlannedCopies<'a> {
             }
         }
         let (target, mut items) = if options.from_command {
-            options.plan_producer(paths)?
+            let (target, item) = options.plan_producer(paths)?;
+            (target, vec![Ok(item)])
         } else {
             plan_files(options, paths, shared)?
         };
@@ -143,7 +145,7 @@ impl<'a> PlannedCopies<'a> {
 
     /// Whether both ends of all copies are files, so that received data is kept.
     pub(super) fn can_resume_later(&self) -> bool {
-        self.items.iter().all(CopyItem::can_be_resumed)
+        self.items.iter().flatten().all(CopyItem::can_be_resumed)
     }
 
     /// Whether the server has been reached by this command.
@@ -151,8 +153,8 @@ impl<'a> PlannedCopies<'a> {
         self.was_connected
     }
 
-    /// The next file to copy.
-    pub(super) fn next(&mut self) -> Option<CopyItem> {
+    /// The next file to copy, or why it cannot be read.
+    pub(super) fn next(&mut self) -> Option<Result<CopyItem, Failure>> {
         self.items.pop()
     }
 
@@ -329,12 +331,13 @@ fn open_channel(channel: &mut Option<Channel>) -> Result<&mut Channel, Error> {
     channel.as_mut().ok_or_else(missing)
 }
 
-/// Plans the copies from or to files, and finds the server.
+/// Plans the copies from or to files, and finds the server. Where one of several files cannot be
+/// read, there is the reason in its place.
 fn plan_files(
     options: &Cp,
     paths: &[TypedLocation],
     shared: &SharedParts,
-) -> Result<(Target, Vec<CopyItem>), Failure> {
+) -> Result<(Target, Vec<Result<CopyItem, Failure>>), Failure> {
     let Some((destination, sources)) = paths.split_last().filter(|(_, rest)| !rest.is_empty())
     else {
         return Err(Failure::usage("give a source and a destination")
@@ -342,8 +345,11 @@ fn plan_files(
     };
     let mut items = Vec::new();
     let mut found: Option<Target> = None;
+    let is_only_one = sources.len() == 1;
+    if !is_only_one {
+        check_distinct(sources)?;
+    }
     for source in sources {
-        let is_only_one = sources.len() == 1;
         let (target, item) = CopyItem::new(source, destination, is_only_one, options, shared)?;
         match &found {
             Some(other) if *other != target => {
@@ -353,7 +359,10 @@ fn plan_files(
             }
             _ => found = Some(target),
         }
-        items.push(item);
+        items.push(match item {
+            Err(failure) if is_only_one => return Err(failure),
+            item => item,
+        });
     }
     match found {
         Some(target) => Ok((target, items)),
@@ -378,7 +387,7 @@ impl Cp {
     }
 
     /// Plans the copy of a command's output.
-    fn plan_producer(&self, paths: &[TypedLocation]) -> Result<(Target, Vec<CopyItem>), Failure> {
+    fn plan_producer(&self, paths: &[TypedLocation]) -> Result<(Target, CopyItem), Failure> {
         let advice = "write: landline cp --from-command HOST:FILE -- COMMAND ARGUMENTS";
         let ([destination], Some(producer)) = (paths, Producer::new(&self.words)) else {
             let failure = Failure::usage("--from-command needs one destination and a command");
@@ -397,20 +406,20 @@ impl Cp {
             remote: to_remote_name(path),
             local: LocalEnd::Producer(producer),
         };
-        Ok((target.clone(), vec![item]))
+        Ok((target.clone(), item))
     }
 }
 
 impl CopyItem {
-    /// One file to copy, and the server that it goes to or comes from. With several, the
-    /// destination has to be a folder.
+    /// One file to copy, or why it cannot be read, and the server that it goes to or comes from.
+    /// With several, the destination has to be a folder.
     fn new(
         source: &TypedLocation,
         destination: &TypedLocation,
         is_only_one: bool,
         options: &Cp,
         shared: &SharedParts,
-    ) -> Result<(Target, Self), Failure> {
+    ) -> Result<(Target, Result<Self, Failure>), Failure> {
         let locations = (&source.location, &destination.location);
         let is_stream = matches!(locations, (Location::Stream, _) | (_, Location::Stream));
         if !is_only_one && is_stream {
@@ -423,17 +432,12 @@ impl CopyItem {
                 ));
             }
             (local, Location::Remote { target, path }) => {
-                if let Location::Local(folder) = local
-                    && local::is_folder(folder)
-                {
-                    return Err(habits::folder_failure(folder));
-                }
                 let mut remote = to_remote_name(path);
                 if !is_only_one && !remote.0.ends_with(b"/") {
                     // Several files need a folder.
                     remote.0.push(b'/');
                 }
-                (target, remote, LocalEnd::open_source(local, shared)?)
+                (target, remote, LocalEnd::open_source(local, shared))
             }
             (Location::Remote { target, path }, destination) => {
                 if let (false, Location::Local(folder)) = (is_only_one, destination)
@@ -445,7 +449,7 @@ impl CopyItem {
                     )));
                 }
                 let local = LocalEnd::find_destination(destination, path, !options.no_clobber)?;
-                (target, to_remote_name(path), local)
+                (target, to_remote_name(path), Ok(local))
             }
             _ => {
                 return Err(Failure::usage(
@@ -453,12 +457,12 @@ impl CopyItem {
                 ));
             }
         };
-        let item = Self {
+        let item = local.map(|local| Self {
             source: source.text.clone(),
             destination: destination.clone(),
             remote,
             local,
-        };
+        });
         Ok((target.clone(), item))
     }
 
@@ -500,6 +504,9 @@ impl LocalEnd {
         let Location::Local(path) = location else {
             return Ok(Self::Stdin);
         };
+        if local::is_folder(path) {
+            return Err(habits::folder_failure(path));
+        }
         let opened = match &shared.sources {
             Some(sources) => sources.open(path).map(FileSource::Shared),
             None => local::open_source(path)

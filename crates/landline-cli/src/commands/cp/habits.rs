@@ -38,6 +38,12 @@ pub(super) fn folder_failure(folder: &Path) -> Failure {
     Failure::new("not-a-file", what).with_advice("add -r to copy it with all that is in it")
 }
 
+/// The failure for a source whose name an earlier one has, where all go into one folder.
+pub(super) fn same_name_failure(source: &str) -> Failure {
+    let what = format!("{source}: two sources have this name");
+    Failure::usage(what).with_advice("copy one of them on its own")
+}
+
 /// What to write instead of a local source that cannot be read.
 pub(super) fn source_advice(path: &Path, failure: Failure) -> Failure {
     let pattern = is_pattern(path.as_os_str().as_encoded_bytes());

@@ -292,14 +292,12 @@ impl Cp {
     ) -> Result<(), Failure> {
         let mut first_failure = None;
         while let Some(item) = planned.next() {
-            view.print_event(&json!({
-                "event": "start", "source": item.source, "destination": item.destination.text,
-            }));
-            let mut tally = Tally::default();
-            match self.copy(planned, &item, view, progress, &mut tally).await {
-                Ok((copied, place)) => {
-                    self.report(context, view, &item, &copied, &place, tally);
-                }
+            let done = match item {
+                Ok(item) => self.copy_one(context, planned, &item, view, progress).await,
+                Err(failure) => Err(failure),
+            };
+            match done {
+                Ok(()) => {}
                 Err(failure) => {
                     // The last one that is printed is the first one, whose status the command has.
                     match &first_failure {
@@ -310,6 +308,24 @@ impl Cp {
             }
         }
         first_failure.map_or(Ok(()), Err)
+    }
+
+    /// Copies one file, and reports it.
+    async fn copy_one(
+        &self,
+        context: &Context,
+        planned: &mut PlannedCopies<'_>,
+        item: &CopyItem,
+        view: &ProgressView,
+        progress: &Arc<Progress>,
+    ) -> Result<(), Failure> {
+        view.print_event(&json!({
+            "event": "start", "source": item.source, "destination": item.destination.text,
+        }));
+        let mut tally = Tally::default();
+        let (copied, place) = self.copy(planned, item, view, progress, &mut tally).await?;
+        self.report(context, view, item, &copied, &place, tally);
+        Ok(())
     }
 
     /// Retries until the copy is done, cannot be done, or `--retry` has passed without progress.

@@ -1,6 +1,11 @@
 //! Copies of trees: what a user asks for, and where it goes.
 
-use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use landline::{
     ClientSession, Error,
@@ -91,7 +96,7 @@ impl TreeCopy {
         view: &ProgressView,
         stop: impl FnOnce() -> Result<S, Failure>,
     ) -> Result<(), Failure> {
-        let (target, ends) = self.plan()?;
+        let (target, ends, unreadable) = self.plan()?;
         self.check_home(context, &ends)?;
         let client = context.client()?;
         let (server, credential) = connect::find_server(context, &client, &target, access).await?;
@@ -132,7 +137,14 @@ impl TreeCopy {
             done = planned.copy_all(view, &progress) => Some(done),
             () = stop => None,
         };
-        done.unwrap_or_else(|| Err(Failure::stopped(progress.bytes() > 0)))
+        let mut done = done.unwrap_or_else(|| Err(Failure::stopped(progress.bytes() > 0)));
+        for failure in unreadable {
+            match &done {
+                Ok(()) => done = Err(failure),
+                Err(_) => view.print_failure(context, &failure),
+            }
+        }
+        done
     }
 
     /// Checks that nothing is removed from the home of this user, unless that is forced.
@@ -152,8 +164,8 @@ impl TreeCopy {
         }
     }
 
-    /// Finds the two ends.
-    fn plan(&self) -> Result<(Target, Ends), Failure> {
+    /// Finds the two ends. Also returns why some of several local sources cannot be read.
+    fn plan(&self) -> Result<(Target, Ends, Vec<Failure>), Failure> {
         let Some((destination, sources)) =
             self.paths.split_last().filter(|(_, rest)| !rest.is_empty())
         else {
@@ -187,19 +199,17 @@ impl TreeCopy {
                     path: remote_name(path),
                     placement,
                 };
-                Ok((target.clone(), ends))
+                Ok((target.clone(), ends, Vec::new()))
             }
             Location::Remote { target, path } => {
                 let path = remote_name(path);
-                let sources = self.local_sources(sources)?;
-                Ok((
-                    target.clone(),
-                    Ends::Upload {
-                        sources,
-                        path,
-                        placement,
-                    },
-                ))
+                let (sources, unreadable) = self.local_sources(sources)?;
+                let ends = Ends::Upload {
+                    sources,
+                    path,
+                    placement,
+                };
+                Ok((target.clone(), ends, unreadable))
             }
             Location::Local(folder) => {
                 let (server, paths) = remote_sources(sources)?;
@@ -208,14 +218,12 @@ impl TreeCopy {
                 // Fail before connecting if nothing can be written there.
                 let opened = local::open_tree_target(folder, exact).map_err(Error::from)?;
                 check_place(&opened, placement)?;
-                Ok((
-                    server,
-                    Ends::Download {
-                        request,
-                        target: folder.clone(),
-                        placement,
-                    },
-                ))
+                let ends = Ends::Download {
+                    request,
+                    target: folder.clone(),
+                    placement,
+                };
+                Ok((server, ends, Vec::new()))
             }
             Location::Stream => Err(Failure::usage(
                 "- is a single file; a tree needs a folder to go to",
@@ -238,12 +246,17 @@ impl TreeCopy {
         }
     }
 
-    fn local_sources(&self, sources: &[TypedLocation]) -> Result<Vec<PathBuf>, Failure> {
+    /// The paths of the sources that can be read; of several, also why others cannot.
+    fn local_sources(
+        &self,
+        sources: &[TypedLocation],
+    ) -> Result<(Vec<PathBuf>, Vec<Failure>), Failure> {
         let mut paths = Vec::new();
+        let mut unreadable = Vec::new();
         let mut names = std::collections::HashSet::new();
         for source in sources {
             let path = match &source.location {
-                Location::Local(path) => path.clone(),
+                Location::Local(path) => path,
                 Location::Remote { .. } => {
                     return Err(Failure::usage(
                         "some of the sources are on a server; copy them on their own",
@@ -253,22 +266,34 @@ impl TreeCopy {
                     return Err(Failure::usage("- is a single file; copy it on its own"));
                 }
             };
-            let opened = local::open_tree_source(&path).map_err(Error::from)?;
-            if !self.takes_folders && local::is_folder(&path) {
-                return Err(super::habits::folder_failure(&path));
+            match self.check_source(path) {
+                Ok(name) => {
+                    if !names.insert(name) {
+                        return Err(super::habits::same_name_failure(&source.text));
+                    }
+                    paths.push(path.clone());
+                }
+                Err(failure) => unreadable.push(failure),
             }
-            let needs_folder = self.store.sync.is_some() || self.selection.has_list();
-            if needs_folder && matches!(opened.origin, TreeOrigin::Entry(..)) {
-                let what = format!("{} is not a folder", path.display());
-                return Err(Failure::new("not-a-folder", what)
-                    .with_advice("copy a single file with landline cp"));
-            }
-            if !names.insert(opened.name) {
-                let what = format!("{}: two sources have this name", source.text);
-                return Err(Failure::usage(what).with_advice("copy one of them on its own"));
-            }
-            paths.push(path);
         }
-        Ok(paths)
+        if paths.is_empty() && !unreadable.is_empty() {
+            return Err(unreadable.swap_remove(0));
+        }
+        Ok((paths, unreadable))
+    }
+
+    /// Checks that a local source can be copied. Returns its name.
+    fn check_source(&self, path: &Path) -> Result<OsString, Failure> {
+        let opened = local::open_tree_source(path).map_err(Error::from)?;
+        if !self.takes_folders && local::is_folder(path) {
+            return Err(super::habits::folder_failure(path));
+        }
+        let needs_folder = self.store.sync.is_some() || self.selection.has_list();
+        if needs_folder && matches!(opened.origin, TreeOrigin::Entry(..)) {
+            let what = format!("{} is not a folder", path.display());
+            return Err(Failure::new("not-a-folder", what)
+                .with_advice("copy a single file with landline cp"));
+        }
+        Ok(opened.name)
     }
 }

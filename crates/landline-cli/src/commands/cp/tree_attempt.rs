@@ -429,11 +429,18 @@ impl PlannedTree<'_> {
             _ if is_dry => {
                 format!("{copied} of {entries}, {size}, would be copied; compared in {seconds:.1} s{removed}")
             }
+            0 => format!("nothing of {entries} was copied; compared in {seconds:.1} s{removed}"),
             _ => {
                 let rate = rate(summary.bytes, seconds);
                 format!("{copied} of {entries}, {size}, copied and verified in {seconds:.1} s{rate}{removed}")
             }
         });
+        let left = u64::from(summary.entries) - copied.min(summary.entries.into());
+        if !self.copy.takes_folders && !self.copy.store.replace && summary.failures == 0 && left > 0
+        {
+            let what = format!("{} already there, and left as it is", counted_entries(left));
+            return Err(Failure::new("exists", what));
+        }
         match (refusal, summary.failures) {
             (Some(refusal), _) => Err(Failure::from(Error::here(refusal.code, refusal.message))),
             (None, 0) => Ok(()),
@@ -444,7 +451,7 @@ impl PlannedTree<'_> {
             (None, count) => Err(Failure::new(
                 "incomplete",
                 format!(
-                    "{} could not be copied; all others are complete",
+                    "{} could not be copied, nor what is below; all others are complete",
                     counted_entries(count.into())
                 ),
             )),

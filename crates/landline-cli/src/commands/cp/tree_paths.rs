@@ -1,7 +1,10 @@
 //! The paths of trees at servers.
 
+use std::collections::HashSet;
+
 use landline::{
     net::{Location, Target},
+    paths::local,
     proto::Name,
 };
 
@@ -29,6 +32,7 @@ pub(super) fn is_remote(sources: &[TypedLocation]) -> bool {
 /// # Errors
 /// The sources are not all on one server.
 pub(super) fn remote_sources(sources: &[TypedLocation]) -> Result<(Target, Vec<Name>), Failure> {
+    check_distinct(sources)?;
     let mut found: Option<Target> = None;
     let mut names = Vec::new();
     for source in sources {
@@ -49,6 +53,25 @@ pub(super) fn remote_sources(sources: &[TypedLocation]) -> Result<(Target, Vec<N
         Some(target) => Ok((target, names)),
         None => Err(Failure::usage("give a source and a destination")),
     }
+}
+
+/// Checks that several sources have names of their own: they go into one folder.
+///
+/// # Errors
+/// `usage`.
+pub(super) fn check_distinct(sources: &[TypedLocation]) -> Result<(), Failure> {
+    let mut names = HashSet::new();
+    for source in sources {
+        let name = match &source.location {
+            Location::Local(path) => local::own_name(path),
+            Location::Remote { path, .. } => local::own_name_of_bytes(path),
+            Location::Stream => None,
+        };
+        if name.is_some_and(|name| !names.insert(name)) {
+            return Err(super::habits::same_name_failure(&source.text));
+        }
+    }
+    Ok(())
 }
 
 /// The path to send to the server, without the `.` that asks for the content.

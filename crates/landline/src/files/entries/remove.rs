@@ -50,7 +50,11 @@ impl Task<'_> {
         }
         self.record_change(Name(entry.path_bytes()), None)?;
         let removed = if is_folder {
-            self.remove_tree(&entry, name, path)?
+            match self.remove_tree(&entry, name, path)? {
+                Some(removed) => removed,
+                // It stays, and the reasons were reported.
+                None => return Ok(()),
+            }
         } else {
             let removed = entry.folder.remove(name);
             removed.map_err(|error| failed(&entry, &error))?;
@@ -71,8 +75,14 @@ impl Task<'_> {
         }))
     }
 
-    /// Removes a folder with all in it. Returns the number of entries.
-    fn remove_tree(&mut self, entry: &NamedEntry, name: &OsStr, path: &[u8]) -> Result<u64, Error> {
+    /// Removes a folder with all in it. Returns the number of entries; `None` if something in it
+    /// could not be removed.
+    fn remove_tree(
+        &mut self,
+        entry: &NamedEntry,
+        name: &OsStr,
+        path: &[u8],
+    ) -> Result<Option<u64>, Error> {
         let (folder, access) = entry.open_folder()?;
         let failures = self.out.failures();
         let mut remover = Remover {
@@ -85,19 +95,18 @@ impl Task<'_> {
         let walked = walk_tree(folder, access, &entry.guard, &entry.shown, &mut remover);
         let forgotten = remover.forget();
         let mut removed = remover.removed;
-        let result = walked.and(forgotten).and_then(|()| {
-            match entry.folder.remove_folder(name) {
+        let result = walked
+            .and(forgotten)
+            .and_then(|()| match entry.folder.remove_folder(name) {
                 Ok(()) => {
                     removed += 1;
-                    Ok(())
+                    Ok(Some(removed))
                 }
-                // What is left in it was reported.
-                Err(_) if self.out.failures() > failures => Ok(()),
+                Err(_) if self.out.failures() > failures => Ok(None),
                 Err(error) => Err(failed(entry, &error)),
-            }
-        });
+            });
         self.count_changed(removed);
-        result.map(|()| removed)
+        result
     }
 }
 

@@ -97,6 +97,12 @@ impl TreeReceiver {
         };
         let name = match &self.place {
             Base::Into(_) => own_name,
+            Base::As(..)
+                if is_first && self.must_be_folder && entry.content != EntryContent::Folder =>
+            {
+                let message = format!("{}: no such folder", self.shown.display());
+                return Err(Error::here(ErrorCode::NotFound, message));
+            }
             Base::As(_, name) if is_first => name.clone(),
             Base::Content(_) if self.options.atomic => {
                 return Err(exists_already(&self.shown));
@@ -117,8 +123,7 @@ impl TreeReceiver {
                     "{} is a folder, and the source is not",
                     self.shown.display()
                 );
-                self.fail(number, &Error::here(ErrorCode::Exists, message));
-                return Ok(None);
+                return Err(Error::here(ErrorCode::Exists, message));
             }
             Base::As(..) | Base::Content(_) => {
                 return Err(unexpected("a second source for one destination"));
@@ -175,7 +180,15 @@ impl TreeReceiver {
             Some(_) => {
                 let shown = self.shown(location, name);
                 let message = format!("{} exists and is not a folder", shown.display());
-                Err(Problem::Entry(Error::here(ErrorCode::Exists, message)))
+                let error = Error::here(ErrorCode::Exists, message);
+                // It is all that was to be copied.
+                let is_destination =
+                    matches!(self.place, Base::As(..)) && location.parent.is_none();
+                Err(if is_destination {
+                    Problem::Copy(error)
+                } else {
+                    Problem::Entry(error)
+                })
             }
             None => {
                 self.check_writable(location, name)?;

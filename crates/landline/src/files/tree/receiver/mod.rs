@@ -51,13 +51,12 @@ use super::{
     bodies::ThreadEnds,
     open_folders::OpenFolders,
     records::{
-        EntryContent, EntryFailure, FromReceiver, FromSender, Hash, RecordBuffer, SelectionRecord,
-        TreeEntry, TreeSummary,
+        EntryContent, FromReceiver, FromSender, Hash, RecordBuffer, SelectionRecord, TreeEntry,
+        TreeSummary,
     },
     selection::{SelectionReader, TreeSelection},
     sender::{invalid, unexpected},
     staging::{Syncer, TreeStaging},
-    walk::failure_of,
     worker::Leave,
 };
 use crate::{
@@ -104,6 +103,8 @@ pub(super) struct TreeReceiver {
     selection_reader: Option<SelectionReader>,
     place: Base,
     shown: PathBuf,
+    /// Whether only a folder gets the name of the destination.
+    must_be_folder: bool,
     staging: TreeStaging,
     syncer: Syncer,
     /// Answers that are not sent yet.
@@ -200,6 +201,7 @@ impl TreeReceiver {
             selection: parts.selection,
             selection_reader: parts.reads_selection.then(SelectionReader::default),
             place,
+            must_be_folder: parts.target.must_be_folder,
             staging,
             syncer: Syncer::start(file_system).map_err(failed)?,
             shown,
@@ -529,52 +531,11 @@ impl TreeReceiver {
     }
 
     /// Whether two names of the copy are one on this file system.
-    fn collision(&self, location: &StorePlace, name: &OsStr) -> Problem {
-        let shown = self.shown(location, name);
-        let message = format!(
-            "{}: the file system takes this name and another one of the copy for the same",
-            shown.display()
-        );
-        Problem::Entry(Error::here(ErrorCode::Exists, message))
-    }
-
     fn was_stored(&self, location: &StorePlace, stat: &EntryStat) -> bool {
         location
             .parent
             .and_then(|number| self.folders.get(&number))
             .is_some_and(|folder| folder.stored.contains(&stat.numbers()))
-    }
-
-    /// Reports an entry that is not stored.
-    fn fail(&mut self, entry: u32, error: &Error) {
-        let failure = failure_of(entry, error);
-        self.write_want();
-        FromReceiver::Failed(failure.clone()).write(&mut self.out);
-        self.summary.failures = self.summary.failures.saturating_add(1);
-        self.events.failed(failure);
-    }
-
-    /// The sender cannot send something.
-    fn sender_failed(&mut self, failure: EntryFailure) -> Result<(), Error> {
-        let entry = failure.entry;
-        self.summary.failures = self.summary.failures.saturating_add(1);
-        self.events.failed(failure);
-        self.drop_patch(entry);
-        if self.arriving.as_ref().is_some_and(|it| it.entry == entry) {
-            self.remove_arriving();
-            self.arriving = None;
-        }
-        if let Some(file) = self.wanted.remove(&entry) {
-            self.progress.add_failed(file.length);
-            // What an earlier attempt left of it must not appear.
-            if file.location.is_staged && !file.location.is_new {
-                let folder = self.open(&file.location);
-                let _ = folder.and_then(|folder| folder.remove(&file.name));
-            }
-            self.release(file.record.as_ref());
-            self.complete(file.location.parent);
-        }
-        self.shared_is_there(entry, None)
     }
 
     /// Checks that everything has arrived.

@@ -247,9 +247,10 @@ pub struct TreeSummary {
 }
 
 impl TreeSummary {
-    /// The digest of the tree for people and programs.
+    /// The digest of the tree for people and programs: of names, kinds, times and content, so that
+    /// of a tree of one file is not the file's.
     pub fn digest_text(&self) -> String {
-        format!("blake3:{}", blake3::Hash::from(self.digest).to_hex())
+        format!("tree:{}", blake3::Hash::from(self.digest).to_hex())
     }
 }
 
