@@ -27,6 +27,21 @@ def failed(kind, number, code, text):
     return record(kind, struct.pack("<IB", number, len(code)) + code + text)
 
 
+def acl(which, *entries):
+    return record(12, bytes([which]) + b"".join(entries))
+
+
+def named(what, permissions, name):
+    return struct.pack("<BBB", what, permissions, len(name)) + name
+
+
+def numbered(what, permissions, number):
+    return struct.pack("<BBI", what, permissions, number)
+
+
+OWNER, GROUP, MASK, OTHERS = bytes([1, 6]), bytes([4, 4]), bytes([7, 6]), bytes([8, 0])
+USERS = [numbered(3, 1, number) for number in range(497)]
+
 SENDER = {
     "folder of the request": entry(FOLDER, SOURCE, b"tree", mode=0o755),
     "folder of the request without a name": entry(FOLDER, SOURCE, b""),
@@ -56,6 +71,11 @@ SENDER = {
     "attribute": record(11, b"\x08user.key" + bytes([0, 255])),
     "attribute without a value": record(11, b"\x06user.a"),
     "attribute with the longest value": record(11, b"\x06user.a" + bytes(65_536)),
+    "acl": acl(1, OWNER, named(2, 7, b"alice"), numbered(3, 0, 1234), GROUP, named(5, 5, b"\xff"), numbered(6, 4, 2**32 - 2), MASK, OTHERS),
+    "default acl": acl(2, OWNER, GROUP, OTHERS),
+    "acl with a mask alone": acl(1, OWNER, GROUP, MASK, OTHERS),
+    "acl with the longest name": acl(1, OWNER, named(2, 7, b"n" * 255), GROUP, MASK, OTHERS),
+    "longest acl": acl(1, OWNER, *USERS[:496], GROUP, MASK, OTHERS),
     "pattern": record(16, "!über/*.o".encode()),
     "path": record(17, b"a/\xff"),
     "selection-end": record(18, b""),
@@ -69,6 +89,26 @@ BAD_SENDER = {
     "NUL in the name of an attribute": record(11, b"\x08user.a\0b"),
     "long attribute": record(11, b"\x06user.a" + bytes(65_537)),
     "name of an attribute that is cut": record(11, b"\x09user.a"),
+    "acl of nothing": acl(1),
+    "acl of a third kind": acl(3, OWNER, GROUP, OTHERS),
+    "acl without a kind": record(12, b""),
+    "acl without its owner": acl(1, GROUP, OTHERS),
+    "acl without a mask": acl(1, OWNER, named(2, 7, b"alice"), GROUP, OTHERS),
+    "acl without others": acl(1, OWNER, GROUP, MASK),
+    "acl with two owners": acl(1, OWNER, OWNER, GROUP, OTHERS),
+    "acl with two masks": acl(1, OWNER, GROUP, MASK, MASK, OTHERS),
+    "acl with a user twice": acl(1, OWNER, named(2, 7, b"a"), named(2, 0, b"a"), GROUP, MASK, OTHERS),
+    "acl in another order": acl(1, OWNER, named(2, 7, b"b"), named(2, 0, b"a"), GROUP, MASK, OTHERS),
+    "acl with a number before a name": acl(1, OWNER, numbered(3, 7, 1), named(2, 0, b"a"), GROUP, MASK, OTHERS),
+    "acl with a user behind the group": acl(1, OWNER, GROUP, named(2, 7, b"b"), MASK, OTHERS),
+    "acl with an empty name": acl(1, OWNER, named(2, 7, b""), GROUP, MASK, OTHERS),
+    "NUL in a name of an acl": acl(1, OWNER, named(2, 7, b"a\0"), GROUP, MASK, OTHERS),
+    "acl with the number of nobody": acl(1, OWNER, numbered(3, 7, 2**32 - 1), GROUP, MASK, OTHERS),
+    "acl with other permissions": acl(1, bytes([1, 8]), GROUP, OTHERS),
+    "acl with an entry of no kind": acl(1, OWNER, GROUP, OTHERS, bytes([9, 0])),
+    "long acl": acl(1, OWNER, *USERS, GROUP, MASK, OTHERS),
+    "cut acl": acl(1, OWNER, GROUP, b"\x08"),
+    "acl with a cut name": acl(1, OWNER, GROUP, OTHERS, struct.pack("<BBB", 5, 7, 9) + b"short"),
     "empty hole": record(10, struct.pack("<IQQ", 4, 2**40, 0)),
     "long hole": record(10, struct.pack("<IQQ", 4, 2**40, 67_108_865)),
     "hole with more": record(10, struct.pack("<IQQB", 4, 2**40, 1, 0)),
@@ -127,7 +167,7 @@ RECEIVER = {
     "selection-end": record(18, b""),
     "change, new folder": record(19, b"\x01\x01\x00a/b"),
     "change of the destination": record(19, b"\x02\x01\x06"),
-    "change of all details": record(19, b"\x02\x03\x3flink"),
+    "change of all details": record(19, b"\x02\x03\x7flink"),
     "change, deleted special": record(19, b"\x03\x04\x00\xff"),
 }
 BAD_RECEIVER = {
@@ -140,7 +180,7 @@ BAD_RECEIVER = {
     "change, action 4": record(19, b"\x04\x01\x00a"),
     "change, kind 0": record(19, b"\x01\x00\x00a"),
     "change, kind 5": record(19, b"\x01\x05\x00a"),
-    "change, details": record(19, b"\x02\x01\x40a"),
+    "change, details": record(19, b"\x02\x01\x80a"),
     "change, NUL": record(19, b"\x02\x01\x01a\0"),
     "short change": record(19, b"\x02\x01"),
     "empty pattern": record(16, b""),

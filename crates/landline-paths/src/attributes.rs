@@ -104,7 +104,8 @@ impl Folder {
         set_attributes(&self.open_to_list()?, attributes)
     }
 
-    fn open_any(&self, name: &OsStr) -> io::Result<OwnedFd> {
+    /// Opens a regular file or a folder in this one, to read its properties. Follows no link.
+    pub(super) fn open_any(&self, name: &OsStr) -> io::Result<OwnedFd> {
         let flags =
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(self.dir(), name, flags, Mode::empty())?;

@@ -23,6 +23,7 @@
     reason = "this crate is where paths are opened"
 )]
 
+mod acl;
 mod atomic_file;
 mod attributes;
 mod cause;
@@ -53,6 +54,10 @@ mod watch;
 
 pub use std::fs::File;
 
+pub use acl::{
+    ACL_ENTRIES_MAX, ACL_NAME_BYTES_MAX, Accounts, Acl, AclAccount, AclEntry, AclSubject, FileAcls,
+    HAS_ACLS, copy_acls, set_file_acls,
+};
 pub use atomic_file::AtomicFile;
 pub use attributes::{
     ATTRIBUTE_NAME_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_BYTES_MAX, Attribute,

@@ -3,7 +3,7 @@
 use std::{
     ffi::{CStr, CString, OsStr, OsString},
     mem::MaybeUninit,
-    os::unix::ffi::OsStrExt,
+    os::unix::ffi::{OsStrExt, OsStringExt},
     path::PathBuf,
 };
 
@@ -13,12 +13,12 @@ use std::{
 /// It may read files or ask a directory service.
 pub fn home_of_user(name: &OsStr) -> Option<PathBuf> {
     let name = CString::new(name.as_bytes()).ok()?;
-    let home = find_user(
+    let home = look_up(
         |entry, buffer, length, result| {
-            // SAFETY: `name` is a string, and `find_user` gives valid pointers.
+            // SAFETY: `name` is a string, and `look_up` gives valid pointers.
             unsafe { libc::getpwnam_r(name.as_ptr(), entry, buffer, length, result) }
         },
-        |entry| entry.pw_dir,
+        |entry: &libc::passwd| OsString::from_vec(bytes_at(entry.pw_dir)),
     )?;
     Some(PathBuf::from(home))
 }
@@ -40,38 +40,83 @@ pub fn login_shell() -> Option<PathBuf> {
     shell.is_absolute().then_some(shell)
 }
 
+/// The name of a user with this number.
+pub(super) fn name_of_user(number: u32) -> Option<Vec<u8>> {
+    find_user_by_id(number, |entry| bytes_at(entry.pw_name))
+}
+
+/// The number of a user with this name.
+pub(super) fn id_of_user(name: &[u8]) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    look_up(
+        |entry, buffer, length, result| {
+            // SAFETY: `name` is a string, and `look_up` gives valid pointers.
+            unsafe { libc::getpwnam_r(name.as_ptr(), entry, buffer, length, result) }
+        },
+        |entry: &libc::passwd| entry.pw_uid,
+    )
+}
+
+/// The name of a group with this number.
+pub(super) fn name_of_group(number: u32) -> Option<Vec<u8>> {
+    look_up(
+        |entry, buffer, length, result| {
+            // SAFETY: `look_up` gives valid pointers.
+            unsafe { libc::getgrgid_r(number, entry, buffer, length, result) }
+        },
+        |entry: &libc::group| bytes_at(entry.gr_name),
+    )
+}
+
+/// The number of a group with this name.
+pub(super) fn id_of_group(name: &[u8]) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    look_up(
+        |entry, buffer, length, result| {
+            // SAFETY: `name` is a string, and `look_up` gives valid pointers.
+            unsafe { libc::getgrnam_r(name.as_ptr(), entry, buffer, length, result) }
+        },
+        |entry: &libc::group| entry.gr_gid,
+    )
+}
+
 /// One text of the entry of the user of this process.
 fn find_own(text: fn(&libc::passwd) -> *mut libc::c_char) -> Option<OsString> {
     // ssh and its configuration mean the user who started the process.
     let user_id = rustix::process::getuid().as_raw();
-    find_user(
+    find_user_by_id(user_id, |entry| OsString::from_vec(bytes_at(text(entry))))
+}
+
+fn find_user_by_id<T>(number: u32, take: impl Fn(&libc::passwd) -> T) -> Option<T> {
+    look_up(
         |entry, buffer, length, result| {
-            // SAFETY: `find_user` gives valid pointers.
-            unsafe { libc::getpwuid_r(user_id, entry, buffer, length, result) }
+            // SAFETY: `look_up` gives valid pointers.
+            unsafe { libc::getpwuid_r(number, entry, buffer, length, result) }
         },
-        text,
+        take,
     )
 }
 
-/// One text of an entry in the system's list of users.
+/// A text of an entry that [`look_up`] has found.
+fn bytes_at(text: *mut libc::c_char) -> Vec<u8> {
+    // SAFETY: the texts of an entry are strings, in a buffer that lives as long as the entry.
+    unsafe { CStr::from_ptr(text) }.to_bytes().to_vec()
+}
+
+/// What `take` makes of an entry in the system's lists.
 ///
-/// `look_up` is called like the end of `getpwnam_r(3)`.
-fn find_user(
-    look_up: impl Fn(
-        *mut libc::passwd,
-        *mut libc::c_char,
-        libc::size_t,
-        *mut *mut libc::passwd,
-    ) -> libc::c_int,
-    text: fn(&libc::passwd) -> *mut libc::c_char,
-) -> Option<OsString> {
+/// `call` is called like the end of `getpwnam_r(3)`.
+fn look_up<E, T>(
+    call: impl Fn(*mut E, *mut libc::c_char, libc::size_t, *mut *mut E) -> libc::c_int,
+    take: impl Fn(&E) -> T,
+) -> Option<T> {
     /// More than any entry needs.
     const BUFFER_BYTES_MAX: usize = 1 << 20;
     let mut buffer: Vec<libc::c_char> = vec![0; 1024];
     loop {
-        let mut entry = MaybeUninit::<libc::passwd>::uninit();
+        let mut entry = MaybeUninit::<E>::uninit();
         let mut result = std::ptr::null_mut();
-        let status = look_up(
+        let status = call(
             entry.as_mut_ptr(),
             buffer.as_mut_ptr(),
             buffer.len(),
@@ -84,9 +129,7 @@ fn find_user(
         if status != 0 || result.is_null() {
             return None;
         }
-        // SAFETY: the call succeeded, so `result` points to `entry`, whose texts are strings in
-        // `buffer`.
-        let text = unsafe { CStr::from_ptr(text(&*result)) };
-        return Some(OsStr::from_bytes(text.to_bytes()).to_owned());
+        // SAFETY: the call succeeded, so `result` points to `entry`.
+        return Some(take(unsafe { &*result }));
     }
 }

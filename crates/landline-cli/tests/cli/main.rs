@@ -84,6 +84,7 @@ mod sync_options;
 mod sync_safety;
 mod texts;
 mod top;
+mod tree_acls;
 mod tree_attributes;
 mod tree_crashes;
 mod tree_links;

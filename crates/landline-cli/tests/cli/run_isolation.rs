@@ -207,7 +207,7 @@ fn server_at_a_terminal(stage: &Stage) -> (ServerProcess, OwnedFd) {
 }
 
 /// The command after these words.
-fn wrapped(words: &[&str], command: &Command) -> Command {
+pub(crate) fn wrapped(words: &[&str], command: &Command) -> Command {
     let mut wrapped = Command::new(words[0]);
     wrapped.args(&words[1..]).arg(command.get_program());
     wrapped.args(command.get_args()).env_clear();

@@ -9,12 +9,12 @@ use testkit::{Census, RawClient, ServerProcess, Stage, frame, wait_for};
 use crate::{hostile_server::trusted, login::client_key, resume::staging, stage, trees::write};
 
 /// A record of a tree: length, kind and content.
-fn record(kind: u8, content: &[u8]) -> Vec<u8> {
+pub(crate) fn record(kind: u8, content: &[u8]) -> Vec<u8> {
     let length = u32::try_from(content.len() + 1).unwrap();
     [&length.to_le_bytes()[..], &[kind], content].concat()
 }
 
-fn entry(what: u8, parent: u32, name: &[u8], value: u64, target: &[u8]) -> Vec<u8> {
+pub(crate) fn entry(what: u8, parent: u32, name: &[u8], value: u64, target: &[u8]) -> Vec<u8> {
     let head = [what, 0, u8::try_from(name.len()).unwrap(), 0xa4, 0x01];
     record(
         1,
@@ -31,7 +31,7 @@ fn entry(what: u8, parent: u32, name: &[u8], value: u64, target: &[u8]) -> Vec<u
     )
 }
 
-const SOURCE: u32 = u32::MAX;
+pub(crate) const SOURCE: u32 = u32::MAX;
 
 /// Asks for a tree to be stored, and sends its records by hand.
 fn begin_request(
@@ -73,7 +73,7 @@ fn send_records(stage: &Stage, server: &ServerProcess, records: &[Vec<u8>]) -> O
 }
 
 /// The same after another request.
-fn send_request(
+pub(crate) fn send_request(
     stage: &Stage,
     server: &ServerProcess,
     request: &Value,
@@ -330,7 +330,7 @@ fn body_of(entries: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// The same, if only these entries are folders. No file may be wanted.
-fn body_with(entries: &[Vec<u8>], folders: &[u32]) -> Vec<u8> {
+pub(crate) fn body_with(entries: &[Vec<u8>], folders: &[u32]) -> Vec<u8> {
     let mut hasher = ContentHasher::new(Algorithm::Blake3);
     entries.iter().for_each(|entry| hasher.update(entry));
     let Digest::Blake3(digest) = hasher.finish() else {

@@ -76,25 +76,24 @@ fn kind_text(kind: ChangeKind) -> &'static str {
     }
 }
 
-/// The names of the details that are set, in the order of their letters.
-fn details(details: ChangeDetails) -> impl Iterator<Item = &'static str> {
+/// The letters and names of the details that are set, in the order of the letters.
+fn details(details: ChangeDetails) -> impl Iterator<Item = (char, &'static str)> {
     [
-        ("attributes", details.attributes),
-        ("content", details.content),
-        ("kind", details.kind),
-        ("mode", details.mode),
-        ("name", details.name),
-        ("time", details.time),
+        ('a', "attributes", details.attributes),
+        ('c', "content", details.content),
+        ('k', "kind", details.kind),
+        ('l', "acl", details.acl),
+        ('m', "mode", details.mode),
+        ('n', "name", details.name),
+        ('t', "time", details.time),
     ]
     .into_iter()
-    .filter_map(|(name, is_set)| is_set.then_some(name))
+    .filter_map(|(letter, name, is_set)| is_set.then_some((letter, name)))
 }
 
-/// The first letters of the details; a dash if there are none.
+/// The letters of the details; a dash if there are none.
 fn detail_letters(changed: ChangeDetails) -> String {
-    let letters: String = details(changed)
-        .filter_map(|name| name.chars().next())
-        .collect();
+    let letters: String = details(changed).map(|(letter, _)| letter).collect();
     if letters.is_empty() {
         "-".to_owned()
     } else {
@@ -134,7 +133,7 @@ fn event_of(change: &TreeChange) -> Value {
     };
     json!({
         "event": "change", "action": action_text(change.action), "kind": kind_text(change.kind),
-        "details": details(change.details).collect::<Vec<_>>(), "path": Name(path),
+        "details": details(change.details).map(|(_, name)| name).collect::<Vec<_>>(), "path": Name(path),
     })
 }
 
@@ -177,9 +176,10 @@ mod tests {
             kind: true,
             name: true,
             attributes: true,
+            acl: true,
         };
         let line = line_of(&odd);
-        assert!(line.starts_with("change link ackmnt x"), "{line}");
+        assert!(line.starts_with("change link acklmnt x"), "{line}");
         assert!(!line.contains(['\n', '\x1b']), "{line}");
     }
 

@@ -242,6 +242,7 @@ impl TreeCopy {
             selection: !self.selection.takes_all(),
             hard_links: self.walk.hard_links,
             attributes: self.walk.attributes,
+            acls: self.walk.acls,
             skip_special: self.walk.skip_special,
         }
     }

@@ -9,6 +9,7 @@ use landline::{
         tree::{StoreOptions, SyncOptions, TreeSelection, WalkOptions},
     },
     net::Location,
+    paths::HAS_ACLS,
 };
 
 use super::{
@@ -78,6 +79,12 @@ pub(in crate::commands) struct SharedOptions {
     /// Those whose names begin with `user.`. DST gets exactly those of SRC.
     #[arg(long)]
     xattrs: bool,
+    /// Keep POSIX ACLs, and with them the exact permission bits
+    ///
+    /// ACLs name users and groups. DST gives their permissions to those of the same names. It
+    /// leaves out a name that it does not have, reports it, and the exit status is 1.
+    #[arg(long)]
+    acls: bool,
     /// Leave out devices, FIFOs and sockets
     ///
     /// Without it, landline reports each of them, and the exit status is 1. With sync --delete,
@@ -98,7 +105,8 @@ pub(in crate::commands) struct SharedOptions {
     /// Print a line for each entry that changes
     ///
     /// A line is the action (new, change, delete), the kind (file, folder, link, special), what
-    /// changes (c content, k kind, m mode, t time, or -) and the path below DST.
+    /// changes (a attributes, c content, k kind, l ACL, m mode, n name, t time, or -) and the path
+    /// below DST.
     #[arg(long)]
     itemize: bool,
     #[command(flatten)]
@@ -115,6 +123,7 @@ impl SharedOptions {
             || self.no_sparse
             || self.hard_links
             || self.xattrs
+            || self.acls
             || self.skip_special
             || self.atomic
             || self.itemize
@@ -126,6 +135,10 @@ impl SharedOptions {
     /// # Errors
     /// The option, and what to write instead.
     pub(in crate::commands) fn check(&self) -> Result<(), Failure> {
+        if self.acls && !HAS_ACLS {
+            let what = "--acls: this system has no POSIX ACLs";
+            return Err(Failure::usage(what).with_advice("leave out --acls"));
+        }
         self.refused.check()
     }
 
@@ -144,7 +157,7 @@ impl SharedOptions {
     ) -> StoreOptions {
         StoreOptions {
             replace: true,
-            exact_mode,
+            exact_mode: exact_mode || self.acls,
             times: times && !self.no_times,
             checksum: self.checksum,
             compare: Compare::Nothing,
@@ -154,6 +167,7 @@ impl SharedOptions {
             sparse: !self.no_sparse,
             hard_links: self.hard_links,
             attributes: self.xattrs,
+            acls: self.acls,
             sync,
         }
     }
@@ -166,6 +180,7 @@ impl SharedOptions {
             dry_run,
             hard_links: self.hard_links,
             attributes: self.xattrs,
+            acls: self.acls,
             skip_special: self.skip_special,
         }
     }

@@ -148,6 +148,7 @@ pub fn put_tree_request(
         fill_holes: !options.sparse,
         hard_links: options.hard_links,
         attributes: options.attributes,
+        acls: options.acls,
         sync: options.sync,
         backup,
     }

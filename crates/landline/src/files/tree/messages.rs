@@ -77,6 +77,9 @@ pub struct PutTree {
     /// Whether the client sends extended attributes.
     #[serde(default, skip_serializing_if = "is_false")]
     pub attributes: bool,
+    /// Whether the client sends ACLs.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub acls: bool,
     /// What makes `path` equal to its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SyncOptions>,
@@ -108,6 +111,7 @@ impl PutTree {
             sparse: !self.fill_holes,
             hard_links: self.hard_links,
             attributes: self.attributes,
+            acls: self.acls,
             sync: self.sync,
         }
     }
@@ -141,6 +145,9 @@ pub struct GetTree {
     /// Whether the server sends extended attributes.
     #[serde(default, skip_serializing_if = "is_false")]
     pub attributes: bool,
+    /// Whether the server sends ACLs.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub acls: bool,
     /// Whether devices, FIFOs and sockets are left out without a report.
     #[serde(default, skip_serializing_if = "is_false")]
     pub skip_special: bool,
@@ -155,6 +162,7 @@ impl GetTree {
             dry_run: self.dry_run,
             hard_links: self.hard_links,
             attributes: self.attributes,
+            acls: self.acls,
             skip_special: self.skip_special,
         }
     }

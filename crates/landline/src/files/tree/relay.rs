@@ -306,7 +306,7 @@ impl RelayCheck {
                 }
                 self.events.failed(failure);
             }
-            FromSender::Changed { .. } | FromSender::Attribute(_) => {}
+            FromSender::Changed { .. } | FromSender::Attribute(_) | FromSender::Acl(_) => {}
             FromSender::Change { .. } => return Err(not_compared()),
             FromSender::Selection(_) => return Err(unexpected("a selection of a server")),
             FromSender::End { .. } => return Ok(Position::Last),

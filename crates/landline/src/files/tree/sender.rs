@@ -190,6 +190,7 @@ impl TreeSender {
                     }
                 }
                 WalkStep::Attribute(attribute) => hash_attribute(&mut self.hasher, &attribute),
+                WalkStep::Acl(record) => record.hash(&mut self.hasher),
                 WalkStep::FolderEnd { .. } => {}
                 WalkStep::Failed(failure) => self.report(failure),
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use landline_proto::{BodySize, ErrorCode, Header, Message, Name};
+use landline_proto::{BodySize, ErrorCode, Header, Message, Name, ProtocolError};
 
 use super::{
     StoreOptions, SyncOptions, TreeEvents, TreeProgress, TreeSelection, TreeSummary,
@@ -27,7 +27,7 @@ use crate::{
         server::{check_still_allowed, record_start, still_may},
     },
     net::Channel,
-    paths::{TreeGuard, TreeOrigin, TreePlace, TreeSource, TreeTarget},
+    paths::{HAS_ACLS, TreeGuard, TreeOrigin, TreePlace, TreeSource, TreeTarget},
     rights::Rights,
     session::{ServiceContext, WorkUnit},
 };
@@ -46,6 +46,10 @@ pub(crate) async fn put_tree(
     header: &Header,
 ) -> Result<(), Error> {
     let put: PutTree = header.read()?;
+    if put.acls && !put.exact_mode {
+        let message = "put-tree has acls without exact_mode".to_owned();
+        return Err(ProtocolError::BadHeader(message).into());
+    }
     // Watched before the request is checked, so that no change of the rules is missed.
     let mut rules = context.rights().watch();
     let now = rules.borrow_and_update().clone();
@@ -155,12 +159,21 @@ fn check_options(
     if options.sync.is_some_and(|sync| sync.delete) {
         context.admit("remove")?;
     }
+    if options.acls && !HAS_ACLS {
+        return Err(no_acls());
+    }
     if quota.is_some() && options.attributes {
         let message =
             "you have a quota, which does not count extended attributes; leave out --xattrs";
         return Err(Error::here(ErrorCode::Denied, message));
     }
     Ok(())
+}
+
+/// The error for ACLs, on a system without.
+fn no_acls() -> Error {
+    let message = "the server's system has no POSIX ACLs; leave out --acls";
+    Error::here(ErrorCode::Denied, message)
 }
 
 /// What a `put-tree` writes to.
@@ -245,6 +258,9 @@ pub(crate) async fn get_tree(
     let prepare = move |_: &WorkUnit| {
         let user = preparing.user();
         check_sources(&asked)?;
+        if asked.acls && !HAS_ACLS {
+            return Err(no_acls());
+        }
         let mut sources: Vec<(TreeSource, Arc<TreeGuard>)> = Vec::new();
         for path in &asked.paths {
             let path = now.locate(user, &path.0)?;
@@ -331,7 +347,7 @@ fn check_homes(
 fn check_sources(get: &GetTree) -> Result<(), Error> {
     if get.paths.is_empty() || get.paths.len() > SOURCES_MAX {
         let message = format!("get-tree names 1 to {SOURCES_MAX} paths");
-        return Err(landline_proto::ProtocolError::BadHeader(message).into());
+        return Err(ProtocolError::BadHeader(message).into());
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Walks the sources of a tree and numbers their entries.
 
+mod attributes;
 mod entries;
 mod shared_names;
 mod steps;
@@ -22,6 +23,7 @@ use super::{
     records::EntryContent,
     selection::{PathNode, TreeSelection},
     walk::{
+        attributes::FoundAttributes,
         shared_names::SharedNames,
         steps::{entry, failed},
     },
@@ -30,8 +32,8 @@ use crate::{
     Error,
     files::messages::Compare,
     paths::{
-        EntryKind, EntryStat, FileTime, Folder, FolderReader, SourceFile, TreeGuard, TreeOrigin,
-        TreeSource, name::check_component,
+        Accounts, EntryKind, EntryStat, FileTime, Folder, FolderReader, SourceFile, TreeGuard,
+        TreeOrigin, TreeSource, name::check_component,
     },
 };
 
@@ -55,6 +57,8 @@ pub struct WalkOptions {
     pub hard_links: bool,
     /// Whether extended attributes are sent.
     pub attributes: bool,
+    /// Whether ACLs are sent.
+    pub acls: bool,
     /// Whether devices, FIFOs and sockets are left out without a report.
     pub skip_special: bool,
 }
@@ -152,6 +156,8 @@ pub(super) struct Walk {
     recent: FileTime,
     found: VecDeque<WalkStep>,
     shared: SharedNames,
+    /// Names the users and groups of ACLs.
+    accounts: Accounts,
     /// Whether an entry was left out since this was last looked at.
     has_left_out: bool,
 }
@@ -178,6 +184,7 @@ impl Walk {
             },
             found: VecDeque::new(),
             shared: SharedNames::default(),
+            accounts: Accounts::default(),
             has_left_out: false,
         }
     }
@@ -237,9 +244,7 @@ impl Walk {
         });
         let own_name = source.name.into_vec();
         if stat.kind == EntryKind::Folder {
-            if self.options.attributes
-                && let Err(error) = self.find_own_attributes(index)
-            {
+            if let Err(error) = self.find_own_attributes(index) {
                 self.found.push_back(failed(u32::MAX, &error));
                 return;
             }
@@ -419,17 +424,15 @@ impl Walk {
             return;
         }
         let parent = due.number;
-        if self.options.attributes
-            && let Err(error) = listing
-                .folder
-                .attributes_of(name)
-                .map(|attributes| self.found_attributes(attributes))
-        {
-            let shown = self.shown(due.source, &due.place, name);
-            self.leave_out(Some(parent), &Error::io(shown.display(), &error));
-            listing.is_incomplete |= std::mem::take(&mut self.has_left_out);
-            return;
-        }
+        match FoundAttributes::of(&listing.folder, name, &self.options) {
+            Ok(found) => self.found_attributes(found),
+            Err(error) => {
+                let shown = self.shown(due.source, &due.place, name);
+                self.leave_out(Some(parent), &Error::io(shown.display(), &error));
+                listing.is_incomplete |= std::mem::take(&mut self.has_left_out);
+                return;
+            }
+        };
         let number = self.number();
         self.found.push_back(WalkStep::Entry(
             entry(

@@ -14,18 +14,27 @@ use landline_proto::ErrorCode;
 use super::{Problem, StorePlace, TreeReceiver, parts::WantedFile};
 use crate::{
     Error,
-    files::tree::{records::hash_attribute, sender::unexpected},
-    paths::{ATTRIBUTES_BYTES_MAX, Attribute, File, Folder, copy_attributes, set_file_attributes},
+    files::tree::{
+        records::{AclRecord, EntryContent, FromSender, hash_attribute},
+        sender::unexpected,
+    },
+    paths::{
+        ATTRIBUTES_BYTES_MAX, Accounts, AclSubject, Attribute, File, FileAcls, Folder,
+        copy_attributes, set_file_attributes,
+    },
 };
 
 /// How many bytes of attributes are kept for files that have not arrived. A sender sends half of
 /// it ahead.
 const HELD_BYTES_MAX: usize = 32 << 20;
 
-/// The attributes of an entry, and the memory that they take.
+/// The attributes and ACLs of an entry, and the memory that they take.
 #[derive(Debug)]
 pub(super) struct HeldAttributes {
     list: Vec<Attribute>,
+    pub(super) acls: FileAcls,
+    /// Who is left out of the ACLs.
+    pub(super) missing: Vec<AclSubject>,
     bytes: usize,
     /// The memory of all that are held.
     total: Arc<AtomicUsize>,
@@ -43,6 +52,8 @@ pub(super) struct ArrivingAttributes {
     /// Those of the next entry.
     next: HeldAttributes,
     total: Arc<AtomicUsize>,
+    /// Finds the users and groups of ACLs.
+    pub(super) accounts: Accounts,
 }
 
 impl Default for ArrivingAttributes {
@@ -51,6 +62,7 @@ impl Default for ArrivingAttributes {
         Self {
             next: HeldAttributes::none(&total),
             total,
+            accounts: Accounts::default(),
         }
     }
 }
@@ -58,7 +70,7 @@ impl Default for ArrivingAttributes {
 impl ArrivingAttributes {
     /// Whether there are attributes of an entry that has not arrived.
     pub(super) fn are_due(&self) -> bool {
-        !self.next.list.is_empty()
+        !self.next.list.is_empty() || !self.next.acls.is_empty()
     }
 
     /// Adds an attribute of the next entry.
@@ -67,6 +79,9 @@ impl ArrivingAttributes {
     /// [`Error::Protocol`] for too many, and for a name that came before.
     fn add(&mut self, attribute: Attribute) -> Result<(), Error> {
         let bytes = attribute.bytes();
+        if !self.next.acls.is_empty() {
+            return Err(unexpected("an attribute behind an ACL"));
+        }
         let before = self.next.list.last();
         if before.is_some_and(|before| before.name() >= attribute.name()) {
             return Err(unexpected("attributes in another order than that of names"));
@@ -74,11 +89,36 @@ impl ArrivingAttributes {
         if self.next.bytes + bytes > ATTRIBUTES_BYTES_MAX {
             return Err(unexpected("too many attributes of an entry"));
         }
+        self.hold(bytes)?;
+        self.next.list.push(attribute);
+        Ok(())
+    }
+
+    /// Adds an ACL of the next entry.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`] for a second one, and for too many.
+    pub(super) fn add_acl(&mut self, record: AclRecord) -> Result<(), Error> {
+        let AclRecord { is_default, acl } = record;
+        let acls = &self.next.acls;
+        if acls.default.is_some() || (acls.access.is_some() && !is_default) {
+            return Err(unexpected("an ACL after another one of its kind"));
+        }
+        self.hold(acl.bytes())?;
+        let place = if is_default {
+            &mut self.next.acls.default
+        } else {
+            &mut self.next.acls.access
+        };
+        *place = Some(acl);
+        Ok(())
+    }
+
+    fn hold(&mut self, bytes: usize) -> Result<(), Error> {
         if self.total.fetch_add(bytes, Ordering::Relaxed) + bytes > HELD_BYTES_MAX {
             return Err(unexpected("too many attributes at once"));
         }
         self.next.bytes += bytes;
-        self.next.list.push(attribute);
         Ok(())
     }
 
@@ -91,6 +131,8 @@ impl HeldAttributes {
     fn none(total: &Arc<AtomicUsize>) -> Self {
         Self {
             list: Vec::new(),
+            acls: FileAcls::default(),
+            missing: Vec::new(),
             bytes: 0,
             total: total.clone(),
         }
@@ -102,6 +144,24 @@ impl HeldAttributes {
 }
 
 impl TreeReceiver {
+    /// Checks that attributes come before an entry that has some.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`].
+    pub(super) fn check_attributes(&self, next: &FromSender<'_>) -> Result<(), Error> {
+        let has_attributes = match next {
+            FromSender::Attribute(_) | FromSender::Acl(_) => true,
+            FromSender::Entry(entry) => {
+                matches!(entry.content, EntryContent::Folder | EntryContent::File(_))
+            }
+            _ => false,
+        };
+        if self.attributes.are_due() && !has_attributes {
+            return Err(unexpected("attributes without an entry"));
+        }
+        Ok(())
+    }
+
     /// Takes an attribute of the next entry.
     ///
     /// # Errors
@@ -116,7 +176,8 @@ impl TreeReceiver {
 
     /// The attributes that came before the entry that arrives; `None` if they are not kept.
     pub(super) fn take_attributes(&mut self) -> Option<HeldAttributes> {
-        self.options.attributes.then(|| self.attributes.take())
+        let are_kept = self.options.attributes || self.options.acls;
+        are_kept.then(|| self.attributes.take())
     }
 
     /// Whether an entry that exists has other attributes than it should have.
@@ -126,7 +187,7 @@ impl TreeReceiver {
         name: &OsStr,
         wanted: Option<&HeldAttributes>,
     ) -> Result<bool, Problem> {
-        let Some(wanted) = wanted else {
+        let Some(wanted) = wanted.filter(|_| self.options.attributes) else {
             return Ok(false);
         };
         let folder = self.open(location).map_err(self.problem(location, name))?;
@@ -154,8 +215,13 @@ impl TreeReceiver {
 
     /// Whether a folder has other attributes than it should have. If so, it gets them, unless this
     /// is a dry run. What the file system cannot keep is reported.
-    pub(super) fn change_own_attributes(&mut self, number: u32, location: &StorePlace) -> bool {
-        let Some(wanted) = self.take_attributes() else {
+    pub(super) fn change_own_attributes(
+        &mut self,
+        number: u32,
+        location: &StorePlace,
+        wanted: Option<&HeldAttributes>,
+    ) -> bool {
+        let Some(wanted) = wanted.filter(|_| self.options.attributes) else {
             return false;
         };
         let changed = self.open(location).and_then(|folder| {

@@ -160,8 +160,11 @@ impl TreeReceiver {
         let moved = copy_content(&source.file, &target, &mut |bytes| self.spend_copied(bytes))
             .and_then(|()| {
                 let (location, name) = (&file.location, &file.name);
-                self.copy_attributes(file.entry, location, name, [&source.file, &target]);
-                set_file_mode(&target, source.mode)
+                let files = [&source.file, &target];
+                self.copy_attributes(file.entry, location, name, files);
+                let set = set_file_mode(&target, source.mode);
+                self.copy_acls(file.entry, location, name, files);
+                set
             })
             .and_then(|()| set_file_modified(&target, source.modified()))
             .and_then(|()| sync_file(&target))

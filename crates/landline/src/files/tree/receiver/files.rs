@@ -11,6 +11,7 @@ use landline_proto::ErrorCode;
 use super::{
     ArrivingEntry, BATCH_BYTES, BATCH_FILES, PARTIAL_BYTES_MIN, Problem, StagedFile, StorePlace,
     TreeReceiver, WANTED_MAX, WantedFile,
+    acls::ExistingAcls,
     attributes::HeldAttributes,
     compare::KeptProperties,
     mismatch,
@@ -69,7 +70,7 @@ impl TreeReceiver {
             name,
             entry,
         } = arriving;
-        let attributes = self.take_attributes();
+        let attributes = self.take_attributes_of(false).map_err(Problem::Copy)?;
         let existing = self.existing(&location, &name)?;
         let looked = match &existing {
             Some(stat) => self.look_at(
@@ -95,6 +96,7 @@ impl TreeReceiver {
         }
         if self.options.dry_run && compared.is_none() {
             self.count_planned(length);
+            self.report_missing(number, (&location, &name), attributes.as_ref());
             if let Some(former) = replaced {
                 self.replace_later(Replacement {
                     location,
@@ -290,7 +292,10 @@ impl TreeReceiver {
         attributes: Option<&HeldAttributes>,
     ) -> Result<(), Problem> {
         let replaced = (!location.is_staged).then_some(stat.mode);
+        self.report_missing(properties.entry, (location, name), attributes);
+        let acls = self.existing_acls(properties.entry, (location, name), attributes);
         let mode = self.mode_for(properties.mode, replaced);
+        let mode = Self::mode_with(mode, acls, attributes);
         let time = self.options.times && !stat.modified.is_same(properties.modified);
         let has_others = self.has_other_attributes(location, name, attributes);
         let has_others = self
@@ -300,6 +305,7 @@ impl TreeReceiver {
             mode: mode != stat.mode,
             time,
             attributes: has_others,
+            acl: acls == ExistingAcls::Other,
             ..ChangeDetails::default()
         };
         if location.is_staged {
@@ -321,6 +327,14 @@ impl TreeReceiver {
             let set = self.set_attributes(location, name, attributes);
             self.report_entry(properties.entry, set)?;
         }
+        let mode = match attributes.filter(|_| details.acl) {
+            Some(wanted) => {
+                let place = (location, name);
+                let set = self.set_acls(properties.entry, place, &wanted.acls, mode);
+                Self::mode_with(mode, set, attributes)
+            }
+            None => mode,
+        };
         let folder = self.open(location).map_err(self.problem(location, name))?;
         let done = if details.time {
             folder.set_modified(name, properties.modified)
@@ -328,7 +342,7 @@ impl TreeReceiver {
             Ok(())
         };
         done.and_then(|()| {
-            if details.mode {
+            if details.mode || details.acl {
                 folder.set_mode_of(name, mode)
             } else {
                 Ok(())
@@ -433,6 +447,8 @@ impl TreeReceiver {
     ) -> Result<(), Problem> {
         self.set_new_attributes(entry, created, file);
         let mode = self.mode_for(file.mode, file.replaced_mode);
+        let place = (&file.location, file.name.as_os_str());
+        let mode = self.set_new_acls(entry, created, place, file.attributes.as_ref(), mode);
         // A file system without permission bits.
         let _ = set_file_mode(created, mode);
         let done = if self.options.times {

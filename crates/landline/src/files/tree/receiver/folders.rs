@@ -113,7 +113,7 @@ impl TreeReceiver {
                     depth: 1,
                     ..location
                 };
-                self.enter(number, None, location, &stat, entry, false);
+                self.enter(number, None, location, &stat, entry, false)?;
                 self.add_open(Some(number));
                 self.base_entry = Some(number);
                 return Ok(None);
@@ -401,8 +401,9 @@ impl TreeReceiver {
             // Another name of the copy may be the same one on this file system.
             above.stored.insert(stat.numbers());
         }
-        self.enter(number, location.parent, inner, stat, entry, is_new);
-        Ok(())
+        let above = location.parent;
+        self.enter(number, above, inner, stat, entry, is_new)
+            .map_err(Problem::Copy)
     }
 
     /// Enters a folder that is open into the table.
@@ -414,17 +415,25 @@ impl TreeReceiver {
         stat: &EntryStat,
         entry: &TreeEntry,
         is_new: bool,
-    ) {
+    ) -> Result<(), Error> {
         location.parent = Some(number);
         let location_is_staged = location.is_staged;
         let is_root_of_staging = location.is_staged && parent.is_none();
         let is_made = is_new || (location.is_staged && !is_root_of_staging);
+        let is_writable = location.access.is_writable;
         let mode = self.mode_for(entry.mode.into(), (!is_made).then_some(stat.mode));
-        let attributes =
-            location.access.is_writable && self.change_own_attributes(number, &location);
+        let held = self.take_attributes_of(true)?;
+        let held = held.as_ref().filter(|_| is_writable);
+        let attributes = self.change_own_attributes(number, &location, held);
+        let (existing, acl) = self.change_own_acls(number, &location, held, mode);
+        let mode = Self::mode_with(mode, existing, held);
+        if is_root_of_staging && let Some(root) = self.staged_root(number) {
+            root.mode = Self::mode_with(root.mode, existing, held);
+        }
         if !is_made && location.access.is_writable && !is_root_of_staging {
             let details = ChangeDetails {
                 attributes,
+                acl,
                 mode: mode != stat.mode,
                 time: self.options.times && !stat.modified.is_same(entry.modified),
                 ..ChangeDetails::default()
@@ -449,6 +458,12 @@ impl TreeReceiver {
         };
         self.folders.insert(number, folder);
         self.add_open(parent);
+        Ok(())
+    }
+
+    fn staged_root(&mut self, number: u32) -> Option<&mut StagedRoot> {
+        let mut roots = self.staged_roots.iter_mut();
+        roots.find(|root| root.number == number)
     }
 
     pub(super) fn skip_folder(&mut self, number: u32, parent: Option<u32>) {

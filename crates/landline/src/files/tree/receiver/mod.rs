@@ -1,5 +1,6 @@
 //! The receiver of a tree. One thread decides, writes and renames, while the task decrypts.
 
+mod acls;
 mod attributes;
 mod backup;
 mod batches;
@@ -314,18 +315,10 @@ impl TreeReceiver {
         if self.selection_reader.is_some() && !is_selection {
             return Err(unexpected("an entry before the end of the selection"));
         }
-        let has_attributes = match &record {
-            FromSender::Attribute(_) => true,
-            FromSender::Entry(entry) => {
-                matches!(entry.content, EntryContent::Folder | EntryContent::File(_))
-            }
-            _ => false,
-        };
-        if self.attributes.are_due() && !has_attributes {
-            return Err(unexpected("attributes without an entry"));
-        }
+        self.check_attributes(&record)?;
         match record {
             FromSender::Attribute(attribute) => self.attribute(attribute)?,
+            FromSender::Acl(record) => self.acl(record)?,
             FromSender::Entry(entry) => {
                 self.entry(entry)?;
                 // Those of an entry that is not stored.

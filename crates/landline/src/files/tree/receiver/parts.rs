@@ -53,6 +53,8 @@ pub struct StoreOptions {
     pub hard_links: bool,
     /// Whether entries get the extended attributes of the source.
     pub attributes: bool,
+    /// Whether entries get the ACLs of the source. Needs [`exact_mode`](Self::exact_mode).
+    pub acls: bool,
     /// Whether the destination becomes equal to the one source, which must be a folder.
     pub sync: Option<SyncOptions>,
 }
@@ -96,6 +98,7 @@ impl Default for StoreOptions {
             sparse: true,
             hard_links: false,
             attributes: false,
+            acls: false,
             sync: None,
         }
     }
@@ -209,7 +212,7 @@ pub(super) struct WantedFile {
     pub(super) record: Option<StagedRecord>,
     /// Whether further names wait for it.
     pub(super) is_shared: bool,
-    /// The extended attributes that it gets; `None` if they are not kept.
+    /// The extended attributes and ACLs that it gets; `None` if they are not kept.
     pub(super) attributes: Option<HeldAttributes>,
 }
 

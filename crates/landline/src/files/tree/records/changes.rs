@@ -59,6 +59,8 @@ pub struct ChangeDetails {
     pub name: bool,
     /// The extended attributes.
     pub attributes: bool,
+    /// The ACLs.
+    pub acl: bool,
 }
 
 impl ChangeDetails {
@@ -69,6 +71,7 @@ impl ChangeDetails {
             | u8::from(self.kind) << 3
             | u8::from(self.name) << 4
             | u8::from(self.attributes) << 5
+            | u8::from(self.acl) << 6
     }
 
     fn of_bits(bits: u8) -> Self {
@@ -79,6 +82,7 @@ impl ChangeDetails {
             kind: bits & 8 != 0,
             name: bits & 16 != 0,
             attributes: bits & 32 != 0,
+            acl: bits & 64 != 0,
         }
     }
 }
@@ -131,7 +135,7 @@ impl TreeChange {
         };
         let bits = reader.u8()?;
         let path = reader.rest();
-        if bits > 63 || path.len() > WALK_PATH_BYTES_MAX || path.contains(&0) {
+        if bits > 127 || path.len() > WALK_PATH_BYTES_MAX || path.contains(&0) {
             return reader.invalid();
         }
         Ok(Self {

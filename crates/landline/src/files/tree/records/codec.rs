@@ -3,9 +3,10 @@
 use landline_proto::ErrorCode;
 
 use super::{
-    CODE_BYTES_MAX, EntryContent, EntryFailure, FromReceiver, FromSender, Hash, LENGTH_BYTES,
-    MESSAGE_BYTES_MAX, NO_PARENT, PIECE_BYTES, RecordError, SelectionRecord, TARGET_BYTES_MAX,
-    TreeChange, TreeEntry, TreeSummary, changes::CHANGE, selection::is_selection,
+    AclRecord, CODE_BYTES_MAX, EntryContent, EntryFailure, FromReceiver, FromSender, Hash,
+    LENGTH_BYTES, MESSAGE_BYTES_MAX, NO_PARENT, PIECE_BYTES, RecordError, SelectionRecord,
+    TARGET_BYTES_MAX, TreeChange, TreeEntry, TreeSummary, acl::ACL, changes::CHANGE,
+    selection::is_selection,
 };
 use crate::{
     files::delta::{Change, Known, RUN_BYTES_MAX},
@@ -19,7 +20,7 @@ pub(super) struct ContentReader<'a> {
 }
 
 impl<'a> ContentReader<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8], RecordError> {
+    pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], RecordError> {
         let (taken, rest) = self
             .bytes
             .split_at_checked(count)
@@ -56,6 +57,10 @@ impl<'a> ContentReader<'a> {
 
     fn u64(&mut self) -> Result<u64, RecordError> {
         self.array().map(u64::from_le_bytes)
+    }
+
+    pub(super) fn is_at_end(&self) -> bool {
+        self.bytes.is_empty()
     }
 
     pub(super) fn rest(&mut self) -> &'a [u8] {
@@ -306,6 +311,7 @@ impl<'a> FromSender<'a> {
             }),
             Self::Failed(failure) => failure.write(6, out),
             Self::Attribute(attribute) => write_attribute(attribute, out),
+            Self::Acl(record) => record.write(out),
             Self::Selection(record) => record.write(out),
             Self::End { entries, digest } => put(out, 7, |out| {
                 out.extend_from_slice(&entries.to_le_bytes());
@@ -368,6 +374,7 @@ impl<'a> FromSender<'a> {
                 reader.finish(Self::End { entries, digest })
             }
             kind if is_selection(kind) => SelectionRecord::read(reader).map(Self::Selection),
+            ACL => AclRecord::read(reader).map(Self::Acl),
             8 => {
                 let (entry, length) = (reader.u32()?, reader.u64()?);
                 let modified = FileTime {

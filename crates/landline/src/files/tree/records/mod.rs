@@ -3,6 +3,7 @@
 //! `docs/protocol.md` section 8 defines them. A record is its length (`u32`), its kind (`u8`) and
 //! its content; the length counts kind and content. Integers are little-endian.
 
+mod acl;
 mod changes;
 mod codec;
 mod packed;
@@ -10,6 +11,7 @@ mod selection;
 #[cfg(test)]
 mod tests;
 
+pub use acl::AclRecord;
 pub use changes::{ChangeAction, ChangeDetails, ChangeKind, TreeChange};
 pub(crate) use codec::{hash_attribute, hash_file};
 use landline_proto::ErrorCode;
@@ -163,6 +165,8 @@ pub enum FromSender<'a> {
     Failed(EntryFailure),
     /// An extended attribute of the next entry. They come in the order of their names.
     Attribute(Attribute),
+    /// An ACL of the next entry. It comes behind the attributes, the default one last.
+    Acl(AclRecord),
     /// Which entries are copied. It precedes the entries.
     Selection(SelectionRecord),
     /// There are no further records.

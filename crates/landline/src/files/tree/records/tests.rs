@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::paths::{Acl, AclAccount, AclEntry, AclSubject};
 
 fn entry() -> impl Strategy<Value = TreeEntry> {
     let name = "[a-z]{1,8}".prop_map(String::into_bytes);
@@ -47,6 +48,27 @@ fn failure() -> impl Strategy<Value = EntryFailure> {
     })
 }
 
+/// An ACL that names a user and a group.
+fn acl(name: &[u8], number: u32) -> Acl {
+    let name = name.iter().map(|byte| byte.max(&1)).copied().collect();
+    let entries = [
+        (AclSubject::Owner, 7),
+        (AclSubject::User(AclAccount::Name(name)), 6),
+        (AclSubject::Group, 5),
+        (
+            AclSubject::NamedGroup(AclAccount::Number(number.min(u32::MAX - 1))),
+            4,
+        ),
+        (AclSubject::Mask, 1),
+        (AclSubject::Others, 0),
+    ];
+    let entries = entries.into_iter().map(|(subject, permissions)| AclEntry {
+        subject,
+        permissions,
+    });
+    Acl::new(entries.collect()).unwrap()
+}
+
 proptest! {
     #[test]
     fn records_of_sender_are_read_as_written(
@@ -56,6 +78,7 @@ proptest! {
         let records = [
             FromSender::Entry(entry.clone()),
             FromSender::Attribute(Attribute::new(b"user.a".to_vec(), content.clone()).unwrap()),
+            FromSender::Acl(AclRecord { is_default: is_incomplete, acl: acl(&content, number) }),
             FromSender::FolderEnd { folder: number, is_incomplete },
             FromSender::File { entry: number, digest, content: &content },
             FromSender::Piece { entry: number, offset, content: &content },

@@ -25,6 +25,7 @@ fn relay(paths: &[&str]) -> RelayCheck {
         selection: false,
         hard_links: false,
         attributes: false,
+        acls: false,
         skip_special: false,
     };
     RelayCheck::new(&request, TreeReport::default())

@@ -16,7 +16,7 @@ use crate::{
         open_folders::FolderPlace,
         records::{EntryContent, TARGET_BYTES_MAX},
     },
-    paths::{Attribute, EntryKind, EntryStat},
+    paths::{EntryKind, EntryStat},
 };
 
 impl Walk {
@@ -102,41 +102,6 @@ impl Walk {
         found.is_recent = file.is_some() && stat.modified >= self.recent;
         found.has_other_names = has_other_names;
         self.found.push_back(WalkStep::Entry(found, file));
-    }
-
-    /// The attributes of a file, if they are sent.
-    fn find_attributes(
-        &mut self,
-        source: usize,
-        folder: &Arc<FolderPlace>,
-        name: &OsStr,
-    ) -> std::io::Result<Vec<Attribute>> {
-        if !self.options.attributes {
-            return Ok(Vec::new());
-        }
-        let base = self
-            .source(source)
-            .map_err(std::io::Error::other)?
-            .base
-            .clone();
-        self.open.get(&base, folder)?.attributes_of(name)
-    }
-
-    /// Finds the attributes of a folder that is a source.
-    pub(super) fn find_own_attributes(&mut self, source: usize) -> Result<(), Error> {
-        let source = self.source(source)?;
-        let attributes = source.base.own_attributes();
-        let attributes = attributes.map_err(|error| Error::io(source.shown.display(), &error))?;
-        self.found_attributes(attributes);
-        Ok(())
-    }
-
-    /// Sends attributes before the next entry. Returns the memory that they take.
-    pub(super) fn found_attributes(&mut self, attributes: Vec<Attribute>) -> usize {
-        let bytes = attributes.iter().map(Attribute::bytes).sum();
-        let steps = attributes.into_iter().map(WalkStep::Attribute);
-        self.found.extend(steps);
-        bytes
     }
 
     /// Notes a name of a file, which is the next entry.

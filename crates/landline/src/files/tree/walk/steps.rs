@@ -3,7 +3,7 @@
 use super::WalkedFile;
 use crate::{
     Error,
-    files::tree::records::{EntryContent, EntryFailure, FromSender, TreeEntry},
+    files::tree::records::{AclRecord, EntryContent, EntryFailure, FromSender, TreeEntry},
     paths::{Attribute, EntryStat},
 };
 
@@ -13,6 +13,8 @@ pub(in crate::files::tree) enum WalkStep {
     Entry(TreeEntry, Option<WalkedFile>),
     /// An extended attribute of the next entry.
     Attribute(Attribute),
+    /// An ACL of the next entry.
+    Acl(AclRecord),
     FolderEnd {
         folder: u32,
         is_incomplete: bool,
@@ -58,6 +60,7 @@ impl WalkStep {
         match self {
             Self::Entry(entry, _) => FromSender::Entry(entry.clone()),
             Self::Attribute(attribute) => FromSender::Attribute(attribute.clone()),
+            Self::Acl(record) => FromSender::Acl(record.clone()),
             Self::FolderEnd {
                 folder,
                 is_incomplete,

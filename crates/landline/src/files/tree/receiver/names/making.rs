@@ -183,8 +183,11 @@ impl TreeReceiver {
         }
         let created = folder.create(staged);
         let created = created.map_err(self.problem(location, name))?;
+        let files = [&source.file, &created];
+        // Before the copy gets its permission bits.
+        self.copy_attributes(other.number, location, name, files);
         let copied = self.copy_file(&source, &created);
-        self.copy_attributes(other.number, location, name, [&source.file, &created]);
+        self.copy_acls(other.number, location, name, files);
         let copied = copied.and_then(|()| {
             let stat = folder.stat(staged)?;
             stat.ok_or_else(|| io::ErrorKind::NotFound.into())
