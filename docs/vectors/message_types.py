@@ -44,6 +44,7 @@ ROLE = Kind("string", "helper", "", "root", "Owner", {"admin": None})
 FORM = Kind("string", "login", "", "words", "Line", {"argv": None})
 STATE = Kind("string", "running", "", "gone", "Ended", {"lost": None})
 PLACEMENT = Kind("string", "exact", "", "below", "Auto", {"into": None})
+LINKS = Kind("string", "skip", "", "all", "Keep", {"follow": None})
 COMPARE = Kind("string", "earlier", "", "all", "Replaced", {"always": None})
 PORT = Kind("integer", 7, 0, -1, 1.5, 2**16, "7")
 IP = Kind("string", "192.0.2.1", "192.0.2.1:80", "x", "")
@@ -133,11 +134,11 @@ TYPES = [
     ("ping", "pong", {}, {}),
     ("files", "put", {}, {
         "path": NAME, "name?": NAME, "length?": INTEGER, "mode": SMALL, "replace": BOOLEAN, "source?": SOURCE, "restart?": BOOLEAN,
-        "algorithm?": ALGORITHM, "compare?": COMPARE, "digest?": DIGEST,
+        "algorithm?": ALGORITHM, "compare?": COMPARE, "digest?": DIGEST, "holes?": BOOLEAN,
     }),
     ("files", "ready", {}, {"path": NAME, "offset": INTEGER, "compare?": BOOLEAN}),
     ("files", "get", {}, {
-        "path": NAME, "have?": an_object({"source": SOURCE, "offset": INTEGER}), "algorithm?": ALGORITHM, "compare?": COMPARE,
+        "path": NAME, "have?": an_object({"source": SOURCE, "offset": INTEGER}), "algorithm?": ALGORITHM, "compare?": COMPARE, "holes?": BOOLEAN,
     }),
     ("files", "file-info", {}, {"length": INTEGER, "mode": SMALL, "source": SOURCE, "offset": INTEGER, "compare?": BOOLEAN}),
     ("files", "delta", {"size": None}, {}),
@@ -159,7 +160,7 @@ TYPES = [
     }),
     ("files", "get-tree", {}, {
         "paths": many(NAME), "folders": BOOLEAN, "one_file_system?": BOOLEAN, "compare?": COMPARE, "compress?": BOOLEAN, "dry_run?": BOOLEAN,
-        "hard_links?": BOOLEAN, "attributes?": BOOLEAN, "acls?": BOOLEAN, "skip_special?": BOOLEAN, "selection?": BOOLEAN,
+        "hard_links?": BOOLEAN, "attributes?": BOOLEAN, "acls?": BOOLEAN, "links?": LINKS, "skip_special?": BOOLEAN, "selection?": BOOLEAN,
     }),
     ("files", "tree", {"size": None}, {"path?": NAME, "placement?": PLACEMENT, "packed?": BOOLEAN}),
     ("admin", "who", {}, {}),

@@ -103,7 +103,7 @@ BAD_SENDER = {
     "acl with a user behind the group": acl(1, OWNER, GROUP, named(2, 7, b"b"), MASK, OTHERS),
     "acl with an empty name": acl(1, OWNER, named(2, 7, b""), GROUP, MASK, OTHERS),
     "NUL in a name of an acl": acl(1, OWNER, named(2, 7, b"a\0"), GROUP, MASK, OTHERS),
-    "acl with the number of nobody": acl(1, OWNER, numbered(3, 7, 2**32 - 1), GROUP, MASK, OTHERS),
+    "acl with the number of no user": acl(1, OWNER, numbered(3, 7, 2**32 - 1), GROUP, MASK, OTHERS),
     "acl with other permissions": acl(1, bytes([1, 8]), GROUP, OTHERS),
     "acl with an entry of no kind": acl(1, OWNER, GROUP, OTHERS, bytes([9, 0])),
     "long acl": acl(1, OWNER, *USERS, GROUP, MASK, OTHERS),

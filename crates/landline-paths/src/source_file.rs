@@ -4,11 +4,14 @@ use std::{
     fmt,
     fs::{File, Metadata},
     io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
 };
 
-use super::platform;
+use super::{file_system::extent_at, platform};
 use crate::{Error, ErrorKind, FileTime};
+
+/// The fewest bytes of holes that count.
+const HOLES_BYTES_MIN: u64 = 128 * 1024;
 
 /// A regular file that is open to read, with its properties at that moment.
 #[derive(Debug)]
@@ -96,6 +99,19 @@ impl SourceFile {
             mode,
             identity: SourceIdentity::of(&metadata),
         })
+    }
+
+    /// Whether parts of the file take no space, which are more than a few blocks.
+    ///
+    /// Changes the position of the open file.
+    pub fn has_holes(&self) -> bool {
+        let is_short = |metadata: &Metadata| {
+            metadata.blocks().saturating_mul(512) + HOLES_BYTES_MIN <= self.length
+        };
+        // A file system that compresses needs fewer blocks, too.
+        let first = || extent_at(&self.file, 0, self.length);
+        self.file.metadata().is_ok_and(|now| is_short(&now))
+            && (first().is_hole || first().end < self.length)
     }
 
     /// The identity of the file when it was opened.

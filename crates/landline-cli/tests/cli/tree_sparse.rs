@@ -12,7 +12,7 @@ use testkit::Stage;
 
 use crate::{
     noise,
-    resume::{RelayedServer, staging},
+    resume::{RelayedServer, event, events, staging},
     run_many_hosts::servers,
     stage,
 };
@@ -164,4 +164,68 @@ fn left_of_file(stage: &Stage) -> PathBuf {
     let mut roots = fs::read_dir(staged).unwrap().map(Result::unwrap);
     let root = roots.find(|root| root.file_type().unwrap().is_dir());
     root.unwrap().path().join("disk")
+}
+
+/// A single file is sent with its holes, too, and a lost connection resumes it.
+/// Proves `sparse-copy` in docs/faults.md.
+#[test]
+fn single_sparse_file_stays_sparse() {
+    let stage = stage();
+    let _servers = servers(&stage, 2);
+    let islands = [0, 9 * MIB + 5, 40 * MIB - 3];
+    let source = stage.path("user/disk");
+    write_sparse(&source, 64 * MIB, &islands);
+    for options in [&[][..], &["--delta", "off"], &["--parallel", "4"]] {
+        let run = |paths: [&str; 2]| {
+            let arguments = [&["--json", "cp"], options, &paths].concat();
+            let outcome = stage.run(&arguments);
+            let done = event(&events(&outcome), "done").unwrap().clone();
+            outcome.ok();
+            // The zeros between the islands are not sent.
+            assert!(done["sent"].as_u64().unwrap() < 2 * MIB, "{done}");
+            assert_eq!(done["length"], 64 * MIB);
+        };
+        for copy in ["web1/disk", "user/back"] {
+            let _ = fs::remove_file(stage.path(copy));
+        }
+        run(["disk", "web1:"]);
+        run(["web1:disk", "back"]);
+        for copy in ["web1/disk", "user/back"] {
+            assert_sparse_copy(&source, &stage.path(copy));
+        }
+    }
+    // To several hosts, and between two.
+    stage.run(&["cp", "disk", "web1,web2:several"]).ok();
+    stage.run(&["cp", "web1:disk", "web2:between"]).ok();
+    for copy in ["web1/several", "web2/several", "web2/between"] {
+        assert_sparse_copy(&source, &stage.path(copy));
+    }
+    stage.run(&["cp", "--no-sparse", "disk", "web1:dense"]).ok();
+    assert!(disk_bytes(&stage.path("web1/dense")) >= 64 * MIB);
+    stage.run(&["cp", "--restart", "disk", "web1:again"]).ok();
+    assert_sparse_copy(&source, &stage.path("web1/again"));
+}
+
+/// Proves `sparse-copy` in docs/faults.md.
+#[test]
+fn single_sparse_file_is_resumed() {
+    for up in [true, false] {
+        let relayed = RelayedServer::new(41);
+        let (from, to) = (relayed.folder(!up), relayed.folder(up));
+        write_sparse(&from.join("source"), 40 * MIB, &[]);
+        let file = fs::File::options()
+            .write(true)
+            .open(from.join("source"))
+            .unwrap();
+        file.write_all_at(&noise(6 << 20, 1), MIB).unwrap();
+        file.write_all_at(&noise(6 << 20, 2), 30 * MIB).unwrap();
+        relayed.break_copy(up, 9 * MIB);
+        let [source, copy] = relayed.arguments(up);
+        let finished = relayed.stage.run(&["--json", "cp", &source, &copy]);
+        let done = event(&events(&finished), "done").unwrap().clone();
+        finished.ok();
+        let sent = done["sent"].as_u64().unwrap();
+        assert!(sent < 8 * MIB, "{sent}");
+        assert_sparse_copy(&from.join("source"), &to.join("copy"));
+    }
 }

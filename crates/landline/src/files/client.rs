@@ -110,6 +110,7 @@ pub fn put_request(
         Some(_) if !restart => compare,
         _ => Compare::Nothing,
     };
+    let holes = input.has_holes();
     let source = source.map(|source| SourceId::of(source));
     let algorithm = Algorithm::Blake3;
     Put {
@@ -123,6 +124,7 @@ pub fn put_request(
         algorithm,
         compare,
         digest: None,
+        holes,
     }
 }
 
@@ -132,6 +134,7 @@ pub struct PutFlight {
     pub first: FirstRequest,
     early: Option<Early>,
     compare: Compare,
+    holes: bool,
 }
 
 impl PutFlight {
@@ -151,9 +154,11 @@ impl PutFlight {
             first: FirstRequest::new(SERVICE, request)?,
             early: None,
             compare: request.compare,
+            holes: request.holes,
         };
-        // With this comparison, there is nearly always something to compare.
-        if !is_early || request.compare == Compare::Always {
+        // With this comparison, there is nearly always something to compare. Holes are sent as
+        // changed parts.
+        if !is_early || request.compare == Compare::Always || request.holes {
             return Ok(alone);
         }
         let Some(early) = Early::read(input)? else {
@@ -168,6 +173,7 @@ impl PutFlight {
             first: first.or_without(EARLY_FEATURE, alone.first),
             early: Some(early),
             compare: alone.compare,
+            holes: alone.holes,
         })
     }
 }
@@ -184,7 +190,12 @@ pub async fn put(
     sent: PutFlight,
     progress: &Arc<Progress>,
 ) -> Result<(Copied, Vec<u8>), Error> {
-    let PutFlight { early, compare, .. } = sent;
+    let PutFlight {
+        early,
+        compare,
+        holes,
+        ..
+    } = sent;
     let ready: Ready = channel.receive(&READY).await?.read()?;
     let early = early
         .filter(|early| !ready.compare && ready.offset == early.content.len() as u64)
@@ -205,7 +216,8 @@ pub async fn put(
         return Ok((sent, ready.path.0));
     }
     if ready.compare {
-        let Some(source) = input.source().filter(|_| compare != Compare::Nothing) else {
+        let was_offered = compare != Compare::Nothing || holes;
+        let Some(source) = input.source().filter(|_| was_offered) else {
             return Err(not_compared(Ready::TYPE));
         };
         progress.set_compared();
@@ -229,6 +241,7 @@ pub fn get_request(path: Name, output: &Output) -> Get {
         have: None,
         algorithm: Algorithm::Blake3,
         compare,
+        holes: matches!(output, Output::File(_)),
     }
 }
 
@@ -254,9 +267,6 @@ pub async fn get(
         Output::Stream(stream, name) => Sink::Stream(stream, name),
         Output::File(place) => {
             let compare = place.compare();
-            if file.compare && compare == Compare::Nothing {
-                return Err(not_compared(FileInfo::TYPE));
-            }
             let Place {
                 destination,
                 replace,

@@ -96,6 +96,14 @@ pub(super) static DELTA: ProtocolState = ProtocolState::new(
     &[MessageRule::open("delta", u64::MAX), ERROR],
 );
 
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+pub(in crate::files) fn is_false(value: &bool) -> bool {
+    !value
+}
+
 /// With what the client can compare the content of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -141,6 +149,9 @@ pub struct Put {
     /// The digest of the content, if the body is all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
+    /// Whether the file has holes, which are to be sent as such.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub holes: bool,
 }
 message!(Put = "put");
 
@@ -171,6 +182,9 @@ pub struct Get {
     /// With what the client can compare the content. It has something, unless that is nothing.
     #[serde(default)]
     pub compare: Compare,
+    /// Whether a file that has holes is to be sent with them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub holes: bool,
 }
 message!(Get = "get");
 

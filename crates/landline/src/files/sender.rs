@@ -43,6 +43,11 @@ impl Input {
         self.source().map(|source| source.length)
     }
 
+    /// Whether parts of it take no space.
+    pub(super) fn has_holes(&self) -> bool {
+        self.source().is_some_and(|source| source.has_holes())
+    }
+
     /// The permission bits; for a stream those of a new file.
     pub(crate) fn mode(&self) -> u32 {
         self.source().map_or(0o666, |source| source.mode)

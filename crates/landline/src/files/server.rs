@@ -155,7 +155,7 @@ impl FilesService {
         check_mode(put.mode)?;
         let mut announced = AnnouncedEarly::of(header, &put)?;
         let (length, algorithm) = (put.length, put.algorithm);
-        let can_compare = put.can_compare();
+        let (can_compare, has_holes) = (put.can_compare(), put.has_holes());
         // Watched before the request is checked, so that no change of the rules is missed.
         let mut rules = context.rights().watch();
         let now = rules.borrow_and_update().clone();
@@ -171,7 +171,7 @@ impl FilesService {
         };
         let path = staging.destination().path_bytes();
         context.set_activity(&format!("files put {}", String::from_utf8_lossy(&path)));
-        let compared = length.filter(|_| can_compare && staging.can_compare());
+        let compared = length.filter(|_| has_holes || can_compare && staging.can_compare());
         if staging.position() > 0 {
             // What an earlier attempt left is more.
             announced = AnnouncedEarly::default();
@@ -255,11 +255,12 @@ fn prepare_put(
     )?;
     let resume = if put.restart {
         Resume::Never
-    } else if put.can_compare() {
+    } else if put.can_compare() || put.has_holes() {
         Resume::Compare
     } else {
         Resume::At(u64::MAX)
     };
+    let uses_replaced = put.can_compare() && put.compare.uses_replaced();
     let source = put.source;
     // A user cannot resume the transfer of another user to the same name.
     let named = match &source {
@@ -290,7 +291,7 @@ fn prepare_put(
         source,
         resume,
         may_read_replaced,
-        uses_replaced: resume == Resume::Compare && put.compare.uses_replaced(),
+        uses_replaced,
     };
     let mut staging = Staging::open(destination, plan)?;
     let quota = context.rights().quota(user);
@@ -314,11 +315,18 @@ fn prepare_put(
 impl Put {
     /// Whether the content can be compared with what is there.
     fn can_compare(&self) -> bool {
-        let is_long = self
-            .length
-            .is_some_and(|length| length >= COMPARED_BYTES_MIN);
         let is_asked = self.compare != Compare::Nothing && !self.restart;
-        is_asked && is_long && self.algorithm == Algorithm::Blake3
+        is_asked && self.can_send_parts()
+    }
+
+    /// Whether the content has holes, which are sent as such.
+    fn has_holes(&self) -> bool {
+        self.holes && self.can_send_parts()
+    }
+
+    fn can_send_parts(&self) -> bool {
+        let is_long = |length| length >= COMPARED_BYTES_MIN;
+        self.length.is_some_and(is_long) && self.algorithm == Algorithm::Blake3
     }
 }
 
@@ -340,16 +348,18 @@ async fn get(
     };
     let still = still_may(context, path.clone(), false);
     let preparing = context.clone();
-    let prepare = move |_: &WorkUnit| -> Result<SourceFile, Error> {
+    let takes_holes = get.holes;
+    let prepare = move |_: &WorkUnit| -> Result<(SourceFile, bool), Error> {
         let source = preparing
             .root()
             .open_source(now.files(preparing.user()), &path)?;
         let name = source.name.clone().into_bytes();
         record_start(&preparing, Direction::Get, name, Some(source.length))?;
-        Ok(source)
+        let sends_holes = takes_holes && source.has_holes();
+        Ok((source, sends_holes))
     };
-    let source = match context.blocking("files get", prepare).await {
-        Ok(source) => source,
+    let (source, sends_holes) = match context.blocking("files get", prepare).await {
+        Ok(prepared) => prepared,
         Err(error) => {
             context.answer_failure(channel, error).await?;
             return Ok(());
@@ -366,7 +376,7 @@ async fn get(
         }
         _ => 0,
     };
-    let is_compared = get.compare != Compare::Nothing
+    let is_compared = (get.compare != Compare::Nothing || sends_holes)
         && get.algorithm == Algorithm::Blake3
         && source.length >= COMPARED_BYTES_MIN;
     channel.send(&FileInfo {

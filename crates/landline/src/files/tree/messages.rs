@@ -3,8 +3,8 @@
 use landline_proto::{Message, MessageRule, Name, ProtocolState, messages::ErrorMessage};
 use serde::{Deserialize, Serialize};
 
-use super::{StoreOptions, SyncOptions, WalkOptions};
-use crate::files::messages::Compare;
+use super::{StoreOptions, SyncOptions, WalkOptions, WalkedLinks};
+use crate::files::messages::{Compare, is_false};
 
 macro_rules! message {
     ($type:ident = $name:literal) => {
@@ -89,14 +89,6 @@ pub struct PutTree {
 }
 message!(PutTree = "put-tree");
 
-#[allow(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde calls it with a reference"
-)]
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
 impl PutTree {
     pub(super) fn options(&self) -> StoreOptions {
         StoreOptions {
@@ -112,6 +104,7 @@ impl PutTree {
             hard_links: self.hard_links,
             attributes: self.attributes,
             acls: self.acls,
+            all_links: false,
             sync: self.sync,
         }
     }
@@ -151,6 +144,9 @@ pub struct GetTree {
     /// Whether devices, FIFOs and sockets are left out without a report.
     #[serde(default, skip_serializing_if = "is_false")]
     pub skip_special: bool,
+    /// What becomes of symbolic links.
+    #[serde(default, skip_serializing_if = "WalkedLinks::is_default")]
+    pub links: WalkedLinks,
 }
 message!(GetTree = "get-tree");
 
@@ -164,6 +160,7 @@ impl GetTree {
             attributes: self.attributes,
             acls: self.acls,
             skip_special: self.skip_special,
+            links: self.links,
         }
     }
 }
