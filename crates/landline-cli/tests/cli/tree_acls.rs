@@ -1,6 +1,11 @@
 //! ACLs in copies of trees.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use rustix::fs::XattrFlags;
 use serde_json::{Value, json};
@@ -233,7 +238,9 @@ fn run_elsewhere(stage: &Stage, arguments: &[&str], users: &str, groups: &str) -
         eprintln!("SKIPPED: another list of users needs root and unshare");
         return None;
     }
-    Some(stage.run_command(wrapped(&inside, &stage.command(arguments))))
+    let mut command = wrapped(&inside, &stage.command(arguments));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    Some(stage.run_command(command))
 }
 
 #[test]

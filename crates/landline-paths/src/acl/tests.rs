@@ -121,7 +121,7 @@ fn names_and_numbers_are_those_of_the_system() {
     let root = AclAccount::Name(b"root".to_vec());
     assert_eq!(named, Acl(extended(root.clone(), root.clone())));
     assert_eq!(accounts.number(&named), (acl.clone(), vec![]));
-    // No name at the source, but one here: it is the number of somebody else.
+    // No name at the source, but one here: it is that of another user.
     let (numbered, left_out) = accounts.number(&acl);
     let others = [
         AclSubject::User(number(0)),
@@ -130,10 +130,10 @@ fn names_and_numbers_are_those_of_the_system() {
     assert_eq!(left_out, others);
     assert_eq!(numbered.entries().len(), 4);
     assert!(!numbered.is_minimal());
-    let nobody = AclAccount::Name(b"landline-no-such-name".to_vec());
-    let unknown = Acl::new(extended(nobody.clone(), number(3_999_999_999))).unwrap();
+    let missing = AclAccount::Name(b"landline-no-such-name".to_vec());
+    let unknown = Acl::new(extended(missing.clone(), number(3_999_999_999))).unwrap();
     let (numbered, left_out) = accounts.number(&unknown);
-    assert_eq!(left_out, [AclSubject::User(nobody)]);
+    assert_eq!(left_out, [AclSubject::User(missing)]);
     let kept = AclSubject::NamedGroup(number(3_999_999_999));
     assert!(numbered.entries().contains(&entry(kept, 5)));
 }

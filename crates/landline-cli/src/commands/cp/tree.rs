@@ -190,6 +190,11 @@ impl TreeCopy {
             }
             _ => Placement::Into,
         };
+        if self.store.all_links && !matches!(destination.location, Location::Local(_)) {
+            let what = "--links all is only for copies to this machine";
+            return Err(Failure::usage(what)
+                .with_advice("leave it out: links that stay within SRC are copied"));
+        }
         match &destination.location {
             Location::Remote { target, path } if is_remote(sources) => {
                 let (source, paths) = remote_sources(sources)?;
@@ -244,6 +249,7 @@ impl TreeCopy {
             attributes: self.walk.attributes,
             acls: self.walk.acls,
             skip_special: self.walk.skip_special,
+            links: self.walk.links,
         }
     }
 

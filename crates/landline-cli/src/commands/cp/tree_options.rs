@@ -6,7 +6,7 @@ use clap::Args;
 use landline::{
     files::{
         messages::Compare,
-        tree::{StoreOptions, SyncOptions, TreeSelection, WalkOptions},
+        tree::{StoreOptions, SyncOptions, TreeSelection, WalkOptions, WalkedLinks},
     },
     net::Location,
     paths::HAS_ACLS,
@@ -53,6 +53,13 @@ pub(super) struct TreeOptions {
     shared: SharedOptions,
 }
 
+/// What `--links` asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum LinksOption {
+    Skip,
+    All,
+}
+
 /// The options that `cp` and `sync` share.
 #[derive(Debug, Args)]
 pub(in crate::commands) struct SharedOptions {
@@ -85,6 +92,18 @@ pub(in crate::commands) struct SharedOptions {
     /// leaves out a name that it does not have, reports it, and the exit status is 1.
     #[arg(long)]
     acls: bool,
+    /// Copy what symbolic links lead to
+    ///
+    /// Also if it is outside of SRC. On a server, a link leads to nothing that you may not read.
+    /// Without it, landline copies links that stay within SRC, and reports others.
+    #[arg(short = 'L', long, conflicts_with = "links")]
+    follow_links: bool,
+    /// Leave out all symbolic links (skip), or copy them all
+    ///
+    /// skip leaves them out and does not report any. all also makes links that lead out of SRC. It
+    /// is only for copies to this machine.
+    #[arg(long, value_name = "WHICH")]
+    links: Option<LinksOption>,
     /// Leave out devices, FIFOs and sockets
     ///
     /// Without it, landline reports each of them, and the exit status is 1. With sync --delete,
@@ -124,6 +143,8 @@ impl SharedOptions {
             || self.hard_links
             || self.xattrs
             || self.acls
+            || self.follow_links
+            || self.links.is_some()
             || self.skip_special
             || self.atomic
             || self.itemize
@@ -168,6 +189,7 @@ impl SharedOptions {
             hard_links: self.hard_links,
             attributes: self.xattrs,
             acls: self.acls,
+            all_links: self.links == Some(LinksOption::All),
             sync,
         }
     }
@@ -182,6 +204,11 @@ impl SharedOptions {
             attributes: self.xattrs,
             acls: self.acls,
             skip_special: self.skip_special,
+            links: match self.links {
+                _ if self.follow_links => WalkedLinks::Follow,
+                Some(LinksOption::Skip) => WalkedLinks::Skip,
+                Some(LinksOption::All) | None => WalkedLinks::Keep,
+            },
         }
     }
 

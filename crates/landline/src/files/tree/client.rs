@@ -1,7 +1,7 @@
 //! The client's part of `put-tree` and `get-tree`.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,7 +18,7 @@ use super::{
     receiver::{ReceiverParts, TreeReceiver},
     run_exchange,
     sender::TreeSender,
-    walk::Walk,
+    walk::{FollowLink, Walk},
     worker::Worker,
 };
 use crate::{
@@ -69,7 +69,8 @@ pub async fn put_tree(
             .into_iter()
             .map(|source| (source, guard.clone()))
             .collect();
-        let mut walk = Walk::new(sources, options);
+        let follow = |link: &Path| Ok((local::open_tree_source(link)?, TreeGuard::unlimited()));
+        let mut walk = Walk::new(sources, options).following(FollowLink::new(follow));
         walk.select(selection.clone());
         let (progress, events, compare) = (report.progress, report.events, options.compare);
         TreeSender::new(walk, ends, leave.clone(), progress, events, compare)

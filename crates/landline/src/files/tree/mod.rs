@@ -33,7 +33,7 @@ pub use records::{
 };
 pub use selection::TreeSelection;
 use serde::de::DeserializeOwned;
-pub use walk::WalkOptions;
+pub use walk::{WalkOptions, WalkedLinks};
 
 use crate::{
     Error,

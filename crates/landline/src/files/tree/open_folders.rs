@@ -79,6 +79,13 @@ impl OpenFolders {
         self.open.push_back((key, folder));
     }
 
+    /// The open folder with this key.
+    pub(super) fn find(&self, key: u64) -> Option<Arc<Folder>> {
+        let mut open = self.open.iter();
+        open.find(|(open, _)| *open == key)
+            .map(|(_, folder)| folder.clone())
+    }
+
     /// Opens a folder again, or returns the open one. `base` is the folder in which the tree is.
     ///
     /// # Errors

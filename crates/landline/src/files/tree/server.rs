@@ -1,6 +1,6 @@
 //! The server's part of `put-tree` and `get-tree`.
 
-use std::sync::Arc;
+use std::{os::unix::ffi::OsStrExt, sync::Arc};
 
 use landline_proto::{BodySize, ErrorCode, Header, Message, Name, ProtocolError};
 
@@ -13,7 +13,7 @@ use super::{
     receiver::{Moment, ReceiverParts, TreeReceiver},
     run_exchange,
     sender::TreeSender,
-    walk::Walk,
+    walk::{FollowLink, Walk},
     worker::Worker,
 };
 use crate::{
@@ -46,10 +46,6 @@ pub(crate) async fn put_tree(
     header: &Header,
 ) -> Result<(), Error> {
     let put: PutTree = header.read()?;
-    if put.acls && !put.exact_mode {
-        let message = "put-tree has acls without exact_mode".to_owned();
-        return Err(ProtocolError::BadHeader(message).into());
-    }
     // Watched before the request is checked, so that no change of the rules is missed.
     let mut rules = context.rights().watch();
     let now = rules.borrow_and_update().clone();
@@ -158,6 +154,10 @@ fn check_options(
 ) -> Result<(), Error> {
     if options.sync.is_some_and(|sync| sync.delete) {
         context.admit("remove")?;
+    }
+    if options.acls && !options.exact_mode {
+        let message = "put-tree has acls without exact_mode".to_owned();
+        return Err(ProtocolError::BadHeader(message).into());
     }
     if options.acls && !HAS_ACLS {
         return Err(no_acls());
@@ -292,10 +292,18 @@ pub(crate) async fn get_tree(
         .map(|place| still_may(context, place, false))
         .collect();
     let still = move |rules: &crate::rights::Rights| checks.iter().all(|still| still(rules));
+    // By the rules of that moment, as if the user had asked for the link itself.
+    let following = context.clone();
+    let follow = FollowLink::new(move |link| {
+        let rules = following.rights().rules();
+        let grants = rules.files(following.user());
+        let path = link.as_os_str().as_bytes();
+        Ok(following.root().open_tree_source(grants, path)?)
+    });
     let (connection, ends) = bodies(true);
     let worker = Worker::Server(context, "files get-tree");
     let work = worker.run(move |leave| {
-        let walk = Walk::new(sources, options);
+        let walk = Walk::new(sources, options).following(follow);
         let (progress, events) = (Arc::default(), TreeEvents::default());
         let compare = options.compare;
         TreeSender::new(walk, ends, leave.clone(), progress, events, compare)

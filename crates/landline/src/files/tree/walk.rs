@@ -2,6 +2,8 @@
 
 mod attributes;
 mod entries;
+mod followed;
+mod options;
 mod shared_names;
 mod steps;
 
@@ -16,7 +18,11 @@ use std::{
 
 use landline_proto::ErrorCode;
 
-pub(super) use self::steps::{WalkStep, failure_of};
+pub use self::options::{WalkOptions, WalkedLinks};
+pub(super) use self::{
+    followed::FollowLink,
+    steps::{WalkStep, failure_of},
+};
 use super::{
     DEPTH_MAX,
     open_folders::{FolderPlace, OpenFolders},
@@ -24,13 +30,14 @@ use super::{
     selection::{PathNode, TreeSelection},
     walk::{
         attributes::FoundAttributes,
+        entries::FoundEntry,
+        followed::{Followed, SourceBase, base_key},
         shared_names::SharedNames,
         steps::{entry, failed},
     },
 };
 use crate::{
     Error,
-    files::messages::Compare,
     paths::{
         Accounts, EntryKind, EntryStat, FileTime, Folder, FolderReader, SourceFile, TreeGuard,
         TreeOrigin, TreeSource, name::check_component,
@@ -44,25 +51,6 @@ const RECENT_TIME: Duration = Duration::from_secs(2);
 /// How many folders may be found and not listed. Each takes memory.
 const PENDING_MAX: usize = 200_000;
 
-/// What a walk takes along.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct WalkOptions {
-    /// Whether the walk stays on the file system of each source.
-    pub one_file_system: bool,
-    /// With what the receiver compares the content of files.
-    pub compare: Compare,
-    /// Whether the receiver stores nothing.
-    pub dry_run: bool,
-    /// Whether the names of a file stay names of one file.
-    pub hard_links: bool,
-    /// Whether extended attributes are sent.
-    pub attributes: bool,
-    /// Whether ACLs are sent.
-    pub acls: bool,
-    /// Whether devices, FIFOs and sockets are left out without a report.
-    pub skip_special: bool,
-}
-
 /// A file that was numbered and may be wanted.
 #[derive(Debug, Clone)]
 pub(super) struct WalkedFile {
@@ -70,6 +58,8 @@ pub(super) struct WalkedFile {
     folder: Arc<FolderPlace>,
     name: OsString,
     stat: EntryStat,
+    /// The path of the link that leads to it.
+    link: Option<PathBuf>,
     /// Whether further names of it may follow.
     pub(super) is_shared: bool,
     /// The memory that its attributes take at the receiver, in bytes.
@@ -95,11 +85,17 @@ impl WalkedFile {
 
 /// A source: the folder it is in, and its path for messages.
 struct Source {
-    base: Arc<Folder>,
-    /// The path of `base`, for messages.
+    base: SourceBase,
+    /// The path of `base`.
     shown: PathBuf,
     guard: Arc<TreeGuard>,
     device: u64,
+    /// Device and inode of a folder.
+    numbers: [u64; 2],
+    /// The path of `base` below the source that the user named.
+    below: PathBuf,
+    /// Where the link was that leads here.
+    above: Option<(usize, Arc<FolderPlace>)>,
 }
 
 /// A folder whose entries are due.
@@ -158,6 +154,7 @@ pub(super) struct Walk {
     shared: SharedNames,
     /// Names the users and groups of ACLs.
     accounts: Accounts,
+    follow: Option<FollowLink>,
     /// Whether an entry was left out since this was last looked at.
     has_left_out: bool,
 }
@@ -185,6 +182,7 @@ impl Walk {
             found: VecDeque::new(),
             shared: SharedNames::default(),
             accounts: Accounts::default(),
+            follow: None,
             has_left_out: false,
         }
     }
@@ -235,12 +233,15 @@ impl Walk {
                 (folder, name, stat, shown.unwrap_or_default())
             }
         };
-        let place = Arc::new(FolderPlace::base(u64::MAX - index as u64));
+        let place = Arc::new(FolderPlace::base(base_key(index)));
         self.started.push(Source {
-            base: Arc::new(base),
+            base: SourceBase::Open(Arc::new(base)),
             shown,
             guard,
             device: stat.numbers()[0],
+            numbers: stat.numbers(),
+            below: PathBuf::new(),
+            above: None,
         });
         let own_name = source.name.into_vec();
         if stat.kind == EntryKind::Folder {
@@ -267,7 +268,15 @@ impl Walk {
             );
             self.leave_out(None, &Error::here(ErrorCode::NotAFolder, message));
         } else {
-            self.entry(index, None, &place, &name, own_name, &stat);
+            self.entry(FoundEntry {
+                source: index,
+                parent: None,
+                folder: &place,
+                name: &name,
+                own_name,
+                stat: &stat,
+                followed: None,
+            });
         }
     }
 
@@ -302,7 +311,8 @@ impl Walk {
 
     fn open_to_list(&mut self, due: &PendingFolder) -> Result<(Arc<Folder>, Names), Error> {
         let source = self.source(due.source)?;
-        let (base, guard) = (source.base.clone(), source.guard.clone());
+        let guard = source.guard.clone();
+        let base = self.base(due.source)?;
         let opened = self.open.get(&base, &due.place);
         let folder = opened.map_err(|error| self.failure(due, &error))?;
         // The folder where the copy begins was checked when it was found.
@@ -354,7 +364,12 @@ impl Walk {
             Ok((name, stat))
         });
         match found {
-            Ok((name, Some(stat))) => self.listed(&mut listing, &name, &stat),
+            Ok((name, Some(stat)))
+                if stat.kind == EntryKind::Link && self.options.links == WalkedLinks::Follow =>
+            {
+                self.follow_listed(&mut listing, &name);
+            }
+            Ok((name, Some(stat))) => self.listed(&mut listing, &name, &stat, None),
             Ok((name, None)) if matches!(listing.names, Names::Listed(_)) => {
                 self.list_missing(&mut listing, &name);
             }
@@ -378,14 +393,21 @@ impl Walk {
         self.found.push_back(failed(listing.due.number, &error));
     }
 
-    fn listed(&mut self, listing: &mut Listing, name: &OsStr, stat: &EntryStat) {
+    fn listed(
+        &mut self,
+        listing: &mut Listing,
+        name: &OsStr,
+        stat: &EntryStat,
+        followed: Option<Followed>,
+    ) {
         // Staging files, also those of this copy.
         if check_component(name.as_bytes()).is_err() {
             return;
         }
         let is_folder = stat.kind == EntryKind::Folder;
         if !self.selection.takes_all() {
-            let below = listing.due.place.path_of(name);
+            let due = &listing.due;
+            let below = self.below(due.source, &due.place, name);
             if self.selection.excludes(&below, is_folder) {
                 return;
             }
@@ -412,19 +434,44 @@ impl Walk {
         let due = &listing.due;
         if stat.kind != EntryKind::Folder {
             let (source, number, place) = (due.source, due.number, due.place.clone());
-            self.entry(
+            self.entry(FoundEntry {
                 source,
-                Some(number),
-                &place,
+                parent: Some(number),
+                folder: &place,
                 name,
-                name.as_bytes().to_vec(),
+                own_name: name.as_bytes().to_vec(),
                 stat,
-            );
+                followed: followed.as_ref(),
+            });
             listing.is_incomplete |= std::mem::take(&mut self.has_left_out);
             return;
         }
+        self.listed_folder(listing, name, stat, followed, child);
+    }
+
+    /// Numbers a folder, and lists it later.
+    fn listed_folder(
+        &mut self,
+        listing: &mut Listing,
+        name: &OsStr,
+        stat: &EntryStat,
+        followed: Option<Followed>,
+        listed: Option<Arc<PathNode>>,
+    ) {
+        let due = &listing.due;
         let parent = due.number;
-        match FoundAttributes::of(&listing.folder, name, &self.options) {
+        if self.options.links == WalkedLinks::Follow && self.is_loop(due, stat) {
+            let shown = self.shown(due.source, &due.place, name);
+            let message = format!("{} leads to a folder that it is in", shown.display());
+            self.leave_out(Some(parent), &Error::here(ErrorCode::NameRefused, message));
+            listing.is_incomplete |= std::mem::take(&mut self.has_left_out);
+            return;
+        }
+        let found = match &followed {
+            Some(followed) => FoundAttributes::of_folder(&followed.folder, &self.options),
+            None => FoundAttributes::of(&listing.folder, name, &self.options),
+        };
+        match found {
             Ok(found) => self.found_attributes(found),
             Err(error) => {
                 let shown = self.shown(due.source, &due.place, name);
@@ -466,18 +513,25 @@ impl Walk {
             });
             return;
         }
+        let (source, place) = match followed {
+            Some(followed) => self.add_followed(due, name, followed),
+            None => {
+                let place = FolderPlace {
+                    parent: Some(due.place.clone()),
+                    name: name.to_owned(),
+                    final_name: None,
+                    numbers: stat.numbers(),
+                    key: u64::from(number),
+                };
+                (due.source, Arc::new(place))
+            }
+        };
         listing.folders.push(PendingFolder {
-            source: due.source,
+            source,
             number,
-            place: Arc::new(FolderPlace {
-                parent: Some(due.place.clone()),
-                name: name.to_owned(),
-                final_name: None,
-                numbers: stat.numbers(),
-                key: u64::from(number),
-            }),
+            place,
             depth: due.depth + 1,
-            listed: child,
+            listed,
         });
     }
 
@@ -504,8 +558,11 @@ impl Walk {
     /// # Errors
     /// `not-found`, `denied`, `not-a-file` or `io`, with the path.
     pub(super) fn open_file(&mut self, file: &WalkedFile) -> Result<SourceFile, Error> {
+        if let Some(link) = &file.link {
+            return self.open_followed(link.clone());
+        }
         let shown = self.shown(file.source, &file.folder, &file.name);
-        let base = self.source(file.source)?.base.clone();
+        let base = self.base(file.source)?;
         let folder = self
             .open
             .get(&base, &file.folder)

@@ -28,7 +28,8 @@ impl TreeReceiver {
             ..
         } = arriving;
         let depth = location.depth.saturating_sub(1);
-        if location.parent.is_none() || !stays_within(target, depth) {
+        let may_be_made = self.options.all_links || stays_within(target, depth);
+        if location.parent.is_none() || !may_be_made {
             let message = format!(
                 "{} is a link that leads out of the tree, to {}",
                 self.shown(location, name).display(),

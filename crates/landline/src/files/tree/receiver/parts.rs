@@ -55,6 +55,8 @@ pub struct StoreOptions {
     pub attributes: bool,
     /// Whether entries get the ACLs of the source. Needs [`exact_mode`](Self::exact_mode).
     pub acls: bool,
+    /// Whether links may lead out of the tree.
+    pub all_links: bool,
     /// Whether the destination becomes equal to the one source, which must be a folder.
     pub sync: Option<SyncOptions>,
 }
@@ -99,6 +101,7 @@ impl Default for StoreOptions {
             hard_links: false,
             attributes: false,
             acls: false,
+            all_links: false,
             sync: None,
         }
     }

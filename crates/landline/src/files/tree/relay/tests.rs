@@ -27,6 +27,7 @@ fn relay(paths: &[&str]) -> RelayCheck {
         attributes: false,
         acls: false,
         skip_special: false,
+        links: crate::files::tree::WalkedLinks::Keep,
     };
     RelayCheck::new(&request, TreeReport::default())
 }

@@ -30,7 +30,7 @@ impl FoundAttributes {
     }
 
     /// Those of the folder itself.
-    fn of_folder(folder: &Folder, options: &WalkOptions) -> io::Result<Self> {
+    pub(super) fn of_folder(folder: &Folder, options: &WalkOptions) -> io::Result<Self> {
         let mut found = Self::default();
         if options.attributes {
             found.list = folder.own_attributes()?;
@@ -53,16 +53,17 @@ impl Walk {
         if !self.options.attributes && !self.options.acls {
             return Ok(FoundAttributes::default());
         }
-        let base = self.source(source).map_err(io::Error::other)?.base.clone();
+        let base = self.base(source).map_err(io::Error::other)?;
         let folder = self.open.get(&base, folder)?;
         FoundAttributes::of(&folder, name, &self.options)
     }
 
     /// Finds the attributes of a folder that is a source.
     pub(super) fn find_own_attributes(&mut self, source: usize) -> Result<(), Error> {
-        let source = self.source(source)?;
-        let found = FoundAttributes::of_folder(&source.base, &self.options);
-        let found = found.map_err(|error| Error::io(source.shown.display(), &error))?;
+        let base = self.base(source)?;
+        let found = FoundAttributes::of_folder(&base, &self.options);
+        let shown = &self.source(source)?.shown;
+        let found = found.map_err(|error| Error::io(shown.display(), &error))?;
         self.found_attributes(found);
         Ok(())
     }

@@ -5,7 +5,9 @@ use std::{ffi::OsStr, sync::Arc};
 use landline_proto::ErrorCode;
 
 use super::{
-    Walk, WalkStep, WalkedFile,
+    Walk, WalkStep, WalkedFile, WalkedLinks,
+    attributes::FoundAttributes,
+    followed::Followed,
     shared_names::FoundName,
     steps::{entry, failed},
 };
@@ -19,23 +21,46 @@ use crate::{
     paths::{EntryKind, EntryStat},
 };
 
+/// An entry that a walk has found, and that is no folder.
+pub(super) struct FoundEntry<'a> {
+    pub(super) source: usize,
+    /// The number of its folder.
+    pub(super) parent: Option<u32>,
+    pub(super) folder: &'a Arc<FolderPlace>,
+    pub(super) name: &'a OsStr,
+    /// The name that is sent.
+    pub(super) own_name: Vec<u8>,
+    pub(super) stat: &'a EntryStat,
+    /// What it is, if it is a link that is followed.
+    pub(super) followed: Option<&'a Followed>,
+}
+
 impl Walk {
-    /// Numbers an entry that is no folder. `own_name` is the name that is sent.
-    pub(super) fn entry(
-        &mut self,
-        source: usize,
-        parent: Option<u32>,
-        folder: &Arc<FolderPlace>,
-        name: &OsStr,
-        own_name: Vec<u8>,
-        stat: &EntryStat,
-    ) {
+    /// Numbers an entry that is no folder.
+    pub(super) fn entry(&mut self, found: FoundEntry<'_>) {
+        let FoundEntry {
+            source,
+            parent,
+            folder,
+            name,
+            own_name,
+            stat,
+            followed,
+        } = found;
         let shown = |walk: &Self| walk.shown(source, folder, name);
         let mut has_other_names = false;
         let (content, file) = match stat.kind {
             EntryKind::File => {
                 // Before the name is noted, because it gets no number if this fails.
-                let attributes = match self.find_attributes(source, folder, name) {
+                let attributes = match followed {
+                    Some(Followed {
+                        folder,
+                        name: Some(name),
+                        ..
+                    }) => FoundAttributes::of(folder, name, &self.options),
+                    _ => self.find_attributes(source, folder, name),
+                };
+                let attributes = match attributes {
                     Ok(attributes) => attributes,
                     Err(error) => {
                         let error = Error::io(shown(self).display(), &error);
@@ -43,7 +68,11 @@ impl Walk {
                         return;
                     }
                 };
-                let found = self.note_name(parent, stat);
+                let found = match followed {
+                    // What a link leads to is a file of its own.
+                    Some(_) => FoundName::default(),
+                    None => self.note_name(parent, stat),
+                };
                 has_other_names = found.has_others;
                 match found.first {
                     Some(first) => (EntryContent::SameFile(first), None),
@@ -56,21 +85,20 @@ impl Walk {
                             folder: folder.clone(),
                             name: name.to_owned(),
                             stat: *stat,
+                            link: followed.map(Followed::link),
                         };
                         (EntryContent::File(stat.length), Some(file))
                     }
                 }
             }
+            EntryKind::Link if self.options.links == WalkedLinks::Skip => return,
             EntryKind::Link => {
-                let target = self
-                    .source(source)
-                    .map(|source| source.base.clone())
-                    .and_then(|base| {
-                        let opened = self.open.get(&base, folder);
-                        opened
-                            .and_then(|folder| folder.read_link(name))
-                            .map_err(|error| Error::io(shown(self).display(), &error))
-                    });
+                let target = self.base(source).and_then(|base| {
+                    let opened = self.open.get(&base, folder);
+                    opened
+                        .and_then(|folder| folder.read_link(name))
+                        .map_err(|error| Error::io(shown(self).display(), &error))
+                });
                 match target {
                     Ok(target) if target.len() <= TARGET_BYTES_MAX => {
                         (EntryContent::Link(target), None)

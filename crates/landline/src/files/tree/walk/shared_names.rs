@@ -26,7 +26,7 @@ struct SharedName {
 }
 
 /// What a name of a file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct FoundName {
     /// The number of the first entry of the same file; `None` if this is the first one.
     pub(super) first: Option<u32>,
