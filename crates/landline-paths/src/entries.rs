@@ -7,13 +7,14 @@ use std::{ffi::OsStr, fs::File, io, os::fd::OwnedFd};
 
 use cap_std::fs::Dir;
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT},
+    fs::{AtFlags, FileType, Mode, OFlags, Stat},
     io::Errno,
 };
 
 use super::{
     FileSystem, Folder, SourceFile,
     platform::{self, FileId},
+    times,
 };
 use crate::Error;
 
@@ -131,7 +132,7 @@ impl EntryStat {
     clippy::useless_conversion,
     reason = "the types differ between systems"
 )]
-fn file_time(seconds: impl Into<i64>, nanoseconds: impl TryInto<u32>) -> FileTime {
+pub(super) fn file_time(seconds: impl Into<i64>, nanoseconds: impl TryInto<u32>) -> FileTime {
     FileTime {
         seconds: seconds.into(),
         nanoseconds: nanoseconds.try_into().unwrap_or(0),
@@ -145,19 +146,6 @@ fn file_time(seconds: impl Into<i64>, nanoseconds: impl TryInto<u32>) -> FileTim
 )]
 fn stat_links(stat: &Stat) -> u64 {
     u64::from(stat.st_nlink)
-}
-
-pub(super) fn modification(modified: FileTime) -> Timestamps {
-    Timestamps {
-        last_access: Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_OMIT,
-        },
-        last_modification: Timespec {
-            tv_sec: modified.seconds,
-            tv_nsec: modified.nanoseconds.into(),
-        },
-    }
 }
 
 impl Folder {
@@ -324,6 +312,13 @@ impl Folder {
         )?)
     }
 
+    /// Whether files in the folder may have further names. It is false only for file systems that
+    /// are known to make none.
+    pub fn may_have_links(&self) -> bool {
+        let opened = self.open_to_list();
+        !opened.is_ok_and(|opened| platform::has_no_links(&File::from(opened)))
+    }
+
     /// Exchanges an entry of this folder with one of another folder, in one step.
     ///
     /// # Errors
@@ -337,12 +332,12 @@ impl Folder {
     /// # Errors
     /// The system's error.
     pub fn set_modified(&self, name: &OsStr, modified: FileTime) -> io::Result<()> {
-        Ok(rustix::fs::utimensat(
-            self.dir(),
-            name,
-            &modification(modified),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )?)
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        times::set_modified(
+            |times| rustix::fs::utimensat(self.dir(), name, times, flags),
+            || rustix::fs::statat(self.dir(), name, flags),
+            modified,
+        )
     }
 
     /// Sets the permission bits of a regular file. Follows no link.
@@ -364,12 +359,11 @@ impl Folder {
     /// # Errors
     /// The system's error.
     pub fn set_own_modified(&self, modified: FileTime) -> io::Result<()> {
-        Ok(rustix::fs::utimensat(
-            self.dir(),
-            ".",
-            &modification(modified),
-            AtFlags::empty(),
-        )?)
+        times::set_modified(
+            |times| rustix::fs::utimensat(self.dir(), ".", times, AtFlags::empty()),
+            || rustix::fs::fstat(self.dir()),
+            modified,
+        )
     }
 
     /// Sets the permission bits of this folder.

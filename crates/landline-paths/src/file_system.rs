@@ -11,7 +11,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{FileTime, entries::modification, platform};
+use super::{FileTime, platform, times};
 
 /// A file system.
 #[derive(Debug)]
@@ -63,7 +63,11 @@ pub fn set_file_mode(file: &File, mode: u32) -> io::Result<()> {
 /// # Errors
 /// The system's error.
 pub fn set_file_modified(file: &File, modified: FileTime) -> io::Result<()> {
-    Ok(rustix::fs::futimens(file.as_fd(), &modification(modified))?)
+    times::set_modified(
+        |times| rustix::fs::futimens(file.as_fd(), times),
+        || rustix::fs::fstat(file.as_fd()),
+        modified,
+    )
 }
 
 /// Gives an empty file the content of another one, without copying it.

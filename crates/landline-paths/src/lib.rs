@@ -47,6 +47,7 @@ mod socket;
 mod source_file;
 mod staged;
 mod temp_dir;
+mod times;
 mod tree;
 mod users;
 mod walk;

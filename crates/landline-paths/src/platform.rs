@@ -329,6 +329,19 @@ fn has_system_of(file: &File, numbers: &[u32]) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|stat| numbers.contains(&(stat.f_type as u32)))
 }
 
+/// Whether a file is on a file system that makes no hard links: FAT or exFAT.
+pub(super) fn has_no_links(file: &File) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        has_system_of(file, &[0x4d44, 0x2011_bab0])
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = file;
+        false
+    }
+}
+
 /// Makes a file durable. Succeeds on a file system that cannot do that.
 pub(super) fn sync_file(file: &File) -> io::Result<()> {
     match file.sync_all() {

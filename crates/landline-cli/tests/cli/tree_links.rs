@@ -1,10 +1,17 @@
 //! Files with several names in copies of trees.
 
-use std::{collections::HashSet, fs, os::unix::fs::MetadataExt, path::Path, process::Command};
+use std::{
+    collections::HashSet,
+    ffi::OsStr,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use landline::paths::TempDir;
 use serde_json::{Value, json};
-use testkit::Outcome;
+use testkit::{Outcome, Stage};
 
 use crate::{
     noise,
@@ -336,4 +343,93 @@ fn names_on_other_file_systems_are_copies() {
     assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
     assert_eq!(found, [true; 6]);
     assert_eq!(folders, [true; 4], "a folder is not complete");
+}
+
+/// A file system without hard links, which takes upper and lower case for the same. Unmounted when
+/// dropped.
+pub(crate) struct ExFat(PathBuf, String);
+
+impl ExFat {
+    /// Mounts it at `folder`. Prints SKIPPED and returns `None` if that is not possible.
+    pub(crate) fn mount(stage: &Stage, folder: PathBuf) -> Option<Self> {
+        fs::create_dir_all(&folder).unwrap();
+        let image = stage.path("exfat.img");
+        fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+        let run = |program: &str, arguments: &[&OsStr]| {
+            let output = Command::new(program).args(arguments).output().ok()?;
+            let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            output.status.success().then_some(text)
+        };
+        let made = || {
+            run("mkfs.exfat", &[image.as_os_str()])?;
+            let show = ["-f", "--show"].map(OsStr::new);
+            let device = run("losetup", &[show[0], show[1], image.as_os_str()])?;
+            let mounted = Self(folder.clone(), device);
+            run(
+                "mount.exfat-fuse",
+                &[OsStr::new(&mounted.1), folder.as_os_str()],
+            )?;
+            Some(mounted)
+        };
+        let made = made();
+        if made.is_none() {
+            eprintln!("SKIPPED: exFAT needs root, exfatprogs and exfat-fuse");
+        }
+        made
+    }
+}
+
+impl Drop for ExFat {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+        let _ = Command::new("losetup").args(["-d", &self.1]).status();
+    }
+}
+
+#[test]
+fn second_sync_copies_nothing_where_there_are_no_links() {
+    let synced = Synced::new();
+    let target = synced.stage.path("home/dst");
+    let Some(_mounted) = ExFat::mount(&synced.stage, target.clone()) else {
+        return;
+    };
+    make_tree(&synced.stage.path("user/src"));
+    synced.run(&["-H"]).ok();
+    let content = |name: &str| fs::read(target.join(name)).unwrap();
+    assert_eq!(content("b/small"), b"small");
+    assert_eq!(content("a/big"), noise(3_000_000, 5));
+    let inodes = ["a/small", "b/small", "a/third", "z-big", "a/big"].map(|name| {
+        let path = target.join(name);
+        (inode(&path), fs::metadata(&path).unwrap().mtime())
+    });
+    let again = synced.run(&["-H", "--itemize"]);
+    assert_eq!(changes(&again), Vec::<Value>::new());
+    let done = event(&events(&again), "done").unwrap().clone();
+    assert_eq!([&done["files"], &done["others"]], [0, 0]);
+    again.ok();
+    for (name, (_, modified)) in ["a/small", "b/small", "a/third", "z-big", "a/big"]
+        .into_iter()
+        .zip(inodes)
+    {
+        assert_eq!(fs::metadata(target.join(name)).unwrap().mtime(), modified);
+    }
+    // A changed file is changed under all of its names.
+    write(&synced.stage.path("user/src/a/small"), b"other");
+    fs::remove_file(synced.stage.path("user/src/b/small")).unwrap();
+    link(&synced.stage.path("user/src"), "a/small", "b/small");
+    synced.run(&["-H"]).ok();
+    assert_eq!(content("b/small"), content("a/small"));
+}
+
+/// Files that only look like copies become names of one file where that is possible.
+#[test]
+fn names_are_linked_again_where_links_can_be_made() {
+    let synced = Synced::new();
+    make_tree(&synced.stage.path("user/src"));
+    synced.run(&[]).ok();
+    let planned = changes(&synced.run(&["-n", "-H"]));
+    let made = synced.run(&["-H", "--itemize"]);
+    assert_eq!(changes(&made), planned);
+    assert_eq!(planned.len(), 3, "{planned:?}");
+    assert_linked(&synced.stage.path("home/dst"));
 }

@@ -218,8 +218,7 @@ impl TreeReceiver {
 
     /// Whether what is there is a name of this file already.
     ///
-    /// If the file has as many names as a file can have, a copy of it that is there takes its
-    /// place.
+    /// If the file can have no further name, a copy of it that is there takes its place.
     fn is_name_of(
         &mut self,
         first: u32,
@@ -238,20 +237,21 @@ impl TreeReceiver {
         let Some((location, name)) = place.filter(|_| stat.kind == EntryKind::File) else {
             return Ok(false);
         };
-        let head = self.existing(&location, &name)?;
-        let is_copy = head.is_some_and(|head| {
-            head.links >= NAMES_FULL
-                && head.length == stat.length
-                && head.modified == stat.modified
-                && head.mode == stat.mode
-        });
+        let Some(head) = self.existing(&location, &name)? else {
+            return Ok(false);
+        };
+        let looks_same =
+            head.length == stat.length && head.modified == stat.modified && head.mode == stat.mode;
         // Otherwise the length and time do not tell the content.
         let is_trusted = if other.location.is_staged {
             self.staging.trusts(stat)
         } else {
             !self.options.checksum
         };
-        let is_copy = is_copy && is_trusted;
+        let is_copy = looks_same
+            && is_trusted
+            && (head.links >= NAMES_FULL || !self.can_link(&location, &name, &head))
+            && self.has_attributes_of((&location, &name), other)?;
         if is_copy && let Some(shared) = self.shared.files.get_mut(&first) {
             shared.location = other.location.clone();
             shared.name.clone_from(&other.name);

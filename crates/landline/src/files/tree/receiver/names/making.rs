@@ -5,13 +5,16 @@ use std::{ffi::OsStr, io};
 use super::{OtherName, SharedState};
 use crate::{
     files::tree::receiver::{
-        Problem, StagedFile, TreeReceiver,
+        Problem, StagedFile, StorePlace, TreeReceiver,
         deletes::changed_meanwhile,
         replace::{NewEntry, Replacement},
         staged_name,
     },
     paths::{EntryStat, Folder},
 };
+
+/// The name of a link in the staging folder that only shows that links can be made.
+const PROBE: &str = "probe";
 
 impl TreeReceiver {
     /// Links a name to its file, or copies the file if that is not possible.
@@ -93,6 +96,61 @@ impl TreeReceiver {
                 .map_err(Problem::Copy),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a file can get a further name. Tries it, unless this is a dry run, which knows only
+    /// of some file systems that they have no links.
+    pub(super) fn can_link(
+        &mut self,
+        location: &StorePlace,
+        name: &OsStr,
+        head: &EntryStat,
+    ) -> bool {
+        let Ok(folder) = self.open(location) else {
+            return true;
+        };
+        if head.links > 1 {
+            return true;
+        }
+        // A user who may only read a file gets a copy of it.
+        if !location.access.is_writable {
+            return false;
+        }
+        if self.options.dry_run {
+            return folder.may_have_links();
+        }
+        let probe = OsStr::new(PROBE);
+        let staging = self.staging.folder.clone();
+        match folder.link_to(name, &staging, probe) {
+            Ok(()) => staging.remove(probe).is_ok(),
+            Err(error) => !cannot_link(&error),
+        }
+    }
+
+    /// Whether a name has the attributes of a file, as far as they are kept.
+    pub(super) fn has_attributes_of(
+        &mut self,
+        (location, name): (&StorePlace, &OsStr),
+        other: &OtherName,
+    ) -> Result<bool, Problem> {
+        let read = |this: &mut Self, location: &StorePlace, name: &OsStr| {
+            let folder = this.open(location)?;
+            let attributes = if this.options.attributes {
+                folder.attributes_of(name)?
+            } else {
+                Vec::new()
+            };
+            let acls = if this.options.acls {
+                folder.acls_of(name)?
+            } else {
+                None
+            };
+            Ok::<_, io::Error>((attributes, acls))
+        };
+        let first = read(self, location, name).map_err(self.problem(location, name))?;
+        let (location, name) = (&other.location, &other.name);
+        let second = read(self, location, name).map_err(self.problem(location, name))?;
+        Ok(first == second)
     }
 
     /// The length of a file that is there.
