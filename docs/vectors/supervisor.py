@@ -59,6 +59,10 @@ ORDERS = {
     "confirm": (14, []),
 }
 
+EXITED_FIELDS = [
+    ("kind", U8), ("value", U8), ("user_time", U64), ("system_time", U64), ("memory", U64), ("timed_out", U8),
+    ("stdout", U64), ("stderr", U64), ("started", U64), ("ended", U64),
+]
 OUTPUT = ["acknowledged", "read", "has_ended"]
 REPORTS = {
     "started": (1, [("pid", U32)]),
@@ -67,10 +71,7 @@ REPORTS = {
     "output-end": (4, [("stream", STREAM), ("offset", U64)]),
     "input-ack": (5, [("offset", U64)]),
     "input-stop": (6, []),
-    "exited": (7, [
-        ("kind", U8), ("value", U8), ("user_time", U64), ("system_time", U64), ("memory", U64), ("timed_out", U8),
-        ("stdout", U64), ("stderr", U64), ("started", U64), ("ended", U64),
-    ]),
+    "exited": (7, EXITED_FIELDS),
     "stored": (8, [("stream", STREAM), ("offset", U64)]),
     "adopted": (9, [("version", U16), ("pid", U32), ("store", U8)]
                 + [(f"{stream}_{name}", U64 if name != "has_ended" else U8)
@@ -83,6 +84,9 @@ REPORTS = {
 
 def frame(types, name, values):
     number, fields = types[name]
+    # Only a set flag is there.
+    if "left_open" in values:
+        fields = fields + [("left_open", U8)]
     assert [field for field, _ in fields] == list(values), name
     content = b"".join(
         struct.pack(form, values[field]) if isinstance(form, str) else form.pack(values[field])
@@ -152,6 +156,7 @@ GOOD_REPORTS = [
     ("exited", EXITED),
     ("exited", EXITED | {"kind": 1, "value": 9, "timed_out": 1}),
     ("exited", EXITED | {"kind": 2, "value": 11}),
+    ("exited", EXITED | {"left_open": 1}),
     ("stored", {"stream": 1, "offset": 2**40}),
     ("adopted", ADOPTED),
     ("adopted", ADOPTED | {"store": 1, "has_input": 0, "received": 0, "taken": 0, "has_end": 0, "has_stopped": 1}),
@@ -203,6 +208,8 @@ BAD_REPORTS = [
     ("content", bad(REPORTS, "adopted", ADOPTED, store=2)),
     ("content", bad(REPORTS, "adopted", ADOPTED, stderr_has_ended=2)),
     ("content", lengthened(frame(REPORTS, "exited", EXITED), 1)),
+    ("content", frame(REPORTS, "exited", EXITED | {"left_open": 2})),
+    ("content", lengthened(frame(REPORTS, "exited", EXITED | {"left_open": 1}), 1)),
     ("content", lengthened(frame(REPORTS, "adopted", ADOPTED), -1)),
     ("content", frame(REPORTS, "screen", {"offset": 0, "is_whole": 2, "bytes": b""})),
     ("content", lengthened(frame(REPORTS, "confirmed", {}), 1)),

@@ -151,6 +151,8 @@ pub(crate) fn harden() {
     // SAFETY: both take numbers only.
     unsafe {
         libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0);
+        // Its name is else that of the link by which the program was started, such as `exe`.
+        libc::prctl(libc::PR_SET_NAME, c"landline".as_ptr(), 0, 0, 0);
         libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     }
 }
@@ -339,6 +341,20 @@ fn duration(time: libc::timeval) -> Duration {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let microseconds = u64::try_from(time.tv_usec).unwrap_or(0);
     Duration::from_secs(seconds) + Duration::from_micros(microseconds)
+}
+
+/// Whether the process group of a program has a process. It may be one that has ended and was not
+/// collected.
+pub(crate) fn has_group(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().filter(|pid| *pid > 1);
+    let group = pid.and_then(rustix::process::Pid::from_raw);
+    group.is_some_and(
+        |group| match rustix::process::test_kill_process_group(group) {
+            Ok(()) => true,
+            // There is one of another user.
+            Err(errno) => errno == rustix::io::Errno::PERM,
+        },
+    )
 }
 
 /// Sends a signal, to the process group if `is_group`. A process that is gone is no error.

@@ -6,7 +6,7 @@ use crate::{
     input::Input,
     job::Job,
     output::Output,
-    platform::Ended,
+    platform::{self, Ended},
     process::Process,
     program_terminal::ProgramTerminal,
     protocol::{Exit, OutputStream, Start, Store},
@@ -17,6 +17,9 @@ use crate::{
 /// How long the outputs of a program that has ended may be quiet until they end too. Processes
 /// that it left behind may have them open.
 const QUIET: Duration = Duration::from_millis(500);
+/// How long they may be quiet at least while the program's process group has a process, since the
+/// program ended. Such a process mostly ends soon, as the `>(...)` of a shell does.
+const GROUP_TIME: Duration = Duration::from_secs(3);
 /// How long the supervisor retries to write the status.
 const STATUS_TIME_MAX: Duration = Duration::from_secs(60);
 /// How often an output is read, where it is stored, before that is reported.
@@ -46,6 +49,8 @@ pub(crate) struct Program {
     has_timed_out: bool,
     /// How it ended, when that was noticed, and that in milliseconds since the Unix epoch.
     exit: Option<(Ended, Instant, u64)>,
+    /// Whether an output was ended that something else had open.
+    has_left_open: bool,
     status: StatusFile,
 }
 
@@ -84,6 +89,7 @@ impl Program {
             timeout_at: start.timeout.and_then(|timeout| now.checked_add(timeout)),
             has_timed_out: false,
             exit: None,
+            has_left_open: false,
             status: StatusFile::NotDue,
         }
     }
@@ -245,7 +251,11 @@ impl Program {
         let open = self.outputs.iter().filter(|output| output.is_open());
         let quiet_since: Option<Vec<Instant>> = open.map(Output::quiet_since).collect();
         let last = quiet_since?.into_iter().max()?;
-        Some(last.max(exited_at) + QUIET)
+        let quiet_at = last.max(exited_at) + QUIET;
+        if self.terminal.is_none() && platform::has_group(self.pid) {
+            return Some(quiet_at.max(exited_at + GROUP_TIME));
+        }
+        Some(quiet_at)
     }
 
     /// Records the end once the program and its outputs have ended.
@@ -253,7 +263,8 @@ impl Program {
         if self.quiet_at().is_some_and(|at| at <= Instant::now()) {
             for output in &mut self.outputs {
                 // A server that took nothing until now may have left something to read.
-                if output.read() == 0 {
+                if output.read() == 0 && output.is_open() {
+                    self.has_left_open = self.terminal.is_none();
                     output.close();
                 }
             }
@@ -276,6 +287,7 @@ impl Program {
             stderr,
             started: self.started,
             ended: time,
+            left_open: self.has_left_open,
         });
         self.write_status(&exit);
     }

@@ -191,6 +191,7 @@ impl Fields<'_> {
                 stderr: self.number("stderr"),
                 started: self.number("started"),
                 ended: self.number("ended"),
+                left_open: self.0.get("left_open").is_some(),
             }),
             "stored" => Report::Stored {
                 stream: self.stream(),

@@ -162,6 +162,10 @@ impl Report {
                 for number in [exit.stdout, exit.stderr, exit.started, exit.ended] {
                     out.extend(number.to_le_bytes());
                 }
+                // Servers of older releases do not know it.
+                if exit.left_open {
+                    out.push(1);
+                }
             }),
             Self::Stored { stream, offset } => frame(out, 8, |out| {
                 out.push(*stream as u8);
@@ -231,6 +235,7 @@ impl Report {
                 stderr: fields.u64()?,
                 started: fields.u64()?,
                 ended: fields.u64()?,
+                left_open: fields.is_followed_by_flag()?,
             }),
             8 => Self::Stored {
                 stream: fields.stream()?,
@@ -392,6 +397,17 @@ impl<'a> Fields<'a> {
     fn flag(&mut self) -> Result<bool, FrameError> {
         match self.u8()? {
             0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(self.invalid()),
+        }
+    }
+
+    /// A flag that is there only if it is set.
+    fn is_followed_by_flag(&mut self) -> Result<bool, FrameError> {
+        if self.rest.is_empty() {
+            return Ok(false);
+        }
+        match self.u8()? {
             1 => Ok(true),
             _ => Err(self.invalid()),
         }

@@ -34,7 +34,7 @@
 //! | output-end | 4 | stream `u8`, offset `u64` |
 //! | input-ack | 5 | offset `u64` |
 //! | input-stop | 6 | |
-//! | exited | 7 | kind `u8` (0 code, 1 signal, 2 signal with a core dump), code or signal `u8`, user and system time in microseconds `u64` each, most memory in bytes `u64`, has timed out `u8`, bytes of standard output and of standard error `u64` each, start and end `u64` each |
+//! | exited | 7 | kind `u8` (0 code, 1 signal, 2 signal with a core dump), code or signal `u8`, user and system time in microseconds `u64` each, most memory in bytes `u64`, has timed out `u8`, bytes of standard output and of standard error `u64` each, start and end `u64` each; then only if it is 1: had an output open `u8` |
 //! | stored | 8 | stream `u8`, offset `u64` |
 //! | adopted | 9 | version `u16`, process id `u32`, store `u8`; of standard output, then of standard error: acknowledged `u64`, read `u64`, has ended `u8`; of the input: has input `u8`, received `u64`, taken `u64`, has an end `u8`, has stopped `u8` |
 //! | screen | 10 | offset `u64`, is whole `u8`, the bytes |
@@ -361,6 +361,9 @@ pub struct Exit {
     pub started: u64,
     /// When it ended, in milliseconds since the Unix epoch.
     pub ended: u64,
+    /// Whether a process that it left behind still had an output open, so that the supervisor
+    /// ended that output. Never with a terminal, which always goes with its program.
+    pub left_open: bool,
 }
 
 /// What a supervisor that was adopted has.

@@ -79,6 +79,7 @@ fn reports() -> Vec<Report> {
             stderr: 2,
             started: 3,
             ended: 4,
+            left_open: true,
         })
     };
     let signal = |has_core| Status::Signal {

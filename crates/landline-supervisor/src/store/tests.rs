@@ -256,6 +256,7 @@ fn written_status_is_read_back() {
         stderr: 0,
         started: 1,
         ended: 2,
+        left_open: true,
     };
     let mut writer = folder.writer(1 << 20);
     writer.append(OutputStream::Stdout, 0, b"abc");

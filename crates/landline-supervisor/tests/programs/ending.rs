@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use landline_supervisor::protocol::{Order, OutputStream, Start, Status, Store};
+use landline_supervisor::protocol::{Order, OutputStream, Size, Start, Status, Store};
 
 use crate::{
     folder::Folder,
     server::{Server, assert_gone, script_start, wait_until},
 };
 
-pub(crate) const TESTS: [(&str, fn()); 13] = [
+pub(crate) const TESTS: [(&str, fn()); 15] = [
     (
         "supervisor_without_program_leaves_on_sigterm",
         supervisor_without_program_leaves_on_sigterm,
@@ -19,6 +19,14 @@ pub(crate) const TESTS: [(&str, fn()); 13] = [
     (
         "process_left_behind_does_not_delay_end",
         process_left_behind_does_not_delay_end,
+    ),
+    (
+        "late_output_of_own_group_arrives",
+        late_output_of_own_group_arrives,
+    ),
+    (
+        "open_output_of_terminal_is_no_loss",
+        open_output_of_terminal_is_no_loss,
     ),
     (
         "closed_outputs_do_not_end_program",
@@ -73,13 +81,45 @@ fn signal_reaches_process_group() {
 }
 
 fn process_left_behind_does_not_delay_end() {
-    let mut server = Server::with_script("sleep 1000 & echo $!");
-    assert_eq!(server.wait_for_status(), Status::Code(0));
+    for (script, left_open) in [
+        ("sleep 1000 & echo $!", true),
+        ("setsid sleep 1000 & echo $!", true),
+        ("sleep 1000 >/dev/null 2>&1 & echo $!", false),
+    ] {
+        let mut server = Server::with_script(script);
+        let exit = server.wait_for_exit();
+        assert_eq!(exit.status, Status::Code(0), "{script}");
+        assert_eq!(exit.left_open, left_open, "{script}");
+        let left: u32 = server.stdout().trim().parse().unwrap();
+        assert!(
+            std::path::Path::new(&format!("/proc/{left}")).exists(),
+            "a process in the background stays: {script}"
+        );
+        drop(server);
+        let mut killer = Server::with_script(&format!("kill {left}"));
+        assert_eq!(killer.wait_for_status(), Status::Code(0));
+        assert_gone(left);
+    }
+}
+
+/// As the program of `exec > >(...)` in a shell, which outlives it for a moment.
+fn late_output_of_own_group_arrives() {
+    let mut server = Server::with_script("(sleep 1; echo late) & echo early");
+    let exit = server.wait_for_exit();
+    assert_eq!(server.stdout(), "early\nlate\n");
+    assert!(!exit.left_open);
+}
+
+fn open_output_of_terminal_is_no_loss() {
+    let mut start = script_start("trap '' HUP; sleep 1000 & echo $!");
+    start.terminal = Some(Size {
+        rows: 24,
+        columns: 80,
+    });
+    let mut server = Server::with_start(start);
+    let exit = server.wait_for_exit();
+    assert!(!exit.left_open);
     let left: u32 = server.stdout().trim().parse().unwrap();
-    assert!(
-        std::path::Path::new(&format!("/proc/{left}")).exists(),
-        "a process in the background stays"
-    );
     drop(server);
     let mut killer = Server::with_script(&format!("kill {left}"));
     assert_eq!(killer.wait_for_status(), Status::Code(0));

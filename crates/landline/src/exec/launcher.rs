@@ -4,7 +4,10 @@ use std::{
     io,
     os::{
         fd::OwnedFd,
-        unix::net::{UnixListener, UnixStream},
+        unix::{
+            net::{UnixListener, UnixStream},
+            process::CommandExt,
+        },
     },
     path::PathBuf,
     process::{Command, Stdio},
@@ -44,6 +47,8 @@ impl LocalLauncher {
     /// Starts a supervisor that has this socket to its server.
     fn start(&self, socket: UnixStream) -> io::Result<()> {
         let mut child = Command::new(&self.program)
+            // A list of processes shows this in place of the path.
+            .arg0("landline")
             .arg(self.argument)
             .stdin(Stdio::from(OwnedFd::from(socket)))
             .stdout(Stdio::null())
