@@ -32,6 +32,8 @@ use crate::{
 pub(super) const INTERRUPTED: u8 = 130;
 /// How long the server may take to forget a job that has ended.
 const RELEASE_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long the keys before an escape sequence that leaves may take to be delivered.
+const LEAVE_TIME_MAX: Duration = Duration::from_secs(1);
 /// How long the end of a channel may take.
 const FINISH_TIME_MAX: Duration = Duration::from_millis(500);
 /// What Ctrl-C sends on a terminal that passes every key on.
@@ -90,7 +92,10 @@ impl<'a> Dialer<'a> {
     }
 
     /// Opens a channel after a lost one, in a session of its own.
-    async fn redial(&self, request: &FirstRequest) -> Result<Channel, landline::Error> {
+    ///
+    /// # Errors
+    /// [`landline::Error::Lost`] if there is no login; those of [`ClientSession::open_channel`].
+    pub(super) async fn redial(&self, request: &FirstRequest) -> Result<Channel, landline::Error> {
         let log_in = async {
             let session = self.log_in().await;
             session.map_err(|failure| landline::Error::Lost(failure.what))
@@ -216,16 +221,23 @@ impl CarriedCommand<'_> {
                 None => dialer.redial(request).await,
             };
             let carried = carry(&teller, &dial, &mut channel, &mut carrier, continuation);
+            let passing = pass_keys(typed, passed, &teller);
+            tokio::pin!(carried, passing);
             tokio::select! {
-                exit = carried => exit.map(Some),
+                exit = &mut carried => exit,
                 Ok(interruption) = interruption => match interruption {
                     Interruption::Failed(error) => {
                         Err(landline::Error::io("standard input", &error).into())
                     }
-                    Interruption::Escaped => Ok(None),
+                    // The keys before it are delivered first.
+                    Interruption::Escaped => tokio::select! {
+                        exit = carried => exit.or(Ok(None)),
+                        () = passing => Ok(None),
+                        () = tokio::time::sleep(LEAVE_TIME_MAX) => Ok(None),
+                    },
                 },
                 () = leaving.notified() => Ok(None),
-                () = pass_keys(typed, passed, &teller) => Ok(None),
+                () = &mut passing => Ok(None),
             }
         };
         match exit {
@@ -267,6 +279,7 @@ async fn pass_keys(
                     let _ = passed.send(input).await;
                 }
                 CommandInput::Bytes(bytes) if bytes.contains(&CTRL_C) => return,
+                CommandInput::Leave => drop(passed.send(input).await),
                 CommandInput::Bytes(_) | CommandInput::End => {}
             }
         }

@@ -1,15 +1,23 @@
 //! `landline jobs`: lists and forgets detached jobs, and what the other commands about jobs share.
 
+use std::time::Duration;
+
 use clap::Args;
 use landline::{
+    Error,
     exec::{JobInfo, JobRequest, JobState},
-    net::Target,
+    login::FirstRequest,
+    net::{Channel, Target},
 };
 use serde_json::{Value, json};
 
+use super::{
+    follow::Dialer,
+    run::reconnect::{ATTEMPT_TIME_MAX, Attempts, CONNECTED_AGAIN, CONNECTION_LOST, is_lost},
+};
 use crate::{
     arguments::Access,
-    connect,
+    connect::{self, is_transient},
     context::{Context, ExitStatus, Run},
     failure::Failure,
     terminal::{moment, table},
@@ -95,13 +103,97 @@ pub(super) async fn ask(
     Ok(answers)
 }
 
+/// A request about a job whose answer takes as long as the job.
+pub(super) trait LongRequest {
+    /// What the server answers in the end.
+    type Answer;
+
+    /// The request to send now, which leaves out what was answered already.
+    fn first_request(&self) -> Result<FirstRequest, Error>;
+
+    /// Takes the answer.
+    async fn receive(&mut self, channel: &mut Channel) -> Result<Self::Answer, Error>;
+}
+
+/// Makes a request, and again over a new connection whenever the connection is lost.
+///
+/// # Errors
+/// The login is refused; what the server says; what [`LongRequest::receive`] fails with.
+pub(super) async fn ask_until_answered<R: LongRequest>(
+    context: &Context,
+    dialer: &Dialer<'_>,
+    request: &mut R,
+) -> Result<R::Answer, Failure> {
+    let mut channel = dialer.open(&request.first_request()?).await?;
+    loop {
+        match request.receive(&mut channel).await {
+            Ok(answer) => {
+                channel.finish().await;
+                return Ok(answer);
+            }
+            Err(error) if is_lost(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+        channel = reconnect(context, dialer, &request.first_request()?).await?;
+    }
+}
+
+/// Opens a channel on a new connection, however long that takes.
+async fn reconnect(
+    context: &Context,
+    dialer: &Dialer<'_>,
+    request: &FirstRequest,
+) -> Result<Channel, Failure> {
+    let tell = |what| {
+        if !context.json {
+            context.err.print(what);
+        }
+    };
+    let mut attempts = Attempts::new(Duration::MAX);
+    loop {
+        tokio::time::sleep(attempts.next_pause().unwrap_or_default()).await;
+        if attempts.is_to_be_told() {
+            tell(CONNECTION_LOST);
+        }
+        match tokio::time::timeout(ATTEMPT_TIME_MAX, dialer.redial(request)).await {
+            Ok(Ok(channel)) => {
+                if attempts.is_told {
+                    tell(CONNECTED_AGAIN);
+                }
+                return Ok(channel);
+            }
+            Ok(Err(error)) if !is_transient(&error) => return Err(error.into()),
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+}
+
 /// A job for programs.
 pub(super) fn to_json(job: &JobInfo) -> Value {
     let mut value = json!(job);
     if let Some(keys) = value.as_object_mut() {
         keys.insert("status".into(), json!(status(job)));
+        keys.insert("started".into(), seconds_of_milliseconds(job.started));
+        if let Some(ended) = job.ended {
+            keys.insert("ended".into(), seconds_of_milliseconds(ended));
+        }
+        if let (Some(exit), Some(Value::Object(keys))) = (&job.exit, keys.get_mut("exit")) {
+            keys.insert("user_time".into(), seconds_of_microseconds(exit.user_time));
+            let time = seconds_of_microseconds(exit.system_time);
+            keys.insert("system_time".into(), time);
+        }
     }
     value
+}
+
+/// A time of the protocol in seconds, as all times in JSON are.
+pub(super) fn seconds_of_milliseconds(time: u64) -> Value {
+    json!(time as f64 / 1e3)
+}
+
+/// The same for processor time.
+pub(super) fn seconds_of_microseconds(time: u64) -> Value {
+    json!(time as f64 / 1e6)
 }
 
 /// The exit status that a job ended with, as shells have it; `None` if it has not ended,
@@ -133,10 +225,15 @@ fn row(job: &JobInfo) -> [String; 5] {
 /// The state of a job and who watches it, for people.
 fn describe_with_watchers(job: &JobInfo) -> String {
     let names: Vec<&str> = job.watchers.iter().map(|user| user.as_str()).collect();
+    let state = match job.state {
+        // `landline wait` gives the reason, which would make the column wide.
+        JobState::Lost => "lost".to_owned(),
+        _ => describe(job),
+    };
     if names.is_empty() {
-        return describe(job);
+        return state;
     }
-    format!("{}, watched by {}", describe(job), names.join(", "))
+    format!("{state}, watched by {}", names.join(", "))
 }
 
 /// The state of a job, for people.

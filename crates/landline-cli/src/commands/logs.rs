@@ -6,15 +6,18 @@ use clap::Args;
 use landline::{
     Error,
     audit::Since,
-    exec::{LogChunk, LogItem, ReadLog},
-    net::Target,
+    exec::{JobInfo, LogChunk, LogItem, ReadLog},
+    login::FirstRequest,
+    net::{Channel, Target},
 };
 use serde_json::json;
 
-use super::jobs::to_json;
+use super::{
+    follow::Dialer,
+    jobs::{LongRequest, ask_until_answered, seconds_of_milliseconds, to_json},
+};
 use crate::{
     arguments::Access,
-    connect,
     context::{Context, ExitStatus, Run},
     failure::Failure,
     signals,
@@ -24,7 +27,7 @@ use crate::{
 ///
 /// The job's standard output goes to standard output, and its standard error to standard error, in
 /// the order in which the job wrote them. The server keeps up to 32 MiB for each job: the first MiB
-/// of each stream, and the newest output.
+/// of each stream, and the newest output. After a lost connection, landline reconnects.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  landline logs nas build\n  landline logs nas build -f --since 10m"
@@ -61,26 +64,17 @@ impl Run for Logs {
             follow: self.follow,
         };
         let stopped = signals::stop()?;
+        let dialer = Dialer::new(context, &self.host, &self.access)?;
+        let mut log = PrintedLog {
+            logs: &self,
+            context,
+            request,
+        };
         let reading = async {
-            let first = request.first_request()?;
-            let client = context.client()?;
-            let (host, access) = (&self.host, &self.access);
-            let mut channel = connect::open_channel(context, &client, host, access, &first).await?;
-            let job = loop {
-                match ReadLog::next(&mut channel).await? {
-                    LogItem::Chunk(chunk) => match self.print(context, &chunk) {
-                        Ok(()) => {}
-                        // The reader has enough.
-                        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                            return Ok(ExitStatus::SUCCESS);
-                        }
-                        Err(error) => return Err(Error::io("standard output", &error).into()),
-                    },
-                    LogItem::End(job) => break job,
-                }
-            };
-            channel.finish().await;
-            if context.json {
+            let job = ask_until_answered(context, &dialer, &mut log).await?;
+            if context.json
+                && let Some(job) = job
+            {
                 context.out.print_json(&to_json(&job));
             }
             Ok(ExitStatus::SUCCESS)
@@ -92,12 +86,50 @@ impl Run for Logs {
     }
 }
 
+/// The output of a job, which is printed as it arrives.
+struct PrintedLog<'a> {
+    logs: &'a Logs,
+    context: &'a Context,
+    /// Asks for what was not printed yet.
+    request: ReadLog,
+}
+
+impl LongRequest for PrintedLog<'_> {
+    /// The job; `None` if the reader wants no more.
+    type Answer = Option<Box<JobInfo>>;
+
+    fn first_request(&self) -> Result<FirstRequest, Error> {
+        self.request.first_request()
+    }
+
+    async fn receive(&mut self, channel: &mut Channel) -> Result<Self::Answer, Error> {
+        loop {
+            let chunk = match ReadLog::next(channel).await? {
+                LogItem::Chunk(chunk) => chunk,
+                LogItem::End(job) => return Ok(Some(job)),
+            };
+            match self.logs.print(self.context, &chunk) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(None),
+                Err(error) => return Err(Error::io("standard output", &error)),
+            }
+            let printed = if chunk.is_stderr {
+                &mut self.request.stderr
+            } else {
+                &mut self.request.stdout
+            };
+            *printed = chunk.offset + chunk.dropped + chunk.bytes.len() as u64;
+        }
+    }
+}
+
 impl Logs {
     fn print(&self, context: &Context, chunk: &LogChunk) -> io::Result<()> {
         if context.json {
             let name = if chunk.is_stderr { "stderr" } else { "stdout" };
             context.out.print_json(&json!({
-                "event": "output", "stream": name, "offset": chunk.offset, "time": chunk.time,
+                "event": "output", "stream": name, "offset": chunk.offset,
+                "time": seconds_of_milliseconds(chunk.time),
                 "dropped": chunk.dropped, "bytes": landline::proto::Name(chunk.bytes.clone()),
             }));
             return Ok(());

@@ -15,6 +15,7 @@ use landline::{
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::jobs::{seconds_of_microseconds, seconds_of_milliseconds};
 use crate::{
     arguments::Access,
     connect,
@@ -182,6 +183,10 @@ impl Sample {
             if let Some(keys) = value.as_object_mut() {
                 let rounded = program.processor.map(|it| (it * 10.0).round() / 10.0);
                 keys.insert("cpu".to_owned(), json!(rounded));
+                let started = seconds_of_milliseconds(program.usage.started);
+                keys.insert("started".to_owned(), started);
+                let time = seconds_of_microseconds(program.usage.processor_time);
+                keys.insert("processor_time".to_owned(), time);
             }
             value
         });

@@ -1,11 +1,17 @@
 //! `landline wait`: waits for detached jobs.
 
 use clap::Args;
-use landline::{exec::JobRequest, net::Target};
+use landline::{
+    Error,
+    exec::{JobInfo, JobRequest},
+    login::FirstRequest,
+    net::{Channel, Target},
+};
 
 use super::{
-    jobs::{ask, describe, status, to_json},
-    run::outcome::NOT_CONNECTED,
+    follow::Dialer,
+    jobs::{LongRequest, ask_until_answered, describe, status, to_json},
+    run::outcome::{NOT_CONNECTED, with_status_of_job},
 };
 use crate::{
     arguments::Access,
@@ -16,7 +22,8 @@ use crate::{
 /// Wait until jobs have ended
 ///
 /// The exit status is that of the job, as of a command of `landline run`; of several jobs, the
-/// highest. It is 255 if the job is lost or not there, or for any other failure.
+/// highest. It is 255 if the job is lost or not there, or for any other failure. After a lost
+/// connection, landline reconnects.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  landline wait nas build && landline cp nas:out.tar .")]
 pub(crate) struct Wait {
@@ -31,16 +38,12 @@ pub(crate) struct Wait {
 
 impl Run for Wait {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let requests: Vec<JobRequest> = self
-            .jobs
-            .into_iter()
-            .map(|job| JobRequest::Wait { job })
-            .collect();
-        let answers = ask(context, &self.host, &self.access, &requests)
+        let answers = self
+            .wait(context)
             .await
-            .map_err(|failure| failure.with_status(NOT_CONNECTED))?;
+            .map_err(|failure| with_status_of_job(failure).with_status(NOT_CONNECTED))?;
         let mut highest = 0;
-        for job in answers.iter().flatten() {
+        for job in &answers {
             let status = status(job);
             highest = highest.max(status.unwrap_or(NOT_CONNECTED));
             if context.json {
@@ -52,5 +55,30 @@ impl Run for Wait {
             }
         }
         Ok(ExitStatus(highest))
+    }
+}
+
+impl Wait {
+    /// Waits for one job after another.
+    async fn wait(&self, context: &Context) -> Result<Vec<JobInfo>, Failure> {
+        let dialer = Dialer::new(context, &self.host, &self.access)?;
+        let mut ended = Vec::new();
+        for job in &self.jobs {
+            let mut request = JobRequest::Wait { job: job.clone() };
+            ended.extend(ask_until_answered(context, &dialer, &mut request).await?);
+        }
+        Ok(ended)
+    }
+}
+
+impl LongRequest for JobRequest {
+    type Answer = Vec<JobInfo>;
+
+    fn first_request(&self) -> Result<FirstRequest, Error> {
+        Self::first_request(self)
+    }
+
+    async fn receive(&mut self, channel: &mut Channel) -> Result<Vec<JobInfo>, Error> {
+        Self::receive(self, channel).await
     }
 }

@@ -463,3 +463,31 @@ fn closed_output_ends_a_kept_command_and_leaves_a_job() {
     assert_eq!(job(&stage, &id)["state"], "running");
     stage.run(&["kill", HOST, &id]).ok();
 }
+
+#[test]
+fn wait_and_log_continue_after_a_restart() {
+    let stage = stage();
+    let mut server = stage.joined();
+    let id = detach(
+        &stage,
+        "echo one; until test -e go; do sleep 0.05; done; echo two; exit 7",
+    );
+    let start = |words: &[&str]| stage.command(words).spawn().unwrap();
+    let waiting = start(&["wait", HOST, &id]);
+    let mut reading = start(&["logs", "--follow", HOST, &id]);
+    let mut stdout = reading.stdout.take().unwrap();
+    let mut log = [0; 4];
+    stdout.read_exact(&mut log).unwrap();
+    wait_for("both clients", || {
+        let sessions = stage.run(&["--json", "who", HOST]).ok();
+        sessions.matches("\"doing\":\"exec\"").count() == 2
+    });
+    server.kill();
+    let _server = restart(&stage, &server);
+    stage.write("home/go", b"");
+    let mut rest = Vec::new();
+    stdout.read_to_end(&mut rest).unwrap();
+    assert_eq!([&log[..], &rest].concat(), b"one\ntwo\n");
+    assert_eq!(Outcome::of(reading).status, Some(0));
+    assert_eq!(Outcome::of(waiting).status, Some(7));
+}

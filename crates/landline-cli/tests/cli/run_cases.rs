@@ -1,11 +1,16 @@
 //! Commands and jobs in cases that other programs got wrong.
 
-use std::{io::Read, os::fd::OwnedFd, process::Stdio};
+use std::{fs, io::Read, os::fd::OwnedFd, process::Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use testkit::{Relay, wait_for};
 
-use crate::{jobs::detach, join_by, run::HOST, stage};
+use crate::{
+    jobs::{detach, supervisor_of},
+    join_by,
+    run::HOST,
+    stage,
+};
 
 /// The program gets the bytes of every argument, whatever a shell would do with them.
 /// Proves `shell-quoting` in docs/faults.md.
@@ -176,4 +181,59 @@ fn forward_of_stdio_gives_the_reason_of_its_end() {
     let stdin = child.stdin.take();
     testkit::Outcome::of(child).fails(255, "ended");
     drop(stdin);
+}
+
+/// Output that comes after the end of the program arrives, or the user learns that it is lost.
+#[test]
+fn output_that_is_still_open_is_reported() {
+    let stage = stage();
+    let _server = stage.joined();
+    let run = |options: &[&str], script: &str| {
+        stage.run(&[options, &["run", HOST, "--", "sh", "-c", script]].concat())
+    };
+    let kill_left = || {
+        let left = fs::read_to_string(stage.path("home/left")).unwrap();
+        let left = Pid::from_raw(left.trim().parse().unwrap()).unwrap();
+        kill_process(left, Signal::KILL).unwrap();
+    };
+    let late = run(&[], "(sleep 1; echo late) & echo early");
+    assert_eq!(
+        (late.stdout.as_slice(), late.stderr.as_str()),
+        (&b"early\nlate\n"[..], "")
+    );
+    for (options, words) in [
+        (&[][..], "still had its output open"),
+        (&["--json"], "\"left_open\":true"),
+    ] {
+        let lost = run(options, "sleep 1000 & echo $! > left; echo early");
+        assert_eq!(lost.status, Some(0));
+        assert_eq!(lost.stdout, b"early\n");
+        assert!(lost.stderr.contains(words), "{}", lost.stderr);
+        kill_left();
+    }
+    let complete = run(
+        &["--json"],
+        "sleep 1000 >/dev/null 2>&1 & echo $! > left; echo all",
+    );
+    assert!(complete.stderr.contains("\"left_open\":false"));
+    kill_left();
+}
+
+/// A list of processes shows what supervisors are.
+#[test]
+fn supervisor_has_the_name_of_the_program() {
+    let stage = stage();
+    let _server = stage.joined();
+    let id = detach(&stage, "echo $$ > pid; echo begun; exec sleep 1000");
+    let pid = stage.path("home/pid");
+    wait_for("the program", || {
+        fs::read_to_string(&pid).is_ok_and(|text| text.ends_with('\n'))
+    });
+    let folder = std::path::PathBuf::from(format!("/proc/{}", supervisor_of(&pid)));
+    assert_eq!(fs::read(folder.join("comm")).unwrap(), b"landline\n");
+    assert_eq!(
+        fs::read(folder.join("cmdline")).unwrap(),
+        b"landline\0supervisor\0"
+    );
+    stage.run(&["kill", "--tree", HOST, &id]).ok();
 }

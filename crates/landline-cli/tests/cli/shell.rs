@@ -87,6 +87,21 @@ fn jobs(stage: &Stage) -> String {
     stage.run(&["--json", "jobs", HOST]).ok()
 }
 
+/// A paste, or a program that types, has all of it arrive at once.
+#[test]
+fn keys_just_before_an_escape_are_delivered() {
+    let stage = stage();
+    let _server = stage.joined();
+    for (number, escape) in ["~d", "~."].into_iter().enumerate() {
+        let mut client = shell(&stage, "work");
+        let made = stage.home().join(format!("made-{number}"));
+        let keys = format!("touch {}\r{escape}", made.display());
+        client.terminal.type_keys(keys.as_bytes());
+        assert_eq!(client.terminal.end(), Some(130), "{escape}");
+        wait_for("the file", || made.exists());
+    }
+}
+
 #[test]
 fn shell_has_the_environment_of_a_login() {
     let stage = stage();

@@ -62,7 +62,7 @@ fn commands_jobs_and_sessions_are_measured() {
     });
     let run = find(&sample, "while").unwrap();
     assert_eq!(run["detached"], false);
-    assert!(run["processor_time"].as_u64() > Some(0));
+    assert!(run["processor_time"].as_f64() > Some(0.0));
     assert!(sample["machine"]["processors"].as_u64() > Some(0));
     assert!(sample["machine"]["memory"].as_u64() >= sample["machine"]["available"].as_u64());
     let sessions = sample["sessions"].to_string();

@@ -37,6 +37,8 @@ pub enum CommandInput {
     Bytes(Vec<u8>),
     /// The input has ended.
     End,
+    /// The user leaves. What came before is delivered first.
+    Leave,
 }
 
 /// What is done to a program while it runs, beside its input.
@@ -59,6 +61,8 @@ pub enum CarryOutcome {
     /// The owner of a job offers the keyboard to this watcher, which can
     /// [take](CommandCarrier::take_keyboard) it.
     Offered(Keyboard),
+    /// The user leaves, and all input is on its way.
+    Left,
 }
 
 /// How a program ended.
@@ -76,6 +80,8 @@ pub struct CommandExit {
     pub system_time: Duration,
     /// The most memory that it had at a time, in bytes.
     pub memory_bytes: u64,
+    /// Whether a process that it left behind still had an output open, which the server has ended.
+    pub left_open: bool,
     /// Why standard output could not be written to its end.
     pub stdout_error: Option<io::Error>,
     /// Why standard error could not be written to its end.
@@ -302,8 +308,8 @@ impl CommandCarrier {
         self.keyboard.hook = Some(Box::new(hook));
     }
 
-    /// Carries input and output until the program has ended and all of its output was written, or
-    /// until the keyboard is offered to a watcher.
+    /// Carries input and output until the program has ended and all of its output was written,
+    /// until the keyboard is offered to a watcher, or until the input says that the user leaves.
     ///
     /// After [`Error::Lost`], [`continue_on`](Self::continue_on) another channel may be possible.
     ///
@@ -324,6 +330,10 @@ impl CommandCarrier {
             Ok(CarriedTo::Offer(offer)) => {
                 self.streams = channel.into_streams();
                 Ok(CarryOutcome::Offered(offer))
+            }
+            Ok(CarriedTo::Left) => {
+                self.streams = channel.into_streams();
+                Ok(CarryOutcome::Left)
             }
             Ok(CarriedTo::Exit(exit)) => {
                 match channel.finish().await {
@@ -386,6 +396,10 @@ impl CommandCarrier {
                 channel.send(&Finished {})?;
                 return Ok(CarriedTo::Exit(exit.clone()));
             }
+            if stdin.is_left() {
+                channel.flush().await?;
+                return Ok(CarriedTo::Left);
+            }
             tokio::select! {
                 biased;
                 result = stdout.written.recv(), if stdout.is_busy => stdout.settle(result, &mut channel.streams),
@@ -413,12 +427,11 @@ impl CommandCarrier {
                     Some(CommandInput::Bytes(_)) if !keyboard.passes_keys() => {}
                     Some(CommandInput::Bytes(bytes)) => stdin.push(bytes, &mut channel.streams),
                     Some(CommandInput::End) => stdin.finish(&mut channel.streams),
+                    Some(CommandInput::Leave) => stdin.is_leaving = true,
                     None => stdin.is_closed = true,
                 },
                 Some(given) = control.recv() => match given {
                     CommandControl::Signal(signal) => channel.send(&Signal { signal })?,
-                    // A watcher has no part in the size.
-                    CommandControl::Resize(_) if keyboard.is_watching => {}
                     CommandControl::Resize(TerminalSize { rows, columns }) => {
                         channel.send(&Resize { rows, columns })?;
                     }
@@ -461,6 +474,7 @@ impl CommandCarrier {
 enum CarriedTo {
     Exit(Exit),
     Offer(Keyboard),
+    Left,
 }
 
 /// The client's streams of a command, from these offsets on.
@@ -501,6 +515,7 @@ impl CommandExit {
             user_time: Duration::from_micros(exit.user_time),
             system_time: Duration::from_micros(exit.system_time),
             memory_bytes: exit.memory,
+            left_open: exit.left_open,
             stdout_error,
             stderr_error,
         }

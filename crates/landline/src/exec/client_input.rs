@@ -17,6 +17,8 @@ pub(super) struct ClientInput {
     has_ended: bool,
     /// Whether nothing is given any more.
     pub(super) is_closed: bool,
+    /// Whether the user leaves once all input is on its way.
+    pub(super) is_leaving: bool,
 }
 
 impl ClientInput {
@@ -27,7 +29,13 @@ impl ClientInput {
             acknowledged: begin,
             has_ended: false,
             is_closed: false,
+            is_leaving: false,
         }
+    }
+
+    /// Whether the user leaves, and all input was given to the stream.
+    pub(super) fn is_left(&self) -> bool {
+        self.is_leaving && self.waiting.is_empty()
     }
 
     pub(super) fn takes_more(&self) -> bool {

@@ -12,7 +12,8 @@ use super::messages::{COMMAND_STRINGS_MAX, CommandForm, Run};
 use crate::Error;
 
 /// Variables that a client may set, as patterns with `*` at the end.
-const CLIENT_VARIABLES: [&str; 6] = ["TERM", "COLORTERM", "LANG", "LC_*", "TZ", "GIT_PROTOCOL"];
+pub(super) const CLIENT_VARIABLES: [&str; 6] =
+    ["TERM", "COLORTERM", "LANG", "LC_*", "TZ", "GIT_PROTOCOL"];
 /// The variable with the command that the client asked for, where its key runs another.
 const ORIGINAL_VARIABLE: &str = "LANDLINE_ORIGINAL_COMMAND";
 /// The longest such command, in bytes: a variable has a limit.

@@ -149,6 +149,7 @@ pub(super) static SERVER_WATCHED: ProtocolState = ProtocolState::new(
     "exec-server-watched",
     &[
         MessageRule::new("done"),
+        MessageRule::new("resize"),
         Ack::RULE,
         End::RULE,
         Stop::RULE,
@@ -306,6 +307,9 @@ pub struct Exit {
     pub system_time: u64,
     /// The most memory that it had at a time, in bytes.
     pub memory: u64,
+    /// Whether a process that it left behind still had an output open, which the server has ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_open: bool,
 }
 message!(Exit = "exit");
 
@@ -326,6 +330,7 @@ impl From<protocol::Exit> for Exit {
             user_time: microseconds(exit.user_time),
             system_time: microseconds(exit.system_time),
             memory: exit.memory_bytes_max,
+            left_open: exit.left_open,
         }
     }
 }

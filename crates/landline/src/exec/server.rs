@@ -10,7 +10,7 @@ use landline_supervisor::{
 
 use super::{
     Launcher,
-    command::{Command, Words},
+    command::{CLIENT_VARIABLES, Command, Words},
     foreground::{Foreground, Served},
     hand_over::HandOver,
     jobs::{
@@ -390,7 +390,8 @@ impl ExecService {
         let command = Command::decode(run, body)?;
         if let Some(name) = command.refused_variable() {
             return Err(denied(&format!(
-                "a client may not set the variable {name:?}"
+                "a client may not set the variable {name:?}, but only {}",
+                CLIENT_VARIABLES.join(", ")
             )));
         }
         let limits = &context.session().limits;

@@ -176,8 +176,10 @@ pub(crate) fn read_input(input: Option<Box<dyn Read + Send>>, keys: Option<Escap
                     }
                 }
                 Some(Escape::Disconnect | Escape::Detach) => {
-                    // What was typed before it is of no use any more.
+                    // First, since a program that reads nothing blocks the keys before it.
                     let _ = interrupted.send(Interruption::Escaped);
+                    let _ = sender.blocking_send(CommandInput::Bytes(bytes));
+                    let _ = sender.blocking_send(CommandInput::Leave);
                     return;
                 }
             }

@@ -22,7 +22,7 @@ use super::{
     input::read_input,
     lines::{HostOutput, Printer, Stream, with},
     on_lost::OnLost,
-    outcome::{NOT_CONNECTED, check_outputs, describe_exit, status, with_status_of_ssh},
+    outcome::{LEFT_OPEN, NOT_CONNECTED, check_outputs, describe_exit, status, with_status_of_ssh},
     reconnect::{Continuation, Teller, carry},
     ssh_options::SshSettings,
 };
@@ -186,6 +186,9 @@ impl Work {
         let exit = exit.and_then(|(exit, job)| {
             if self.context.json {
                 self.print_json(&with(describe_exit(&exit, &job), "host", name))?;
+            } else if exit.left_open {
+                let printed = self.printer.print_message(name, LEFT_OPEN);
+                printed.map_err(|error| landline::Error::io("standard error", &error))?;
             }
             check_outputs(&exit)?;
             Ok(exit)
@@ -213,7 +216,7 @@ impl Work {
                 .print_json(&event)
                 .inspect_err(|_| self.context.err.print_json(&event));
         }
-        let printed = self.printer.print_message(name, &failure.what);
+        let printed = self.printer.print_message(name, &failure.to_line());
         printed.map_err(|error| landline::Error::io("standard error", &error).into())
     }
 
@@ -283,7 +286,7 @@ impl Work {
             let printed = lines.finish();
             printed.map_err(|error| landline::Error::io("standard output", &error))?;
         }
-        let exit = exit?;
+        let exit = exit?.ok_or_else(Failure::interrupted)?;
         channel.finish().await;
         Ok((exit, job))
     }

@@ -21,6 +21,14 @@ pub(in crate::commands) const NO_PROGRAM: u8 = 127;
 /// What is added to the number of a signal, as shells do.
 pub(in crate::commands) const SIGNAL_BASE: u8 = 128;
 
+/// What is printed when a process of the command still had an output open.
+pub(super) const LEFT_OPEN: &str = "warning: the command has ended, but a process that it left \
+                                    behind still had its output open; what that process prints \
+                                    from now on is lost";
+/// What to do then.
+const LEFT_OPEN_ADVICE: &str =
+    "have the command wait for the process, or have the process write to a file";
+
 /// The exit status of this process after a command, which is described if wanted.
 ///
 /// # Errors
@@ -32,6 +40,10 @@ pub(in crate::commands) fn finish(
 ) -> Result<ExitStatus, Failure> {
     if context.json {
         context.err.print_json(&describe_exit(exit, job));
+    } else if exit.left_open {
+        context
+            .err
+            .print(&format!("{LEFT_OPEN}\n{LEFT_OPEN_ADVICE}"));
     }
     check_outputs(exit)?;
     Ok(status(exit))
@@ -44,6 +56,7 @@ pub(super) fn describe_exit(exit: &CommandExit, job: &str) -> Value {
         "signal": exit.signal.as_ref().map(|(name, _)| name), "timed_out": exit.timed_out,
         "user_time": exit.user_time.as_secs_f64(),
         "system_time": exit.system_time.as_secs_f64(), "memory": exit.memory_bytes,
+        "left_open": exit.left_open,
     })
 }
 
@@ -87,6 +100,9 @@ pub(super) fn with_status_of_forward(failure: Failure) -> Failure {
 pub(in crate::commands) fn with_status_of_job(failure: Failure) -> Failure {
     match failure.code.as_str() {
         "not-found" => failure.with_status(NOT_CONNECTED),
+        "lost" => failure
+            .with_advice("run the command again to follow the job; landline jobs shows its state")
+            .with_status(NOT_CONNECTED),
         _ => with_status_of_ssh(failure),
     }
 }

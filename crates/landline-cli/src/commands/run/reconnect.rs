@@ -36,9 +36,14 @@ const PAUSES: [Duration; 5] = [
     Duration::from_secs(1),
 ];
 /// How long an attempt may take.
-const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(5);
+pub(in crate::commands) const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(5);
 /// After this time without a connection, the user gets a message.
 const QUIET_TIME: Duration = Duration::from_secs(1);
+
+/// The message while there is no connection.
+pub(in crate::commands) const CONNECTION_LOST: &str = "the connection is lost; trying again";
+/// The message after that.
+pub(in crate::commands) const CONNECTED_AGAIN: &str = "connected again";
 
 /// The most characters of a message beside what a terminal shows.
 const SHOWN_CHARS_MAX: usize = 200;
@@ -75,7 +80,11 @@ impl Continuation {
                 let size = terminal_size();
                 carrier.attach_request(id, size, is_spoiled).await?
             }
-            Self::Watch(request) => request.first_request()?,
+            Self::Watch(request) => WatchJob {
+                terminal: request.terminal.and(terminal_size()),
+                ..request.clone()
+            }
+            .first_request()?,
         };
         let mut channel = dial(&request).await?;
         let has_screen = match self {
@@ -89,7 +98,7 @@ impl Continuation {
 
 /// Carries a command to its end. After a lost connection it continues at the exact byte, if it can
 /// connect again in time. A watcher to whom the keyboard is offered takes it, and watches again
-/// when it has it no more. `dial` opens a channel on a new connection.
+/// when it has it no more. `dial` opens a channel on a new connection. `None` if the user leaves.
 ///
 /// # Errors
 /// As [`CommandCarrier::carry`]; `lost` once the time is over or the user leaves.
@@ -99,13 +108,14 @@ pub(in crate::commands) async fn carry(
     channel: &mut Channel,
     carrier: &mut CommandCarrier,
     continuation: &Continuation,
-) -> Result<CommandExit, Failure> {
+) -> Result<Option<CommandExit>, Failure> {
     if !continuation.time().is_zero() {
         carrier.probe_connections();
     }
     loop {
         let lost = match carrier.carry(channel).await {
-            Ok(CarryOutcome::Ended(exit)) => return Ok(exit),
+            Ok(CarryOutcome::Ended(exit)) => return Ok(Some(exit)),
+            Ok(CarryOutcome::Left) => return Ok(None),
             Ok(CarryOutcome::Offered(offer)) => {
                 match take_keyboard(teller, dial, carrier, continuation, &offer).await {
                     Ok(taken) => {
@@ -172,23 +182,19 @@ async fn reconnect(
     carrier: &mut CommandCarrier,
     continuation: &Continuation,
 ) -> Result<Option<Channel>, Failure> {
-    let since = Instant::now();
-    let mut is_told = false;
-    let [.., last] = PAUSES;
-    let mut pauses = PAUSES.into_iter().chain(std::iter::repeat(last));
+    let mut attempts = Attempts::new(continuation.time());
     loop {
-        let pause = pauses.next().unwrap_or_default();
-        if since.elapsed() + pause >= continuation.time() {
+        let Some(pause) = attempts.next_pause() else {
             return Ok(None);
-        }
+        };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = carrier.signaled() => return Ok(None),
         }
-        if !is_told && since.elapsed() >= QUIET_TIME {
-            is_told = true;
-            teller.tell("the connection is lost; trying again");
+        if attempts.is_to_be_told() {
+            teller.tell(CONNECTION_LOST);
         }
+        let is_told = attempts.is_told;
         // A message in the middle of a full screen has to go again.
         let is_spoiled = is_told && teller.screen.is_full();
         let attempt = continuation.attempt(is_spoiled, dial, carrier);
@@ -196,7 +202,7 @@ async fn reconnect(
             Ok(Ok((channel, has_screen))) => {
                 // The screen says so itself, and is not to be spoiled.
                 if is_told && !has_screen {
-                    teller.tell("connected again");
+                    teller.tell(CONNECTED_AGAIN);
                 }
                 return Ok(Some(channel));
             }
@@ -206,8 +212,44 @@ async fn reconnect(
     }
 }
 
+/// Attempts to connect again after a lost connection.
+pub(in crate::commands) struct Attempts {
+    since: Instant,
+    /// How long to try.
+    time: Duration,
+    pauses: std::array::IntoIter<Duration, { PAUSES.len() }>,
+    /// Whether the user has got a message.
+    pub(in crate::commands) is_told: bool,
+}
+
+impl Attempts {
+    /// Attempts from now on, for this time.
+    pub(in crate::commands) fn new(time: Duration) -> Self {
+        Self {
+            since: Instant::now(),
+            time,
+            pauses: PAUSES.into_iter(),
+            is_told: false,
+        }
+    }
+
+    /// How long to wait before the next attempt; `None` if the time would be over then.
+    pub(in crate::commands) fn next_pause(&mut self) -> Option<Duration> {
+        let [.., last] = PAUSES;
+        let pause = self.pauses.next().unwrap_or(last);
+        (self.since.elapsed() + pause < self.time).then_some(pause)
+    }
+
+    /// Whether the user is to get a message by now. Returns `true` once.
+    pub(in crate::commands) fn is_to_be_told(&mut self) -> bool {
+        let is_now = !self.is_told && self.since.elapsed() >= QUIET_TIME;
+        self.is_told |= is_now;
+        is_now
+    }
+}
+
 /// Whether the command may go on: the connection was lost, or the server ends.
-fn is_lost(error: &Error) -> bool {
+pub(in crate::commands) fn is_lost(error: &Error) -> bool {
     match error {
         Error::Lost(_) => true,
         Error::Failed { code, .. } => *code == ErrorCode::Draining,

@@ -400,7 +400,7 @@ impl JobTable {
 
 fn no_job(job: &str) -> Error {
     let shown: String = job.chars().take(64).collect();
-    let message = format!("you have no job {shown:?} on this server");
+    let message = format!("you have no job {shown:?}");
     Error::here(ErrorCode::NotFound, message)
 }
 
