@@ -104,7 +104,7 @@ VIOLATION = {"file": STRING, "line": INTEGER, "seq": INTEGER, "problem": STRING}
 SIZE = {"rows": TINY, "columns": TINY}
 EXIT = {
     "code?": BYTE, "signal?": STRING, "number?": BYTE, "timed_out?": BOOLEAN, "stdout": INTEGER, "stderr": INTEGER,
-    "user_time": INTEGER, "system_time": INTEGER, "memory": INTEGER,
+    "user_time": INTEGER, "system_time": INTEGER, "memory": INTEGER, "left_open?": BOOLEAN,
 }
 ENTRY = {"stream": INTEGER, "offset?": INTEGER, "window?": INTEGER, "from?": INTEGER}
 
@@ -232,7 +232,7 @@ TYPES = [
         "owner?": INTEGER, "screen?": BOOLEAN, "answered?": an_object({"from": INTEGER, "to": INTEGER}),
     }),
     ("exec", "screen", {"size": 3}, {"whole": BOOLEAN}),
-    ("exec", "watch", {}, {"job": STRING, "user?": USER}),
+    ("exec", "watch", {}, {"job": STRING, "user?": USER, "terminal?": an_object(SIZE)}),
     ("exec", "hand-over", {}, {"give": BOOLEAN}),
     ("exec", "keyboard", {}, {"has": BOOLEAN, "user?": USER, "from?": INTEGER, "offer?": INTEGER, "refused?": STRING}),
     ("exec", "forget", {}, {"job": STRING}),

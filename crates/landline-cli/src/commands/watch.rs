@@ -21,6 +21,7 @@ use crate::{
     arguments::Access,
     context::{Context, ExitStatus, Run},
     failure::Failure,
+    terminal_mode::terminal_size,
 };
 
 /// Watch the terminal of a job, without typing
@@ -67,7 +68,11 @@ impl FromStr for WatchedJob {
             return Err("the id or name of the job is missing".into());
         }
         let job = job.to_owned();
-        Ok(Self(WatchJob { job, user }))
+        Ok(Self(WatchJob {
+            job,
+            user,
+            terminal: None,
+        }))
     }
 }
 
@@ -80,6 +85,10 @@ impl Run for Watch {
 impl Watch {
     async fn watch(&self, context: &Context) -> Result<ExitStatus, Failure> {
         let WatchedJob(request) = &self.job;
+        let request = WatchJob {
+            terminal: terminal_size().filter(|_| context.out.is_terminal()),
+            ..request.clone()
+        };
         let dialer = Dialer::new(context, &self.host, &self.access)?;
         let mut channel = dialer.open(&request.first_request()?).await?;
         let running = RunningCommand::receive_attached(&mut channel).await?;
@@ -107,6 +116,7 @@ mod tests {
             Ok(WatchJob {
                 job: job.into(),
                 user: user.map(|user| user.parse().unwrap()),
+                terminal: None,
             })
         };
         assert_eq!(parse("work"), request(None, "work"));

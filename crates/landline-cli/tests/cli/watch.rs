@@ -44,6 +44,31 @@ fn watcher_sees_and_does_not_type() {
     assert_eq!(owner.terminal.end(), Some(3));
 }
 
+/// The output of the program is for a larger terminal, and would wrap in a smaller one. The
+/// emulator of the tests does not know that lines need not wrap, so this looks at the bytes.
+#[test]
+fn smaller_watcher_sees_upper_left_part() {
+    let stage = stage();
+    let _server = stage.joined();
+    let mut owner = shell(&stage, "work");
+    let mut watcher = AtTerminal::start(&stage, &["watch", HOST, "work"], 10, 30);
+    watcher.wait_for_text("ready>");
+    let wide = "for line in 1 2 3; do printf \"$line%070d\\n\" 7; done";
+    owner
+        .terminal
+        .type_line(&format!("clear; {wide}; printf '\\033[2;4Hx\\033[20;1H'"));
+    // It gets screens, whose lines do not wrap: each has its place.
+    watcher.terminal.wait_for("\u{1b}[2;1H\u{1b}[2K200x000");
+    let shown = &watcher.terminal.shown;
+    assert!(shown.contains("\u{1b}[?7l"), "{shown}");
+    assert!(!shown.contains("7\r\n2000"), "{shown}");
+    // It does not change the terminal of the owner.
+    watcher.terminal.resize(9, 20);
+    owner.terminal.type_line("clear; stty size");
+    owner.wait_for_text("24 80");
+    owner.detach();
+}
+
 /// A watcher that stands still costs the owner nothing, and sees the right screen later.
 /// Proves `watcher-acts` in docs/faults.md.
 #[test]
@@ -132,7 +157,6 @@ fn watcher_cannot_act() {
     for header in [
         json!({"type": "bytes", "stream": 0, "offset": 0, "size": 1}),
         json!({"type": "signal", "signal": "KILL"}),
-        json!({"type": "resize", "rows": 10, "columns": 10}),
     ] {
         let mut client = into("exec-server-watched", &server, &key);
         client.send_json(&header).unwrap();

@@ -117,6 +117,10 @@ pub struct WatchJob {
     /// Whose job it is; absent for one's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserName>,
+    /// The terminal of the client. If it is smaller than that of the job, the client gets screens
+    /// only, of which it shows a part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<TerminalSize>,
 }
 message!(WatchJob = "watch");
 

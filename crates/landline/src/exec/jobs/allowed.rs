@@ -14,7 +14,7 @@ use super::{
     job::{Job, JobProgress},
     lock,
 };
-use crate::{Error, keys::CredentialId, rights::Role, store::AccountId};
+use crate::{Error, keys::CredentialId, store::AccountId};
 
 /// How long a job may take to end when its right is revoked.
 const REVOCATION_GRACE: Duration = Duration::from_millis(500);
@@ -119,7 +119,7 @@ impl JobTable {
     fn may_run(&self, user: &UserName, words: &Words) -> bool {
         let parts = &self.0.parts;
         let rules = parts.rights.rules();
-        (parts.share_uid || rules.role(user) >= Role::Owner)
+        rules.may_run_commands(user, parts.share_uid)
             && rules.check(user, &action(words), &parts.root).allowed
     }
 }

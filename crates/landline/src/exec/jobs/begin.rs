@@ -73,6 +73,7 @@ impl JobTable {
         // Another request may have been faster.
         let checked = check_new(&jobs, &record);
         let (job, orders) = Job::new(record, folder, Phase::Starting);
+        job.change_input(|input| input.size = prepared.start.terminal);
         let entry = Arc::new(JobEntry::new(job));
         match checked {
             Ok(None) => {}

@@ -41,6 +41,8 @@ pub(super) struct InputProgress {
     pub(super) unattended_from: Option<u64>,
     /// How often the size of the terminal was set.
     pub(super) resizes: u64,
+    /// That size. `None` if only an earlier server knew it.
+    pub(super) size: Option<Size>,
 }
 
 impl InputProgress {
@@ -61,6 +63,12 @@ impl InputProgress {
     /// A number above all that clients and offers had.
     pub(super) fn next_number(&self) -> u64 {
         now().max(self.owner + 1).max(self.last_offer + 1)
+    }
+
+    /// The terminal gets this size, if it is one.
+    pub(super) fn note_size(&mut self, size: Option<Size>) {
+        self.resizes += u64::from(size.is_some());
+        self.size = size.or(self.size);
     }
 
     /// The number of the client that may type now.
@@ -93,7 +101,7 @@ impl Job {
     pub(super) fn resize(&self, typist: u64, size: Size) {
         self.change_input(|input| {
             if input.typist() == typist {
-                input.resizes += 1;
+                input.note_size(Some(size));
                 self.order(Order::Resize(size));
             }
         });

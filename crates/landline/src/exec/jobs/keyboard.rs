@@ -29,7 +29,7 @@ use crate::{
     Error,
     keys::Facility,
     paths::Root,
-    rights::{Action, Rights, Role, WATCH},
+    rights::{Action, Rights, WATCH},
     session::ServiceContext,
 };
 
@@ -97,7 +97,7 @@ pub(super) fn may_type(
         name: WATCH.name.to_owned(),
         arguments: vec![owner.as_str().as_bytes().to_vec()],
     };
-    (share_uid || rules.role(user) >= Role::Owner)
+    rules.may_run_commands(user, share_uid)
         && rules.check(user, &action(&Words::Login), root).allowed
         && rules.check(user, &watch, root).allowed
         && may_have_terminal(rules, user)
@@ -237,7 +237,7 @@ impl Job {
                 from: None,
             });
             let stdin = input.sent;
-            input.resizes += u64::from(size.is_some());
+            input.note_size(size);
             let owner = KeyboardOwner::in_place_of_owner(number, stdin);
             lent = Some((owner, self.order_screen(size, 0)));
             offered.is_lent.store(true, Ordering::Relaxed);
@@ -264,7 +264,7 @@ impl Job {
     fn return_keyboard(&self, size: Option<Size>) -> oneshot::Receiver<ShownScreen> {
         let mut receiver = None;
         self.change_input(|input| {
-            input.resizes += u64::from(size.is_some());
+            input.note_size(size);
             receiver = Some(self.order_screen(size, 0));
         });
         receiver.unwrap_or_else(|| oneshot::channel().1)

@@ -296,7 +296,7 @@ pub(in super::super) async fn serve_watch(
         biased;
         error = context.connection().terminated() => Err(error),
         never = context.terminate_on_revocation(&mut rules, "watch this job", still) => match never {},
-        done = watch(channel, &job, entry.number) => done,
+        done = watch(channel, &job, entry.number, request.terminal) => done,
     };
     context.set_activity(SERVICE);
     Ok(watched)

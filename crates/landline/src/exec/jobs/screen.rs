@@ -98,7 +98,7 @@ impl Job {
                     .flatten()
                     .min(),
             };
-            input.resizes += u64::from(size.is_some());
+            input.note_size(size);
             self.order(Order::Attended(true));
             owned = Some((owner, self.order_screen(size, HISTORY_LINES)));
         });

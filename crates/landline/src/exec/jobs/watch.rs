@@ -3,11 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use landline_proto::{
-    ErrorCode,
+    ErrorCode, Message,
     streams::{Side, StreamEvent, StreamOptions, Streams},
 };
 use landline_supervisor::{
-    protocol::OutputStream,
+    protocol::{OutputStream, Size},
     store::{JobFolder, Piece},
 };
 use tokio::time::Instant;
@@ -15,7 +15,10 @@ use tokio::time::Instant;
 use super::{
     super::{
         foreground::STREAM_POOL_BYTES,
-        messages::{Attached, Exit, Finished, Keyboard, SERVER_WATCHED, STDERR, STDIN, STDOUT},
+        messages::{
+            Attached, Exit, Finished, Keyboard, Resize, SERVER_WATCHED, STDERR, STDIN, STDOUT,
+            TerminalSize,
+        },
         terminal::OutputFilter,
     },
     attach::{BEHIND_BYTES_MAX, READ_BYTES_MAX},
@@ -37,8 +40,8 @@ const STRING_END: &[u8] = b"\x18";
 /// whether the channel can carry a further request.
 ///
 /// A client that is too slow, or a program that is too fast, does not matter to the job: the client
-/// gets the screen instead of the output. The owner of the keyboard may offer it to this `watcher`,
-/// which then attaches on another channel.
+/// gets the screen instead of the output. So does one whose `terminal` is smaller. The owner of the
+/// keyboard may offer it to this `watcher`, which then attaches on another channel.
 ///
 /// # Errors
 /// `io` if the job is lost or does not answer; [`Error::Lost`], [`Error::Protocol`].
@@ -46,6 +49,7 @@ pub(super) async fn watch(
     channel: &mut Channel,
     job: &Arc<Job>,
     watcher: u64,
+    terminal: Option<TerminalSize>,
 ) -> Result<bool, Error> {
     let opening = job.clone();
     let files = Arc::new(blocking(move || opening.open_files()).await?);
@@ -63,6 +67,7 @@ pub(super) async fn watch(
     streams.finish(STDERR);
     let mut progress = job.watch();
     let mut watched = WatchedOutput::new(job, files);
+    watched.size = terminal.and_then(TerminalSize::to_supervisor);
     let mut last_offer = None;
     let mut channel = StreamChannel::new(channel, streams);
     loop {
@@ -91,6 +96,10 @@ pub(super) async fn watch(
                     watched.is_stopped = true;
                 }
                 Ok(StreamInput::Event(_)) => {}
+                Ok(StreamInput::Message(header)) if header.kind() == Resize::TYPE => {
+                    let Resize { rows, columns } = header.read()?;
+                    watched.resize(TerminalSize { rows, columns });
+                }
                 Ok(StreamInput::Message(_)) if watched.is_exit_sent => {
                     if channel.flush().await.is_err() {
                         return Ok(false);
@@ -128,6 +137,8 @@ struct WatchedOutput<'a> {
     pending: Vec<u8>,
     /// How many bytes were sent.
     sent: u64,
+    /// The size of the watcher's terminal; `None` if its output is no terminal.
+    size: Option<Size>,
     /// How often the terminal's size was set when its screen was sent last; `None` before that.
     resizes: Option<u64>,
     /// When the burst began, and how many bytes were read since.
@@ -147,12 +158,29 @@ impl<'a> WatchedOutput<'a> {
             offset: 0,
             pending: Vec::new(),
             sent: 0,
+            size: None,
             resizes: None,
             burst: (Instant::now(), 0),
             resume_at: None,
             is_stopped: false,
             is_exit_sent: false,
         }
+    }
+
+    /// The watcher's terminal has another size. A size that is none is ignored.
+    fn resize(&mut self, size: TerminalSize) {
+        self.size = size.to_supervisor().or(self.size);
+        self.resizes = None;
+    }
+
+    /// Whether the watcher's terminal may be too small for the output of the program, which is for
+    /// the size of the job's terminal.
+    fn is_cropped(&self, now: &JobProgress) -> bool {
+        let Some(own) = self.size.filter(|_| !now.is_over()) else {
+            return false;
+        };
+        let fits = |job: Size| job.rows <= own.rows && job.columns <= own.columns;
+        !now.input.size.is_some_and(fits)
     }
 
     /// Passes on what is shown, as far as the client has room.
@@ -194,6 +222,11 @@ impl<'a> WatchedOutput<'a> {
         }
         if self.offset >= stored {
             return Ok(false);
+        }
+        if self.is_cropped(now) {
+            self.read_screen(now, stored).await?;
+            self.resume_at = Some(Instant::now() + BURST_TIME);
+            return Ok(true);
         }
         let (files, offset) = (self.files.clone(), self.offset);
         let reading = blocking(move || {
