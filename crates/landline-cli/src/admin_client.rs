@@ -3,12 +3,15 @@
 use landline::{
     Error,
     admin::{
-        Answer, LocalServer, Request, client, messages::ShowServer, passwords::password_record,
+        Answer, LocalServer, Request, client,
+        messages::{CheckRight, ShowServer},
+        passwords::password_record,
     },
     crypto::Fingerprint,
     net::{Channel, HostPort, Target},
     password::Password,
     proto::{ErrorCode, login::UserName, messages::Blob},
+    rights::Verdict,
 };
 
 use crate::{arguments::On, connect, context::Context, failure::Failure, local_admin};
@@ -74,6 +77,14 @@ impl AdminClient {
     /// Asks for a change.
     pub(crate) async fn change(&mut self, request: impl Into<Request>) -> Result<(), Failure> {
         self.ask(request).await.map(drop)
+    }
+
+    /// Whether a user may do something. `None` for the server on this machine, whose files say so.
+    pub(crate) async fn check(&mut self, request: &CheckRight) -> Result<Option<Verdict>, Failure> {
+        match &mut self.accounts {
+            AccountServer::Local(_) => Ok(None),
+            AccountServer::Remote(channel) => Ok(Some(client::check(channel, request).await?)),
+        }
     }
 
     /// The record to store for a password of `user`.

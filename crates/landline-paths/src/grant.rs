@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use cap_std::{ambient_authority, fs::Dir};
+use cap_std::{
+    ambient_authority,
+    fs::{Dir, DirBuilder, DirBuilderExt},
+};
 
 use super::platform::{self, FileId};
 use crate::{Error, ErrorKind, RemotePath};
@@ -93,14 +96,17 @@ impl Grant {
         self.is_writable && !self.folder.is_absolute() && is_missing()
     }
 
-    /// Opens the folder, creating it if [`will_be_created`](Self::will_be_created).
+    /// Opens the folder, creating it with mode 0700 if
+    /// [`will_be_created`](Self::will_be_created).
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub(super) fn open_or_create(&self, home: &Dir) -> Result<Dir, Error> {
         if self.will_be_created(home) {
+            let mut builder = DirBuilder::new();
+            builder.recursive(true).mode(0o700);
             // If this fails, the open below reports why.
-            let _ = home.create_dir_all(self.path_from(Path::new(".")));
+            let _ = home.create_dir_with(self.path_from(Path::new(".")), &builder);
         }
         self.open(home)
     }

@@ -218,6 +218,16 @@ impl Root {
         Destination::new(dir, name, resolved.shown)
     }
 
+    /// Creates the granted folder that `path` names if it is missing, writable, and below the home.
+    /// Its mode is 0700. If that fails, requests that need the folder say why.
+    pub fn create_granted(&self, grants: &[Grant], path: &[u8]) {
+        if let Ok((_, grant, rest)) = self.longest_match(grants, path)
+            && rest.as_os_str().is_empty()
+        {
+            let _ = grant.open_or_create(&self.dir);
+        }
+    }
+
     /// The grant that decides what the user may do with `path`.
     ///
     /// If nothing exists at `path`, that is the grant of the folder that would contain it.

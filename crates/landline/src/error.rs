@@ -112,10 +112,12 @@ pub enum Error {
     #[error("login refused: {0}")]
     RefusedNoGuess(String),
     /// Another server uses the state folder.
-    #[error("{path}: another server uses this state folder")]
+    #[error("{path}: another server uses this state folder{}", shown_process(*pid))]
     InUse {
         /// The folder.
         path: String,
+        /// The server's process id, where the system tells it.
+        pid: Option<u32>,
     },
     /// The state folder or a file in it cannot be used.
     #[error("{path}: {problem}")]
@@ -197,6 +199,11 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// The process id as part of a message.
+fn shown_process(pid: Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
 }
 
 impl Error {

@@ -8,7 +8,7 @@ use landline::{
     paths::Root,
     proto::{Name, login::UserName},
     rights::{Action, Verdict, read_rules},
-    server::{recorded_home, words},
+    server::{RecordedSettings, words},
 };
 use serde_json::json;
 
@@ -24,9 +24,9 @@ use crate::{
 
 /// Explain whether a user may do something
 ///
-/// Prints the line of rights.toml that decides. Works on this machine's server, running or not.
-/// With --on, it asks another server: about your own account, or about every account if you are
-/// an admin there. The exit status is 0 for allowed and 23 for denied.
+/// Prints the line of rights.toml or the setting that decides. Works on this machine's server,
+/// running or not. With --on, it asks another server: about your own account, or about every
+/// account if you are an admin there. The exit status is 0 for allowed and 23 for denied.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -84,20 +84,25 @@ impl Run for Check {
 }
 
 /// Reads the files of this machine's server, so that it works while the server hangs.
-fn check_here(
+pub(super) fn check_here(
     context: &Context,
     user: &UserName,
     right: &str,
     arguments: Vec<Vec<u8>>,
 ) -> Result<Verdict, Failure> {
-    let Settings { state, home, .. } = context.server_settings(&ServeSettings::default())?;
+    let Settings {
+        state,
+        home,
+        share_uid,
+        ..
+    } = context.server_settings(&ServeSettings::default())?;
     let words = words()?;
     let action = Action::parse(right, arguments, &words).map_err(Failure::usage)?;
     let rights = read_rules(&state, &words)?.ok_or_else(|| local_admin::no_server(&state))?;
-    // The running server may have been started with another home than the settings now name.
-    let home = recorded_home::load(&state)?.unwrap_or(home);
-    let root = Root::open(&home, &state)?;
-    Ok(rights.check(user, &action, &root))
+    // The running server may have been started with other settings than there are now.
+    let recorded = RecordedSettings::load(&state)?.unwrap_or(RecordedSettings { home, share_uid });
+    let root = Root::open(&recorded.home, &state)?;
+    Ok(rights.check_at_server(user, &action, &root, recorded.share_uid))
 }
 
 fn print(context: &Context, verdict: &Verdict) {

@@ -232,6 +232,30 @@ fn credential_that_cannot_be_shown_is_not_made() {
     }
 }
 
+/// The first command of a new user may be one that reads.
+#[test]
+fn home_is_created_at_login() {
+    use std::os::unix::fs::PermissionsExt;
+    let stage = stage();
+    let server = stage.joined();
+    stage.write_rights("[users.alice]\nhome = \"~/carl\"\nfiles = [\"rw:~\", \"r:~/c\"]\n");
+    server.rights_loaded(&stage);
+    let listed = stage.run(&["ls", &server.at("")]);
+    assert_eq!(
+        (listed.status, listed.stdout.as_slice()),
+        (Some(0), &b""[..])
+    );
+    let home = fs::metadata(stage.path("home/carl")).unwrap();
+    assert_eq!(home.permissions().mode() & 0o7777, 0o700);
+    // A folder that may only be read is not created.
+    stage.write_rights("[users.alice]\nhome = \"~/dora\"\nfiles = [\"r:~\"]\n");
+    server.rights_loaded(&stage);
+    stage
+        .run(&["--json", "ls", &server.at("")])
+        .fails(23, "denied");
+    assert!(!stage.path("home/dora").exists());
+}
+
 /// A granted folder is created when a user first writes to it, and not earlier.
 /// Proves `link-in-path` in docs/faults.md.
 #[test]

@@ -96,12 +96,7 @@ fn check_names_the_deciding_line() {
     fs::create_dir(stage.path("home/archive")).unwrap();
     for (arguments, status, said) in [
         (
-            &["alice", "exec", "--", "git", "push"][..],
-            0,
-            "allowed: line 4: exec [\"git\", \"...\"]",
-        ),
-        (
-            &["alice", "exec", "--", "rm", "-rf", "/"],
+            &["alice", "exec", "--", "rm", "-rf", "/"][..],
             23,
             "denied: line 4: no pattern of exec matches",
         ),

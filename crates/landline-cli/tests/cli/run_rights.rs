@@ -2,9 +2,12 @@
 
 use std::fs;
 
+use testkit::Stage;
+
 use crate::{
     run::{HOST, set_rights, status, words},
     stage,
+    users::OwnerAndBob,
 };
 
 #[test]
@@ -220,4 +223,39 @@ fn key_with_command_runs_only_that() {
     set_options("command=\"true | true\"");
     set_rights(&stage, &server, "role = \"owner\"\nexec = [[\"true\"]]");
     stage.run(&words(&["true"])).fails(126, "denied");
+}
+
+/// What the rights allow has no effect without the setting, and every command says so.
+#[test]
+fn commands_of_others_need_share_uid() {
+    let mut two = OwnerAndBob::new();
+    let checks = |stage: &Stage, expected: i32| {
+        for right in [&["shell"][..], &["pty"], &["exec", "--", "id"]] {
+            let check = |options: &[&'static str]| [&["check", "bob"], options, right].concat();
+            let here = stage.run_at_server(&check(&[]));
+            assert_eq!(here.status, Some(expected), "{right:?}: {here:?}");
+            let remote = stage.run(&check(&["--on", HOST]));
+            assert_eq!(remote.status, Some(expected), "{right:?}: {remote:?}");
+        }
+    };
+    let grant = ["grant", "bob", "--exec", "any", "--shell"];
+    for granted in [two.user(&grant), two.remote_user(&grant)] {
+        assert_eq!(granted.status, Some(0), "{granted:?}");
+        assert!(
+            granted.stderr.contains("warning: bob cannot use exec yet")
+                && granted.stderr.contains("share_uid"),
+            "{granted:?}"
+        );
+    }
+    checks(&two.stage, 23);
+    two.bob(&["--json", "run", HOST, "--", "id"])
+        .fails(126, "denied");
+    two.server.kill();
+    let mut command = two.stage.serve_command(&two.server.address);
+    command.env("LANDLINE_SHARE_UID", "true");
+    two.server = two.stage.serve_with(command);
+    checks(&two.stage, 0);
+    let granted = two.user(&grant);
+    assert_eq!((granted.status, granted.stderr.as_str()), (Some(0), ""));
+    assert_eq!(two.bob(&["run", HOST, "--", "true"]).status, Some(0));
 }

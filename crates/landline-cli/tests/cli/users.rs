@@ -412,7 +412,7 @@ fn new_user_has_only_given_rights() {
     wait_for("the rules to apply", || list("carol").status == Some(23));
 
     two.user(&["--json", "add", "fred", "--files", "everything"])
-        .fails(23, "name-refused");
+        .fails(2, "usage");
     two.user(&["--json", "show", "fred"]).fails(20, "not-found");
 }
 

@@ -143,7 +143,8 @@ impl Administration {
         user: &UserName,
     ) -> Result<UserRights, Error> {
         given.parse(user, self.rights.words()).map_err(|error| {
-            let problem = format!("the rights are not valid: {error}");
+            // The line is one of a text that the user has not seen.
+            let problem = format!("the rights are not valid: {}", error.problem);
             Error::here(ErrorCode::NameRefused, problem)
         })
     }

@@ -43,6 +43,8 @@ pub(crate) struct AdminService {
     pub(crate) sessions: Sessions,
     /// Workers for changes, which therefore never wait for the work of users.
     pub(crate) threads: Threads,
+    /// Whether the commands of all users may run as the user of the server.
+    pub(crate) share_uid: bool,
 }
 
 impl Service for AdminService {
@@ -162,7 +164,7 @@ impl AdminService {
                 return Err(Error::here(ErrorCode::Denied, problem));
             };
             return match header.kind() {
-                CheckRight::TYPE => check_right(channel, caller, context, header).await,
+                CheckRight::TYPE => self.check_right(channel, caller, context, header).await,
                 ShowAudit::TYPE => self.show_audit(channel, context, header).await,
                 _ => self.verify_audit(channel, context).await,
             };
@@ -268,32 +270,34 @@ impl AdminService {
             .filter_map(|(session, _)| self.sessions.end(&reason, session));
         Ok(ended.collect())
     }
-}
 
-/// Answers whether a user may do something. Every user may ask about their own account.
-async fn check_right(
-    channel: &mut Channel,
-    caller: &Caller<'_>,
-    context: &ServiceContext,
-    header: &Header,
-) -> Result<(), Error> {
-    let CheckRight {
-        user,
-        right,
-        arguments,
-    } = header.read()?;
-    if !caller.may(CheckRight::TYPE, &user) {
-        let problem = format!("{} about {user} needs the role admin", CheckRight::TYPE);
-        return Err(Error::here(ErrorCode::Denied, problem));
+    /// Answers whether a user may do something. Every user may ask about their own account.
+    async fn check_right(
+        &self,
+        channel: &mut Channel,
+        caller: &Caller<'_>,
+        context: &ServiceContext,
+        header: &Header,
+    ) -> Result<(), Error> {
+        let CheckRight {
+            user,
+            right,
+            arguments,
+        } = header.read()?;
+        if !caller.may(CheckRight::TYPE, &user) {
+            let problem = format!("{} about {user} needs the role admin", CheckRight::TYPE);
+            return Err(Error::here(ErrorCode::Denied, problem));
+        }
+        let (rules, root) = (context.rights().rules(), context.root().clone());
+        let arguments = arguments.into_iter().map(|argument| argument.0).collect();
+        let action = Action::parse(&right, arguments, rules.words())
+            .map_err(|problem| Error::here(ErrorCode::NameRefused, problem))?;
+        let share_uid = self.share_uid;
+        let check = move |_: &WorkUnit| Ok(rules.check_at_server(&user, &action, &root, share_uid));
+        let verdict = context.blocking("admin check-right", check).await?;
+        channel.send(&verdict)?;
+        channel.flush().await
     }
-    let (rules, root) = (context.rights().rules(), context.root().clone());
-    let arguments = arguments.into_iter().map(|argument| argument.0).collect();
-    let action = Action::parse(&right, arguments, rules.words())
-        .map_err(|problem| Error::here(ErrorCode::NameRefused, problem))?;
-    let check = move |_: &WorkUnit| Ok(rules.check(&user, &action, &root));
-    let verdict = context.blocking("admin check-right", check).await?;
-    channel.send(&verdict)?;
-    channel.flush().await
 }
 
 #[cfg(test)]
@@ -359,6 +363,7 @@ mod tests {
                 administration: Arc::new(administration),
                 sessions,
                 threads: Threads::start("test", 1).unwrap(),
+                share_uid: false,
             },
             account,
         )

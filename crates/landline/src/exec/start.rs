@@ -22,7 +22,7 @@ use crate::{
     Error,
     activity::Activity,
     crypto::random,
-    rights::{Action, EXEC, PTY, Right, Rights, Role, SHELL},
+    rights::{Action, EXEC, OWNERS_ONLY, PTY, Right, Rights, SHELL},
     session::ServiceContext,
 };
 
@@ -46,10 +46,8 @@ pub(super) fn prepare(
     run: &Run,
 ) -> Result<Prepared, Error> {
     let (user, rules) = (context.user(), context.rights().rules());
-    if !options.share_uid && rules.role(user) < Role::Owner {
-        return Err(denied(
-            "commands run as the user of the server, so only owners may run them on this server",
-        ));
+    if !rules.may_run_commands(user, options.share_uid) {
+        return Err(denied(OWNERS_ONLY));
     }
     let verdict = rules.check(user, &action(words), context.root());
     if !verdict.allowed {

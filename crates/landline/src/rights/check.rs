@@ -4,7 +4,8 @@ use landline_proto::{Message, login::UserName};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    FORWARD, ForwardTarget, LISTEN, ListenTarget, RightWords, Rights, Role, UserRights, WordValue,
+    EXEC, FORWARD, ForwardTarget, LISTEN, ListenTarget, PTY, RightWords, Rights, Role, SHELL,
+    UserRights, WordValue,
     forward::{check_forward, check_listen},
 };
 use crate::paths::{Grant, Root};
@@ -104,7 +105,48 @@ impl Verdict {
     }
 }
 
+/// Why a user may run no commands, whatever the rights say.
+pub(crate) const OWNERS_ONLY: &str =
+    "commands run as the user of the server, so only owners may run them on this server";
+
 impl Rights {
+    /// Whether `user` may do it at a server with or without the setting `share_uid`. Else as
+    /// [`check`](Self::check). Blocking.
+    pub fn check_at_server(
+        &self,
+        user: &UserName,
+        action: &Action,
+        root: &Root,
+        share_uid: bool,
+    ) -> Verdict {
+        let mut verdict = self.check(user, action, root);
+        let Action::Word { name, .. } = action else {
+            return verdict;
+        };
+        // A user with a shell has a terminal, too.
+        if *name == PTY.name && !verdict.allowed {
+            let shell = Action::Word {
+                name: SHELL.name.to_owned(),
+                arguments: Vec::new(),
+            };
+            verdict = Some(self.check(user, &shell, root))
+                .filter(|shell| shell.allowed)
+                .unwrap_or(verdict);
+        }
+        let is_about_commands = [&EXEC, &SHELL, &PTY].iter().any(|word| word.name == *name);
+        if verdict.allowed && is_about_commands && !self.may_run_commands(user, share_uid) {
+            let what = format!("{OWNERS_ONLY}: it does not have the setting share_uid");
+            return Verdict::denied(what);
+        }
+        verdict
+    }
+
+    /// Whether a user may run commands at a server with or without the setting `share_uid`, as far
+    /// as the rights allow them.
+    pub(crate) fn may_run_commands(&self, user: &UserName, share_uid: bool) -> bool {
+        share_uid || self.role(user) >= Role::Owner
+    }
+
     /// Whether `user` may do it. Paths are looked up below `root`, where links count for what they
     /// lead to. Blocking.
     pub fn check(&self, user: &UserName, action: &Action, root: &Root) -> Verdict {

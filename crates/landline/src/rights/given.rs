@@ -1,6 +1,6 @@
 //! Rights that a request gives to a user.
 
-use landline_proto::login::UserName;
+use landline_proto::login::{UserName, UserNameError};
 use toml_edit::Value;
 
 use super::{GivenWord, Quota, RightWords, Rights, RightsError, Role, UserRights};
@@ -41,6 +41,18 @@ impl GivenRights {
             commands: true,
             ..Self::default()
         }
+    }
+
+    /// Checks them, but for the words of services.
+    ///
+    /// # Errors
+    /// What is wrong, for people.
+    pub fn check(&self) -> Result<(), String> {
+        let user = "user"
+            .parse()
+            .map_err(|error: UserNameError| error.to_string())?;
+        let parsed = Rights::parse(&self.text(&user), &RightWords::default());
+        parsed.map(drop).map_err(|error| error.problem)
     }
 
     /// Parses them as the rules of `user`, with these words.

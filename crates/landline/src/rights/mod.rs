@@ -26,6 +26,7 @@ mod rules;
 mod tests;
 mod word;
 
+pub(crate) use check::OWNERS_ONLY;
 pub use check::{Action, Verdict};
 pub use edit::RevokedRights;
 pub use exec::WORDS_WITHOUT_SERVICE;

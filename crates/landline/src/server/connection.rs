@@ -126,6 +126,9 @@ async fn serve(
     if context.session().invited {
         on_invite_redeemed(&state, &context).await;
     }
+    if !context.session().attached {
+        create_home(&context).await;
+    }
     let mut is_over = drain.clone();
     channel.set_shutdown(context.connection().termination_signal());
     let partial = channel.writer.partial_frame();
@@ -300,6 +303,18 @@ async fn on_invite_redeemed(state: &Arc<ServerState>, context: &ServiceContext) 
     if let Ok(Err(error)) = granted {
         context.note_failure(&error);
     }
+}
+
+/// Creates the home of a user that does not exist yet, if the user may write there.
+async fn create_home(context: &ServiceContext) {
+    let context = context.clone();
+    let creating = tokio::task::spawn_blocking(move || {
+        let (rules, user) = (context.rights().rules(), context.user());
+        if let Ok(home) = rules.locate(user, b"~/") {
+            context.root().create_granted(rules.files(user), &home);
+        }
+    });
+    let _ = creating.await;
 }
 
 /// Returns once the session is terminated from elsewhere.

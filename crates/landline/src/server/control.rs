@@ -50,17 +50,35 @@ impl ControlSocket {
 
     /// Whether a server listens there, even one that hangs. Blocking, but never for long.
     pub(super) fn is_served(folder: &PrivateFolder) -> bool {
-        let connect = || -> io::Result<()> {
-            let path = folder.socket_path(SOCKET).map_err(io::Error::other)?;
-            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-            socket.set_nonblocking(true)?;
-            socket.connect(&SockAddr::unix(path.path())?)
-        };
-        match connect() {
-            Ok(()) => true,
+        match Self::connect(folder) {
+            Ok(_) => true,
             // More wait already than the socket holds.
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
         }
+    }
+
+    /// The process id of the server that listens there, where the system tells it. Blocking, but
+    /// never for long.
+    pub(super) fn server_process(folder: &PrivateFolder) -> Option<u32> {
+        let socket = Self::connect(folder).ok()?;
+        #[cfg(target_os = "linux")]
+        {
+            let peer = rustix::net::sockopt::socket_peercred(&socket).ok()?;
+            u32::try_from(peer.pid.as_raw_nonzero().get()).ok()
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            drop(socket);
+            None
+        }
+    }
+
+    fn connect(folder: &PrivateFolder) -> io::Result<Socket> {
+        let path = folder.socket_path(SOCKET).map_err(io::Error::other)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(path.path())?)?;
+        Ok(socket)
     }
 
     /// Serves commands until `stop`, and ends once the requests that it has received are answered.

@@ -6,7 +6,7 @@ mod connection_slots;
 mod control;
 mod listening;
 pub(crate) mod login;
-pub mod recorded_home;
+mod recorded_settings;
 mod reload;
 mod revocation;
 mod services;
@@ -25,6 +25,7 @@ use connection::serve_if_admitted;
 use connection_slots::ConnectionSlots;
 use control::ControlSocket;
 use listening::accept;
+pub use recorded_settings::RecordedSettings;
 use services::{ServiceParts, registry, words_with};
 pub use services::{message_types, words};
 use state::ServerState;
@@ -154,7 +155,12 @@ impl Server {
         let release = RELEASE.to_owned();
         audit.note(Activity::Started { release }, Priority::Exempt);
         let root = Arc::new(Root::open(&options.home, &options.state)?);
-        recorded_home::save(&folder, &options.home)?;
+        let share_uid = options.exec.as_ref().is_some_and(|exec| exec.share_uid);
+        let recorded = RecordedSettings {
+            home: options.home.clone(),
+            share_uid,
+        };
+        recorded.save(&folder)?;
         let manifests = ManifestStore::open(&folder)?;
         let sessions = Sessions::default();
         let rights = Arc::new(RightsFile::of_server(
@@ -178,6 +184,7 @@ impl Server {
             administration: Arc::new(administration),
             sessions: sessions.clone(),
             threads: threads.clone(),
+            share_uid,
         });
         let jobs = JobTable::open(
             &folder,
@@ -186,7 +193,7 @@ impl Server {
                 rights: rights.clone(),
                 root: root.clone(),
                 audit: audit.clone(),
-                share_uid: options.exec.as_ref().is_some_and(|exec| exec.share_uid),
+                share_uid,
             },
         )?;
         let lost_runs = LostRuns::open(&folder, jobs.clone())?;
@@ -407,14 +414,15 @@ async fn hand_over_when_alone(hand_over: HandOver, sessions: Sessions) {
 /// Connects to a socket in the folder, and never waits for long.
 pub fn check_unused(state: &Path) -> Result<(), Error> {
     match PrivateFolder::open_existing(&state.join(FOLDER))? {
-        Some(folder) if ControlSocket::is_served(&folder) => Err(in_use(state)),
+        Some(folder) if ControlSocket::is_served(&folder) => Err(in_use(&folder, state)),
         _ => Ok(()),
     }
 }
 
-fn in_use(state: &Path) -> Error {
+fn in_use(folder: &PrivateFolder, state: &Path) -> Error {
     Error::InUse {
         path: state.display().to_string(),
+        pid: ControlSocket::server_process(folder),
     }
 }
 
@@ -435,7 +443,7 @@ fn take_lock(folder: &PrivateFolder, state: &Path) -> Result<FolderLock, Error> 
             return Ok(lock);
         }
         if ControlSocket::is_served(folder) || Instant::now() >= deadline {
-            return Err(in_use(state));
+            return Err(in_use(folder, state));
         }
         std::thread::sleep(LOCK_RETRY_TIME);
     }

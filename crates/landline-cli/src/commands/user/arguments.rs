@@ -7,7 +7,7 @@ use landline::{
     admin::messages::INVITE_SECONDS_MAX,
     net::Target,
     proto::login::UserName,
-    rights::{GivenWord, Quota, Role},
+    rights::{GivenRights, GivenWord, Quota, Role},
 };
 
 use crate::arguments::{On, parse_span};
@@ -232,12 +232,12 @@ pub(super) struct RightsToGive {
     ///
     /// As in the rights file. Without --home, rw:~ is the home of the account that serves. A user
     /// who can write there can run commands as that account, so rw:~/NAME is better.
-    #[arg(long, value_name = "RIGHT")]
+    #[arg(long, value_name = "RIGHT", value_parser = parse_files_right)]
     pub(super) files: Vec<String>,
     /// Set the folder that `~` and `host:` mean for the user
     ///
     /// It is absolute, or begins with ~/, the home of the account that serves.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", value_parser = parse_home)]
     pub(super) home: Option<String>,
     /// Set the role: owner, admin, helper or user
     ///
@@ -385,6 +385,24 @@ pub(super) struct InviteTerms {
     /// Address of this server in the invite [default: its addresses when it last started]
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(super) public_name: Option<Target>,
+}
+
+/// Checks a right to a folder as the rights file has it.
+fn parse_files_right(text: &str) -> Result<String, String> {
+    let rights = GivenRights {
+        files: vec![text.to_owned()],
+        ..GivenRights::default()
+    };
+    rights.check().map(|()| text.to_owned())
+}
+
+/// Checks a home as the rights file has it.
+fn parse_home(text: &str) -> Result<String, String> {
+    let rights = GivenRights {
+        home: Some(text.to_owned()),
+        ..GivenRights::default()
+    };
+    rights.check().map(|()| text.to_owned())
 }
 
 /// Parses one limit.

@@ -14,8 +14,9 @@ use landline::{
     admin::{
         Answer,
         messages::{
-            AddKeys, AddUser, DisableUser, EnableUser, GrantRights, ListInvites, ListKeys,
-            ListUsers, MakeInvite, NewInvite, RemoveKey, RemoveUser, RevokeInvite, RevokeRights,
+            AddKeys, AddUser, CheckRight, DisableUser, EnableUser, GrantRights, ListInvites,
+            ListKeys, ListUsers, MakeInvite, NewInvite, RemoveKey, RemoveUser, RevokeInvite,
+            RevokeRights,
         },
         paging::{KeyRow, UserRow},
         passwords::{RemovePassword, SetPassword},
@@ -25,10 +26,12 @@ use landline::{
     net::Target,
     password::Password,
     paths,
-    proto::{ErrorCode, login::UserName},
+    proto::{ErrorCode, Name, login::UserName},
+    rights::GivenWord,
 };
 use serde_json::json;
 
+use super::check::check_here;
 use crate::{
     admin_client::{AdminClient, unexpected_answer},
     context::{Context, ExitStatus, Run},
@@ -82,17 +85,19 @@ impl Accounts<'_> {
                     Some(password) => Some(self.client.password_record(&name, &password).await?),
                     None => None,
                 };
+                let words = rights.words();
                 let add = AddUser {
                     user: name.clone(),
                     keys,
                     password,
                     role: rights.role.unwrap_or_default(),
                     quota: rights.quota(),
-                    words: rights.words(),
+                    words: words.clone(),
                     home: rights.home,
                     files: rights.files,
                 };
                 self.client.change(add).await?;
+                self.warn_of_no_effect(&name, &words).await?;
                 if invite {
                     self.invite(Some(name), terms.ttl).await
                 } else {
@@ -111,15 +116,17 @@ impl Accounts<'_> {
                 self.client.change(request).await
             }
             UserCommand::Grant { name, rights } => {
+                let words = rights.words();
                 let grant = GrantRights {
-                    user: name,
+                    user: name.clone(),
                     role: rights.role,
                     quota: rights.quota(),
-                    words: rights.words(),
+                    words: words.clone(),
                     home: rights.home,
                     files: rights.files,
                 };
-                self.client.change(grant).await
+                self.client.change(grant).await?;
+                self.warn_of_no_effect(&name, &words).await
             }
             UserCommand::Revoke { name, rights } => {
                 let RightsToTake {
@@ -147,6 +154,42 @@ impl Accounts<'_> {
                 InvitesCommand::Revoke { id } => self.client.change(RevokeInvite { id }).await,
             },
         }
+    }
+
+    /// Warns if a setting of the server keeps a user from what was granted.
+    async fn warn_of_no_effect(
+        &mut self,
+        user: &UserName,
+        words: &[GivenWord],
+    ) -> Result<(), Failure> {
+        for word in words {
+            let arguments = match word.item.as_slice() {
+                // A program that `any` matches, too.
+                [] if word.word == "exec" => vec![b"true".to_vec()],
+                item => item.iter().map(|word| word.clone().into_bytes()).collect(),
+            };
+            if !["exec", "shell", "pty"].contains(&word.word.as_str()) {
+                continue;
+            }
+            let request = CheckRight {
+                user: user.clone(),
+                right: word.word.clone(),
+                arguments: arguments.iter().cloned().map(Name).collect(),
+            };
+            let verdict = match self.client.check(&request).await? {
+                Some(verdict) => verdict,
+                None => check_here(self.context, user, &word.word, arguments)?,
+            };
+            if !verdict.allowed {
+                let text = format!(
+                    "warning: {user} cannot use {} yet: {}",
+                    word.word, verdict.reason
+                );
+                self.context.err.print(&shown_line(&text));
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     async fn manage_keys(&mut self, what: KeysCommand) -> Result<(), Failure> {
