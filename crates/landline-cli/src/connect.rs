@@ -135,7 +135,7 @@ async fn resolve(server: &KnownServer, family: AddressFamily) -> Result<String, 
 }
 
 /// The target under the name by which this client knows it, and what ssh's configuration says.
-fn locate(
+pub(crate) fn locate(
     context: &Context,
     client: &Client,
     target: &Target,
@@ -370,7 +370,11 @@ fn trace_ssh_config(host: &str, config: &HostConfig) {
 }
 
 /// Finds a known server by the name as written, else by the name that ssh's configuration gives.
-fn find_known(client: &Client, target: &Target, config: &HostConfig) -> Result<KnownServer, Error> {
+pub(crate) fn find_known(
+    client: &Client,
+    target: &Target,
+    config: &HostConfig,
+) -> Result<KnownServer, Error> {
     match client.find(target) {
         Err(Error::UnknownServer { .. }) => client.find(&replace_alias(target, config)),
         found => found,

@@ -348,6 +348,9 @@ fn advice(error: &Error) -> Option<String> {
                 "choose another name, or rename that machine: landline hosts rename {name} NEW"
             ));
         }
+        Error::Connect { source, .. } if source.kind() == ErrorKind::NotFound => {
+            "check the name; landline hosts lists the machines that you know"
+        }
         Error::Connect { .. } => {
             "check that the server runs (landline serve) and that no firewall blocks the port"
         }
@@ -355,9 +358,7 @@ fn advice(error: &Error) -> Option<String> {
             "see the output of ssh above. Check that ssh to that host works and that the server runs; --via-ssh chooses other \
              jump hosts, --via-ssh none connects directly"
         }
-        Error::Lost(_) => {
-            "run the same command again to resume; no incomplete file has the final name"
-        }
+        Error::Lost(_) => "check the network, and run the command again; a copy then resumes",
         Error::Listen { source, .. } => match source.kind() {
             ErrorKind::AddrInUse => {
                 "another program uses this address; stop it, or choose another one with --listen"
@@ -370,6 +371,7 @@ fn advice(error: &Error) -> Option<String> {
             }
             _ => return None,
         },
+        Error::InUse { .. } => "stop that server first, or choose another folder with --state DIR",
         Error::Control { .. } => {
             "if the server hangs, restart it; landline audit show and landline check work without it"
         }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use landline::exec::CommandControl;
+use landline::{exec::CommandControl, paths::local};
 use landline_socketserver::Stopper;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -157,24 +157,35 @@ pub(crate) fn restoring_terminal<T>(terminal: OwnedFd, work: impl FnOnce() -> T)
     done
 }
 
-/// Does the same as [`stop`], but each SIGHUP notifies the caller to read the configuration again.
+/// Does the same as [`stop`], but each SIGHUP notifies the caller to read the configuration again,
+/// unless it says that the terminal of this process was closed.
 ///
 /// # Errors
 /// As [`stop`].
 pub(crate) fn stop_and_reload() -> Result<(impl Future<Output = ()>, Arc<Notify>), Failure> {
-    let reload = Arc::new(Notify::new());
+    let (reload, closed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let has_terminal = || local::open_terminal().is_ok();
     if let Some(mut hang_up) = receive(SignalKind::hangup())? {
-        let notice = reload.clone();
+        let (reload, closed) = (reload.clone(), closed.clone());
+        let had_terminal = has_terminal();
         tokio::spawn(async move {
             while hang_up.recv().await.is_some() {
-                notice.notify_one();
+                if had_terminal && !has_terminal() {
+                    closed.notify_one();
+                } else {
+                    reload.notify_one();
+                }
             }
         });
     }
-    Ok((
-        first_of([SignalKind::interrupt(), SignalKind::terminate()])?,
-        reload,
-    ))
+    let stopped = first_of([SignalKind::interrupt(), SignalKind::terminate()])?;
+    let stopped = async move {
+        tokio::select! {
+            () = stopped => {}
+            () = closed.notified() => {}
+        }
+    };
+    Ok((stopped, reload))
 }
 
 fn first_of<const N: usize>(kinds: [SignalKind; N]) -> Result<impl Future<Output = ()>, Failure> {

@@ -121,6 +121,8 @@ async fn hold(
             )
     };
     let client = context.client()?;
+    let (target, config) = connect::locate(context, &client, host, access)?;
+    connect::find_known(&client, &target, &config)?;
     let (_, key) = connect::find_held(context, &client, host, access)?.ok_or_else(refused)?;
     let held = |context: &Context, server: &str| {
         if context.json {

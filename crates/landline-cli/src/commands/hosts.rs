@@ -128,7 +128,8 @@ fn to_row(server: &KnownServer) -> [String; 7] {
     let route = match &server.via {
         Some(via) if via.hops.is_empty() => "direct".to_owned(),
         Some(via) => format!("ssh {via}"),
-        None => "ssh_config".to_owned(),
+        // As ssh_config says, which is read for each connection; else direct.
+        None => "default".to_owned(),
     };
     let trust = if server.provisional {
         "first use"

@@ -54,11 +54,12 @@ impl Run for Ping {
             }));
         } else {
             let (from, steps, since) = describe_route(&connected.route);
+            let name = server.name.as_ref().map(ToString::to_string);
+            let name = name.unwrap_or_else(|| server.address().to_string());
             context.out.print(&format!(
-                "{} answers {from}\n  release      {}\n  fingerprint  {}\n  logged in    as {} with {}\n\
+                "{name} answers {from}\n  release      {}\n  fingerprint  {}\n  logged in    as {} with {}\n\
                  {steps}\n  tls          {}\n  login        {}\n\
                  \x20 accepted     {} after {since}\n  round trip   {}\n{}",
-                server.address(),
                 greeting.server,
                 server.fingerprint,
                 welcome.user,

@@ -135,7 +135,7 @@ fn hosts_are_listed_renamed_and_removed() {
             "alice",
             "key",
             &key,
-            "ssh_config",
+            "default",
             "confirmed",
             &server.fingerprint
         ]

@@ -1,6 +1,9 @@
 //! The server as a process.
 
-use std::{io::Write, process::Stdio};
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
 
 use testkit::{Outcome, RawClient, Stage, wait_for};
 
@@ -180,4 +183,51 @@ fn usage_errors_exit_with_2() {
             .run(&[&["--json"], arguments].concat())
             .fails(2, "usage");
     }
+}
+
+/// Runs a program at a terminal, and closes the terminal once the program listens. Prints the exit
+/// status.
+const CLOSED_TERMINAL: &str = "
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+shown = b''
+while b'listening' not in shown:
+    shown += os.read(terminal, 4096)
+os.close(terminal)
+_, status = os.waitpid(pid, 0)
+print(os.waitstatus_to_exitcode(status))
+";
+
+/// SIGHUP else reads the rights again.
+#[test]
+fn server_ends_with_its_terminal() {
+    let stage = stage();
+    let server = stage.serve_command("127.0.0.1:0");
+    let mut command = Command::new("python3");
+    command
+        .args(["-c", CLOSED_TERMINAL])
+        .arg(server.get_program())
+        .args(server.get_args())
+        .env_clear()
+        .envs(
+            server
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let ended = stage.run_command(command);
+    assert_eq!(str::from_utf8(&ended.stdout), Ok("0\n"), "{ended:?}");
+}
+
+#[test]
+fn second_server_names_the_first() {
+    let stage = stage();
+    let server = stage.serve(&[]);
+    let refused = start(&stage, "127.0.0.1:0");
+    let named = format!("(process {})", server.id());
+    assert!(refused.stderr.contains(&named), "{refused:?}");
 }

@@ -236,6 +236,10 @@ fn without_values(text: &str, stage: &Stage, server: &ServerProcess) -> String {
             after.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "+/".contains(c));
         text = format!("{before}KEY{rest}");
     }
+    if let Some((before, after)) = text.split_once("(process ") {
+        let rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
+        text = format!("{before}(process PID{rest}");
+    }
     text.replace(&stage.path("").display().to_string(), "STAGE/")
         .replace(&server.fingerprint, "FINGERPRINT")
         .replace(&server.address, "ADDRESS")

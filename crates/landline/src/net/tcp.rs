@@ -82,7 +82,8 @@ pub fn raise_descriptor_limit() -> u64 {
 /// Resolves `address` and connects to the first of its addresses that answers.
 ///
 /// # Errors
-/// [`Error::Connect`] with the error of the last address.
+/// [`Error::Connect`] with the error of the last address, or with the kind `NotFound` for a name
+/// without an address.
 pub async fn dial(address: &HostPort) -> Result<Dialed, Error> {
     let failed = |source| Error::Connect {
         address: address.to_string(),
@@ -91,7 +92,7 @@ pub async fn dial(address: &HostPort) -> Result<Dialed, Error> {
     let start = Instant::now();
     let found: Vec<SocketAddr> = lookup_host((address.host.as_str(), address.port))
         .await
-        .map_err(failed)?
+        .map_err(|error| failed(io::Error::new(io::ErrorKind::NotFound, error)))?
         .collect();
     let resolve_time = start.elapsed();
     let all: Vec<String> = found.iter().map(SocketAddr::to_string).collect();
