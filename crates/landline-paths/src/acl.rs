@@ -110,9 +110,9 @@ impl Folder {
 
 /// Gives an open file or folder exactly these ACLs.
 ///
-/// The permission bits say what the owner, the mask and all others may do. They do not change,
-/// but for bits of the group and others that `mode` does not have, which are taken away. `mode` is
-/// what the entry gets next.
+/// The permission bits say what the owner, the mask and all others may do. An ACL that is set takes
+/// those bits of the group and others away that `mode` does not have. One that is removed also
+/// takes those of the group that it did not give it. `mode` is what the entry gets next.
 ///
 /// # Errors
 /// The system's error; `Unsupported` where the file system has no ACLs.
@@ -121,7 +121,14 @@ pub fn set_file_acls(file: &File, acls: &FileAcls, mode: u32) -> io::Result<()> 
     let metadata = file.metadata()?;
     let now = platform::mode_of(&metadata);
     let base = now & !OTHERS_BITS | now & mode & OTHERS_BITS;
-    let access = acls.access.as_ref().map(|acl| acl.with_mode(base));
+    let access = match (&acls.access, &existing.access) {
+        (Some(acl), _) => Some(acl.with_mode(base)),
+        // The mask would become the permissions of the group. The system takes this for no ACL.
+        (None, Some(former)) => Some(Acl::minimal(
+            base & (0o707 | former.group_permissions() << 3),
+        )),
+        (None, None) => None,
+    };
     set(file, ACCESS, existing.access.as_ref(), access.as_ref())?;
     if metadata.is_dir() {
         let default = acls.default.as_ref();
@@ -130,13 +137,12 @@ pub fn set_file_acls(file: &File, acls: &FileAcls, mode: u32) -> io::Result<()> 
     Ok(())
 }
 
-/// Gives a new file the ACLs of another one.
+/// The ACLs of an open file; `None` where the file system has none.
 ///
 /// # Errors
-/// As [`set_file_acls`].
-pub fn copy_acls(from: &File, to: &File) -> io::Result<()> {
-    let mode = platform::mode_of(&from.metadata()?);
-    set_file_acls(to, &acls_of(from)?.unwrap_or_default(), mode)
+/// As [`Folder::acls_of`].
+pub fn file_acls(file: &File) -> io::Result<Option<FileAcls>> {
+    acls_of(file)
 }
 
 fn acls_of(opened: &impl AsFd) -> io::Result<Option<FileAcls>> {

@@ -57,7 +57,7 @@ pub use std::fs::File;
 
 pub use acl::{
     ACL_ENTRIES_MAX, ACL_NAME_BYTES_MAX, Accounts, Acl, AclAccount, AclEntry, AclSubject, FileAcls,
-    HAS_ACLS, copy_acls, set_file_acls,
+    HAS_ACLS, file_acls, set_file_acls,
 };
 pub use atomic_file::AtomicFile;
 pub use attributes::{

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::{CStr, CString, OsStr, OsString},
+    io,
     mem::MaybeUninit,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::PathBuf,
@@ -19,7 +20,8 @@ pub fn home_of_user(name: &OsStr) -> Option<PathBuf> {
             unsafe { libc::getpwnam_r(name.as_ptr(), entry, buffer, length, result) }
         },
         |entry: &libc::passwd| OsString::from_vec(bytes_at(entry.pw_dir)),
-    )?;
+    )
+    .ok()??;
     Some(PathBuf::from(home))
 }
 
@@ -41,13 +43,18 @@ pub fn login_shell() -> Option<PathBuf> {
 }
 
 /// The name of a user with this number.
-pub(super) fn name_of_user(number: u32) -> Option<Vec<u8>> {
+///
+/// # Errors
+/// The lists cannot be read. The same holds for the functions below.
+pub(super) fn name_of_user(number: u32) -> io::Result<Option<Vec<u8>>> {
     find_user_by_id(number, |entry| bytes_at(entry.pw_name))
 }
 
 /// The number of a user with this name.
-pub(super) fn id_of_user(name: &[u8]) -> Option<u32> {
-    let name = CString::new(name).ok()?;
+pub(super) fn id_of_user(name: &[u8]) -> io::Result<Option<u32>> {
+    let Ok(name) = CString::new(name) else {
+        return Ok(None);
+    };
     look_up(
         |entry, buffer, length, result| {
             // SAFETY: `name` is a string, and `look_up` gives valid pointers.
@@ -58,7 +65,7 @@ pub(super) fn id_of_user(name: &[u8]) -> Option<u32> {
 }
 
 /// The name of a group with this number.
-pub(super) fn name_of_group(number: u32) -> Option<Vec<u8>> {
+pub(super) fn name_of_group(number: u32) -> io::Result<Option<Vec<u8>>> {
     look_up(
         |entry, buffer, length, result| {
             // SAFETY: `look_up` gives valid pointers.
@@ -69,8 +76,10 @@ pub(super) fn name_of_group(number: u32) -> Option<Vec<u8>> {
 }
 
 /// The number of a group with this name.
-pub(super) fn id_of_group(name: &[u8]) -> Option<u32> {
-    let name = CString::new(name).ok()?;
+pub(super) fn id_of_group(name: &[u8]) -> io::Result<Option<u32>> {
+    let Ok(name) = CString::new(name) else {
+        return Ok(None);
+    };
     look_up(
         |entry, buffer, length, result| {
             // SAFETY: `name` is a string, and `look_up` gives valid pointers.
@@ -84,10 +93,11 @@ pub(super) fn id_of_group(name: &[u8]) -> Option<u32> {
 fn find_own(text: fn(&libc::passwd) -> *mut libc::c_char) -> Option<OsString> {
     // ssh and its configuration mean the user who started the process.
     let user_id = rustix::process::getuid().as_raw();
-    find_user_by_id(user_id, |entry| OsString::from_vec(bytes_at(text(entry))))
+    let found = find_user_by_id(user_id, |entry| OsString::from_vec(bytes_at(text(entry))));
+    found.ok().flatten()
 }
 
-fn find_user_by_id<T>(number: u32, take: impl Fn(&libc::passwd) -> T) -> Option<T> {
+fn find_user_by_id<T>(number: u32, take: impl Fn(&libc::passwd) -> T) -> io::Result<Option<T>> {
     look_up(
         |entry, buffer, length, result| {
             // SAFETY: `look_up` gives valid pointers.
@@ -103,13 +113,15 @@ fn bytes_at(text: *mut libc::c_char) -> Vec<u8> {
     unsafe { CStr::from_ptr(text) }.to_bytes().to_vec()
 }
 
-/// What `take` makes of an entry in the system's lists.
+/// What `take` makes of an entry in the system's lists; `None` if there is none.
+///
+/// An error does not tell whether there is one.
 ///
 /// `call` is called like the end of `getpwnam_r(3)`.
 fn look_up<E, T>(
     call: impl Fn(*mut E, *mut libc::c_char, libc::size_t, *mut *mut E) -> libc::c_int,
     take: impl Fn(&E) -> T,
-) -> Option<T> {
+) -> io::Result<Option<T>> {
     /// More than any entry needs.
     const BUFFER_BYTES_MAX: usize = 1 << 20;
     let mut buffer: Vec<libc::c_char> = vec![0; 1024];
@@ -126,10 +138,13 @@ fn look_up<E, T>(
             buffer.resize(buffer.len() * 2, 0);
             continue;
         }
+        if !matches!(status, 0 | libc::ENOENT | libc::ESRCH) {
+            return Err(io::Error::from_raw_os_error(status));
+        }
         if status != 0 || result.is_null() {
-            return None;
+            return Ok(None);
         }
         // SAFETY: the call succeeded, so `result` points to `entry`.
-        return Some(take(unsafe { &*result }));
+        return Ok(Some(take(unsafe { &*result })));
     }
 }

@@ -186,7 +186,7 @@ fn failures(outcome: &Outcome) -> Vec<String> {
 }
 
 #[test]
-fn target_without_acls_gives_nobody_more_rights() {
+fn target_without_acls_gives_no_more_rights() {
     let synced = Synced::new();
     let (source, target) = (synced.stage.path("user/src"), synced.stage.path("home/dst"));
     if !make_tree(&source) {
@@ -324,10 +324,12 @@ fn acls_are_kept_after_a_lost_connection() {
     assert_eq!(get(&copy.join("z"), ACCESS), get(&tree.join("z"), ACCESS));
 }
 
-/// A peer can only give what permission bits could give, and only who asks gets ACLs.
+/// A peer sends ACLs only if they were agreed, and the permission bits limit them.
 #[test]
 fn hostile_acls_are_refused_or_limited() {
     let stage = stage();
+    write(&stage.path("probe/file"), b"");
+    let has_acls = set(&stage.path("probe/file"), ACCESS, &acl_of(1, [4, 6]));
     let server = stage.joined();
     let before = Census::of(&stage.home());
     let request = |acls: bool, exact: bool| {
@@ -404,7 +406,8 @@ fn hostile_acls_are_refused_or_limited() {
     let tree = stage.path("home/tree");
     wait_for("the tree", || tree.exists());
     wait_for("its mode", || mode_of(&tree) == 0o644);
-    if let Some(found) = get(&tree, ACCESS) {
+    if has_acls {
+        let found = get(&tree, ACCESS).unwrap();
         let expected = [
             (1u16, 6u16, u32::MAX),
             (2, 7, 0xeeff_ffff),
@@ -420,4 +423,77 @@ fn hostile_acls_are_refused_or_limited() {
         }
         assert_eq!(found, value);
     }
+}
+
+/// A file system within the destination, to which files are moved when they are complete.
+#[test]
+fn mount_without_acls_gives_the_group_no_more_rights() {
+    let synced = Synced::new();
+    let (source, target) = (synced.stage.path("user/src"), synced.stage.path("home/dst"));
+    if !make_tree(&source) {
+        return;
+    }
+    write(&source.join("b"), b"closed");
+    set(&source.join("b"), ACCESS, &acl_of(1, [0, 7]));
+    fs::hard_link(source.join("b"), source.join("a/closed")).unwrap();
+    let mounted = target.join("a");
+    fs::create_dir_all(&mounted).unwrap();
+    let status = Command::new("mount")
+        .args(["-t", "ramfs", "none"])
+        .arg(&mounted)
+        .status();
+    if !status.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: nothing can be mounted");
+        return;
+    }
+    let outcome = synced.run(&["--acls", "-H"]);
+    let modes = ["small", "closed"].map(|name| mode_of(&mounted.join(name)));
+    let unmounted = Command::new("umount").arg(&mounted).status();
+    assert!(unmounted.unwrap().success());
+    assert_eq!(outcome.status, Some(1), "{}", outcome.stderr);
+    assert_eq!(modes, [0o740, 0o700]);
+}
+
+/// A copy that fails leaves no rights that neither side gave.
+#[test]
+fn failed_copy_gives_no_rights_by_an_acl() {
+    let relayed = RelayedServer::new(37);
+    let tree = relayed.stage.path("user/tree");
+    write(&tree.join("file"), &noise(8 << 20, 6));
+    // The mask gives the user nothing.
+    if !set(&tree, ACCESS, &acl_of(1, [0, 0])) {
+        return;
+    }
+    let copy = relayed.stage.path("home/copy");
+    fs::create_dir(&copy).unwrap();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o770)).unwrap();
+    let to = relayed.via_relay("copy");
+    relayed.relay.cut_after(2 << 20);
+    let arguments = ["--json", "sync", "--acls", "--retry", "0", "tree", &to];
+    relayed.stage.run(&arguments).fails(10, "lost");
+    relayed.relay.mend();
+    relayed.server.event("disconnected");
+    assert_eq!(get(&copy, ACCESS), get(&tree, ACCESS));
+    assert_eq!(mode_of(&copy), 0o700);
+}
+
+#[test]
+fn granted_folder_keeps_its_default_acl() {
+    let stage = stage();
+    let server = stage.joined();
+    write(&stage.path("user/tree/a/file"), b"file");
+    let tree = stage.path("user/tree");
+    let acl = acl_of(1, [7, 7]);
+    if !set(&tree, DEFAULT, &acl) || !set(&tree.join("a"), DEFAULT, &acl) {
+        return;
+    }
+    let outcome = stage.run(&["--json", "sync", "--acls", "tree", &server.at(".")]);
+    assert_eq!(outcome.status, Some(1), "{}", outcome.stderr);
+    let failed = failures(&outcome);
+    assert!(
+        failed.len() == 1 && failed[0].contains("default ACL"),
+        "{failed:?}"
+    );
+    assert_eq!(get(&stage.home(), DEFAULT), None);
+    assert_eq!(get(&stage.path("home/a"), DEFAULT), Some(acl));
 }

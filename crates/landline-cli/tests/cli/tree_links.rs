@@ -398,21 +398,11 @@ fn second_sync_copies_nothing_where_there_are_no_links() {
     let content = |name: &str| fs::read(target.join(name)).unwrap();
     assert_eq!(content("b/small"), b"small");
     assert_eq!(content("a/big"), noise(3_000_000, 5));
-    let inodes = ["a/small", "b/small", "a/third", "z-big", "a/big"].map(|name| {
-        let path = target.join(name);
-        (inode(&path), fs::metadata(&path).unwrap().mtime())
-    });
     let again = synced.run(&["-H", "--itemize"]);
     assert_eq!(changes(&again), Vec::<Value>::new());
     let done = event(&events(&again), "done").unwrap().clone();
     assert_eq!([&done["files"], &done["others"]], [0, 0]);
     again.ok();
-    for (name, (_, modified)) in ["a/small", "b/small", "a/third", "z-big", "a/big"]
-        .into_iter()
-        .zip(inodes)
-    {
-        assert_eq!(fs::metadata(target.join(name)).unwrap().mtime(), modified);
-    }
     // A changed file is changed under all of its names.
     write(&synced.stage.path("user/src/a/small"), b"other");
     fs::remove_file(synced.stage.path("user/src/b/small")).unwrap();

@@ -97,6 +97,16 @@ impl Acl {
         is_valid.then_some(Self(entries))
     }
 
+    /// The ACL that says what permission bits say.
+    pub(super) fn minimal(mode: u32) -> Self {
+        let subjects = [AclSubject::Owner, AclSubject::Group, AclSubject::Others];
+        let entries = subjects.into_iter().map(|subject| AclEntry {
+            subject,
+            permissions: 0,
+        });
+        Self(entries.collect()).with_mode(mode)
+    }
+
     /// The entries, in the order of their subjects.
     pub fn entries(&self) -> &[AclEntry] {
         &self.0

@@ -192,5 +192,18 @@ fn acls_become_exactly_those_that_are_given() {
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
         folder.set_acls_of(name, &none, 0o600).unwrap();
         assert_eq!(folder.acls_of(name).unwrap().unwrap(), none);
+        // What the mask allows is not the group's without the ACL.
+        let mut closed = extended(number(1234), number(5678));
+        closed[2].permissions = 0;
+        let closed = FileAcls {
+            access: Acl::new(closed),
+            default: None,
+        };
+        set_mode(0o770);
+        folder.set_acls_of(name, &closed, 0o770).unwrap();
+        folder.set_acls_of(name, &none, 0o777).unwrap();
+        let metadata = std::fs::metadata(&path).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o700);
+        assert_eq!(folder.acls_of(name).unwrap().unwrap(), none);
     }
 }

@@ -383,7 +383,7 @@ async fn get(
         length: source.length,
         mode: source.mode,
         source: source_id,
-        offset,
+        offset: if is_compared { 0 } else { offset },
         compare: is_compared,
     })?;
     let source = Arc::new(source);

@@ -69,7 +69,7 @@ pub async fn put_tree(
             .into_iter()
             .map(|source| (source, guard.clone()))
             .collect();
-        let follow = |link: &Path| Ok((local::open_tree_source(link)?, TreeGuard::unlimited()));
+        let follow = |link: &Path| Ok(local::open_tree_source(link)?);
         let mut walk = Walk::new(sources, options).following(FollowLink::new(follow));
         walk.select(selection.clone());
         let (progress, events, compare) = (report.progress, report.events, options.compare);

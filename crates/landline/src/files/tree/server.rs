@@ -162,9 +162,9 @@ fn check_options(
     if options.acls && !HAS_ACLS {
         return Err(no_acls());
     }
-    if quota.is_some() && options.attributes {
-        let message =
-            "you have a quota, which does not count extended attributes; leave out --xattrs";
+    if quota.is_some() && (options.attributes || options.acls) {
+        let message = "you have a quota, which counts neither extended attributes nor ACLs; leave \
+                       out --xattrs and --acls";
         return Err(Error::here(ErrorCode::Denied, message));
     }
     Ok(())
@@ -298,7 +298,8 @@ pub(crate) async fn get_tree(
         let rules = following.rights().rules();
         let grants = rules.files(following.user());
         let path = link.as_os_str().as_bytes();
-        Ok(following.root().open_tree_source(grants, path)?)
+        let (source, _) = following.root().open_tree_source(grants, path)?;
+        Ok(source)
     });
     let (connection, ends) = bodies(true);
     let worker = Worker::Server(context, "files get-tree");

@@ -155,6 +155,8 @@ pub(super) struct Walk {
     /// Names the users and groups of ACLs.
     accounts: Accounts,
     follow: Option<FollowLink>,
+    /// The memory of followed links to folders.
+    followed_bytes: usize,
     /// Whether an entry was left out since this was last looked at.
     has_left_out: bool,
 }
@@ -183,6 +185,7 @@ impl Walk {
             shared: SharedNames::default(),
             accounts: Accounts::default(),
             follow: None,
+            followed_bytes: 0,
             has_left_out: false,
         }
     }
@@ -464,6 +467,19 @@ impl Walk {
             let shown = self.shown(due.source, &due.place, name);
             let message = format!("{} leads to a folder that it is in", shown.display());
             self.leave_out(Some(parent), &Error::here(ErrorCode::NameRefused, message));
+            listing.is_incomplete |= std::mem::take(&mut self.has_left_out);
+            return;
+        }
+        if followed
+            .as_ref()
+            .is_some_and(|followed| self.has_too_many_followed(followed))
+        {
+            let shown = self.shown(due.source, &due.place, name);
+            let message = format!(
+                "{}: too many links to folders are followed",
+                shown.display()
+            );
+            self.leave_out(Some(parent), &Error::here(ErrorCode::Limit, message));
             listing.is_incomplete |= std::mem::take(&mut self.has_left_out);
             return;
         }

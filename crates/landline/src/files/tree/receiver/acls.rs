@@ -8,8 +8,11 @@ use super::{StorePlace, TreeReceiver, attributes::HeldAttributes};
 use crate::{
     Error,
     files::tree::{records::AclRecord, sender::unexpected},
-    paths::{AclAccount, AclSubject, File, FileAcls, copy_acls, set_file_acls},
+    paths::{AclAccount, AclSubject, File, FileAcls, file_acls, set_file_acls},
 };
+
+/// How many users and groups are named that do not exist.
+const NAMED_MAX: usize = 10;
 
 /// What an entry that exists has in place of the ACLs that it should have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +80,13 @@ impl TreeReceiver {
             return;
         };
         let shown = self.shown(location, name);
-        let names: Vec<_> = held.missing.iter().map(describe).collect();
+        let names: Vec<_> = held.missing.iter().take(NAMED_MAX).map(describe).collect();
+        let more = match held.missing.len().saturating_sub(NAMED_MAX) {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
         let message = format!(
-            "{}: its ACL is incomplete, because these do not exist here: {}",
+            "{}: its ACL is incomplete, because these do not exist here: {}{more}",
             shown.display(),
             names.join(", ")
         );
@@ -156,6 +163,30 @@ impl TreeReceiver {
         }
     }
 
+    /// Leaves the default ACL of a home or granted folder: it would give rights to what other users
+    /// store there.
+    pub(super) fn keep_default_acl(
+        &mut self,
+        number: u32,
+        location: &StorePlace,
+        held: Option<&mut HeldAttributes>,
+    ) {
+        let Some(held) = held.filter(|_| self.options.acls) else {
+            return;
+        };
+        let existing = self.open(location).and_then(|folder| folder.own_acls());
+        let default = existing.ok().flatten().and_then(|acls| acls.default);
+        if held.acls.default.is_some() && held.acls.default != default {
+            let shown = self.shown(location, OsStr::new(""));
+            let message = format!(
+                "{} is a home or granted folder, and keeps its default ACL",
+                shown.display()
+            );
+            self.fail(number, &Error::here(ErrorCode::Denied, message));
+        }
+        held.acls.default = default;
+    }
+
     /// Gives a folder its ACLs, if it has other ones, unless this is a dry run. Returns what it has
     /// then, and whether its ACLs change. `mode` is what it gets at its end.
     pub(super) fn change_own_acls(
@@ -197,20 +228,36 @@ impl TreeReceiver {
         }
     }
 
-    /// Gives a copy of a file the ACLs of the first one, if they are kept. Call it when the copy
-    /// has its permission bits.
+    /// Gives a copy of a file the ACLs of the first one, if they are kept. `mode` are its
+    /// permission bits. Returns those that the copy gets next.
     pub(super) fn copy_acls(
         &mut self,
         number: u32,
-        location: &StorePlace,
-        name: &OsStr,
+        (location, name): (&StorePlace, &OsStr),
         [from, to]: [&File; 2],
-    ) {
-        if self.options.acls
-            && let Err(error) = copy_acls(from, to)
-        {
+        mode: u32,
+    ) -> u32 {
+        if !self.options.acls {
+            return mode;
+        }
+        let (done, mode) = match file_acls(from) {
+            Ok(acls) => {
+                let acls = acls.unwrap_or_default();
+                match set_file_acls(to, &acls, mode) {
+                    Ok(()) => (Ok(()), mode),
+                    // Nothing is lost where there can be no ACL.
+                    Err(error) if error.kind() == io::ErrorKind::Unsupported && acls.is_empty() => {
+                        (Ok(()), mode)
+                    }
+                    Err(error) => (Err(error), acls.mode_without(mode)),
+                }
+            }
+            Err(error) => (Err(error), mode & 0o707),
+        };
+        if let Err(error) = done {
             self.report_acl(number, location, name, &error);
         }
+        mode
     }
 
     fn report_acl(&mut self, number: u32, location: &StorePlace, name: &OsStr, error: &io::Error) {

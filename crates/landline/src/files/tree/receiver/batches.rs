@@ -162,9 +162,9 @@ impl TreeReceiver {
                 let (location, name) = (&file.location, &file.name);
                 let files = [&source.file, &target];
                 self.copy_attributes(file.entry, location, name, files);
-                let set = set_file_mode(&target, source.mode);
-                self.copy_acls(file.entry, location, name, files);
-                set
+                let place = (location, name.as_os_str());
+                let mode = self.copy_acls(file.entry, place, files, source.mode);
+                set_file_mode(&target, mode)
             })
             .and_then(|()| set_file_modified(&target, source.modified()))
             .and_then(|()| sync_file(&target))
@@ -177,11 +177,16 @@ impl TreeReceiver {
         moved
     }
 
-    /// Copies the content, permission bits and time of a file to a new one.
+    /// Copies the content and time of a file to a new one, which gets these permission bits.
     ///
     /// # Errors
     /// The system's error; `Interrupted` if the file changed meanwhile.
-    pub(super) fn copy_file(&self, source: &SourceFile, created: &File) -> io::Result<()> {
+    pub(super) fn copy_file(
+        &self,
+        source: &SourceFile,
+        created: &File,
+        mode: u32,
+    ) -> io::Result<()> {
         if !clone_content(&source.file, created)? {
             copy_content(&source.file, created, &mut |bytes| self.spend_copied(bytes))?;
         }
@@ -190,7 +195,7 @@ impl TreeReceiver {
             return Err(io::ErrorKind::Interrupted.into());
         }
         // A file system without permission bits.
-        let _ = set_file_mode(created, source.mode);
+        let _ = set_file_mode(created, mode);
         set_file_modified(created, source.modified())?;
         if self.syncer.each {
             sync_file(created)?;

@@ -422,7 +422,10 @@ impl TreeReceiver {
         let is_made = is_new || (location.is_staged && !is_root_of_staging);
         let is_writable = location.access.is_writable;
         let mode = self.mode_for(entry.mode.into(), (!is_made).then_some(stat.mode));
-        let held = self.take_attributes_of(true)?;
+        let mut held = self.take_attributes_of(true)?;
+        if self.guard.is_protected(stat) {
+            self.keep_default_acl(number, &location, held.as_mut());
+        }
         let held = held.as_ref().filter(|_| is_writable);
         let attributes = self.change_own_attributes(number, &location, held);
         let (existing, acl) = self.change_own_acls(number, &location, held, mode);
@@ -444,7 +447,8 @@ impl TreeReceiver {
         let lists = self.options.deletes() && !is_new && !location.is_staged;
         let folder = StoredFolder {
             listed: lists.then(|| ListedNames::new(&self.name_hashes)),
-            former_mode: (!is_made).then_some(stat.mode),
+            // With another ACL, these would be other rights than before.
+            former_mode: (!is_made && !acl).then_some(stat.mode),
             mode: (location.access.is_writable && !is_root_of_staging).then_some(mode),
             modified: (self.options.times && location.access.is_writable && !is_root_of_staging)
                 .then_some(entry.modified),

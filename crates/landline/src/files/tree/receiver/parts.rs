@@ -157,7 +157,7 @@ pub(super) struct StoredFolder {
     /// What the folder gets at the end.
     pub(super) mode: Option<u32>,
     pub(super) modified: Option<FileTime>,
-    /// The permission bits that it had before the copy.
+    /// The permission bits that it had before the copy; `None` if it has other ACLs now.
     pub(super) former_mode: Option<u32>,
     /// How many files and folders in it are not complete.
     pub(super) open: u32,

@@ -14,19 +14,23 @@ use super::{Listing, PendingFolder, Source, Walk, steps::failed};
 use crate::{
     Error,
     files::tree::open_folders::FolderPlace,
-    paths::{
-        EntryStat, Folder, SourceFile, TreeGuard, TreeOrigin, TreeSource, name::check_component,
-    },
+    paths::{EntryStat, Folder, SourceFile, TreeOrigin, TreeSource, name::check_component},
 };
+
+/// The memory for links to folders, in bytes: two links in each of forty folders could stand for
+/// more folders than there is memory for.
+const FOLLOWED_BYTES_MAX: usize = 32 << 20;
+/// The memory that one takes beside its paths.
+const FOLLOWED_BYTES: usize = 800;
 
 /// Finds what a path leads to, with all links on the way: what the user may read, or an error.
 pub(in crate::files::tree) struct FollowLink(Box<Find>);
 
-type Find = dyn Fn(&Path) -> Result<(TreeSource, TreeGuard), Error> + Send;
+type Find = dyn Fn(&Path) -> Result<TreeSource, Error> + Send;
 
 impl FollowLink {
     pub(in crate::files::tree) fn new(
-        find: impl Fn(&Path) -> Result<(TreeSource, TreeGuard), Error> + Send + 'static,
+        find: impl Fn(&Path) -> Result<TreeSource, Error> + Send + 'static,
     ) -> Self {
         Self(Box::new(find))
     }
@@ -47,13 +51,17 @@ pub(super) struct Followed {
     /// The name of the entry; `None` for a folder.
     pub(super) name: Option<OsString>,
     stat: EntryStat,
-    guard: TreeGuard,
 }
 
 impl Followed {
     /// The path of the link, of which a file is read.
     pub(super) fn link(&self) -> PathBuf {
         self.link.clone()
+    }
+
+    /// The memory that a folder takes until the copy ends, which has the path `below` its source.
+    fn bytes(&self, below: &Path) -> usize {
+        FOLLOWED_BYTES + self.link.as_os_str().len() + below.as_os_str().len()
     }
 
     /// The properties of what it leads to.
@@ -66,8 +74,8 @@ impl Followed {
 pub(super) enum SourceBase {
     /// It stays open.
     Open(Arc<Folder>),
-    /// The link of this path leads to it. There may be many, so none stays open.
-    Behind(PathBuf),
+    /// The link with the path of the source leads to it. There may be many, so none stays open.
+    Behind,
 }
 
 impl Walk {
@@ -88,7 +96,7 @@ impl Walk {
             let message = format!("{}: links are not followed", link.display());
             return Err(Error::here(ErrorCode::NameRefused, message));
         };
-        let (source, guard) = (follow.0)(&link)?;
+        let source = (follow.0)(&link)?;
         let (folder, name, stat) = match source.origin {
             TreeOrigin::Folder(folder, stat) => (folder, None, stat),
             TreeOrigin::Entry(folder, name, stat) => (folder, Some(name), stat),
@@ -98,7 +106,6 @@ impl Walk {
             folder,
             name,
             stat,
-            guard,
         })
     }
 
@@ -129,7 +136,7 @@ impl Walk {
         let source = self.source(index)?;
         let (link, numbers) = match &source.base {
             SourceBase::Open(folder) => return Ok(folder.clone()),
-            SourceBase::Behind(link) => (link.clone(), source.numbers),
+            SourceBase::Behind => (source.shown.clone(), source.numbers),
         };
         let key = base_key(index);
         if let Some(folder) = self.open.find(key) {
@@ -170,19 +177,28 @@ impl Walk {
         followed: Followed,
     ) -> (usize, Arc<FolderPlace>) {
         let index = self.started.len();
-        let device = self.started.get(due.source).map_or(0, |it| it.device);
+        let above = self.started.get(due.source);
+        let device = above.map_or(0, |it| it.device);
+        // That of the user's source: a guard for each link would take memory.
+        let guard = above.map_or_else(Arc::default, |it| it.guard.clone());
         let below = self.below(due.source, &due.place, name);
+        self.followed_bytes += followed.bytes(&below);
         self.open.keep(base_key(index), Arc::new(followed.folder));
         self.started.push(Source {
-            base: SourceBase::Behind(followed.link.clone()),
+            base: SourceBase::Behind,
             shown: followed.link,
-            guard: Arc::new(followed.guard),
+            guard,
             device,
             numbers: followed.stat.numbers(),
             below,
             above: Some((due.source, due.place.clone())),
         });
         (index, Arc::new(FolderPlace::base(base_key(index))))
+    }
+
+    /// Whether a link to a folder takes more memory than is left for them.
+    pub(super) fn has_too_many_followed(&self, followed: &Followed) -> bool {
+        self.followed_bytes + followed.bytes(&followed.link) > FOLLOWED_BYTES_MAX
     }
 
     /// The path of an entry below the source that the user named.
@@ -220,4 +236,44 @@ impl Walk {
 /// The key of the folder in which a source is.
 pub(super) fn base_key(index: usize) -> u64 {
     u64::MAX - index as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        files::tree::{WalkOptions, WalkedLinks, walk::WalkStep},
+        paths::{TempDir, TreeGuard, local},
+    };
+
+    /// Two links in each folder to the next one stand for 2^25 folders.
+    #[test]
+    fn links_that_multiply_are_limited() {
+        let scratch = TempDir::create(&std::env::temp_dir()).unwrap();
+        for number in 0..25 {
+            let folder = scratch.path().join(number.to_string());
+            local::write(&folder.join("file"), b"").unwrap();
+            for link in ["a", "b"] {
+                let target = format!("../{}", number + 1);
+                rustix::fs::symlink(target, folder.join(link)).unwrap();
+            }
+        }
+        let source = local::open_tree_source(&scratch.path().join("0")).unwrap();
+        let options = WalkOptions {
+            links: WalkedLinks::Follow,
+            ..WalkOptions::default()
+        };
+        let follow = FollowLink::new(|link: &Path| Ok(local::open_tree_source(link)?));
+        let mut walk = Walk::new(vec![(source, Arc::new(TreeGuard::unlimited()))], options);
+        walk.followed_bytes = FOLLOWED_BYTES_MAX - (1 << 20);
+        walk = walk.following(follow);
+        let mut limited = 0;
+        while let Some(step) = walk.next().unwrap() {
+            if let WalkStep::Failed(failure) = step {
+                limited += usize::from(failure.code == ErrorCode::Limit);
+            }
+            assert!(walk.started.len() < 10_000, "the links multiply");
+        }
+        assert!(limited > 0 && walk.started.len() > 100);
+    }
 }

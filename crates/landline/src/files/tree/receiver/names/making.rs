@@ -244,8 +244,9 @@ impl TreeReceiver {
         let files = [&source.file, &created];
         // Before the copy gets its permission bits.
         self.copy_attributes(other.number, location, name, files);
-        let copied = self.copy_file(&source, &created);
-        self.copy_acls(other.number, location, name, files);
+        let place = (location, name.as_os_str());
+        let mode = self.copy_acls(other.number, place, files, source.mode);
+        let copied = self.copy_file(&source, &created, mode);
         let copied = copied.and_then(|()| {
             let stat = folder.stat(staged)?;
             stat.ok_or_else(|| io::ErrorKind::NotFound.into())
