@@ -23,7 +23,10 @@ use super::{
     walk::{Walk, WalkStep, WalkedFile},
     worker::Leave,
 };
-use crate::{Error, files::messages::Compare};
+use crate::{
+    Error,
+    files::{messages::Compare, page_buffer::PageBuffer},
+};
 
 /// How many entries may be sent that the receiver has not decided about.
 const UNDECIDED_MAX: u32 = 8192;
@@ -83,7 +86,7 @@ pub(super) struct TreeSender {
     /// The digest of the tree so far.
     hasher: blake3::Hasher,
     failures: u32,
-    buffer: Vec<u8>,
+    buffer: PageBuffer,
     compression: Compression,
 }
 
@@ -119,7 +122,7 @@ impl TreeSender {
             attribute_bytes: 0,
             hasher: blake3::Hasher::new(),
             failures: 0,
-            buffer: vec![0; PIECE_BYTES],
+            buffer: PageBuffer::new(PIECE_BYTES),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::{
     Error,
     files::{
         messages::Compare,
+        page_buffer::PageBuffer,
         tree::{
             records::{ChangeDetails, ChangeKind, Hash, PIECE_BYTES, TreeEntry, hash_file},
             sender::unexpected,
@@ -73,7 +74,7 @@ impl TreeReceiver {
             Err(error) => return Err(Problem::of(error.into())),
         };
         let mut hasher = blake3::Hasher::new();
-        let mut buffer = vec![0; PIECE_BYTES];
+        let mut buffer = PageBuffer::new(PIECE_BYTES);
         let mut position = 0;
         while position < kept {
             let left = usize::try_from(kept - position).unwrap_or(usize::MAX);
