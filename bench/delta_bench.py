@@ -8,7 +8,8 @@ The line is a veth pair between two network namespaces, which `tc` limits to --m
 --rounds: the time of the whole command and of a `sync` of the target, and the bytes on the wire both ways, as the kernel counts them.
 After each copy both files are compared. landline copies up and down, rsync up.
 
-    cargo build --profile dist && sudo python3 bench/delta_bench.py [--size 4GiB] [--changes 40] [--mbit 1000] [--rounds 3] [--landline PATH]
+    cargo build --profile dist && sudo python3 bench/delta_bench.py [--size 4GiB] [--changes 40] [--mbit 1000] [--rounds 3]
+                                       [--only changed inserted] [--landline PATH]
 
 Needs root, iproute2 with tc, sshd, ssh and rsync; Python 3.11 or later. Everything is kept in one fresh folder in --dir, which is removed at
 the end, and only processes and namespaces that this script made are ended.
@@ -30,6 +31,7 @@ from wan_bench import FAR, NEAR, THERE, inside, run, start_landline, start_scp, 
 
 HERE = "10.77.0.1"
 MIB = 1 << 20
+CASES = ("changed", "inserted")
 
 
 def make_line(mbit):
@@ -107,7 +109,7 @@ def rounds(work, options):
         rsync = ["rsync", "-a", "--no-whole-file", "-I", "-e", ssh, new, f"{THERE}:{home}/copy"]
         there = home / "there"
         cases = {"landline up": (up, env, home / "copy"), "landline down": (down, env, work / "copy"), "rsync up": (rsync, None, home / "copy")}
-        for what in ("changed", "inserted"):
+        for what in options.only:
             if what == "changed":
                 shutil.copyfile(old, new)
                 change(new, options.changes, 1)
@@ -138,6 +140,7 @@ def main():
     options.add_argument("--changes", type=int, default=40)
     options.add_argument("--mbit", type=int, default=1000)
     options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--only", choices=CASES, nargs="+", default=CASES)
     options.add_argument("--landline", default="target/dist/landline")
     options.add_argument("--dir", default=".")
     options = options.parse_args()
