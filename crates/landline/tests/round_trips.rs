@@ -1,7 +1,19 @@
 //! How many round trips a login takes, counted on an in-memory connection.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a test"
+)]
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use landline::{
     Error, Server, ServerOptions,
@@ -30,6 +42,7 @@ use testkit::{
     Stage,
     link::{self, RoundTrips},
 };
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The handshake of TCP is one of the three round trips. This link does not count it.
 #[tokio::test]
@@ -124,6 +137,96 @@ async fn short_files_take_no_further_round_trip() {
         assert_eq!(copied.length, length as u64);
         assert!(stage.read(&format!("home/{length}")) == content);
         assert_eq!(taken.count(), round_trips, "{length}");
+    }
+}
+
+/// A connection so slow that most of the content leaves only after the login.
+#[tokio::test]
+async fn slow_connection_logs_in_before_early_content_has_left() {
+    let stage = Stage::new("unused");
+    let (server, credential, _) = server_of(&stage);
+    let (near, _) = serve_one(&server);
+    let content = vec![7; 65_536];
+    let source = stage.write("source", &content);
+    let input = Input::File(Arc::new(local::open_source(&source).unwrap()));
+    let name = Name(b"copy".to_vec());
+    let request = put_request(&input, name, None, false, false, Compare::Earlier);
+    let flight = PutFlight::new(&request, &input, true).unwrap();
+    let stream = DialedStream::new(Box::new(NarrowUntilAnswer::new(near)));
+    let pin = server.fingerprint();
+    let login = connect(stream, "memory", pin, &credential, Some(&flight.first));
+    let mut channel = login.await.unwrap().channel;
+    let progress = Arc::new(Progress::default());
+    put(&mut channel, input, flight, &progress).await.unwrap();
+    assert!(stage.read("home/copy") == content);
+}
+
+/// Takes so many bytes from the client, and more only once the server has answered them.
+struct NarrowUntilAnswer<T> {
+    inner: T,
+    left: usize,
+    is_open: bool,
+    waiting: Option<Waker>,
+}
+
+impl<T> NarrowUntilAnswer<T> {
+    fn new(inner: T) -> Self {
+        Self {
+            inner,
+            left: 20_000,
+            is_open: false,
+            waiting: None,
+        }
+    }
+}
+
+impl<T: Transport> Transport for NarrowUntilAnswer<T> {}
+
+impl<T: Transport> AsyncRead for NarrowUntilAnswer<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
+        if self.left == 0 && buffer.filled().len() > before {
+            self.is_open = true;
+            if let Some(waker) = self.waiting.take() {
+                waker.wake();
+            }
+        }
+        read
+    }
+}
+
+impl<T: Transport> AsyncWrite for NarrowUntilAnswer<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_open {
+            return Pin::new(&mut self.inner).poll_write(cx, bytes);
+        }
+        let taken = &bytes[..bytes.len().min(self.left)];
+        if taken.is_empty() {
+            self.waiting = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let written = Pin::new(&mut self.inner).poll_write(cx, taken);
+        if let Poll::Ready(Ok(written)) = written {
+            self.left -= written;
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
 

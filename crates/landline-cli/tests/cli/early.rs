@@ -1,8 +1,11 @@
 //! Content that comes with `put`, before the server has answered.
 
-use std::fs;
+use std::{fs, sync::mpsc};
 
-use landline::files::{Algorithm, ContentHasher};
+use landline::{
+    files::{Algorithm, ContentHasher},
+    proto::BodySize,
+};
 use serde_json::{Value, json};
 use testkit::{Census, RawClient, ServerProcess, Stage, frame, wait_for};
 
@@ -297,4 +300,39 @@ fn server_without_the_feature_gets_the_request_alone() {
     });
     stage.run(&["cp", "file", "127.0.0.1:x"]).ok();
     server.join();
+}
+
+/// How `put` comes to a server that takes content early, with these options of `cp`.
+fn body_of_put(options: &[&str]) -> Option<BodySize> {
+    let stage = stage();
+    stage.write("user/file", b"file");
+    let (put, received) = mpsc::channel();
+    let server = trusted(&stage, 1, move |client| {
+        let nonce = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        client.send_json(&json!({
+            "type": "greeting", "versions": [1], "server": "early", "features": ["files.early"],
+            "methods": ["ssh-key"], "nonce": nonce,
+        }))?;
+        let login: Value = client.header()?.read().unwrap();
+        client.send_json(&json!({
+            "type": "welcome", "user": login["user"], "key": "SHA256:x", "session": "0000000000000000",
+        }))?;
+        assert_eq!(client.header()?.kind(), "open");
+        let header = client.header()?;
+        assert_eq!(header.kind(), "put");
+        put.send(header.body()).unwrap();
+        client.send_json(&json!({"type": "error", "code": "denied", "message": "x"}))
+    });
+    let arguments = [&["cp", "--json"], options, &["file", "127.0.0.1:x"]].concat();
+    stage.run(&arguments).fails(23, "denied");
+    server.join();
+    received.recv().unwrap()
+}
+
+/// A rate that is limited, and a file that is compared, are not sent early.
+#[test]
+fn limited_or_compared_content_is_not_sent_early() {
+    assert_eq!(body_of_put(&[]), Some(BodySize::Known(4)));
+    assert_eq!(body_of_put(&["--limit-rate", "1M"]), None);
+    assert_eq!(body_of_put(&["--delta", "on"]), None);
 }

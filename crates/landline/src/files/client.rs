@@ -141,7 +141,7 @@ impl PutFlight {
     /// The request, with `is_early` and the beginning of a file. So the content arrives one round
     /// trip earlier.
     ///
-    /// It is for nothing if the server refuses the request or has something to compare. A server
+    /// The server drops the content if it refuses the request or has something to compare. A server
     /// that does not take content so early gets the request alone.
     ///
     /// # Errors

@@ -1,31 +1,36 @@
 //! The client's login over a transport.
 
 use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use landline_proto::{
-    BodySize, ErrorCode, Limits, Message,
+    ErrorCode,
     bundle::BUNDLE_FEATURE,
-    frame,
-    limits::{DATA_BYTES_MAX, LOGIN_TIME_MAX, SIGNING_TIME_MAX},
+    limits::{LOGIN_TIME_MAX, SIGNING_TIME_MAX},
     login::{BundleId, ClientEvent, ClientLogin, Proof, UserName, key_tag},
-    message,
-    messages::{AttachSecret, Blob, Evaluation, Greeting, Mac, Nonce, Open, Welcome},
+    messages::{AttachSecret, Blob, Evaluation, Greeting, Mac, Nonce, Welcome},
 };
 use log::debug;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
-use super::{AuthMethod, Credential, KeyCandidates, key_candidates::blocking};
+use super::{
+    AuthMethod, Credential, FirstRequest, KeyCandidates,
+    first_request::{has_feature, send_parts},
+    key_candidates::blocking,
+};
 use crate::{
     Error,
     crypto::{Fingerprint, is_same_mac, random},
     keys::{SecretKey, UserKey},
     net::{
-        BundleHandle, BundleShare, BundledStream, Channel, DialedStream, SecureStream,
-        encode_first, lost,
+        BundleHandle, BundleShare, BundledStream, Channel, DialedStream, SecureStream, lost,
         tls::{self},
     },
     password::{Password, PasswordLogin, PasswordParties},
@@ -82,10 +87,7 @@ impl Login {
         let features = &self.greeting.features;
         let bundle = bundle.filter(|_| has_feature(features, BUNDLE_FEATURE));
         let first = first.for_server(features);
-        for part in first.encode(bundle)? {
-            self.channel.writer.send_encoded(&part);
-            self.channel.flush().await?;
-        }
+        send_parts(&mut self.channel, first.encode(bundle)?).await?;
         self.set_bundle(first, bundle);
         Ok(())
     }
@@ -93,7 +95,7 @@ impl Login {
     /// Continues as a bundle, after [`FirstRequest::encode`] was sent.
     fn set_bundle(&mut self, first: &FirstRequest, bundle: Option<BundleId>) {
         self.bundle = bundle.map(|id| {
-            let written = first.bytes.len() as u64;
+            let written = first.length();
             let stream = self.channel.take_stream();
             let stream = BundledStream::new(stream, written, BundleShare::default());
             let handle = stream.handle();
@@ -113,127 +115,6 @@ impl Login {
             binding: method.binding(),
         };
         Some(Credential::new(self.welcome.user.clone(), method))
-    }
-}
-
-/// The start of a channel, ready to send: the service and its first request.
-#[derive(Debug, Clone)]
-pub struct FirstRequest {
-    bytes: Bytes,
-    /// How many bytes open the service.
-    open_bytes: usize,
-    /// How many bytes come before the body of the request.
-    head_bytes: usize,
-    /// What is sent to a server that lacks a feature.
-    without: Option<(&'static str, Box<FirstRequest>)>,
-}
-
-impl FirstRequest {
-    /// Opens a channel for `service`; the request follows, because it has a body.
-    ///
-    /// # Errors
-    /// None in practice, because the message always fits.
-    pub fn open(service: &str) -> Result<Self, Error> {
-        let mut bytes = Vec::new();
-        let open = Open {
-            service: service.to_owned(),
-        };
-        message::encode(&open, None, &Limits::SESSION, &mut bytes)?;
-        Ok(Self {
-            open_bytes: bytes.len(),
-            head_bytes: bytes.len(),
-            bytes: bytes.into(),
-            without: None,
-        })
-    }
-
-    /// Opens a channel for `service` with `request`, which has no body.
-    ///
-    /// # Errors
-    /// [`landline_proto::ProtocolError::FrameSize`] if the request is too long for a header.
-    pub fn new(service: &str, request: &impl Message) -> Result<Self, Error> {
-        let mut first = Self::open(service)?;
-        let mut bytes = first.bytes.to_vec();
-        message::encode(request, None, &Limits::SESSION, &mut bytes)?;
-        first.head_bytes = bytes.len();
-        first.bytes = bytes.into();
-        Ok(first)
-    }
-
-    /// Opens a channel for `service` with `request` and its body.
-    ///
-    /// # Errors
-    /// [`landline_proto::ProtocolError::FrameSize`] if the request is too long for a header.
-    pub fn with_body(service: &str, request: &impl Message, body: &[u8]) -> Result<Self, Error> {
-        let mut first = Self::open(service)?;
-        let mut bytes = first.bytes.to_vec();
-        let size = BodySize::Known(body.len() as u64);
-        message::encode(request, Some(size), &Limits::SESSION, &mut bytes)?;
-        first.head_bytes = bytes.len();
-        for part in body.chunks(DATA_BYTES_MAX as usize) {
-            bytes.extend(frame::prefix(part.len()));
-            bytes.extend(part);
-        }
-        first.bytes = bytes.into();
-        Ok(first)
-    }
-
-    /// This request for a server that has `feature`, and `other` for one that has not.
-    #[must_use]
-    pub(crate) fn or_without(mut self, feature: &'static str, other: Self) -> Self {
-        self.without = Some((feature, Box::new(other)));
-        self
-    }
-
-    /// The request for a server with these features.
-    fn for_server(&self, features: &[String]) -> &Self {
-        match &self.without {
-            Some((feature, other)) if !has_feature(features, feature) => other,
-            _ => self,
-        }
-    }
-
-    /// Sends the request on a channel of its service, which has served another one to its end.
-    ///
-    /// # Errors
-    /// An error that the server sends, [`Error::Lost`].
-    pub async fn send_further(&self, channel: &mut Channel) -> Result<(), Error> {
-        let first = self.for_server(channel.features());
-        let [head, body] = first.parts();
-        for part in [head.slice(first.open_bytes..), body] {
-            channel.writer.send_encoded(&part);
-            channel.flush().await?;
-        }
-        Ok(())
-    }
-
-    /// Opens a channel on a connection that logged in without one.
-    ///
-    /// # Errors
-    /// An error that the server sends, [`Error::Lost`].
-    pub(crate) async fn send(&self, channel: &mut Channel) -> Result<(), Error> {
-        let Self { bytes, .. } = self.for_server(channel.features());
-        channel.writer.send_encoded(bytes);
-        channel.flush().await
-    }
-
-    /// What comes before the body of the request, and the body.
-    ///
-    /// They are sent apart. In one record of TLS, the request would wait for a part of the body,
-    /// which may take a round trip more.
-    fn parts(&self) -> [Bytes; 2] {
-        let mut head = self.bytes.clone();
-        let body = head.split_off(self.head_bytes);
-        [head, body]
-    }
-
-    /// The parts to send, as the begin of a bundle if there is an id.
-    fn encode(&self, bundle: Option<BundleId>) -> Result<[Bytes; 2], Error> {
-        let [head, body] = self.parts();
-        match bundle {
-            Some(bundle) => encode_first(bundle, &head, &body),
-            None => Ok([head, body]),
-        }
     }
 }
 
@@ -302,7 +183,7 @@ pub(crate) async fn connect_bundled(
     } else {
         LOGIN_TIME_MAX
     };
-    with_timeout(time, async {
+    let accepted = with_timeout(time, async {
         let transcript = login.transcript(method.binding(), &exporter);
         let transcript =
             transcript.ok_or_else(|| Error::Lost("the server did not greet".into()))?;
@@ -326,68 +207,81 @@ pub(crate) async fn connect_bundled(
         let mut flight = Vec::new();
         debug!("logging in as {} by {}", credential.user, method.name());
         login.login(proof, &mut flight)?;
-        let features = match login.greeting() {
-            Some(greeting) => greeting.features.clone(),
-            None => Vec::new(),
-        };
-        let bundle = bundle.filter(|_| has_feature(&features, BUNDLE_FEATURE));
-        let first = first.map(|first| first.for_server(&features));
+        let greeting = login.greeting().cloned();
+        let greeting = greeting.ok_or_else(|| Error::Lost("the server did not greet".into()))?;
+        let bundle = bundle.filter(|_| has_feature(&greeting.features, BUNDLE_FEATURE));
+        let first = first.map(|first| first.for_server(&greeting.features));
         let mut body = Bytes::new();
         if let Some(first) = first {
             let [head, rest] = first.encode(bundle)?;
             flight.extend_from_slice(&head);
             body = rest;
         }
-        let welcome = log_in(&mut *stream, &mut login, [&flight, &body]).await?;
+        send(&mut *stream, &flight).await?;
+        let (welcome, sent) = log_in(&mut *stream, &mut login, &body).await?;
         if !is_proved(expected.as_ref(), welcome.proof.as_ref()) {
             return Err(Error::SecretUnproven {
                 address: address.to_owned(),
             });
         }
-        let greeting = login.greeting().cloned();
-        let greeting = greeting.ok_or_else(|| Error::Lost("the server did not greet".into()))?;
-        let timing = LoginTiming {
-            tls,
-            login: start.elapsed().saturating_sub(tls),
-        };
-        debug!(
-            "logged in as {} with {} after {:.1?} (session {})",
-            welcome.user, welcome.key, timing.login, welcome.session
-        );
-        let mut accepted = Login {
-            channel: Channel::new(stream, login.into_session()).with_features(features),
-            bundle: None,
-            greeting,
-            welcome,
-            timing,
-        };
-        if let Some(first) = first {
-            accepted.set_bundle(first, bundle);
-        }
-        Ok(accepted)
-    })
-    .await
+        trace_welcome(&welcome, start.elapsed().saturating_sub(tls));
+        Ok((welcome, greeting, first, bundle, body.slice(sent..)))
+    });
+    let (welcome, greeting, first, bundle, rest) = accepted.await?;
+    let timing = LoginTiming {
+        tls,
+        login: start.elapsed().saturating_sub(tls),
+    };
+    // On a slow connection this takes longer than a login may.
+    send(&mut *stream, &rest).await?;
+    let channel = Channel::new(stream, login.into_session());
+    let mut accepted = Login {
+        channel: channel.with_features(greeting.features.clone()),
+        bundle: None,
+        greeting,
+        welcome,
+        timing,
+    };
+    if let Some(first) = first {
+        accepted.set_bundle(first, bundle);
+    }
+    Ok(accepted)
 }
 
-/// Sends the login and what follows it, and waits until the server has accepted it.
+/// Waits until the server has accepted the login, and sends the body of the first request
+/// meanwhile. Returns also how much of the body was sent.
 async fn log_in(
     stream: &mut dyn SecureStream,
     login: &mut ClientLogin,
-    flight: [&[u8]; 2],
-) -> Result<Welcome, Error> {
-    let mut sent = Ok(());
-    for part in flight {
-        if sent.is_ok() {
-            sent = send(stream, part).await;
+    body: &[u8],
+) -> Result<(Welcome, usize), Error> {
+    let (mut sent, mut not_sent) = (0, None);
+    let event = poll_fn(|cx| {
+        while let Some(rest) = body.get(sent..).filter(|rest| !rest.is_empty())
+            && not_sent.is_none()
+        {
+            match Pin::new(&mut *stream).poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => not_sent = Some(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(written)) => sent += written,
+                Poll::Ready(Err(error)) => not_sent = Some(error),
+                Poll::Pending => break,
+            }
         }
-    }
-    // If it takes no more, the server may have said why.
-    match (next_event(stream, login).await, sent) {
-        (Ok(ClientEvent::Welcome(welcome)), _) => Ok(welcome),
+        if sent == body.len()
+            && let Poll::Ready(Err(error)) = Pin::new(&mut *stream).poll_flush(cx)
+        {
+            not_sent.get_or_insert(error);
+        }
+        poll_event(stream, login, cx)
+    })
+    .await;
+    // If the server takes no more, it may have said why.
+    match (event, not_sent) {
+        (Ok(ClientEvent::Welcome(_)) | Err(Error::Lost(_)), Some(error)) => Err(lost(&error)),
+        (Ok(ClientEvent::Welcome(welcome)), None) => Ok((welcome, sent)),
         (Ok(_), _) => Err(Error::Lost(
             "the server answered the login with something else".into(),
         )),
-        (Err(Error::Lost(_)), Err(not_sent)) => Err(not_sent),
         (Err(error), _) => Err(error),
     }
 }
@@ -401,10 +295,6 @@ fn is_proved(expected: Option<&Mac>, found: Option<&Mac>) -> bool {
     }
 }
 
-fn has_feature(features: &[String], feature: &str) -> bool {
-    features.iter().any(|known| known == feature)
-}
-
 fn trace_greeting(login: &ClientLogin, time: Duration) {
     if let Some(greeting) = login.greeting() {
         let methods = greeting.methods.join(", ");
@@ -413,6 +303,13 @@ fn trace_greeting(login: &ClientLogin, time: Duration) {
             greeting.server
         );
     }
+}
+
+fn trace_welcome(welcome: &Welcome, time: Duration) {
+    let Welcome {
+        user, key, session, ..
+    } = welcome;
+    debug!("logged in as {user} with {key} after {time:.1?} (session {session})");
 }
 
 /// Fetches the fingerprint of a server.
@@ -574,20 +471,31 @@ async fn next_event(
     stream: &mut dyn SecureStream,
     login: &mut ClientLogin,
 ) -> Result<ClientEvent, Error> {
+    poll_fn(|cx| poll_event(stream, login, cx)).await
+}
+
+fn poll_event(
+    stream: &mut dyn SecureStream,
+    login: &mut ClientLogin,
+    cx: &mut Context<'_>,
+) -> Poll<Result<ClientEvent, Error>> {
     loop {
-        let bytes = stream.fill_buf().await.map_err(|error| lost(&error))?;
+        let filled = ready!(Pin::new(&mut *stream).poll_fill_buf(cx));
+        let bytes = filled.map_err(|error| lost(&error))?;
         if bytes.is_empty() {
-            return Err(Error::Lost(
+            return Poll::Ready(Err(Error::Lost(
                 "the server closed it before the login was complete".into(),
-            ));
+            )));
         }
         let mut input = bytes;
         let event = login.handle_input(&mut input)?;
         let used = bytes.len() - input.len();
-        stream.consume(used);
+        Pin::new(&mut *stream).consume(used);
         match event {
-            Some(ClientEvent::Refused(error)) => return Err(Error::from_peer(error)),
-            Some(event) => return Ok(event),
+            Some(ClientEvent::Refused(error)) => {
+                return Poll::Ready(Err(Error::from_peer(error)));
+            }
+            Some(event) => return Poll::Ready(Ok(event)),
             None => {}
         }
     }

@@ -5,6 +5,7 @@
 mod client;
 mod client_folder;
 mod credential;
+mod first_request;
 mod identity;
 mod invite;
 mod key_candidates;
@@ -15,9 +16,10 @@ mod pins;
 mod secret;
 
 pub(crate) use client::connect_bundled;
-pub use client::{ChannelBundle, FirstRequest, Login, LoginTiming, connect, fingerprint};
+pub use client::{ChannelBundle, Login, LoginTiming, connect, fingerprint};
 pub use client_folder::ClientFolder;
 pub use credential::{AuthMethod, Credential};
+pub use first_request::FirstRequest;
 pub use identity::Identity;
 pub(crate) use invite::INVITE_TIME;
 pub use invite::Invite;

@@ -10,8 +10,8 @@ use std::{
 };
 
 use landline_proto::{
-    BodyEnd, BodySize, ErrorCode, Header, ProtocolError, login::UserName, messages::ErrorMessage,
-    state::SERVER_CHANNEL,
+    BodyEnd, BodyRule, BodySize, ErrorCode, Header, ProtocolError, login::UserName,
+    messages::ErrorMessage, state::SERVER_CHANNEL,
 };
 use tokio::sync::watch;
 
@@ -157,13 +157,21 @@ impl ServiceContext {
                         code: ErrorCode::Denied | ErrorCode::CredentialLimited,
                         ..
                     },
-                ) if has_short_body(&header) => {
+                ) if self.may_continue_after(&header) => {
                     self.answer_failure(channel, error).await?;
                     self.receive_body(channel, &header).await?;
                 }
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Whether the channel may continue after a denied request: it has no body, or one that the
+    /// server drops.
+    fn may_continue_after(&self, header: &Header) -> bool {
+        let rule = self.definition.requests.check(header);
+        header.body().is_none()
+            || rule.is_ok_and(|rule| matches!(rule.body, BodyRule::Optional { .. }))
     }
 
     /// Receives the body of a request; nothing if it has none.
@@ -421,16 +429,5 @@ impl ServiceContext {
     /// Whether the user has this right somewhere by the rules in force.
     pub fn has(&self, right: Right) -> bool {
         self.parts.rights.rules().has(self.user(), right)
-    }
-}
-/// The longest body of a request that is read although the request is denied.
-const DENIED_BODY_BYTES_MAX: u64 = 64 * 1024;
-
-/// Whether the rest of a request is short enough to be read for nothing.
-fn has_short_body(header: &Header) -> bool {
-    match header.body() {
-        None => true,
-        Some(BodySize::Known(size)) => size <= DENIED_BODY_BYTES_MAX,
-        Some(BodySize::Unknown) => false,
     }
 }
