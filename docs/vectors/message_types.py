@@ -156,11 +156,12 @@ TYPES = [
     ("files", "put-tree", {}, {
         "path": NAME, "placement?": PLACEMENT, "source": NAME, "replace": BOOLEAN, "exact_mode?": BOOLEAN, "times": BOOLEAN,
         "compare?": COMPARE, "checksum?": BOOLEAN, "atomic?": BOOLEAN, "dry_run?": BOOLEAN, "changes?": BOOLEAN, "selection?": BOOLEAN, "fill_holes?": BOOLEAN, "hard_links?": BOOLEAN, "attributes?": BOOLEAN,
-        "acls?": BOOLEAN, "sync?": an_object({"delete?": BOOLEAN, "delete_excluded?": BOOLEAN, "max_delete?": INTEGER, "force?": BOOLEAN}), "backup?": NAME,
+        "acls?": BOOLEAN, "summaries?": BOOLEAN, "sync?": an_object({"delete?": BOOLEAN, "delete_excluded?": BOOLEAN, "max_delete?": INTEGER, "force?": BOOLEAN}), "backup?": NAME,
     }),
     ("files", "get-tree", {}, {
         "paths": many(NAME), "folders": BOOLEAN, "one_file_system?": BOOLEAN, "compare?": COMPARE, "compress?": BOOLEAN, "dry_run?": BOOLEAN,
         "hard_links?": BOOLEAN, "attributes?": BOOLEAN, "acls?": BOOLEAN, "links?": LINKS, "skip_special?": BOOLEAN, "selection?": BOOLEAN,
+        "summaries?": BOOLEAN, "exact_mode?": BOOLEAN,
     }),
     ("files", "tree", {"size": None}, {"path?": NAME, "placement?": PLACEMENT, "packed?": BOOLEAN}),
     ("admin", "who", {}, {}),

@@ -120,7 +120,7 @@ impl Run for Sync {
             store: self
                 .shared
                 .store(self.preserve, true, self.dry_run, Some(sync)),
-            walk: self.shared.walk(self.dry_run),
+            walk: self.shared.walk(self.preserve, self.dry_run),
             selection: self.shared.read_selection(context)?,
             backup: self.backup_dir,
             delta: self.delta,

@@ -34,7 +34,7 @@ pub(crate) fn entry(what: u8, parent: u32, name: &[u8], value: u64, target: &[u8
 pub(crate) const SOURCE: u32 = u32::MAX;
 
 /// Asks for a tree to be stored, and sends its records by hand.
-fn begin_request(
+pub(crate) fn begin_request(
     stage: &Stage,
     server: &ServerProcess,
     request: &Value,

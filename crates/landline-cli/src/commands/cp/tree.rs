@@ -250,6 +250,8 @@ impl TreeCopy {
             acls: self.walk.acls,
             skip_special: self.walk.skip_special,
             links: self.walk.links,
+            summaries: self.walk.summaries,
+            exact_mode: self.walk.exact_mode,
         }
     }
 

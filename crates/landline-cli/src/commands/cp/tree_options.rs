@@ -190,12 +190,13 @@ impl SharedOptions {
             attributes: self.xattrs,
             acls: self.acls,
             all_links: self.links == Some(LinksOption::All),
+            summaries: self.takes_summaries(),
             sync,
         }
     }
 
     /// How the source is walked.
-    pub(in crate::commands) fn walk(&self, dry_run: bool) -> WalkOptions {
+    pub(in crate::commands) fn walk(&self, exact_mode: bool, dry_run: bool) -> WalkOptions {
         WalkOptions {
             one_file_system: self.one_file_system,
             compare: Compare::Nothing,
@@ -209,7 +210,15 @@ impl SharedOptions {
                 Some(LinksOption::Skip) => WalkedLinks::Skip,
                 Some(LinksOption::All) | None => WalkedLinks::Keep,
             },
+            summaries: self.takes_summaries(),
+            exact_mode,
         }
+    }
+
+    /// Whether a summary of a folder can tell that it is unchanged.
+    fn takes_summaries(&self) -> bool {
+        let is_plain = !self.checksum && !self.hard_links && !self.xattrs && !self.acls;
+        is_plain && !self.follow_links && !self.no_times && !self.has_list()
     }
 
     /// Reads which entries are copied, and tells of patterns that can never match.
@@ -318,7 +327,7 @@ impl Cp {
                 replace: !self.no_clobber,
                 ..shared.store(exact_mode, times, options.dry_run, None)
             },
-            walk: shared.walk(options.dry_run),
+            walk: shared.walk(exact_mode, options.dry_run),
             selection: parts.selection.clone(),
             backup: None,
             delta: self.delta,

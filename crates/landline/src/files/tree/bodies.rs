@@ -235,6 +235,11 @@ async fn stall(is_waiting: &AtomicBool, moved: &AtomicU64) -> Error {
 
 #[cfg(test)]
 impl Bodies {
+    /// The ends for a test that is the connection.
+    pub(super) fn into_parts(self) -> (mpsc::Receiver<Outgoing>, mpsc::Sender<Vec<u8>>) {
+        (self.out, self.input)
+    }
+
     /// Hands bytes to the thread as if they were received. Returns whether there was space.
     pub(in crate::files) fn offer(&self, bytes: Vec<u8>) -> bool {
         self.input.try_send(bytes).is_ok()

@@ -15,9 +15,9 @@ use super::{
     bodies::bodies,
     compression::Compression,
     messages::{GetTree, Placement, PutTree, TREE, Tree},
-    receiver::{ReceiverParts, TreeReceiver},
+    receiver::{ReceiverParts, TakenSummaries, TreeReceiver},
     run_exchange,
-    sender::TreeSender,
+    sender::{Summaries, TreeSender},
     walk::{FollowLink, Walk},
     worker::Worker,
 };
@@ -62,6 +62,7 @@ pub async fn put_tree(
     let is_possible = Arc::new(AtomicBool::new(false));
     let compression = Compression::new(compress, is_possible.clone());
     channel.send_with_body(&Tree::default(), BodySize::Unknown)?;
+    let summaries = Summaries::over(channel, &options);
     let (connection, ends) = bodies(false);
     let guard = Arc::new(TreeGuard::unlimited());
     let work = Worker::Client.run(move |leave| {
@@ -76,6 +77,7 @@ pub async fn put_tree(
         TreeSender::new(walk, ends, leave.clone(), progress, events, compare)
             .compressing(compression)
             .dry(options.dry_run)
+            .summing(summaries)
             .telling(&selection)
             .run()
     });
@@ -150,6 +152,7 @@ pub fn put_tree_request(
         hard_links: options.hard_links,
         attributes: options.attributes,
         acls: options.acls,
+        summaries: options.summaries,
         sync: options.sync,
         backup,
     }
@@ -227,6 +230,11 @@ pub async fn get_tree(
     } = destination;
     let names = request.paths.iter().map(|path| own_name(&path.0)).collect();
     let takes_packed = request.compress;
+    let summaries = if request.summaries {
+        TakenSummaries::Compared
+    } else {
+        TakenSummaries::Refused
+    };
     channel.send_with_body(&Tree::default(), BodySize::Unknown)?;
     let (connection, ends) = bodies(false);
     let work = Worker::Client.run(move |leave| {
@@ -242,6 +250,7 @@ pub async fn get_tree(
             backup: backup.map(|folder| (folder, TreeGuard::unlimited())),
             names: Some(names),
             takes_packed,
+            summaries,
             ends,
             leave: leave.clone(),
             progress: report.progress,

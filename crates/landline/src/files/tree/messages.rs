@@ -80,6 +80,9 @@ pub struct PutTree {
     /// Whether the client sends ACLs.
     #[serde(default, skip_serializing_if = "is_false")]
     pub acls: bool,
+    /// Whether the client may send summaries of folders in place of their entries.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub summaries: bool,
     /// What makes `path` equal to its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SyncOptions>,
@@ -105,6 +108,7 @@ impl PutTree {
             attributes: self.attributes,
             acls: self.acls,
             all_links: false,
+            summaries: self.summaries,
             sync: self.sync,
         }
     }
@@ -147,6 +151,12 @@ pub struct GetTree {
     /// What becomes of symbolic links.
     #[serde(default, skip_serializing_if = "WalkedLinks::is_default")]
     pub links: WalkedLinks,
+    /// Whether the server may send summaries of folders in place of their entries.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub summaries: bool,
+    /// Whether permission bits count in summaries.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub exact_mode: bool,
 }
 message!(GetTree = "get-tree");
 
@@ -161,6 +171,8 @@ impl GetTree {
             acls: self.acls,
             skip_special: self.skip_special,
             links: self.links,
+            summaries: self.summaries,
+            exact_mode: self.exact_mode,
         }
     }
 }

@@ -18,6 +18,7 @@ mod selection;
 pub(in crate::files) mod sender;
 pub(crate) mod server;
 mod staging;
+mod summaries;
 mod walk;
 pub(in crate::files) mod worker;
 

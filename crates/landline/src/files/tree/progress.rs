@@ -109,6 +109,13 @@ impl TreeProgress {
         self.kept.add(1, length);
     }
 
+    /// Files are at the destination already, of which only a summary was sent.
+    pub(super) fn add_same(&self, files: u32, bytes: u64) {
+        lock(&self.began_at).get_or_insert_with(Instant::now);
+        self.found.add(files.into(), bytes);
+        self.kept.add(files.into(), bytes);
+    }
+
     /// A part of a file is at the destination already, or is zeros.
     pub(super) fn add_kept_part(&self, bytes: u64) {
         self.kept.add(0, bytes);

@@ -5,7 +5,7 @@
 //! But the source must not choose other names than those that the user asked for.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -23,7 +23,7 @@ use super::{
     compression::Compression,
     interruption,
     messages::{GetTree, TREE, Tree},
-    records::{EntryContent, FromReceiver, FromSender, RecordBuffer},
+    records::{EntryContent, FolderAnswer, FromReceiver, FromSender, RecordBuffer},
     selection::TreeSelection,
     sender::{ended_early, invalid, unexpected},
 };
@@ -104,7 +104,10 @@ pub async fn relay_tree(
             out: &destination_out,
             compression: Compression::new(request.compress, is_possible.clone()),
         };
-        let content = content.run(|record| lock(&relay).check_content(record));
+        let content = content.run(
+            |record| lock(&relay).check_content(record),
+            || lock(&relay).has_end,
+        );
         let answers = Forward {
             input: destination_input,
             first: to_source,
@@ -112,7 +115,7 @@ pub async fn relay_tree(
             out: &source_out,
             compression: Compression::default(),
         };
-        let answers = answers.run(|record| lock(&relay).check_answer(record));
+        let answers = answers.run(|record| lock(&relay).check_answer(record), || false);
         tokio::try_join!(
             async { source_flow.await.map_err(at(RelayServer::Source)) },
             async { destination_flow.await.map_err(at(RelayServer::Destination)) },
@@ -159,17 +162,25 @@ struct Forward<'a> {
 }
 
 impl Forward<'_> {
-    /// Passes records on until the last one. `check` says which one is.
+    /// Passes records on until the last one. `check` says which one is, `may_end` whether the body
+    /// may end without one.
     async fn run(
         mut self,
         mut check: impl FnMut(&[u8]) -> Result<Position, Error>,
+        may_end: impl Fn() -> bool,
     ) -> Result<(), Error> {
         if !self.first.is_empty() {
             let first = Outgoing::Bytes(std::mem::take(&mut self.first));
             self.out.send(first).await.map_err(aborted)?;
         }
         loop {
-            let bytes = self.input.recv().await.ok_or_else(ended_early)?;
+            let Some(bytes) = self.input.recv().await else {
+                return if may_end() {
+                    self.end().await
+                } else {
+                    Err(ended_early())
+                };
+            };
             self.records.input().extend_from_slice(&bytes);
             let mut passed = Vec::new();
             while let Some(record) = self.records.next_record().map_err(invalid)? {
@@ -225,6 +236,11 @@ struct RelayCheck {
     unlisted: u32,
     /// Files that are not complete, with their lengths and names.
     files: BTreeMap<u32, FoundFile>,
+    /// Whether the source has said that it has nothing more. If something is wanted all the same,
+    /// it says so again.
+    has_end: bool,
+    /// Folders with a summary that was not answered.
+    summed: HashSet<u32>,
     summary: Option<TreeSummary>,
 }
 
@@ -245,6 +261,8 @@ impl RelayCheck {
             entries: 0,
             unlisted: 0,
             files: BTreeMap::new(),
+            has_end: false,
+            summed: HashSet::new(),
             summary: None,
         }
     }
@@ -307,9 +325,15 @@ impl RelayCheck {
                 self.events.failed(failure);
             }
             FromSender::Changed { .. } | FromSender::Attribute(_) | FromSender::Acl(_) => {}
+            FromSender::Summary { folder, .. } => {
+                if self.summed.len() >= FILES_MAX {
+                    return Err(unexpected("too many summaries at once"));
+                }
+                self.summed.insert(folder);
+            }
             FromSender::Change { .. } => return Err(not_compared()),
             FromSender::Selection(_) => return Err(unexpected("a selection of a server")),
-            FromSender::End { .. } => return Ok(Position::Last),
+            FromSender::End { .. } => self.has_end = true,
         }
         Ok(Position::Within)
     }
@@ -397,6 +421,7 @@ impl RelayCheck {
                 return Err(not_compared());
             }
             FromReceiver::Change(change) => self.events.changed(change),
+            FromReceiver::Folder(answer) => self.check_folder_answer(answer)?,
             FromReceiver::Selection(_) => return Err(unexpected("a selection of a server")),
             FromReceiver::Failed(failure) => {
                 if let Some(file) = self.files.remove(&failure.entry) {
@@ -404,12 +429,33 @@ impl RelayCheck {
                 }
                 self.events.failed(failure);
             }
+            FromReceiver::Done(_) if !self.has_end => {
+                return Err(unexpected("the end before that of the source"));
+            }
             FromReceiver::Done(summary) => {
                 self.summary = Some(summary);
                 return Ok(Position::Last);
             }
         }
         Ok(Position::Within)
+    }
+}
+
+impl RelayCheck {
+    fn check_folder_answer(&mut self, answer: FolderAnswer) -> Result<(), Error> {
+        let (FolderAnswer::Same { folder, .. } | FolderAnswer::Expand { folder }) = answer else {
+            self.summed = HashSet::new();
+            return Ok(());
+        };
+        if !self.summed.remove(&folder) {
+            return Err(unexpected("an answer to a summary that was not sent"));
+        }
+        if let FolderAnswer::Same { files, bytes, .. } = answer {
+            self.progress.add_same(files, bytes);
+            self.unlisted = self.unlisted.saturating_sub(1);
+            self.check_listed();
+        }
+        Ok(())
     }
 }
 

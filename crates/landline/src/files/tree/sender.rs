@@ -1,6 +1,7 @@
 //! The sender of a tree. One thread walks, reads and hashes, while the task encrypts and sends.
 
 mod content;
+mod held;
 mod selected;
 
 use std::{
@@ -10,6 +11,8 @@ use std::{
 
 use landline_proto::{ErrorCode, ProtocolError};
 
+use self::held::HeldFolders;
+pub(super) use self::held::Summaries;
 use super::{
     TreeEvents, TreeProgress,
     bodies::ThreadEnds,
@@ -17,7 +20,7 @@ use super::{
     known_files::KnownFiles,
     records::{
         EntryFailure, FromReceiver, FromSender, Hash, PIECE_BYTES, RecordBuffer, RecordError,
-        TreeSummary, hash_attribute,
+        TreeSummary, hash_attribute, hash_summary,
     },
     selection::SelectionReader,
     walk::{Walk, WalkStep, WalkedFile},
@@ -34,6 +37,8 @@ const UNDECIDED_MAX: u32 = 8192;
 const WANTED_MAX: usize = 4096;
 /// How many entries are found before the answers are looked at again.
 const STEPS: usize = 256;
+/// How many bytes are sent at once while summaries are sent.
+const SUMMARY_BYTES: usize = 4096;
 /// How many bytes of attributes are sent ahead, of files that were not sent.
 const ATTRIBUTE_BYTES_MAX: usize = 16 << 20;
 
@@ -52,6 +57,17 @@ enum ReceiverHas {
     Beginning(u64, Hash),
     /// Something that it compares.
     Compared,
+}
+
+/// Whether the receiver knows that there is nothing more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EndState {
+    /// The sender has not said so.
+    Due,
+    /// It has said so, and something is wanted all the same.
+    DueAgain,
+    /// It has said so, and nothing is wanted so far.
+    Sent,
 }
 
 /// Sends a tree on a thread.
@@ -81,6 +97,11 @@ pub(super) struct TreeSender {
     /// Whether a fast connection ends comparisons.
     may_stop: bool,
     is_walked: bool,
+    /// Folders that the receiver has to answer about.
+    held: HeldFolders,
+    end: EndState,
+    /// What the receiver has done, if it has said so already.
+    done: Option<TreeSummary>,
     /// How many bytes of attributes were sent of files that were not.
     attribute_bytes: usize,
     /// The digest of the tree so far.
@@ -119,6 +140,9 @@ impl TreeSender {
             compared: BTreeMap::new(),
             may_stop: compare != Compare::Always,
             is_walked: false,
+            held: HeldFolders::default(),
+            end: EndState::Due,
+            done: None,
             attribute_bytes: 0,
             hasher: blake3::Hasher::new(),
             failures: 0,
@@ -153,13 +177,16 @@ impl TreeSender {
             let may_find = undecided < UNDECIDED_MAX
                 && self.wanted.len() < WANTED_MAX
                 && self.shared_wanted == 0
-                && self.attribute_bytes < ATTRIBUTE_BYTES_MAX;
+                && self.attribute_bytes < ATTRIBUTE_BYTES_MAX
+                && self.may_walk();
             if !self.is_walked && may_find {
                 self.walk_on()?;
             } else if let Some(wanted) = self.wanted.pop_front() {
                 self.shared_wanted -= usize::from(wanted.file.is_shared);
                 self.send_file(wanted)?;
-            } else if self.is_walked && undecided == 0 && self.compared.is_empty() {
+            } else if self.may_end() {
+                self.send_end();
+            } else if self.end == EndState::Sent && self.is_decided() {
                 return self.finish();
             } else {
                 self.flush()?;
@@ -168,15 +195,45 @@ impl TreeSender {
         }
     }
 
+    /// Whether the receiver has decided about everything that was found.
+    fn is_decided(&self) -> bool {
+        self.is_walked
+            && self.sent == self.decided
+            && self.compared.is_empty()
+            && self.held.is_empty()
+    }
+
+    /// Whether the sender says that this is the end.
+    ///
+    /// The first time, it may still want something. So a copy that finds nothing to send takes no
+    /// further round trip.
+    fn may_end(&self) -> bool {
+        match self.end {
+            EndState::Due => self.is_walked && self.compared.is_empty(),
+            EndState::DueAgain => self.is_decided(),
+            EndState::Sent => false,
+        }
+    }
+
+    fn send_end(&mut self) {
+        FromSender::End {
+            entries: self.walk.entries(),
+            digest: *self.hasher.finalize().as_bytes(),
+        }
+        .write(&mut self.out);
+        self.end = EndState::Sent;
+    }
+
     /// Finds and sends some entries.
     fn walk_on(&mut self) -> Result<(), Error> {
         for _ in 0..STEPS {
-            if self.attribute_bytes >= ATTRIBUTE_BYTES_MAX {
+            if self.attribute_bytes >= ATTRIBUTE_BYTES_MAX || !self.may_walk() {
                 break;
             }
+            self.walk.set_holds(self.held.may_hold(self.sent));
             let Some(found) = self.walk.next()? else {
                 self.is_walked = true;
-                self.progress.set_listed();
+                self.check_listed();
                 break;
             };
             found.record().write(&mut self.out);
@@ -195,6 +252,10 @@ impl TreeSender {
                 WalkStep::Attribute(attribute) => hash_attribute(&mut self.hasher, &attribute),
                 WalkStep::Acl(record) => record.hash(&mut self.hasher),
                 WalkStep::FolderEnd { .. } => {}
+                WalkStep::Summary(held) => {
+                    hash_summary(&mut self.hasher, held.number(), &held.digest());
+                    self.hold(held);
+                }
                 WalkStep::Failed(failure) => self.report(failure),
             }
             self.flush_if_full()?;
@@ -218,6 +279,7 @@ impl TreeSender {
                 match self.ends.input.try_recv() {
                     Ok(bytes) => bytes,
                     Err(TryRecvError::Empty) => return Ok(()),
+                    Err(TryRecvError::Disconnected) if self.done.is_some() => return Ok(()),
                     Err(TryRecvError::Disconnected) => return Err(ended_early()),
                 }
             };
@@ -286,6 +348,13 @@ impl TreeSender {
             }
             FromReceiver::Change(change) => self.events.changed(change),
             FromReceiver::Selection(record) => self.take_selection(record)?,
+            FromReceiver::Folder(answer) => self.folder_answer(answer)?,
+            FromReceiver::Done(_) if self.done.is_some() => {
+                return Err(unexpected("a record after the end"));
+            }
+            FromReceiver::Done(summary) if self.end == EndState::Sent && self.is_decided() => {
+                self.done = Some(summary);
+            }
             FromReceiver::Done(_) => return Err(unexpected("the end before that of the sender")),
         }
         Ok(())
@@ -302,11 +371,18 @@ impl TreeSender {
         }
         self.shared_wanted += usize::from(file.is_shared);
         self.wanted.push_back(Wanted { entry, file, have });
+        self.void_end();
         Ok(())
     }
 
     fn flush_if_full(&mut self) -> Result<(), Error> {
-        if self.out.len() >= self.compression.chunk_bytes() {
+        // The receiver compares while this side walks.
+        let chunk_bytes = if self.held.is_empty() {
+            self.compression.chunk_bytes()
+        } else {
+            SUMMARY_BYTES
+        };
+        if self.out.len() >= chunk_bytes {
             self.flush()?;
         }
         Ok(())
@@ -318,26 +394,27 @@ impl TreeSender {
         self.ends.send(out)
     }
 
+    /// The receiver wants something, so what was sent was not the end.
+    fn void_end(&mut self) {
+        if self.end == EndState::Sent {
+            self.end = EndState::DueAgain;
+        }
+    }
+
     /// Ends the body and waits for the receiver to finish.
     fn finish(mut self) -> Result<TreeSummary, Error> {
         let digest = *self.hasher.finalize().as_bytes();
-        FromSender::End {
-            entries: self.walk.entries(),
-            digest,
-        }
-        .write(&mut self.out);
         self.flush()?;
         self.ends.end()?;
+        if let Some(summary) = self.done {
+            return checked(summary, &digest);
+        }
         loop {
             while let Some(record) = self.input.next_record().map_err(invalid)? {
                 match FromReceiver::read(record).map_err(invalid)? {
                     FromReceiver::Failed(failure) => self.report(failure),
                     FromReceiver::Change(change) => self.events.changed(change),
-                    FromReceiver::Done(summary) if summary.digest == digest => return Ok(summary),
-                    FromReceiver::Done(_) => {
-                        let message = "the receiver has another digest of the tree";
-                        return Err(Error::here(ErrorCode::DigestMismatch, message));
-                    }
+                    FromReceiver::Done(summary) => return checked(summary, &digest),
                     _ => return Err(unexpected("a wish after the end")),
                 }
             }
@@ -346,6 +423,15 @@ impl TreeSender {
             self.input.input().extend_from_slice(&bytes);
         }
     }
+}
+
+/// Checks that the receiver has the same tree.
+fn checked(summary: TreeSummary, digest: &Hash) -> Result<TreeSummary, Error> {
+    if summary.digest == *digest {
+        return Ok(summary);
+    }
+    let message = "the receiver has another digest of the tree";
+    Err(Error::here(ErrorCode::DigestMismatch, message))
 }
 
 /// The error for records that are not valid.

@@ -10,9 +10,9 @@ use super::{
     check_not_home, check_place,
     compression::Compression,
     messages::{GetTree, Placement, PutTree, TREE, Tree},
-    receiver::{Moment, ReceiverParts, TreeReceiver},
+    receiver::{Moment, ReceiverParts, TakenSummaries, TreeReceiver},
     run_exchange,
-    sender::TreeSender,
+    sender::{Summaries, TreeSender},
     walk::{FollowLink, Walk},
     worker::Worker,
 };
@@ -56,6 +56,7 @@ pub(crate) async fn put_tree(
     }
     let limits = context.rights().quota(context.user());
     let quota = TreeQuota::for_user(context.work_store(), context.user(), limits);
+    let summaries = taken_summaries(context, &put);
     if let Err(error) = check_options(context, &options, quota.as_ref()) {
         return context.answer_failure(channel, error).await;
     }
@@ -126,6 +127,7 @@ pub(crate) async fn put_tree(
             backup,
             names: None,
             takes_packed: true,
+            summaries,
             ends,
             leave: leave.clone(),
             progress: Arc::new(TreeProgress::default()),
@@ -143,6 +145,16 @@ pub(crate) async fn put_tree(
             let message = "another attempt at the same copy has taken over";
             Err(Error::here(ErrorCode::Superseded, message))
         }
+    }
+}
+
+/// What the user may learn from summaries.
+fn taken_summaries(context: &ServiceContext, put: &PutTree) -> TakenSummaries {
+    match (put.summaries, context.admit(GetTree::TYPE)) {
+        (false, _) => TakenSummaries::Refused,
+        (true, Ok(())) => TakenSummaries::Compared,
+        // An answer tells the client that a folder has nothing else.
+        (true, Err(_)) => TakenSummaries::Expanded,
     }
 }
 
@@ -301,6 +313,7 @@ pub(crate) async fn get_tree(
         let (source, _) = following.root().open_tree_source(grants, path)?;
         Ok(source)
     });
+    let summaries = Summaries::over(channel, &options);
     let (connection, ends) = bodies(true);
     let worker = Worker::Server(context, "files get-tree");
     let work = worker.run(move |leave| {
@@ -310,6 +323,7 @@ pub(crate) async fn get_tree(
         TreeSender::new(walk, ends, leave.clone(), progress, events, compare)
             .compressing(Compression::requested(get.compress))
             .dry(options.dry_run)
+            .summing(summaries)
             .reading_selection(get.selection)
             .run()
     });

@@ -3,6 +3,7 @@
 mod attributes;
 mod entries;
 mod followed;
+mod held;
 mod options;
 mod shared_names;
 mod steps;
@@ -21,6 +22,7 @@ use landline_proto::ErrorCode;
 pub use self::options::{WalkOptions, WalkedLinks};
 pub(super) use self::{
     followed::FollowLink,
+    held::HeldFolder,
     steps::{WalkStep, failure_of},
 };
 use super::{
@@ -28,10 +30,12 @@ use super::{
     open_folders::{FolderPlace, OpenFolders},
     records::EntryContent,
     selection::{PathNode, TreeSelection},
+    summaries::SummedEntry,
     walk::{
         attributes::FoundAttributes,
         entries::FoundEntry,
         followed::{Followed, SourceBase, base_key},
+        held::ReleasedFolder,
         shared_names::SharedNames,
         steps::{entry, failed},
     },
@@ -133,6 +137,8 @@ struct Listing {
     names: Names,
     /// The folders found so far.
     folders: Vec<PendingFolder>,
+    /// The files and links found so far, if they are held back.
+    held: Option<Vec<SummedEntry>>,
     is_incomplete: bool,
 }
 
@@ -159,6 +165,10 @@ pub(super) struct Walk {
     followed_bytes: usize,
     /// Whether an entry was left out since this was last looked at.
     has_left_out: bool,
+    /// Whether the files and links of the next folder are held back.
+    holds: bool,
+    /// Folders that were held back and are sent after all.
+    released: VecDeque<ReleasedFolder>,
 }
 
 impl Walk {
@@ -187,6 +197,8 @@ impl Walk {
             follow: None,
             followed_bytes: 0,
             has_left_out: false,
+            holds: false,
+            released: VecDeque::new(),
         }
     }
 
@@ -213,7 +225,9 @@ impl Walk {
                 let message = "the tree has more entries than one copy can have; copy it in parts";
                 return Err(Error::here(ErrorCode::Limit, message));
             }
-            if let Some(listing) = self.listing.take() {
+            if let Some(released) = self.released.pop_front() {
+                self.number_released(released);
+            } else if let Some(listing) = self.listing.take() {
                 self.list(listing);
             } else if let Some(due) = self.due.pop() {
                 self.open(due);
@@ -297,6 +311,7 @@ impl Walk {
                 self.listing = Some(Listing {
                     due,
                     folder,
+                    held: self.begins_to_hold(&names).then(Vec::new),
                     names,
                     folders: Vec::new(),
                     is_incomplete: false,
@@ -354,10 +369,12 @@ impl Walk {
     /// Numbers the next entry of a folder.
     fn list(&mut self, mut listing: Listing) {
         let Some(name) = listing.names.next() else {
-            self.found.push_back(WalkStep::FolderEnd {
-                folder: listing.due.number,
-                is_incomplete: listing.is_incomplete,
-            });
+            if !self.end_held(&mut listing) {
+                self.found.push_back(WalkStep::FolderEnd {
+                    folder: listing.due.number,
+                    is_incomplete: listing.is_incomplete,
+                });
+            }
             // The first folder found is the next one.
             self.due.extend(listing.folders.into_iter().rev());
             return;
@@ -434,19 +451,11 @@ impl Walk {
             // Something below it is listed.
             return self.list_missing(listing, name);
         }
-        let due = &listing.due;
         if stat.kind != EntryKind::Folder {
-            let (source, number, place) = (due.source, due.number, due.place.clone());
-            self.entry(FoundEntry {
-                source,
-                parent: Some(number),
-                folder: &place,
-                name,
-                own_name: name.as_bytes().to_vec(),
-                stat,
-                followed: followed.as_ref(),
-            });
-            listing.is_incomplete |= std::mem::take(&mut self.has_left_out);
+            if followed.is_some() || !self.hold(listing, name, stat) {
+                let left_out = self.entry_of(&listing.due, name, stat, followed.as_ref());
+                listing.is_incomplete |= left_out;
+            }
             return;
         }
         self.listed_folder(listing, name, stat, followed, child);

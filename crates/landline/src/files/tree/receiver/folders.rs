@@ -13,6 +13,7 @@ use landline_proto::ErrorCode;
 use super::{
     ArrivingEntry, Base, Problem, StagedRoot, StorePlace, StoredFolder, TreeReceiver,
     listing::ListedNames,
+    parts::Filling,
     replace::{FormerEntry, NewEntry, Replacement},
 };
 use crate::{
@@ -194,11 +195,15 @@ impl TreeReceiver {
                 self.check_writable(location, name)?;
                 self.report_new(location, name, ChangeKind::Folder);
                 if self.options.dry_run {
+                    if location.parent.is_none() {
+                        self.expand_all();
+                    }
                     self.plan_folder(arriving);
                     return Ok(());
                 }
                 // A new tree is built in the staging folder.
                 let arriving = if location.parent.is_none() && !location.is_staged {
+                    self.expand_all();
                     self.stage_root(arriving, None)
                 } else {
                     arriving
@@ -287,6 +292,14 @@ impl TreeReceiver {
             ..
         } = &arriving;
         let former = self.check_replaceable(location, name, stat)?;
+        if stat.links == 1
+            && let Some(above) = location
+                .parent
+                .and_then(|number| self.folders.get_mut(&number))
+        {
+            // A file of the copy may have the same name on this file system.
+            above.stored.insert(stat.numbers());
+        }
         if self.options.dry_run {
             self.replace_later(Replacement {
                 location: location.clone(),
@@ -342,6 +355,7 @@ impl TreeReceiver {
                 names: None,
                 stored: HashSet::new(),
                 listed: None,
+                filling: Filling::Empty,
             },
         );
         self.add_open(location.parent);
@@ -459,6 +473,7 @@ impl TreeReceiver {
             is_skipped: false,
             names: (location_is_staged && !is_new).then(HashSet::new),
             stored: HashSet::new(),
+            filling: Filling::Empty,
         };
         self.folders.insert(number, folder);
         self.add_open(parent);
@@ -495,6 +510,7 @@ impl TreeReceiver {
                 names: None,
                 stored: HashSet::new(),
                 listed: None,
+                filling: Filling::Empty,
             },
         );
         self.add_open(parent);

@@ -162,7 +162,7 @@ impl TreeReceiver {
 /// the tree.
 ///
 /// `..` is allowed only at the beginning: behind a name it could follow another link.
-fn stays_within(target: &[u8], depth: usize) -> bool {
+pub(super) fn stays_within(target: &[u8], depth: usize) -> bool {
     if target.starts_with(b"/") {
         return false;
     }

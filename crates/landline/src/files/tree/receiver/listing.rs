@@ -14,10 +14,11 @@ use unicode_normalization::UnicodeNormalization;
 use super::{
     StorePlace, TreeReceiver,
     deletes::{ExtraEntry, ExtraFolder, is_mounted, mounted, protected},
+    parts::Filling,
 };
 use crate::{
     Error,
-    files::tree::records::TreeEntry,
+    files::tree::records::{EntryContent, TreeEntry},
     paths::{EntryKind, EntryStat, Folder, name::check_component},
 };
 
@@ -121,33 +122,42 @@ impl TreeReceiver {
         }
     }
 
-    /// Notes a name that the source has, in the folder that has it.
-    pub(super) fn note_name(&mut self, entry: &TreeEntry) {
-        let folder = entry
-            .parent
-            .and_then(|parent| self.folders.get_mut(&parent));
-        let Some(folder) = folder else { return };
+    /// Notes an entry that the source has, in the folder that has it.
+    pub(super) fn note_entry(&mut self, entry: &TreeEntry) {
+        let Some(number) = entry.parent else { return };
+        let Some(folder) = self.folders.get_mut(&number) else {
+            return;
+        };
+        if entry.content != EntryContent::Folder && folder.filling == Filling::Empty {
+            folder.filling = Filling::Entries;
+        }
         if let Some(names) = &mut folder.names {
             names.insert(OsString::from_vec(entry.name.clone()));
         }
+        self.note_name(number, &entry.name);
+    }
+
+    /// Notes a name that the source has in a folder, if what it does not have is removed.
+    pub(super) fn note_name(&mut self, number: u32, name: &[u8]) {
+        let Some(folder) = self.folders.get_mut(&number) else {
+            return;
+        };
         let Some(listed) = &mut folder.listed else {
             return;
         };
         if self.extras.listed < LISTED_NAMES_MAX {
             let before = listed.len();
-            listed.insert(&entry.name);
+            listed.insert(name);
             self.extras.listed += listed.len() - before;
             return;
         }
         self.extras.listed -= listed.len();
         folder.listed = None;
-        if let Some(number) = entry.parent {
-            let message = format!(
-                "{}: too many names at once, so nothing is deleted in one folder",
-                self.shown.display()
-            );
-            self.fail(number, &Error::here(ErrorCode::Limit, message));
-        }
+        let message = format!(
+            "{}: too many names at once, so nothing is deleted in one folder",
+            self.shown.display()
+        );
+        self.fail(number, &Error::here(ErrorCode::Limit, message));
     }
 
     /// Looks for entries that the source does not have, in a folder that it has sent whole. They

@@ -9,6 +9,7 @@ mod compare;
 mod content;
 mod counts;
 mod deletes;
+mod end;
 mod files;
 mod folder_ends;
 mod folders;
@@ -21,6 +22,7 @@ mod problem;
 mod quotas;
 mod removal;
 mod replace;
+mod summaries;
 
 use std::{
     collections::{HashMap, hash_map::RandomState},
@@ -32,7 +34,6 @@ use std::{
 
 use landline_proto::ErrorCode;
 
-pub(super) use self::parts::ReceiverParts;
 pub use self::parts::{StoreOptions, SyncOptions};
 use self::{
     attributes::ArrivingAttributes,
@@ -46,13 +47,15 @@ use self::{
     patches::Patches,
     problem::{Problem, mismatch},
     replace::Replacement,
+    summaries::ReceivedSummaries,
 };
+pub(super) use self::{parts::ReceiverParts, summaries::TakenSummaries};
 use super::{
     TreeEvents, TreeProgress,
     bodies::ThreadEnds,
     open_folders::OpenFolders,
     records::{
-        EntryContent, FromReceiver, FromSender, Hash, RecordBuffer, SelectionRecord, TreeEntry,
+        EntryContent, FromReceiver, FromSender, RecordBuffer, SelectionRecord, TreeEntry,
         TreeSummary,
     },
     selection::{SelectionReader, TreeSelection},
@@ -152,6 +155,9 @@ pub(super) struct TreeReceiver {
     store: Option<WorkStore>,
     names: Option<Vec<Vec<u8>>>,
     takes_packed: bool,
+    summaries: ReceivedSummaries,
+    /// Whether the sender has said that it has nothing more, and something was wanted.
+    was_ended: bool,
     /// Wanted files that do not count for the user yet.
     reserving: Vec<(StagedRecord, u64)>,
     /// Files in new trees that were written since the last sync began.
@@ -198,6 +204,8 @@ impl TreeReceiver {
             events: parts.events,
             options: parts.options,
             takes_packed: parts.takes_packed,
+            summaries: ReceivedSummaries::new(parts.summaries),
+            was_ended: false,
             guard: Arc::new(guard),
             selection: parts.selection,
             selection_reader: parts.reads_selection.then(SelectionReader::default),
@@ -258,6 +266,7 @@ impl TreeReceiver {
         for record in self.selection.records() {
             FromReceiver::Selection(record).write(&mut self.out);
         }
+        self.begin_summaries();
         let stored = self.receive_all().and_then(|()| self.finish(record));
         if stored.is_err() {
             self.restore_folders();
@@ -272,6 +281,7 @@ impl TreeReceiver {
             while let Some(record) = input.next_record().map_err(invalid)? {
                 let record = FromSender::read(record).map_err(invalid)?;
                 if self.take(record)? {
+                    self.answer()?;
                     return if input.is_complete() {
                         Ok(())
                     } else {
@@ -366,10 +376,8 @@ impl TreeReceiver {
             FromSender::Change { entry, change } => self.apply_change(entry, &change)?,
             FromSender::Failed(failure) => self.sender_failed(failure)?,
             FromSender::Selection(record) => self.select(record)?,
-            FromSender::End { entries, digest } => {
-                self.end(entries, &digest)?;
-                return Ok(true);
-            }
+            FromSender::Summary { folder, digest } => self.summary(folder, &digest)?,
+            FromSender::End { entries, digest } => return self.end(entries, &digest),
         }
         Ok(false)
     }
@@ -404,7 +412,7 @@ impl TreeReceiver {
             let message = "too many folders of the tree are incomplete; copy it in parts";
             return Err(Error::here(ErrorCode::Limit, message));
         }
-        self.note_name(&entry);
+        self.note_entry(&entry);
         let Some((location, name)) = self.locate(&entry, number)? else {
             self.count_undone(&entry, TreeProgress::add_failed);
             return Ok(());
@@ -523,32 +531,11 @@ impl TreeReceiver {
         }
     }
 
-    /// Whether two names of the copy are one on this file system.
+    /// Whether this copy has stored or entered an entry of this folder.
     fn was_stored(&self, location: &StorePlace, stat: &EntryStat) -> bool {
         location
             .parent
             .and_then(|number| self.folders.get(&number))
             .is_some_and(|folder| folder.stored.contains(&stat.numbers()))
-    }
-
-    /// Checks that everything has arrived.
-    fn end(&mut self, entries: u32, digest: &Hash) -> Result<(), Error> {
-        let is_open = self.folders.values().any(|folder| !folder.has_ended);
-        if entries != self.next
-            || !self.wanted.is_empty()
-            || self.arriving.is_some()
-            || is_open
-            || self.attributes.are_due()
-        {
-            return Err(unexpected("an end before everything was sent"));
-        }
-        self.summary.entries = entries;
-        self.summary.digest = *self.hasher.finalize().as_bytes();
-        if self.summary.digest == *digest {
-            Ok(())
-        } else {
-            let message = "the tree that arrived has another digest";
-            Err(Error::here(ErrorCode::DigestMismatch, message))
-        }
     }
 }

@@ -9,7 +9,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{attributes::HeldAttributes, listing::ListedNames, replace::FormerEntry};
+use super::{
+    attributes::HeldAttributes, listing::ListedNames, replace::FormerEntry,
+    summaries::TakenSummaries,
+};
 use crate::{
     files::{
         manifests::Manifest,
@@ -57,6 +60,8 @@ pub struct StoreOptions {
     pub acls: bool,
     /// Whether links may lead out of the tree.
     pub all_links: bool,
+    /// Whether the sender may send summaries of folders in place of their entries.
+    pub summaries: bool,
     /// Whether the destination becomes equal to the one source, which must be a folder.
     pub sync: Option<SyncOptions>,
 }
@@ -102,6 +107,7 @@ impl Default for StoreOptions {
             attributes: false,
             acls: false,
             all_links: false,
+            summaries: false,
             sync: None,
         }
     }
@@ -128,6 +134,7 @@ pub(in crate::files::tree) struct ReceiverParts {
     pub(in crate::files::tree) names: Option<Vec<Vec<u8>>>,
     /// Whether the sender may send packed records.
     pub(in crate::files::tree) takes_packed: bool,
+    pub(in crate::files::tree) summaries: TakenSummaries,
     pub(in crate::files::tree) ends: ThreadEnds,
     pub(in crate::files::tree) leave: Leave,
     pub(in crate::files::tree) progress: Arc<TreeProgress>,
@@ -173,6 +180,19 @@ pub(super) struct StoredFolder {
     pub(super) stored: HashSet<[u64; 2]>,
     /// The names that the source has in it, if what is not among them is removed.
     pub(super) listed: Option<ListedNames>,
+    pub(super) filling: Filling,
+}
+
+/// What the sender has sent of the files and links of a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Filling {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// Entries.
+    Entries,
+    /// A summary, after which the receiver wants the entries.
+    Expanded,
 }
 
 /// An entry that arrives, and where it goes.

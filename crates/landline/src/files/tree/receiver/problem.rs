@@ -48,6 +48,7 @@ pub(super) fn mismatch(shown: &Path) -> Error {
 }
 
 impl TreeReceiver {
+    /// The problem of two names of the copy that are one on this file system.
     pub(super) fn collision(&self, location: &StorePlace, name: &OsStr) -> Problem {
         let shown = self.shown(location, name);
         let message = format!(

@@ -5,8 +5,11 @@ use landline_proto::ErrorCode;
 use super::{
     AclRecord, CODE_BYTES_MAX, EntryContent, EntryFailure, FromReceiver, FromSender, Hash,
     LENGTH_BYTES, MESSAGE_BYTES_MAX, NO_PARENT, PIECE_BYTES, RecordError, SelectionRecord,
-    TARGET_BYTES_MAX, TreeChange, TreeEntry, TreeSummary, acl::ACL, changes::CHANGE,
+    TARGET_BYTES_MAX, TreeChange, TreeEntry, TreeSummary,
+    acl::ACL,
+    changes::CHANGE,
     selection::is_selection,
+    summaries::{FolderAnswer, SUMMARY, is_folder_answer, read_summary, write_summary},
 };
 use crate::{
     files::delta::{Change, Known, RUN_BYTES_MAX},
@@ -55,7 +58,7 @@ impl<'a> ContentReader<'a> {
         self.array().map(u32::from_le_bytes)
     }
 
-    fn u64(&mut self) -> Result<u64, RecordError> {
+    pub(super) fn u64(&mut self) -> Result<u64, RecordError> {
         self.array().map(u64::from_le_bytes)
     }
 
@@ -313,6 +316,7 @@ impl<'a> FromSender<'a> {
             Self::Attribute(attribute) => write_attribute(attribute, out),
             Self::Acl(record) => record.write(out),
             Self::Selection(record) => record.write(out),
+            Self::Summary { folder, digest } => write_summary(*folder, digest, out),
             Self::End { entries, digest } => put(out, 7, |out| {
                 out.extend_from_slice(&entries.to_le_bytes());
                 out.extend_from_slice(digest);
@@ -375,6 +379,7 @@ impl<'a> FromSender<'a> {
             }
             kind if is_selection(kind) => SelectionRecord::read(reader).map(Self::Selection),
             ACL => AclRecord::read(reader).map(Self::Acl),
+            SUMMARY => read_summary(reader),
             8 => {
                 let (entry, length) = (reader.u32()?, reader.u64()?);
                 let modified = FileTime {
@@ -459,6 +464,7 @@ impl FromReceiver {
             Self::Failed(failure) => failure.write(4, out),
             Self::Selection(record) => record.write(out),
             Self::Change(change) => change.write(out),
+            Self::Folder(answer) => answer.write(out),
             Self::Done(summary) => put(out, 5, |out| {
                 for number in [
                     summary.entries,
@@ -504,6 +510,7 @@ impl FromReceiver {
             4 => EntryFailure::read(reader).map(Self::Failed),
             kind if is_selection(kind) => SelectionRecord::read(reader).map(Self::Selection),
             CHANGE => TreeChange::read(reader).map(Self::Change),
+            kind if is_folder_answer(kind) => FolderAnswer::read(reader).map(Self::Folder),
             5 => {
                 let summary = TreeSummary {
                     entries: reader.u32()?,

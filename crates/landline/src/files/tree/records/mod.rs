@@ -8,6 +8,7 @@ mod changes;
 mod codec;
 mod packed;
 mod selection;
+mod summaries;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,8 @@ pub(crate) use codec::{hash_attribute, hash_file};
 use landline_proto::ErrorCode;
 pub(crate) use packed::Packer;
 pub use selection::SelectionRecord;
+pub use summaries::FolderAnswer;
+pub(crate) use summaries::{SummaryDigest, hash_summary};
 
 use crate::{
     files::delta::{Change, Known},
@@ -169,7 +172,14 @@ pub enum FromSender<'a> {
     Acl(AclRecord),
     /// Which entries are copied. It precedes the entries.
     Selection(SelectionRecord),
-    /// There are no further records.
+    /// Stands for the files and links of a folder until the receiver asks for them.
+    Summary {
+        /// The number of the folder.
+        folder: u32,
+        /// The digest of its files and links.
+        digest: SummaryDigest,
+    },
+    /// There are no further records, unless the receiver wants something.
     End {
         /// How many entries there were.
         entries: u32,
@@ -227,6 +237,8 @@ pub enum FromReceiver {
     Selection(SelectionRecord),
     /// What the copy changes, or would change.
     Change(TreeChange),
+    /// Whether a folder has what its summary says.
+    Folder(FolderAnswer),
     /// Everything is stored.
     Done(TreeSummary),
 }

@@ -86,6 +86,7 @@ proptest! {
             FromSender::FileEnd { entry: number, length: offset, digest },
             FromSender::Changed { entry: number, length: offset, modified: entry.modified },
             FromSender::Failed(failure),
+            FromSender::Summary { folder: number / 2, digest: std::array::from_fn(|at| digest[at]) },
             FromSender::End { entries: number, digest },
         ];
         let mut buffer = RecordBuffer::default();
@@ -110,6 +111,9 @@ proptest! {
             FromReceiver::Compared { entry: first, is_wanted_again: first % 2 == 0 },
             FromReceiver::Decided { entries: first },
             FromReceiver::Failed(failure),
+            FromReceiver::Folder(FolderAnswer::Same { folder: first, files: count, bytes: offset }),
+            FromReceiver::Folder(FolderAnswer::Expand { folder: first }),
+            FromReceiver::Folder(FolderAnswer::ExpandAll),
             FromReceiver::Done(TreeSummary {
                 entries: first, files: count, others: 1, removed: 2, failures: 3,
                 bytes: offset, digest,

@@ -28,6 +28,8 @@ fn relay(paths: &[&str]) -> RelayCheck {
         acls: false,
         skip_special: false,
         links: crate::files::tree::WalkedLinks::Keep,
+        summaries: true,
+        exact_mode: false,
     };
     RelayCheck::new(&request, TreeReport::default())
 }
@@ -95,7 +97,7 @@ async fn unpacked_records_are_passed_on_in_pieces() {
     };
     let mut checked = 0;
     tokio::select! {
-        done = forward.run(|_| { checked += 1; Ok(Position::Within) }) => panic!("{done:?}"),
+        done = forward.run(|_| { checked += 1; Ok(Position::Within) }, || false) => panic!("{done:?}"),
         first = passed.recv() => match first {
             Some(Outgoing::Bytes(bytes)) => assert!(bytes.len() <= 2 * RECORD_BYTES_MAX),
             other => panic!("{other:?}"),
@@ -125,7 +127,7 @@ async fn records_are_packed_only_if_the_destination_takes_them() {
             out: &out,
             compression: Compression::new(true, Arc::new(AtomicBool::new(is_possible))),
         };
-        forward.run(|_| Ok(Position::Last)).await.unwrap();
+        forward.run(|_| Ok(Position::Last), || false).await.unwrap();
         let Some(Outgoing::Bytes(bytes)) = passed.recv().await else {
             panic!("no bytes");
         };
@@ -185,4 +187,71 @@ fn progress_counts_what_passes() {
     assert_eq!((state.done, state.total, state.kept), (30, Some(30), 14));
     assert_eq!(state.files.unwrap().done, 3);
     assert!(relay.files.is_empty());
+}
+
+/// Folders that are the same count as soon as the destination says so.
+#[test]
+fn progress_counts_what_summaries_stand_for() {
+    let mut relay = relay(&["t"]);
+    content(&mut relay, &entry(None, "t", EntryContent::Folder)).unwrap();
+    let summary = FromSender::Summary {
+        folder: 0,
+        digest: [0; 16],
+    };
+    content(&mut relay, &summary).unwrap();
+    assert_eq!(relay.progress.state().total, None);
+    let same = FolderAnswer::Same {
+        folder: 0,
+        files: 3,
+        bytes: 50,
+    };
+    answer(&mut relay, &FromReceiver::Folder(same)).unwrap();
+    assert!(answer(&mut relay, &FromReceiver::Folder(same)).is_err());
+    let state = relay.progress.state();
+    assert_eq!((state.done, state.total, state.kept), (50, Some(50), 50));
+    assert_eq!(state.files.unwrap().done, 3);
+}
+
+/// The source may say that it has ended, and then send what is wanted all the same.
+#[tokio::test]
+async fn records_after_an_end_are_passed_on() {
+    let end = FromSender::End {
+        entries: 1,
+        digest: [0; 32],
+    };
+    let file = FromSender::File {
+        entry: 0,
+        digest: [0; 32],
+        content: b"content",
+    };
+    for has_end in [true, false] {
+        let mut body = Vec::new();
+        for record in [&end, &file, &end] {
+            record.write(&mut body);
+        }
+        let (input, received) = mpsc::channel(1);
+        input.send(body.clone()).await.unwrap();
+        drop(input);
+        let (out, mut passed) = mpsc::channel(2);
+        let forward = Forward {
+            first: Vec::new(),
+            input: received,
+            records: RecordBuffer::default(),
+            out: &out,
+            compression: Compression::default(),
+        };
+        let check = Mutex::new(relay(&["t"]));
+        let done = forward.run(
+            |record| lock(&check).check_content(record),
+            || has_end && lock(&check).has_end,
+        );
+        assert_eq!(done.await.is_ok(), has_end);
+        match passed.recv().await {
+            Some(Outgoing::Bytes(bytes)) => assert_eq!(bytes, body),
+            other => panic!("{other:?}"),
+        }
+        if has_end {
+            assert!(matches!(passed.recv().await, Some(Outgoing::End)));
+        }
+    }
 }

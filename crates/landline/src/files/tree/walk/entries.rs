@@ -1,11 +1,11 @@
 //! Entries that are no folders, and what is sent of all entries beside their content.
 
-use std::{ffi::OsStr, sync::Arc};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, sync::Arc};
 
 use landline_proto::ErrorCode;
 
 use super::{
-    Walk, WalkStep, WalkedFile, WalkedLinks,
+    PendingFolder, Walk, WalkStep, WalkedFile, WalkedLinks,
     attributes::FoundAttributes,
     followed::Followed,
     shared_names::FoundName,
@@ -36,6 +36,26 @@ pub(super) struct FoundEntry<'a> {
 }
 
 impl Walk {
+    /// Numbers an entry of a folder that is no folder. Returns whether it was left out.
+    pub(super) fn entry_of(
+        &mut self,
+        due: &PendingFolder,
+        name: &OsStr,
+        stat: &EntryStat,
+        followed: Option<&Followed>,
+    ) -> bool {
+        self.entry(FoundEntry {
+            source: due.source,
+            parent: Some(due.number),
+            folder: &due.place,
+            name,
+            own_name: name.as_bytes().to_vec(),
+            stat,
+            followed,
+        });
+        std::mem::take(&mut self.has_left_out)
+    }
+
     /// Numbers an entry that is no folder.
     pub(super) fn entry(&mut self, found: FoundEntry<'_>) {
         let FoundEntry {

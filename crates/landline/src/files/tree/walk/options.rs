@@ -46,4 +46,8 @@ pub struct WalkOptions {
     pub skip_special: bool,
     /// What becomes of symbolic links.
     pub links: WalkedLinks,
+    /// Whether summaries of folders may be sent in place of their entries.
+    pub summaries: bool,
+    /// Whether permission bits count in summaries.
+    pub exact_mode: bool,
 }

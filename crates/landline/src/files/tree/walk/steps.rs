@@ -1,6 +1,6 @@
 //! What a walk finds.
 
-use super::WalkedFile;
+use super::{WalkedFile, held::HeldFolder};
 use crate::{
     Error,
     files::tree::records::{AclRecord, EntryContent, EntryFailure, FromSender, TreeEntry},
@@ -19,6 +19,8 @@ pub(in crate::files::tree) enum WalkStep {
         folder: u32,
         is_incomplete: bool,
     },
+    /// A summary of the files and links of a folder, which are held back.
+    Summary(HeldFolder),
     /// Something that is not copied.
     Failed(EntryFailure),
 }
@@ -67,6 +69,10 @@ impl WalkStep {
             } => FromSender::FolderEnd {
                 folder: *folder,
                 is_incomplete: *is_incomplete,
+            },
+            Self::Summary(held) => FromSender::Summary {
+                folder: held.number(),
+                digest: held.digest(),
             },
             Self::Failed(failure) => FromSender::Failed(failure.clone()),
         }
