@@ -157,20 +157,22 @@ pub(crate) fn restoring_terminal<T>(terminal: OwnedFd, work: impl FnOnce() -> T)
     done
 }
 
-/// Does the same as [`stop`], but each SIGHUP notifies the caller to read the configuration again,
-/// unless it says that the terminal of this process was closed.
+/// Does the same as [`stop`], but each SIGHUP notifies the caller to read the configuration again.
+///
+/// A process that began in the foreground of its terminal stops once that is closed. One in the
+/// background lives on: it may be meant to outlive the login, and its terminal goes without a
+/// signal.
 ///
 /// # Errors
 /// As [`stop`].
 pub(crate) fn stop_and_reload() -> Result<(impl Future<Output = ()>, Arc<Notify>), Failure> {
     let (reload, closed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let has_terminal = || local::open_terminal().is_ok();
     if let Some(mut hang_up) = receive(SignalKind::hangup())? {
         let (reload, closed) = (reload.clone(), closed.clone());
-        let had_terminal = has_terminal();
+        let began_in_foreground = is_in_foreground();
         tokio::spawn(async move {
             while hang_up.recv().await.is_some() {
-                if had_terminal && !has_terminal() {
+                if began_in_foreground && is_terminal_closed() {
                     closed.notify_one();
                 } else {
                     reload.notify_one();
@@ -186,6 +188,20 @@ pub(crate) fn stop_and_reload() -> Result<(impl Future<Output = ()>, Arc<Notify>
         }
     };
     Ok((stopped, reload))
+}
+
+/// Whether the terminal of this process gives it what is typed.
+fn is_in_foreground() -> bool {
+    local::open_terminal()
+        .ok()
+        .and_then(|terminal| rustix::termios::tcgetpgrp(terminal).ok())
+        .is_some_and(|group| group == rustix::process::getpgrp())
+}
+
+/// Whether this process has no terminal any more.
+fn is_terminal_closed() -> bool {
+    let opened = local::open_terminal().map_err(|error| error.raw_os_error());
+    matches!(opened, Err(Some(libc::ENXIO | libc::EIO)))
 }
 
 fn first_of<const N: usize>(kinds: [SignalKind; N]) -> Result<impl Future<Output = ()>, Failure> {

@@ -220,9 +220,19 @@ impl Root {
 
     /// Creates the granted folder that `path` names if it is missing, writable, and below the home.
     /// Its mode is 0700. If that fails, requests that need the folder say why.
-    pub fn create_granted(&self, grants: &[Grant], path: &[u8]) {
+    ///
+    /// `record` is called before with the path of the folder, which is not created if it returns
+    /// false.
+    pub fn create_granted(
+        &self,
+        grants: &[Grant],
+        path: &[u8],
+        record: impl FnOnce(&Path) -> bool,
+    ) {
         if let Ok((_, grant, rest)) = self.longest_match(grants, path)
             && rest.as_os_str().is_empty()
+            && grant.will_be_created(&self.dir)
+            && record(&grant.path_from(&self.path))
         {
             let _ = grant.open_or_create(&self.dir);
         }

@@ -151,7 +151,7 @@ pub(crate) fn harden() {
     // SAFETY: both take numbers only.
     unsafe {
         libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0);
-        // Its name is else that of the link by which the program was started, such as `exe`.
+        // Otherwise its name is that of the link by which the program was started, such as `exe`.
         libc::prctl(libc::PR_SET_NAME, c"landline".as_ptr(), 0, 0, 0);
         libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     }

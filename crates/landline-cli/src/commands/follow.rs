@@ -94,11 +94,14 @@ impl<'a> Dialer<'a> {
     /// Opens a channel after a lost one, in a session of its own.
     ///
     /// # Errors
-    /// [`landline::Error::Lost`] if there is no login; those of [`ClientSession::open_channel`].
+    /// `login-refused` if there is no login, which another attempt would not change; those of
+    /// [`ClientSession::open_channel`].
     pub(super) async fn redial(&self, request: &FirstRequest) -> Result<Channel, landline::Error> {
         let log_in = async {
             let session = self.log_in().await;
-            session.map_err(|failure| landline::Error::Lost(failure.what))
+            session.map_err(|failure| {
+                landline::Error::here(landline::proto::ErrorCode::LoginRefused, failure.what)
+            })
         };
         let session = self.session.get_or_try_init(|| log_in).await?;
         Ok(session.open_channel(request).await?.login.channel)

@@ -181,6 +181,7 @@ pub(super) fn to_json(job: &JobInfo) -> Value {
             keys.insert("user_time".into(), seconds_of_microseconds(exit.user_time));
             let time = seconds_of_microseconds(exit.system_time);
             keys.insert("system_time".into(), time);
+            keys.insert("left_open".into(), json!(exit.left_open));
         }
     }
     value

@@ -9,7 +9,7 @@ use std::{
 
 use testkit::{Census, Stage};
 
-use crate::stage;
+use crate::{service_sets::set_options, stage};
 
 /// A typing error in the rights file does not keep an admin from removing a user.
 #[test]
@@ -245,6 +245,7 @@ fn home_is_created_at_login() {
         (listed.status, listed.stdout.as_slice()),
         (Some(0), &b""[..])
     );
+    assert_eq!(server.event("files-change")["action"], "make-folder");
     let home = fs::metadata(stage.path("home/carl")).unwrap();
     assert_eq!(home.permissions().mode() & 0o7777, 0o700);
     // A folder that may only be read is not created.
@@ -254,6 +255,12 @@ fn home_is_created_at_login() {
         .run(&["--json", "ls", &server.at("")])
         .fails(23, "denied");
     assert!(!stage.path("home/dora").exists());
+    // Nor for a key that may not write.
+    set_options(&stage, "landline-services=\"files.list\"");
+    stage.write_rights("[users.alice]\nhome = \"~/eva\"\nfiles = [\"rw:~\"]\n");
+    server.rights_loaded(&stage);
+    assert_ne!(stage.run(&["ls", &server.at("")]).status, Some(0));
+    assert!(!stage.path("home/eva").exists());
 }
 
 /// A granted folder is created when a user first writes to it, and not earlier.

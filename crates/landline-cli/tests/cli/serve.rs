@@ -2,6 +2,7 @@
 
 use std::{
     io::Write,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -200,14 +201,52 @@ _, status = os.waitpid(pid, 0)
 print(os.waitstatus_to_exitcode(status))
 ";
 
-/// SIGHUP else reads the rights again.
-#[test]
-fn server_ends_with_its_terminal() {
-    let stage = stage();
+/// Starts a server in the background of a shell that then ends, and sends it SIGHUP.
+const LOGGED_OUT: &str = "
+import os, pty, signal, sys
+signal.alarm(60)
+rights = sys.argv.pop(1)
+shown, into = os.pipe()
+number, tell = os.pipe()
+go, going = os.pipe()
+shell, terminal = pty.fork()
+if shell == 0:
+    server = os.fork()
+    if server == 0:
+        os.setpgid(0, 0)
+        os.dup2(into, 1)
+        os.dup2(into, 2)
+        os.execv(sys.argv[1], sys.argv[1:])
+    os.write(tell, str(server).encode())
+    os.read(go, 1)
+    os._exit(0)
+os.close(into)
+server = int(os.read(number, 16))
+text = b''
+while b'listening' not in text or b'rights-loaded' not in text:
+    text += os.read(shown, 4096)
+os.write(going, b'x')
+os.waitpid(shell, 0)
+os.close(terminal)
+with open(rights, 'a') as file:
+    file.write('# again')
+text = b''
+os.kill(server, signal.SIGHUP)
+piece = b' '
+while piece and b'rights-loaded' not in text:
+    piece = os.read(shown, 4096)
+    text += piece
+print('reloaded' if b'rights-loaded' in text else 'ended')
+os.kill(server, signal.SIGTERM)
+";
+
+/// Runs a script of Python with the command that starts a server.
+fn run_with_server(stage: &Stage, script: &str, arguments: &[&Path]) -> Outcome {
     let server = stage.serve_command("127.0.0.1:0");
     let mut command = Command::new("python3");
     command
-        .args(["-c", CLOSED_TERMINAL])
+        .args(["-c", script])
+        .args(arguments)
         .arg(server.get_program())
         .args(server.get_args())
         .env_clear()
@@ -219,8 +258,23 @@ fn server_ends_with_its_terminal() {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let ended = stage.run_command(command);
+    stage.run_command(command)
+}
+
+#[test]
+fn server_ends_with_its_terminal() {
+    let stage = stage();
+    let ended = run_with_server(&stage, CLOSED_TERMINAL, &[]);
     assert_eq!(str::from_utf8(&ended.stdout), Ok("0\n"), "{ended:?}");
+}
+
+/// A shell that ends sends nothing to what it has in the background.
+#[test]
+fn server_in_the_background_outlives_its_terminal() {
+    let stage = stage();
+    let rights = stage.path("server/server/rights.toml");
+    let ended = run_with_server(&stage, LOGGED_OUT, &[&rights]);
+    assert_eq!(str::from_utf8(&ended.stdout), Ok("reloaded\n"), "{ended:?}");
 }
 
 #[test]

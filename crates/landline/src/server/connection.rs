@@ -2,6 +2,8 @@
 
 use std::{
     net::SocketAddr,
+    os::unix::ffi::OsStrExt,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,7 +12,7 @@ use std::{
 };
 
 use landline_proto::{
-    ErrorCode, Limits, Message,
+    ErrorCode, Limits, Message, Name,
     limits::OPEN_TIME_MAX,
     message,
     messages::{Bundle, Open},
@@ -23,7 +25,7 @@ use super::{
 };
 use crate::{
     Error, Side,
-    activity::Activity,
+    activity::{Activity, FileChange},
     admission::{PeerNetwork, Refused, Ticket},
     audit::Priority,
     net::{Channel, PartialFrame, Transport, linger, tls},
@@ -40,6 +42,8 @@ static BUNDLE_OPEN: ProtocolState =
 ///
 /// The reason of the termination is sent after the frame.
 const FRAME_TIME: Duration = Duration::from_millis(300);
+/// How long a login waits for the home of its user to be made.
+const HOME_TIME: Duration = Duration::from_secs(1);
 /// How long a login may take after the server starts to drain.
 ///
 /// The client then learns why it cannot log in.
@@ -305,16 +309,34 @@ async fn on_invite_redeemed(state: &Arc<ServerState>, context: &ServiceContext) 
     }
 }
 
-/// Creates the home of a user that does not exist yet, if the user may write there.
+/// Creates the home of a user that does not exist yet, if the user and the credential may write
+/// there. A disk that does not answer holds up the login for [`HOME_TIME`] only.
 async fn create_home(context: &ServiceContext) {
+    let limits = &context.session().limits;
+    if limits.check_request("files", Some("files.put")).is_err() {
+        return;
+    }
     let context = context.clone();
     let creating = tokio::task::spawn_blocking(move || {
         let (rules, user) = (context.rights().rules(), context.user());
+        let record = |home: &Path| {
+            let path = Name(home.as_os_str().as_bytes().to_vec());
+            let recorded = context.record_blocking(|user, session| Activity::FilesChange {
+                user,
+                session,
+                action: FileChange::MakeFolder,
+                path,
+                to: None,
+            });
+            recorded.is_ok()
+        };
         if let Ok(home) = rules.locate(user, b"~/") {
-            context.root().create_granted(rules.files(user), &home);
+            context
+                .root()
+                .create_granted(rules.files(user), &home, record);
         }
     });
-    let _ = creating.await;
+    let _ = tokio::time::timeout(HOME_TIME, creating).await;
 }
 
 /// Returns once the session is terminated from elsewhere.

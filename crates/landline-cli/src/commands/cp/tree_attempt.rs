@@ -77,6 +77,7 @@ impl PlannedTree<'_> {
         let start = Instant::now();
         let mut lost_since: Option<Instant> = None;
         let mut wait = WAIT_MIN;
+        let mut was_resumed = false;
         loop {
             let moved_before = progress.bytes();
             let was_connected = self.was_connected;
@@ -85,7 +86,7 @@ impl PlannedTree<'_> {
             let error = match shown.follow(&**progress, attempt).await {
                 Ok((summary, place)) => {
                     self.remark_shared(view, progress.shared_files());
-                    return self.report(view, &summary, &place, start.elapsed());
+                    return self.report(view, &summary, &place, start.elapsed(), was_resumed);
                 }
                 Err(error) => error,
             };
@@ -109,6 +110,7 @@ impl PlannedTree<'_> {
                     failure
                 });
             }
+            was_resumed = true;
             // The next attempt reports them again.
             self.failures().clear();
             view.remark(&format!("{error}; trying again"));
@@ -392,12 +394,15 @@ impl PlannedTree<'_> {
         }
     }
 
+    /// Reports a copy that ended. If it was resumed, what an earlier attempt has stored is in no
+    /// count of `summary`.
     fn report(
         &self,
         view: &ProgressView,
         summary: &TreeSummary,
         place: &str,
         time: Duration,
+        was_resumed: bool,
     ) -> Result<(), Failure> {
         let digest = summary.digest_text();
         let is_dry = self.copy.store.dry_run;
@@ -436,9 +441,9 @@ impl PlannedTree<'_> {
             }
         });
         let left = u64::from(summary.entries) - copied.min(summary.entries.into());
-        if !self.copy.takes_folders && !self.copy.store.replace && summary.failures == 0 && left > 0
-        {
-            let what = format!("{} already there, and left as it is", counted_entries(left));
+        let is_left = summary.failures == 0 && left > 0 && !was_resumed;
+        if is_left && !self.copy.takes_folders && !self.copy.store.replace {
+            let what = format!("already there, and not replaced: {}", counted_entries(left));
             return Err(Failure::new("exists", what));
         }
         match (refusal, summary.failures) {

@@ -97,12 +97,11 @@ impl Accounts<'_> {
                     files: rights.files,
                 };
                 self.client.change(add).await?;
-                self.warn_of_no_effect(&name, &words).await?;
                 if invite {
-                    self.invite(Some(name), terms.ttl).await
-                } else {
-                    Ok(())
+                    self.invite(Some(name.clone()), terms.ttl).await?;
                 }
+                self.warn_of_no_effect(&name, &words).await;
+                Ok(())
             }
             UserCommand::List => self.list().await,
             UserCommand::Show { name } => self.show(name).await,
@@ -126,7 +125,8 @@ impl Accounts<'_> {
                     files: rights.files,
                 };
                 self.client.change(grant).await?;
-                self.warn_of_no_effect(&name, &words).await
+                self.warn_of_no_effect(&name, &words).await;
+                Ok(())
             }
             UserCommand::Revoke { name, rights } => {
                 let RightsToTake {
@@ -156,12 +156,9 @@ impl Accounts<'_> {
         }
     }
 
-    /// Warns if a setting of the server keeps a user from what was granted.
-    async fn warn_of_no_effect(
-        &mut self,
-        user: &UserName,
-        words: &[GivenWord],
-    ) -> Result<(), Failure> {
+    /// Warns if a setting of the server keeps a user from what was granted. Where that cannot be
+    /// found out, it says nothing: the change was made.
+    async fn warn_of_no_effect(&mut self, user: &UserName, words: &[GivenWord]) {
         for word in words {
             let arguments = match word.item.as_slice() {
                 // A program that `any` matches, too.
@@ -176,20 +173,22 @@ impl Accounts<'_> {
                 right: word.word.clone(),
                 arguments: arguments.iter().cloned().map(Name).collect(),
             };
-            let verdict = match self.client.check(&request).await? {
-                Some(verdict) => verdict,
-                None => check_here(self.context, user, &word.word, arguments)?,
+            let verdict = match self.client.check(&request).await {
+                Ok(Some(verdict)) => Ok(verdict),
+                Ok(None) => check_here(self.context, user, &word.word, arguments),
+                Err(failure) => Err(failure),
             };
-            if !verdict.allowed {
+            if let Ok(verdict) = verdict
+                && !verdict.allowed
+            {
                 let text = format!(
                     "warning: {user} cannot use {} yet: {}",
                     word.word, verdict.reason
                 );
                 self.context.err.print(&shown_line(&text));
-                return Ok(());
+                return;
             }
         }
-        Ok(())
     }
 
     async fn manage_keys(&mut self, what: KeysCommand) -> Result<(), Failure> {

@@ -169,8 +169,13 @@ impl<'a> WatchedOutput<'a> {
 
     /// The watcher's terminal has another size. A size that is none is ignored.
     fn resize(&mut self, size: TerminalSize) {
-        self.size = size.to_supervisor().or(self.size);
-        self.resizes = None;
+        let now = size.to_supervisor().or(self.size);
+        if now != self.size {
+            self.size = now;
+            self.resizes = None;
+            // However often it changes, there is a screen at a time.
+            self.resume_at.get_or_insert(Instant::now() + BURST_TIME);
+        }
     }
 
     /// Whether the watcher's terminal may be too small for the output of the program, which is for
@@ -179,8 +184,8 @@ impl<'a> WatchedOutput<'a> {
         let Some(own) = self.size.filter(|_| !now.is_over()) else {
             return false;
         };
-        let fits = |job: Size| job.rows <= own.rows && job.columns <= own.columns;
-        !now.input.size.is_some_and(fits)
+        let exceeds = |job: Size| job.rows > own.rows || job.columns > own.columns;
+        now.input.size.is_some_and(exceeds)
     }
 
     /// Passes on what is shown, as far as the client has room.
