@@ -169,7 +169,8 @@ pub(crate) fn stop_and_reload() -> Result<(impl Future<Output = ()>, Arc<Notify>
     let (reload, closed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     if let Some(mut hang_up) = receive(SignalKind::hangup())? {
         let (reload, closed) = (reload.clone(), closed.clone());
-        let began_in_foreground = is_in_foreground();
+        let began_in_foreground =
+            local::open_terminal().is_ok_and(|terminal| is_in_foreground(&terminal.into()));
         tokio::spawn(async move {
             while hang_up.recv().await.is_some() {
                 if began_in_foreground && is_terminal_closed() {
@@ -188,14 +189,6 @@ pub(crate) fn stop_and_reload() -> Result<(impl Future<Output = ()>, Arc<Notify>
         }
     };
     Ok((stopped, reload))
-}
-
-/// Whether the terminal of this process gives it what is typed.
-fn is_in_foreground() -> bool {
-    local::open_terminal()
-        .ok()
-        .and_then(|terminal| rustix::termios::tcgetpgrp(terminal).ok())
-        .is_some_and(|group| group == rustix::process::getpgrp())
 }
 
 /// Whether this process has no terminal any more.

@@ -223,7 +223,7 @@ if shell == 0:
 os.close(into)
 server = int(os.read(number, 16))
 text = b''
-while b'listening' not in text or b'rights-loaded' not in text:
+while b'listening' not in text:
     text += os.read(shown, 4096)
 os.write(going, b'x')
 os.waitpid(shell, 0)

@@ -23,7 +23,7 @@ pub use self::options::{WalkOptions, WalkedLinks};
 pub(super) use self::{
     followed::FollowLink,
     held::HeldFolder,
-    steps::{WalkStep, failure_of},
+    steps::{WalkStep, WalkedFile, failure_of},
 };
 use super::{
     DEPTH_MAX,
@@ -54,38 +54,6 @@ use crate::{
 const RECENT_TIME: Duration = Duration::from_secs(2);
 /// How many folders may be found and not listed. Each takes memory.
 const PENDING_MAX: usize = 200_000;
-
-/// A file that was numbered and may be wanted.
-#[derive(Debug, Clone)]
-pub(super) struct WalkedFile {
-    source: usize,
-    folder: Arc<FolderPlace>,
-    name: OsString,
-    stat: EntryStat,
-    /// The path of the link that leads to it.
-    link: Option<PathBuf>,
-    /// Whether further names of it may follow.
-    pub(super) is_shared: bool,
-    /// The memory that its attributes take at the receiver, in bytes.
-    pub(super) attribute_bytes: usize,
-}
-
-impl WalkedFile {
-    /// The path below the folder in which its source is.
-    pub(super) fn path(&self) -> PathBuf {
-        self.folder.path_of(&self.name)
-    }
-
-    /// The length that was announced.
-    pub(super) fn length(&self) -> u64 {
-        self.stat.length
-    }
-
-    /// When it was modified, as was announced.
-    pub(super) fn modified(&self) -> FileTime {
-        self.stat.modified
-    }
-}
 
 /// A source: the folder it is in, and its path for messages.
 struct Source {

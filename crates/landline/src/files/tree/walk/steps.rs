@@ -1,11 +1,48 @@
 //! What a walk finds.
 
-use super::{WalkedFile, held::HeldFolder};
+use std::{ffi::OsString, path::PathBuf, sync::Arc};
+
+use super::held::HeldFolder;
 use crate::{
     Error,
-    files::tree::records::{AclRecord, EntryContent, EntryFailure, FromSender, TreeEntry},
-    paths::{Attribute, EntryStat},
+    files::tree::{
+        open_folders::FolderPlace,
+        records::{AclRecord, EntryContent, EntryFailure, FromSender, TreeEntry},
+    },
+    paths::{Attribute, EntryStat, FileTime},
 };
+
+/// A file that was numbered and may be wanted.
+#[derive(Debug, Clone)]
+pub(in crate::files::tree) struct WalkedFile {
+    pub(super) source: usize,
+    pub(super) folder: Arc<FolderPlace>,
+    pub(super) name: OsString,
+    pub(super) stat: EntryStat,
+    /// The path of the link that leads to it.
+    pub(super) link: Option<PathBuf>,
+    /// Whether further names of it may follow.
+    pub(in crate::files::tree) is_shared: bool,
+    /// The memory that its attributes take at the receiver, in bytes.
+    pub(in crate::files::tree) attribute_bytes: usize,
+}
+
+impl WalkedFile {
+    /// The path below the folder in which its source is.
+    pub(in crate::files::tree) fn path(&self) -> PathBuf {
+        self.folder.path_of(&self.name)
+    }
+
+    /// The length that was announced.
+    pub(in crate::files::tree) fn length(&self) -> u64 {
+        self.stat.length
+    }
+
+    /// When it was modified, as was announced.
+    pub(in crate::files::tree) fn modified(&self) -> FileTime {
+        self.stat.modified
+    }
+}
 
 /// What a step of the walk has found.
 pub(in crate::files::tree) enum WalkStep {
