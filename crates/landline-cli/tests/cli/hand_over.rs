@@ -326,11 +326,12 @@ fn hand_over_without_end_takes_no_memory() {
         .unwrap();
     receive(&mut client, &["attached"]);
     let (before, _) = two.server.usage();
-    for _ in 0..200_000 {
-        client
-            .send_json(&json!({"type": "hand-over", "give": true}))
-            .unwrap();
-    }
+    let request = json!({"type": "hand-over", "give": true});
+    // The server may end a client that reads nothing for long.
+    let sent = (0..200_000)
+        .take_while(|_| client.send_json(&request).is_ok())
+        .count();
+    assert!(sent >= 50_000, "{sent}");
     let (after, _) = two.server.usage();
     assert!(after < before + 6 * 1024, "{before} to {after} KiB");
 }
