@@ -327,7 +327,7 @@ fn hand_over_without_end_takes_no_memory() {
     receive(&mut client, &["attached"]);
     let (before, _) = two.server.usage();
     let request = json!({"type": "hand-over", "give": true});
-    // The server may end a client that reads nothing for long.
+    // The server ends the connection of a client that takes nothing for four seconds.
     let sent = (0..200_000)
         .take_while(|_| client.send_json(&request).is_ok())
         .count();
