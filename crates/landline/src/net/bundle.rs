@@ -24,7 +24,10 @@ use landline_proto::{
     messages::Bundle,
 };
 pub(crate) use share::BundleShare;
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf},
+    time::Sleep,
+};
 
 use super::{SecureStream, Transport, tcp::Line};
 use crate::Error;
@@ -35,6 +38,12 @@ const PIECE_COST: usize = 256;
 ///
 /// The other connections wait for what one of them has taken, so this is less than elsewhere.
 const UNSENT_BYTES_MAX: u32 = 256 << 10;
+
+/// For how long the other connections may still bring why one of them was lost.
+///
+/// The server says why a session ends on each of them. One that it had not yet added gets that
+/// outside of the stream, where it is no piece.
+const REASON_TIME: Duration = Duration::from_secs(1);
 
 /// Connections that carry one stream, as a [`SecureStream`].
 pub(crate) struct BundledStream {
@@ -49,7 +58,7 @@ pub(crate) struct BundledStream {
     /// The length of what arrives, once the peer has said it.
     length: Option<u64>,
     /// Why one of the connections is lost.
-    failure: Option<(io::ErrorKind, String)>,
+    failure: Option<MemberFailure>,
     /// The position of the next byte to send, and the connection that takes it first.
     written: u64,
     next: usize,
@@ -68,6 +77,14 @@ struct BundledConnection {
     /// What it has to send, and how much of it was sent.
     out: Vec<u8>,
     sent: usize,
+}
+
+/// The loss of a connection, and so of its bundle.
+struct MemberFailure {
+    kind: io::ErrorKind,
+    text: String,
+    /// Ends the time for what the others bring.
+    wait: Pin<Box<Sleep>>,
 }
 
 struct BundlePiece {
@@ -303,13 +320,12 @@ impl AsyncBufRead for BundledStream {
                 _ => {}
             }
             let has_room = this.share.has_room();
-            let (mut has_news, mut is_open) = (false, false);
+            let mut has_news = false;
             for member in this
                 .members
                 .iter_mut()
                 .filter(|member| !member.has_finished)
             {
-                is_open = true;
                 // What is needed next comes first on one of them, so one that holds no whole piece
                 // is always read.
                 let has_whole = member
@@ -323,8 +339,11 @@ impl AsyncBufRead for BundledStream {
                         Poll::Ready(Ok(())) => has_news = true,
                         Poll::Ready(Err(error)) => {
                             member.has_finished = true;
-                            let reason = (error.kind(), error.to_string());
-                            this.failure.get_or_insert(reason);
+                            this.failure.get_or_insert_with(|| MemberFailure {
+                                kind: error.kind(),
+                                text: error.to_string(),
+                                wait: Box::pin(tokio::time::sleep(REASON_TIME)),
+                            });
                         }
                     }
                 }
@@ -332,9 +351,13 @@ impl AsyncBufRead for BundledStream {
             if has_news {
                 continue;
             }
-            // What the others have brought comes first: it may be the reason.
-            if let Some((kind, text)) = &this.failure {
-                return Poll::Ready(Err(io::Error::new(*kind, text.clone())));
+            let is_open = this.members.iter().any(|member| !member.has_finished);
+            // What the others bring comes first: it may be the reason.
+            if let Some(failure) = &mut this.failure {
+                if is_open {
+                    ready!(failure.wait.as_mut().poll(cx));
+                }
+                return Poll::Ready(Err(io::Error::new(failure.kind, failure.text.clone())));
             }
             return if is_open {
                 Poll::Pending

@@ -219,3 +219,25 @@ async fn error_of_one_connection_stays() {
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 }
+
+/// A server that ends the session before it has added a connection says so there, where it is no
+/// piece. The stream has it too, a little later.
+#[tokio::test]
+async fn reason_on_stream_comes_before_failure_of_one_connection() {
+    let (mut first, first_end) = memory_pair(100);
+    let (mut added, added_end) = memory_pair(100);
+    let mut far = bundled(vec![first_end, added_end]);
+    added.write_all(br#"....{"type":"error"}"#).await.unwrap();
+    added.shutdown().await.unwrap();
+    let reading = tokio::spawn(async move {
+        let mut got = [0; 6];
+        far.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"reason");
+        far.read_u8().await.unwrap_err().kind()
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let piece = [&piece_header(6, 0)[..], b"reason"].concat();
+    first.write_all(&piece).await.unwrap();
+    first.shutdown().await.unwrap();
+    assert_eq!(reading.await.unwrap(), io::ErrorKind::InvalidData);
+}
