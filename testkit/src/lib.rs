@@ -10,6 +10,7 @@
 //! - [`Census`]: everything in a folder, before and after.
 //! - [`SmallDisk`]: a disk that a test can fill.
 //! - [`Shim`]: a process with one system call that fails.
+//! - [`is_soak`], [`time_limit`]: whether loops and times are those of the soak.
 //! - [`Opaque`]: login by password, as the RFCs define it, without code of the product.
 //! - [`Terminal`]: a command at a terminal, and a user who reads and types.
 //! - [`under_systemd`]: a sandbox with its own systemd.
@@ -28,6 +29,7 @@ mod power;
 mod raw;
 mod relay;
 mod shim;
+mod soak;
 mod stage;
 mod systemd;
 mod terminal;
@@ -41,6 +43,7 @@ pub use power::PowerCut;
 pub use raw::{NONCE, RawClient, dial_from, frame};
 pub use relay::Relay;
 pub use shim::{Fault, Shim};
+pub use soak::{is_soak, time_limit};
 pub use stage::{Outcome, ServerProcess, Stage, wait_for};
 pub use systemd::under_systemd;
 pub use terminal::Terminal;

@@ -471,7 +471,7 @@ fn folder_swapped_for_link_is_not_followed() {
     let (read, made) = std::thread::scope(|scope| {
         scope.spawn(|| swap(&stage, &is_over));
         let _over = Over(&is_over);
-        use_folder(&root, grants, std::env::var_os("LANDLINE_SOAK").is_some())
+        use_folder(&root, grants, testkit::is_soak())
     });
     assert_eq!(census(), before);
     assert!(

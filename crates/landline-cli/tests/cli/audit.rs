@@ -481,11 +481,7 @@ fn killed_server_has_logged_its_actions() {
         .and_then(|seed| seed.parse().ok())
         .unwrap_or(1u64);
     eprintln!("seed {seed}; replay with LANDLINE_SEED={seed}");
-    let kills = if std::env::var_os("LANDLINE_SOAK").is_some() {
-        200
-    } else {
-        6
-    };
+    let kills = if testkit::is_soak() { 200 } else { 6 };
     let stage = stage();
     let mut server = stage.joined();
     let choices = noise(kills * 2, seed ^ 0xa0d17);

@@ -273,10 +273,9 @@ fn disabled_user_is_disconnected_within_50_ms() {
         stage.run_at_server(&["user", "enable", "bob"]).ok();
     }
     let best = times.iter().min().unwrap();
-    // Only `cargo xtask soak` checks the time. Other runs wait generously.
-    let limit = match std::env::var_os("LANDLINE_SOAK") {
-        Some(_) => Duration::from_millis(50),
-        None => Duration::from_secs(5),
+    let limit = match testkit::is_soak() {
+        true => Duration::from_millis(50),
+        false => Duration::from_secs(5),
     };
     assert!(*best <= limit, "{times:?}");
 }
@@ -301,11 +300,7 @@ fn edited_rights_apply_within_a_second() {
         times.push(start.elapsed());
     }
     eprintln!("from the edit to the rules in force: {times:?}");
-    // Only `cargo xtask soak` checks the time. Other runs wait generously.
-    let limit = match std::env::var_os("LANDLINE_SOAK") {
-        Some(_) => Duration::from_secs(1),
-        None => Duration::from_secs(10),
-    };
+    let limit = testkit::time_limit(Duration::from_secs(1));
     assert!(times.iter().min() < Some(&limit), "{times:?}");
 }
 
@@ -449,11 +444,7 @@ fn idle_server_makes_no_system_call() {
     stage.run(&["ping", "127.0.0.1"]).ok();
     // Idle threads end after 10 s.
     std::thread::sleep(Duration::from_secs(13));
-    let seconds = if std::env::var_os("LANDLINE_SOAK").is_some() {
-        60
-    } else {
-        5
-    };
+    let seconds = if testkit::is_soak() { 60 } else { 5 };
     let mut strace = Command::new("strace");
     strace.args(["-f", "-ttt", "-p", &server.id().to_string()]);
     let Ok(mut child) = strace

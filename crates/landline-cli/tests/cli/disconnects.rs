@@ -28,7 +28,7 @@ const CONTENT_PER_CUT: usize = 1 << 20;
 fn disconnects() -> u64 {
     match std::env::var("LANDLINE_DISCONNECTS") {
         Ok(count) => count.parse().expect("a number"),
-        Err(_) if std::env::var_os("LANDLINE_SOAK").is_some() => 1000,
+        Err(_) if testkit::is_soak() => 1000,
         Err(_) => 12,
     }
 }

@@ -464,11 +464,7 @@ fn acknowledged_data_survives_power_cut() {
         .and_then(|seed| seed.parse().ok())
         .unwrap_or(1u64);
     eprintln!("seed {seed}; replay with LANDLINE_SEED={seed}");
-    let cuts = if std::env::var_os("LANDLINE_SOAK").is_some() {
-        200
-    } else {
-        4
-    };
+    let cuts = if testkit::is_soak() { 200 } else { 4 };
     let Some(mut power) = Power::new(seed, cuts) else {
         return;
     };

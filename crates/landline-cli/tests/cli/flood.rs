@@ -145,7 +145,7 @@ fn only_guessing_source_is_shut_out() {
 /// Proves `login-lockout` in docs/faults.md.
 #[test]
 fn owner_logs_in_during_half_open_flood() {
-    let whole = std::env::var_os("LANDLINE_SOAK").is_some();
+    let whole = testkit::is_soak();
     let (connections, sources, logins) = if whole {
         (5000, 250, 100)
     } else {

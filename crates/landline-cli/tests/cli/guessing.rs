@@ -154,7 +154,7 @@ fn abandoned_guess_counts_against_source() {
 /// Proves `guessing` in docs/faults.md.
 #[test]
 fn owner_logs_in_during_guess_flood() {
-    let whole = std::env::var_os("LANDLINE_SOAK").is_some();
+    let whole = testkit::is_soak();
     let (tries, sources, logins) = if whole {
         (300_000, 2_000, 300)
     } else {

@@ -16,11 +16,7 @@ use crate::{noise, stage};
 
 /// The number of kills: few in `cargo xtask test`, 200 in `cargo xtask soak`.
 fn kills() -> u64 {
-    if std::env::var_os("LANDLINE_SOAK").is_some() {
-        200
-    } else {
-        12
-    }
+    if testkit::is_soak() { 200 } else { 12 }
 }
 
 /// Checks while `work` runs that the name has the whole `old` or the whole `new` content.
@@ -164,7 +160,7 @@ fn repeatedly_killed_copy_completes() {
         .and_then(|seed| seed.parse().ok())
         .unwrap_or(1u64);
     eprintln!("seed {seed}; replay with LANDLINE_SEED={seed}");
-    let (length, kills) = if std::env::var_os("LANDLINE_SOAK").is_some() {
+    let (length, kills) = if testkit::is_soak() {
         (10_000_000_000, 10)
     } else {
         (120 << 20, 3)

@@ -14,11 +14,7 @@ use crate::{login::client_key, passwords, shared_secret, stage};
 
 /// The number of logins of each kind.
 fn attempts() -> usize {
-    if std::env::var_os("LANDLINE_SOAK").is_some() {
-        2500
-    } else {
-        25
-    }
+    if testkit::is_soak() { 2500 } else { 25 }
 }
 
 fn greeted(server: &ServerProcess) -> RawClient {

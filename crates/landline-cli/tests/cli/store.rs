@@ -19,11 +19,7 @@ use crate::{noise, stage};
 
 /// The number of kills: few in `cargo xtask test`, 200 in `cargo xtask soak`.
 fn kills() -> usize {
-    if std::env::var_os("LANDLINE_SOAK").is_some() {
-        200
-    } else {
-        5
-    }
+    if testkit::is_soak() { 200 } else { 5 }
 }
 
 /// Rows that a command has acknowledged: users that were added and not removed.

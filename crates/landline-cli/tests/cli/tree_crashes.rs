@@ -26,7 +26,7 @@ struct Length {
 }
 
 fn length(crashes: u64) -> Length {
-    if std::env::var_os("LANDLINE_SOAK").is_some() {
+    if testkit::is_soak() {
         Length {
             files: 5_000,
             crashes: 200,
@@ -332,9 +332,9 @@ fn tree_is_not_copied_through_a_swapped_link() {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     use testkit::Census;
 
-    let (least_swaps, least_copies) = match std::env::var_os("LANDLINE_SOAK") {
-        Some(_) => (100_000, 400),
-        None => (5_000, 12),
+    let (least_swaps, least_copies) = match testkit::is_soak() {
+        true => (100_000, 400),
+        false => (5_000, 12),
     };
     let stage = stage();
     let server = stage.joined();

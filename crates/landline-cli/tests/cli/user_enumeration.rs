@@ -13,11 +13,7 @@ use crate::{passwords, shared_secret, stage};
 
 /// The number of pairs: one login as a known user and one as an unknown user.
 fn pairs() -> usize {
-    if std::env::var_os("LANDLINE_SOAK").is_some() {
-        10_000
-    } else {
-        100
-    }
+    if testkit::is_soak() { 10_000 } else { 100 }
 }
 
 /// One login. Returns the bytes after the greeting, and the time to the answer in nanoseconds.
@@ -67,7 +63,7 @@ fn report_times(method: &str, seed: u64, times: [Vec<f64>; 2]) {
         "{method}: {} pairs (seed {seed}), Welch t {t:.2}, medians differ by {difference:.2} %",
         pairs()
     );
-    if std::env::var_os("LANDLINE_SOAK").is_some() {
+    if testkit::is_soak() {
         assert!(
             t.abs() < 4.5,
             "{method}: a known user can be told from an unknown one by the time: t {t:.2}"

@@ -350,11 +350,7 @@ fn expired_key_ends_its_sessions() {
 /// Proves `login-mixup` in docs/faults.md.
 #[test]
 fn concurrent_logins_are_not_mixed_up() {
-    let rounds = if std::env::var_os("LANDLINE_SOAK").is_some() {
-        10_000
-    } else {
-        2
-    };
+    let rounds = if testkit::is_soak() { 10_000 } else { 2 };
     let seed = std::env::var("LANDLINE_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())

@@ -40,11 +40,7 @@ fn code<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorCode {
 /// Proves `invite-reuse` in docs/faults.md.
 #[test]
 fn invite_is_redeemed_once_in_a_race() {
-    let rounds = if std::env::var_os("LANDLINE_SOAK").is_some() {
-        100
-    } else {
-        1
-    };
+    let rounds = if testkit::is_soak() { 100 } else { 1 };
     for _ in 0..rounds {
         let folder = testkit::Stage::new("unused");
         let here = Store::open(&folder.path("store")).unwrap();
@@ -300,7 +296,7 @@ fn invite_is_valid_only_for_its_user() {
 /// Proves `invite-reuse` in docs/faults.md.
 #[test]
 fn unknown_token_is_rejected() {
-    let guesses = if std::env::var_os("LANDLINE_SOAK").is_some() {
+    let guesses = if testkit::is_soak() {
         1_000_000
     } else {
         10_000
