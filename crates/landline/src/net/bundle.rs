@@ -2,12 +2,13 @@
 //!
 //! A connection slows down for a while when it loses a packet. The others of a bundle do not.
 
+mod member;
 mod share;
 #[cfg(test)]
 mod tests;
+mod transport;
 
 use std::{
-    collections::VecDeque,
     io,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -18,27 +19,26 @@ use std::{
 use bytes::Bytes;
 use landline_proto::{
     Limits,
-    bundle::{BUNDLE_CONNECTIONS_MAX, PIECE_BYTES_MAX, PieceDecoder, PiecePart, piece_header},
+    bundle::{BUNDLE_CONNECTIONS_MAX, PIECE_BYTES_MAX, piece_header},
     login::BundleId,
     message,
     messages::Bundle,
 };
+use member::{BundledConnection, PIECE_COST, bad, cut};
 pub(crate) use share::BundleShare;
 use tokio::{
     io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf},
     time::Sleep,
 };
+use transport::BundledTransport;
 
 use super::{SecureStream, Transport, tcp::Line};
 use crate::Error;
 
-/// What a piece costs beside its content, in bytes of memory.
-const PIECE_COST: usize = 256;
 /// How many unsent bytes may wait in the kernel, for each connection.
 ///
 /// The other connections wait for what one of them has taken, so this is less than elsewhere.
 const UNSENT_BYTES_MAX: u32 = 256 << 10;
-
 /// For how long the other connections may still bring why one of them was lost.
 ///
 /// The server says why a session ends on each of them. One that it had not yet added gets that
@@ -65,32 +65,12 @@ pub(crate) struct BundledStream {
     is_ended: bool,
 }
 
-/// One connection of a bundle.
-struct BundledConnection {
-    stream: Box<dyn SecureStream>,
-    decoder: PieceDecoder,
-    /// Pieces that have begun to arrive, in order.
-    pieces: VecDeque<BundlePiece>,
-    /// What the pieces cost in memory.
-    held: usize,
-    has_finished: bool,
-    /// What it has to send, and how much of it was sent.
-    out: Vec<u8>,
-    sent: usize,
-}
-
 /// The loss of a connection, and so of its bundle.
 struct MemberFailure {
     kind: io::ErrorKind,
     text: String,
     /// Ends the time for what the others bring.
     wait: Pin<Box<Sleep>>,
-}
-
-struct BundlePiece {
-    position: u64,
-    length: usize,
-    content: Vec<u8>,
 }
 
 /// Adds connections to a bundle while it is used. Clones are for the same bundle.
@@ -206,7 +186,7 @@ impl BundledStream {
             if first.position < self.expected {
                 return Err(bad("two pieces of a bundle have the same bytes"));
             }
-            if first.position == self.expected && first.content.len() == first.length {
+            if first.position == self.expected && first.is_whole() {
                 if let Some(piece) = member.pieces.pop_front() {
                     let cost = piece.content.len() + PIECE_COST;
                     member.held -= cost;
@@ -219,84 +199,6 @@ impl BundledStream {
             }
         }
         Ok(false)
-    }
-}
-
-impl BundledConnection {
-    fn new(stream: Box<dyn SecureStream>) -> Self {
-        Self {
-            stream,
-            decoder: PieceDecoder::default(),
-            pieces: VecDeque::new(),
-            held: 0,
-            has_finished: false,
-            out: Vec::new(),
-            sent: 0,
-        }
-    }
-
-    /// Receives what there is. Ready if something arrived, or the connection has finished.
-    fn poll_receive(
-        &mut self,
-        cx: &mut Context<'_>,
-        length: &mut Option<u64>,
-        share: &BundleShare,
-    ) -> Poll<io::Result<()>> {
-        let filled = ready!(Pin::new(&mut *self.stream).poll_fill_buf(cx))?;
-        if filled.is_empty() {
-            self.has_finished = true;
-            let is_whole = self.decoder.at_boundary();
-            return Poll::Ready(is_whole.then_some(()).ok_or_else(cut));
-        }
-        let mut input = filled;
-        while let Some(part) = self.decoder.decode(&mut input).map_err(bad_piece)? {
-            match part {
-                PiecePart::Start { position, length } => {
-                    self.held += PIECE_COST;
-                    share.take(PIECE_COST);
-                    self.pieces.push_back(BundlePiece {
-                        position,
-                        length: length as usize,
-                        content: Vec::new(),
-                    });
-                }
-                PiecePart::Content(content) => {
-                    if let Some(piece) = self.pieces.back_mut() {
-                        piece.content.reserve_exact(content.len());
-                        piece.content.extend_from_slice(content);
-                        self.held += content.len();
-                        share.take(content.len());
-                    }
-                }
-                PiecePart::End { position } => {
-                    if length.replace(position).is_some() {
-                        return Poll::Ready(Err(bad("a bundle has two ends")));
-                    }
-                }
-            }
-        }
-        let used = filled.len();
-        Pin::new(&mut *self.stream).consume(used);
-        Poll::Ready(Ok(()))
-    }
-
-    /// Sends what it has.
-    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.out.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            match ready!(Pin::new(&mut *self.stream).poll_write(cx, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                sent => self.sent += sent,
-            }
-        }
-        self.out.clear();
-        self.sent = 0;
-        Poll::Ready(Ok(()))
-    }
-
-    fn queue(&mut self, position: u64, content: &[u8]) {
-        let length = u32::try_from(content.len()).unwrap_or(u32::MAX);
-        self.out.extend_from_slice(&piece_header(length, position));
-        self.out.extend_from_slice(content);
     }
 }
 
@@ -328,11 +230,7 @@ impl AsyncBufRead for BundledStream {
             {
                 // What is needed next comes first on one of them, so one that holds no whole piece
                 // is always read.
-                let has_whole = member
-                    .pieces
-                    .front()
-                    .is_some_and(|first| first.content.len() == first.length);
-                if !has_whole || has_room {
+                if !member.has_whole() || has_room {
                     let received = member.poll_receive(cx, &mut this.length, &this.share);
                     match received {
                         Poll::Pending => {}
@@ -508,56 +406,6 @@ impl SecureStream for BundledStream {
     }
 }
 
-/// The transports below a bundle, which are only read, to discard what comes.
-struct BundledTransport(Vec<Box<dyn Transport>>);
-
-impl Transport for BundledTransport {}
-
-impl AsyncRead for BundledTransport {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let transports = &mut self.get_mut().0;
-        let before = buffer.filled().len();
-        let mut index = 0;
-        while let Some(transport) = transports.get_mut(index) {
-            match Pin::new(transport).poll_read(cx, buffer) {
-                Poll::Pending => index += 1,
-                Poll::Ready(Ok(())) if buffer.filled().len() > before => {
-                    return Poll::Ready(Ok(()));
-                }
-                // Nothing more comes on this one.
-                Poll::Ready(_) => drop(transports.swap_remove(index)),
-            }
-        }
-        if transports.is_empty() {
-            Poll::Ready(Ok(()))
-        } else {
-            Poll::Pending
-        }
-    }
-}
-
-impl AsyncWrite for BundledTransport {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-        _bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
 /// What makes a connection the first one of a bundle whose stream begins with `head` and `body`.
 /// The two are pieces of their own.
 ///
@@ -583,18 +431,4 @@ pub(crate) fn encode_first(
     let mut rest = Vec::new();
     add(body, &mut rest);
     Ok([first.into(), rest.into()])
-}
-
-/// The peer breaks the rules of bundles.
-fn bad(problem: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, problem.to_owned())
-}
-
-fn bad_piece(error: landline_proto::ProtocolError) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
-}
-
-/// A connection has finished, and its stream has not ended.
-fn cut() -> io::Error {
-    io::ErrorKind::UnexpectedEof.into()
 }
