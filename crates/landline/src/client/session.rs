@@ -154,8 +154,7 @@ impl ClientSession {
 
     fn limit_rate(&self, mut connected: Connected) -> Connected {
         if let Some(rate_limiter) = &self.rate_limiter {
-            // To connect takes one round trip.
-            let round_trip = connected.route.connect_time();
+            let round_trip = connected.route.round_trip();
             let channel = &mut connected.login.channel;
             channel.limit_rate(rate_limiter.clone(), round_trip);
         }

@@ -83,6 +83,8 @@ pub enum Route {
         resolve_time: Duration,
         /// How long connecting took.
         connect_time: Duration,
+        /// The time of a round trip.
+        round_trip: Duration,
         /// The congestion control of this side, as the system names it; empty if it does not say.
         congestion_control: String,
     },
@@ -106,12 +108,21 @@ impl Route {
     /// eight. None through ssh, which is one connection itself.
     pub fn further_connections(&self) -> usize {
         match self {
-            Self::Tcp { connect_time, .. } if *connect_time < LONG_ROUND_TRIP_MIN => 0,
+            Self::Tcp { round_trip, .. } if *round_trip < LONG_ROUND_TRIP_MIN => 0,
             Self::Tcp {
                 congestion_control, ..
             } if congestion_control == BBR => 3,
             Self::Tcp { .. } => 7,
             Self::Ssh { .. } => 0,
+        }
+    }
+
+    /// The time of a round trip, or a longer one.
+    pub(crate) fn round_trip(&self) -> Duration {
+        match self {
+            Self::Tcp { round_trip, .. } => *round_trip,
+            // The time until an answer came is at least one.
+            Self::Ssh { .. } => self.connect_time(),
         }
     }
 
@@ -162,6 +173,7 @@ pub async fn dial(
         address,
         resolve_time,
         connect_time,
+        round_trip,
     } = tcp::dial(address).await?;
     let congestion_control = tcp::congestion_control(&stream);
     Ok((
@@ -170,6 +182,7 @@ pub async fn dial(
             address,
             resolve_time,
             connect_time,
+            round_trip,
             congestion_control,
         },
     ))

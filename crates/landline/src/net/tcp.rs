@@ -50,6 +50,9 @@ pub struct Dialed {
     pub resolve_time: Duration,
     /// How long connecting took.
     pub connect_time: Duration,
+    /// The time of a round trip: that of the system, which does not grow when this process has to
+    /// wait. [`Self::connect_time`] where the system does not say.
+    pub round_trip: Duration,
 }
 
 /// What the system knows of the line below a connection.
@@ -106,7 +109,11 @@ pub async fn dial(address: &HostPort) -> Result<Dialed, Error> {
                 prepare(&stream).map_err(failed)?;
                 let connect_time = start.elapsed();
                 debug!("{candidate} answers after {connect_time:.1?}");
+                let measured = line(&stream).map(|line| line.round_trip);
                 return Ok(Dialed {
+                    round_trip: measured
+                        .filter(|time| !time.is_zero())
+                        .unwrap_or(connect_time),
                     stream,
                     address: candidate,
                     resolve_time,
