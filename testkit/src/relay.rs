@@ -107,6 +107,11 @@ impl Relay {
             .store(self.passed() + bytes, Ordering::SeqCst);
     }
 
+    /// Whether it has stopped to carry.
+    pub fn is_held(&self) -> bool {
+        self.faults.is_held()
+    }
+
     /// Carries what was held back, and everything that comes.
     pub fn release(&self) {
         self.faults.hold_at.store(0, Ordering::SeqCst);
@@ -164,12 +169,12 @@ impl Faults {
                 return;
             }
             if due(&self.cut_at, passed) {
-                reset(&from);
-                reset(&to);
-                self.cuts.fetch_add(1, Ordering::SeqCst);
-                return;
+                return self.cut(&from, &to);
             }
             while self.is_held() {
+                if due(&self.cut_at, self.passed.load(Ordering::SeqCst)) {
+                    return self.cut(&from, &to);
+                }
                 std::thread::sleep(HOLD_STEP);
             }
             if to.write_all(piece).is_err() {
@@ -183,6 +188,12 @@ impl Faults {
             }
         }
         let _ = to.shutdown(Shutdown::Write);
+    }
+
+    fn cut(&self, from: &TcpStream, to: &TcpStream) {
+        reset(from);
+        reset(to);
+        self.cuts.fetch_add(1, Ordering::SeqCst);
     }
 
     fn is_held(&self) -> bool {

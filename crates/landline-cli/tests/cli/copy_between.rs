@@ -147,7 +147,7 @@ fn copy_between_servers_resumes() {
         "cp",
         "-r",
         "--limit-rate",
-        "2M",
+        "256K",
         "web1:tree",
         "web2:new",
     ];
@@ -159,7 +159,7 @@ fn copy_between_servers_resumes() {
     let out = std::io::BufReader::new(child.stdout.take().unwrap());
     for line in std::io::BufRead::lines(out) {
         let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
-        if event["done"].as_u64().is_some_and(|done| done > 2_000_000) {
+        if event["done"].as_u64().is_some_and(|done| done > 500_000) {
             child.kill().unwrap();
         }
     }

@@ -507,8 +507,8 @@ fn copy_resumes_after_power_cut() {
         disk.write_back();
         let content = noise(2 * LONG, 11);
         stage.write("user/new", &content);
-        // Slow enough to cut the power during the copy.
-        relay.limit(16 << 20);
+        // The power is cut during the copy.
+        relay.hold_after(24 << 20);
         let arguments = [
             "cp",
             "--json",
@@ -542,6 +542,7 @@ fn copy_resumes_after_power_cut() {
             }
         }
         disk.cut(&mut server);
+        relay.release();
         assert_eq!(
             client.wait_with_output().unwrap().status.code(),
             Some(10),
@@ -550,7 +551,6 @@ fn copy_resumes_after_power_cut() {
         assert!(!disk.path("home/copy").exists());
 
         server = serve(&stage, &disk, &server.address.clone());
-        relay.limit(0);
         let said = stage.run(&arguments).ok();
         assert!(
             fs::read(disk.path("home/copy")).unwrap() == content,

@@ -138,12 +138,14 @@ fn killed_holder_is_replaced() {
     drop(Holder::start(&stage, &[]));
     assert!(listed(&stage).is_empty());
     assert!(!is_held(&stage, &[]));
-    let mut holder = Holder::start(&stage, &["--for", "1s"]);
+    let mut holder = Holder::start(&stage, &["--for", "1h"]);
     assert!(is_held(&stage, &[]));
     // A second one leaves it alone.
     Holder::start(&stage, &[]).wait();
-    // It ends by itself.
+    stage.run(&["hold", HOST, "--stop"]).ok();
     holder.wait();
+    // It ends by itself.
+    Holder::start(&stage, &["--for", "1s"]).wait();
     let left = fs::read_dir(stage.path("client/client/hold")).unwrap();
     assert_eq!(left.count(), 0);
 }

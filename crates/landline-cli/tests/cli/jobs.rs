@@ -148,17 +148,19 @@ fn program_that_does_not_start_leaves_no_job() {
 fn job_survives_the_server() {
     let stage = stage();
     let mut server = stage.joined();
-    let numbered = "for i in $(seq 200); do echo $i; sleep 0.01; done; exit 9";
-    let id = detach(&stage, numbered);
+    let killed = "until test -e killed; do sleep 0.05; done";
+    let numbered = format!("seq 100; {killed}; seq 101 200; exit 9");
+    let id = detach(&stage, &numbered);
     let slow = detach(
         &stage,
-        "trap 'sleep 1; exit 7' TERM; echo ready; while :; do sleep 0.1; done",
+        &format!("trap '{killed}; exit 7' TERM; echo ready; while :; do sleep 0.1; done"),
     );
     wait_for("the job is ready", || {
         stage.run(&["logs", HOST, &slow]).stdout == b"ready\n"
     });
     stage.run(&["kill", HOST, &slow]).ok();
     server.kill();
+    stage.write("home/killed", b"");
     let server = restart(&stage, &server);
     let following = stage.run(&["logs", "--follow", HOST, &id]);
     assert_eq!(numbers(&following.stdout), (1..=200).collect::<Vec<_>>());
@@ -321,10 +323,18 @@ fn running_jobs_are_limited() {
 fn logs_keep_order_and_report_gaps() {
     let stage = stage();
     let _server = stage.joined();
+    // Two pipes have no order, so each line waits until the one before it is stored.
     let id = detach(
         &stage,
-        "for i in 1 2 3 4 5; do echo o$i; sleep 0.05; echo e$i >&2; sleep 0.05; done",
+        "next() { until test -e $1; do sleep 0.01; done; }
+         for i in 1 2 3 4 5; do echo o$i; next o$i; echo e$i >&2; next e$i; done",
     );
+    for i in 1..=5 {
+        for (key, name) in [("stdout", 'o'), ("stderr", 'e')] {
+            wait_for("the line", || job(&stage, &id)[key].as_u64() == Some(3 * i));
+            stage.write(&format!("home/{name}{i}"), b"");
+        }
+    }
     wait(&stage, &id);
     let mut command = stage.command(&["logs", HOST, &id]);
     let both = stage.path("both");
@@ -353,11 +363,15 @@ fn logs_keep_order_and_report_gaps() {
 fn client_that_leaves_does_not_end_the_job() {
     let stage = stage();
     let _server = stage.joined();
-    let id = detach(&stage, "for i in $(seq 100); do echo $i; sleep 0.02; done");
+    let id = detach(
+        &stage,
+        "seq 50; until test -e left; do sleep 0.05; done; seq 51 100",
+    );
     let mut first: Child = stage.command(&["attach", HOST, &id]).spawn().unwrap();
     wait_for("output", || job(&stage, &id)["stdout"].as_u64() > Some(20));
     kill_process(Pid::from_child(&first), Signal::INT).unwrap();
     assert_eq!(first.wait().unwrap().code(), Some(130));
+    stage.write("home/left", b"");
     let second = stage.run(&["attach", HOST, &id]);
     assert_eq!(numbers(&second.stdout), (1..=100).collect::<Vec<_>>());
     assert_eq!(second.status, Some(0));

@@ -10,9 +10,9 @@ use std::{
     time::Duration,
 };
 
-use testkit::{RawClient, Stage, frame, wait_for};
+use testkit::{RawClient, Relay, Stage, frame, wait_for};
 
-use crate::{noise, stage};
+use crate::{join_by, noise, stage};
 
 /// The number of kills: few in `cargo xtask test`, 200 in `cargo xtask soak`.
 fn kills() -> u64 {
@@ -163,17 +163,19 @@ fn repeatedly_killed_copy_completes() {
     let (length, kills) = if testkit::is_soak() {
         (10_000_000_000, 10)
     } else {
-        (120 << 20, 3)
+        (200 << 20, 3)
     };
     let stage = stage();
-    let mut server = stage.joined();
+    let mut server = stage.serve(&[]);
     let address = server.address.clone();
+    let relay = Relay::start(&address);
+    join_by(&stage, &server, &relay.address);
     write_stamped(&stage.path("user/large"), length, seed);
     fs::hard_link(stage.path("user/large"), stage.path("home/large")).unwrap();
     let choices = noise(kills * 4, seed ^ 0xdead);
     for up in [true, false] {
         let folder = stage.path(if up { "home" } else { "user" });
-        let remote = |name: &str| format!("landline://{address}/{name}");
+        let remote = |name: &str| format!("landline://{}/{name}", relay.address);
         let (from, to) = if up {
             ("large".to_owned(), remote("copy"))
         } else {
@@ -182,24 +184,27 @@ fn repeatedly_killed_copy_completes() {
         let arguments = ["cp", "--json", "--retry", "0", &from, &to].map(str::to_owned);
         let arrived = || arrived_bytes(&folder);
         for (round, choice) in choices.chunks_exact(4).enumerate() {
+            // The kill waits for a part of the missing content, so that enough is left for the
+            // later kills. A little more may pass, since a part goes again or is not yet stored.
+            let begun = arrived();
+            let share = (length - begun) / (kills - round + 1) as u64;
+            let until = begun + share * u64::from(choice[0]) / 255 + u64::from(choice[1]);
+            relay.hold_after(until - begun + (12 << 20));
             let mut command = stage.command(&arguments);
             let mut child = command
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
-            // The kill waits for a part of the missing content, so that enough is left for the
-            // later kills.
-            let begun = arrived();
-            let share = (length - begun) / (kills - round + 1) as u64;
-            let until = begun + share * u64::from(choice[0]) / 255 + u64::from(choice[1]);
             wait_for("the moment of the kill", || arrived() > until);
             if choice[2] % 2 == 0 {
                 server.kill();
+                relay.release();
                 let _ = child.wait();
                 server = stage.serve_at(&address, &[]);
             } else {
                 kill(child);
+                relay.release();
             }
             assert!(
                 !folder.join("copy").exists(),

@@ -2,8 +2,12 @@
 
 use std::{
     fs,
-    os::unix::{self, fs::FileExt},
+    os::unix::{
+        self,
+        fs::{FileExt, MetadataExt},
+    },
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use landline::{keys::UserKey, paths::PrivateFolder};
@@ -88,13 +92,28 @@ impl RelayedServer {
         self.stage.path(if up { "home" } else { "user" })
     }
 
-    /// Copies without retry through a relay that cuts the connection after `bytes`.
+    /// Copies without retry through a relay that cuts the connection after `bytes`, once the
+    /// receiver has stored what it got.
     pub(crate) fn break_copy(&self, up: bool, bytes: u64) {
-        self.relay.cut_after(bytes);
+        self.relay.hold_after(bytes);
         let [from, to] = self.arguments(up);
-        self.stage
-            .run(&["--json", "cp", "--retry", "0", &from, &to])
-            .fails(10, "lost");
+        let copy = ["--json", "cp", "--retry", "0", &from, &to];
+        let child = self.stage.command(&copy).spawn().unwrap();
+        let stored = || {
+            let part = staging(&self.folder(up)).first()?.metadata().ok()?;
+            Some((part.len(), part.blocks()))
+        };
+        let (mut last, mut since) = (None, Instant::now());
+        wait_for("what was stored", || {
+            let now = stored();
+            if now != last || !self.relay.is_held() {
+                (last, since) = (now, Instant::now());
+            }
+            since.elapsed() > Duration::from_millis(300)
+        });
+        self.relay.cut_after(0);
+        Outcome::of(child).fails(10, "lost");
+        self.relay.release();
         self.relay.mend();
         if up {
             self.server.event("disconnected");
@@ -440,7 +459,7 @@ fn copies_to_one_name_do_not_mix() {
 #[test]
 fn copy_resumes_after_server_is_killed() {
     let mut relayed = RelayedServer::new(12);
-    relayed.relay.limit(30 << 20);
+    relayed.relay.hold_after(4 * BLOCK as u64);
     let [from, to] = relayed.arguments(true);
     let child = relayed
         .stage
@@ -449,11 +468,12 @@ fn copy_resumes_after_server_is_killed() {
         .unwrap();
     wait_for("three blocks", || {
         staging(&relayed.stage.home()).first().is_some_and(|part| {
-            fs::metadata(part).is_ok_and(|metadata| metadata.len() > 3 * BLOCK as u64 + 100_000)
+            fs::metadata(part).is_ok_and(|metadata| metadata.len() > 3 * BLOCK as u64)
         })
     });
     let address = relayed.server.address.clone();
     relayed.server.kill();
+    relayed.relay.release();
     relayed.server = relayed.stage.serve_at(&address, &[]);
     let output = child.wait_with_output().unwrap();
     assert!(
@@ -505,18 +525,19 @@ fn flipped_bit_ends_only_the_connection() {
 #[test]
 fn ctrl_c_leaves_resumable_copy() {
     let relayed = RelayedServer::new(14);
-    relayed.relay.limit(20 << 20);
     for up in [true, false] {
+        relayed.relay.hold_after(3 * BLOCK as u64);
         let [from, to] = relayed.arguments(up);
         let command = ["--json", "cp", &from, &to];
         let child = relayed.stage.command(&command).spawn().unwrap();
         wait_for("two blocks", || {
             staging(&relayed.folder(up)).first().is_some_and(|part| {
-                fs::metadata(part).is_ok_and(|metadata| metadata.len() > 2 * BLOCK as u64 + 100_000)
+                fs::metadata(part).is_ok_and(|metadata| metadata.len() > 2 * BLOCK as u64)
             })
         });
         let id = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+        relayed.relay.release();
         Outcome::of(child).fails(130, "interrupted");
         // The server does not wait for the client: a session that waits would end much later.
         loop {

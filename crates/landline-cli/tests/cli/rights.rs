@@ -352,7 +352,10 @@ fn withdrawn_right_ends_running_work() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    assert_eq!(Census::of(&stage.home()).paths(), [""; 0]);
+    // The server removes the staging file a little later.
+    wait_for("the empty home", || {
+        Census::of(&stage.home()).paths().is_empty()
+    });
 
     // A client that reads nothing is ended too.
     stage.write("home/big", &noise(64 << 20, 5));

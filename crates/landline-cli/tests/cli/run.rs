@@ -217,9 +217,10 @@ fn signal_reaches_the_program() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     wait_for_end("the program", &pid);
     // A program that ignores the signal does not hold up its user.
-    let mut child = start("trap '' INT; echo $$ > pid; while :; do sleep 1; done");
+    let mut child = start("trap 'touch caught' INT; echo $$ > pid; while :; do sleep 1; done");
     signal(&child, Signal::INT);
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    let caught = stage.home().join("caught");
+    wait_for("the first signal", || caught.exists());
     signal(&child, Signal::INT);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     wait_for_end("the program", &pid);
@@ -260,7 +261,7 @@ fn timeout_ends_the_whole_tree() {
     let stage = stage();
     let _server = stage.joined();
     let script = "trap '' TERM; (trap '' TERM; echo started; exec sleep 600) & echo $! > pid; wait";
-    let run = ["run", "--timeout", "1s", HOST, "--", "sh", "-c", script];
+    let run = ["run", "--timeout", "5s", HOST, "--", "sh", "-c", script];
     let outcome = stage.run(&run);
     assert_eq!(
         (outcome.stdout.as_slice(), outcome.status),

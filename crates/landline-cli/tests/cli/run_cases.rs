@@ -196,7 +196,7 @@ fn output_that_is_still_open_is_reported() {
         let left = Pid::from_raw(left.trim().parse().unwrap()).unwrap();
         kill_process(left, Signal::KILL).unwrap();
     };
-    let late = run(&[], "(sleep 1; echo late) & echo early");
+    let late = run(&[], "(sleep 0.7; echo late) & echo early");
     assert_eq!(
         (late.stdout.as_slice(), late.stderr.as_str()),
         (&b"early\nlate\n"[..], "")

@@ -81,7 +81,7 @@ for n in range(25):
     time.sleep(0.001)
 os.write(2, b'done')
 ";
-    let options = ["-H", "web[1-5],hole", "-j", "20", "--timeout", "10s"];
+    let options = ["-H", "web[1-5],hole", "-j", "20", "--timeout", "60s"];
     let outcome = run(&stage, &options, &["python3", "-c", script]);
     assert_eq!(outcome.status, Some(255), "{}", outcome.stderr);
     assert!(outcome.stdout.ends_with(b"x\n"));
@@ -109,7 +109,7 @@ fn host_that_is_not_reached_holds_up_none() {
     dead(&stage);
     let _hole = black_hole(&stage);
     let hosts = "dead,hole,web[1-2]";
-    let options = ["--json", "run", "-H", hosts, "--timeout", "3s", "--"];
+    let options = ["--json", "run", "-H", hosts, "--timeout", "15s", "--"];
     let outcome = stage.run(&[&options[..], &["sh", "-c", "echo $$; exit 3"]].concat());
     assert_eq!(outcome.status, Some(255));
     let events: Vec<Value> = String::from_utf8(outcome.stdout)
@@ -302,11 +302,11 @@ fn options_for_one_host_are_refused() {
 fn commands_continue_after_lost_connections() {
     let stage = stage();
     let mut servers = servers(&stage, 3);
-    let script = "for i in $(seq 20); do echo $i; sleep 0.1; done; exit 4";
+    let script = "seq 10; until test -e killed; do sleep 0.1; done; seq 11 20; exit 4";
     let options = [
         "run",
         "--on-lost",
-        "end:10s",
+        "end:60s",
         "-H",
         "web[1-3]",
         "--",
@@ -323,6 +323,9 @@ fn commands_continue_after_lost_connections() {
     let address = servers[1].address.clone();
     servers[1].kill();
     servers[2].kill();
+    for host in ["web1", "web2", "web3"] {
+        stage.write(&format!("{host}/killed"), b"");
+    }
     let mut command = stage.serve_command(&address);
     command
         .env("LANDLINE_STATE", stage.path("web2-state"))

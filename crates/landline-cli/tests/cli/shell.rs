@@ -196,6 +196,9 @@ fn ended_shell_is_replaced() {
     client.terminal.type_line(script);
     wait_for("the last command", || stage.home().join("begun").exists());
     client.detach();
+    wait_for("the server to see that", || {
+        stage.run(&["--json", "who", HOST]).ok().lines().count() == 1
+    });
     stage.write("home/go", b"");
     wait_for("the end of the shell", || {
         jobs(&stage).contains("\"ended\"")
@@ -366,12 +369,15 @@ fn query_has_one_answer() {
     let script = "stty raw -echo min 0 time 10; printf 'begun\\033[6n'; \
                   printf '<%s>' \"$(dd bs=32 count=1 2>/dev/null | wc -c | tr -d ' ')\"; \
                   until test -e go; do sleep 0.1; done; printf '\\033[6n'; \
-                  printf '[%s]' \"$(dd bs=32 count=1 2>/dev/null | wc -c | tr -d ' ')\"; touch asked; sleep 60";
+                  stty min 1 time 0; printf '[%s]' \"$(dd bs=32 count=1 2>/dev/null | wc -c | tr -d ' ')\"; touch asked; sleep 60";
     let run = ["run", "--pty", HOST, "--", "sh", "-c", script];
     let mut client = AtTerminal::start(&stage, &run, 24, 80);
     // This terminal is asked, and does not answer.
     client.terminal.wait_for("begun\x1b[6n<0>");
     client.detach();
+    wait_for("the server to see that", || {
+        stage.run(&["--json", "who", HOST]).ok().lines().count() == 1
+    });
     stage.write("home/go", b"");
     let row = jobs(&stage);
     let job: serde_json::Value = serde_json::from_str(row.trim()).unwrap();

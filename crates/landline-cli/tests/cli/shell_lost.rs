@@ -1,6 +1,9 @@
 //! Shells whose connection or server is lost, and connections that are slow.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -116,14 +119,21 @@ fn ctrl_c_is_seen_soon_on_a_slow_connection() {
     let relay = Relay::start(&server.address);
     join_by(&stage, &server, &relay.address);
     let mut client = shell(&stage, "work");
-    relay.limit(1_250_000);
-    client.terminal.type_line("base64 /dev/zero");
+    let rate = 1_250_000;
+    relay.limit(rate);
+    let script = "(trap 'date +%s%N > stopped' INT; base64 /dev/zero)";
+    client.terminal.type_line(script);
     client.terminal.look_for(Duration::from_secs(3));
-    let before = client.terminal.bytes.len();
+    let (before, typed) = (client.terminal.bytes.len(), SystemTime::now());
     client.terminal.type_keys(b"\x03");
     client.terminal.wait_for_next("ready>");
-    // What was on its way, and no more: the program was not far ahead.
-    assert!(client.terminal.bytes.len() - before < 2 << 20);
+    let stopped = String::from_utf8(stage.read("home/stopped")).unwrap();
+    let stopped = UNIX_EPOCH + Duration::from_nanos(stopped.trim().parse().unwrap());
+    // What came until the program stopped, and what was on its way then: it was not far ahead.
+    let waited = stopped.duration_since(typed).unwrap_or_default();
+    let meanwhile = (waited.as_secs_f64() * rate as f64) as usize;
+    let after = client.terminal.bytes.len() - before;
+    assert!(after < meanwhile + (2 << 20), "{after} in {waited:?}");
     client
         .terminal
         .type_line("stty raw -echo; touch raw; head -c 1000000 > pasted; stty sane");

@@ -225,7 +225,7 @@ fn single_sparse_file_is_resumed() {
         let done = event(&events(&finished), "done").unwrap().clone();
         finished.ok();
         let sent = done["sent"].as_u64().unwrap();
-        assert!(sent < 8 * MIB, "{sent}");
+        assert!(sent < 8 * MIB, "{up}: {done}");
         assert_sparse_copy(&from.join("source"), &to.join("copy"));
     }
 }

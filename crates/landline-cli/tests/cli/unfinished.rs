@@ -30,7 +30,7 @@ fn source_changed_while_sent_is_not_kept() {
     for up in [true, false] {
         for how in ["grown", "truncated", "rewritten"] {
             let relayed = RelayedServer::new(18);
-            relayed.relay.limit(40 << 20);
+            relayed.relay.hold_after(3 * BLOCK as u64);
             let [from, to] = relayed.arguments(up);
             let arguments = ["cp", "--retry", "0", &from, &to];
             let child = relayed.stage.command(&arguments).spawn().unwrap();
@@ -41,6 +41,7 @@ fn source_changed_while_sent_is_not_kept() {
             });
             let source = if up { "user/source" } else { "home/source" };
             change(&relayed.stage.path(source), how);
+            relayed.relay.release();
             let output = child.wait_with_output().unwrap();
             assert_eq!(output.status.code(), Some(26), "{how}: {output:?}");
             assert!(!relayed.folder(up).join("copy").exists(), "{how}");

@@ -29,7 +29,8 @@ pub(super) fn serve(kind: &str, processes: &str, limits: &[usize]) {
     let limits = Limits {
         connections_max: limits[0],
         connections_per_address_max: per_address.unwrap_or(default.connections_per_address_max),
-        drain_time: Duration::from_secs(1),
+        // The tests wait it out where a connection stays.
+        drain_time: Duration::from_secs(10),
         ending_time: Duration::from_secs(1),
         ..default
     };

@@ -276,7 +276,7 @@ fn timeout_ends_program() {
     }
     // What the program leaves behind counts too, while it writes.
     let mut server = Server::with_start(Start {
-        timeout: Some(Duration::from_millis(700)),
+        timeout: Some(Duration::from_millis(2500)),
         ..script_start("yes & exit 5")
     });
     let exit = server.wait_for_exit();

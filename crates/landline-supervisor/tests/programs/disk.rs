@@ -41,8 +41,18 @@ pub(crate) const TESTS: [(&str, fn()); 9] = [
 
 fn output_is_read_in_order_by_index() {
     let folder = Folder::new();
-    let script = "for n in 1 2 3 4 5; do echo out $n; sleep 0.1; echo err $n >&2; sleep 0.1; done";
+    // Two pipes have no order, so each line waits until the one before it is stored.
+    let script =
+        "for n in 1 2 3 4 5; do echo out $n; read stored; echo err $n >&2; read stored; done";
     let mut server = Server::with_start(folder.start(script, Store::Disk));
+    for n in 1..=5 {
+        for stream in [1, 2] {
+            while server.stored.get(&stream) != Some(&(6 * n)) {
+                assert_eq!(server.take_one(), None);
+            }
+            server.write(b"stored\n");
+        }
+    }
     let exit = server.wait_for_exit();
     let streams = OutputStream::ALL.map(|stream| {
         let stored = if stream == OutputStream::Stdout {
@@ -164,7 +174,10 @@ fn lost_server_does_not_stop_a_terminal() {
 
 fn disk_needs_no_server() {
     let folder = Folder::new();
-    let start = folder.start("read line; sleep 0.3; seq 100000; exit 7", Store::Disk);
+    let go = folder.path().with_extension("go");
+    let wait = format!("until test -e {}; do sleep 0.05; done", go.display());
+    let script = format!("read line; {wait}; seq 100000; exit 7");
+    let start = folder.start(&script, Store::Disk);
     let mut server = Server::with_start(start);
     server.write(b"\n");
     server.wait_until_input_is_taken();
@@ -172,7 +185,9 @@ fn disk_needs_no_server() {
     drop(server);
     assert!(folder.job().is_locked().unwrap());
     assert_eq!(folder.job().exit().unwrap(), None);
+    std::fs::write(&go, "").unwrap();
     assert_gone(supervisor);
+    std::fs::remove_file(&go).unwrap();
     assert!(!folder.job().is_locked().unwrap());
     assert_eq!(
         folder.names(),

@@ -104,7 +104,7 @@ fn process_left_behind_does_not_delay_end() {
 
 /// As the program of `exec > >(...)` in a shell, which outlives it for a moment.
 fn late_output_of_own_group_arrives() {
-    let mut server = Server::with_script("(sleep 1; echo late) & echo early");
+    let mut server = Server::with_script("(sleep 0.7; echo late) & echo early");
     let exit = server.wait_for_exit();
     assert_eq!(server.stdout(), "early\nlate\n");
     assert!(!exit.left_open);
@@ -295,7 +295,7 @@ fn remains_in_a_group_are_ended() {
     });
     landline_supervisor::kill_remains("fedcba9876543210");
     pids.into_iter().for_each(assert_gone);
-    assert!(!has_group(&group));
+    wait_until("the end of the group", || !has_group(&group));
 }
 
 /// The same with control groups of version 2 only, which are mounted for this test alone.

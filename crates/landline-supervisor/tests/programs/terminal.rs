@@ -55,9 +55,11 @@ fn start(script: &str) -> Start {
     }
 }
 
-/// Prints what arrives within half a second, as od does.
-const PRINT_INPUT: &str =
-    "stty raw -echo min 0 time 5; ask() { printf \"$1\"; cat | od -An -c; }; ";
+/// Print a query and then its answer, as od does. `ask` waits for one, and `listen` for half a
+/// second.
+const PRINT_INPUT: &str = "stty raw -echo; \
+    listen() { printf \"$1\"; { stty min 0 time 5; cat; } | od -An -c; }; \
+    ask() { printf \"$1\"; { stty min 1 time 0; head -c 1; stty min 0 time 5; cat; } | od -An -c; }; ";
 
 /// What od prints for these bytes, without spaces.
 fn printed(bytes: &str) -> String {
@@ -98,8 +100,9 @@ fn split_query_has_one_answer() {
 /// Proves `query-twice` in docs/faults.md.
 fn attended_terminal_answers_itself() {
     let folder = Folder::new();
-    let script = "stty raw -echo; printf ready; while word=$(head -c 1); do \
-        stty min 0 time 5; printf $word; ask '\\033[5n'; printf $word.; stty min 1 time 0; done";
+    let script = "printf ready; while word=$(head -c 1); do printf $word; \
+        case $word in [A-Z]) listen '\\033[5n';; *) ask '\\033[5n';; esac; \
+        printf $word.; stty min 1 time 0; done";
     let script = format!("{PRINT_INPUT}{script}");
     for is_attended in [true, false] {
         let mut server = Server::with_start(Start {
@@ -112,6 +115,10 @@ fn attended_terminal_answers_itself() {
         server.wait_for_output("ready");
         let answer = printed("\x1b[0n");
         let ask = |server: &mut Server, word: &str, has_answer: bool| {
+            let word = match has_answer {
+                true => word.to_owned(),
+                false => word.to_uppercase(),
+            };
             server.write(word.as_bytes());
             server.wait_for_output(&format!("{word}."));
             let expected = if has_answer { answer.as_str() } else { "" };
