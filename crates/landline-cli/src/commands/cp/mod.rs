@@ -28,7 +28,7 @@ use delta::DeltaOption;
 use habits::Habits;
 use landline::{
     Error,
-    files::{Copied, Progress, SharedSource, tree::TreeSelection},
+    files::{Copied, Observed, Progress, SharedSource, tree::TreeSelection},
     net::{Location, RateLimiter},
     paths::local,
     proto::ErrorCode,
@@ -207,11 +207,14 @@ fn one_each(paths: impl IntoIterator<Item = CopyPath>) -> Result<Vec<TypedLocati
 struct Tally {
     sent: u64,
     time: Duration,
+    /// Whether the source grew during the last attempt.
+    has_grown: bool,
 }
 
 impl Tally {
     /// Adds an attempt. The time before its content began to flow does not count.
     fn add(&mut self, progress: &Progress) {
+        self.has_grown = progress.state().has_grown;
         if let Some(began_at) = progress.began_at() {
             self.sent += progress.moved();
             self.time += began_at.elapsed();
@@ -394,13 +397,19 @@ impl Cp {
         let seconds = tally.time.as_secs_f64();
         view.print_event(&json!({
             "event": "done", "digest": copied.digest.to_string(), "length": copied.length, "path": place,
-            "seconds": seconds, "sent": tally.sent,
+            "seconds": seconds, "sent": tally.sent, "grown": tally.has_grown,
         }));
         let summary = format!("{}  {}", copied.digest, shown_line(place));
         match &item.destination.location {
             _ if context.json || self.quiet => {}
             Location::Stream => view.print_result(&context.err, &summary),
             _ => view.print_result(&context.out, &summary),
+        }
+        if tally.has_grown {
+            let source = shown_line(&item.source);
+            view.remark(&format!(
+                "warning: {source} grew while it was read: what it had at the beginning is copied"
+            ));
         }
         let rate = rate(tally.sent, seconds);
         let moved = if item.is_download() {

@@ -129,6 +129,7 @@ impl TreeCopy {
             ends,
             was_connected: false,
             failures: Arc::default(),
+            grown: Arc::default(),
             changes: Arc::new(ChangeLines::new(context, view)),
         };
         let stop = stop()?;

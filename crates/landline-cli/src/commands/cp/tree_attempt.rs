@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -63,6 +63,8 @@ pub(super) struct PlannedTree<'a> {
     pub(super) compare: Compare,
     pub(super) was_connected: bool,
     pub(super) failures: Arc<Mutex<Vec<EntryFailure>>>,
+    /// What people read about files that grew while they were read.
+    pub(super) grown: Arc<Mutex<Vec<String>>>,
     pub(super) changes: Arc<ChangeLines>,
 }
 
@@ -113,6 +115,7 @@ impl PlannedTree<'_> {
             was_resumed = true;
             // The next attempt reports them again.
             self.failures().clear();
+            lock(&self.grown).clear();
             view.remark(&format!("{error}; trying again"));
             view.print_event(&json!({"event": "reconnecting", "message": error.to_string()}));
             tokio::time::sleep(wait).await;
@@ -128,18 +131,25 @@ impl PlannedTree<'_> {
             .unwrap_or_default()
     }
 
-    fn failures(&self) -> std::sync::MutexGuard<'_, Vec<EntryFailure>> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    fn failures(&self) -> MutexGuard<'_, Vec<EntryFailure>> {
+        lock(&self.failures)
     }
 
     /// What an attempt tells while it runs.
     fn tree_report(&self, progress: &Arc<TreeProgress>) -> TreeReport {
         let (failures, changes) = (self.failures.clone(), self.changes.clone());
+        let grown = self.grown.clone();
         let events = TreeEvents::new(move |failure| {
-            let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut failures = lock(&failures);
             let is_first_refusal = is_refusal(&failure) && !failures.iter().any(is_refusal);
             if failures.len() < FAILURES_MAX as usize || is_first_refusal {
                 failures.push(failure);
+            }
+        });
+        let events = events.with_grown(move |message| {
+            let mut grown = lock(&grown);
+            if grown.len() < FAILURES_MAX as usize {
+                grown.push(message);
             }
         });
         TreeReport {
@@ -380,6 +390,14 @@ impl PlannedTree<'_> {
         }
     }
 
+    /// Says which files grew.
+    fn remark_grown(&self, view: &ProgressView) {
+        for message in lock(&self.grown).drain(..) {
+            view.print_event(&json!({"event": "grown", "message": message}));
+            view.remark(&shown_line(&format!("warning: {message}")));
+        }
+    }
+
     /// Says how many files have several names, if these become files of their own.
     fn remark_shared(&self, view: &ProgressView, count: u64) {
         if count > 0 && !self.copy.walk.hard_links {
@@ -408,6 +426,7 @@ impl PlannedTree<'_> {
         let is_dry = self.copy.store.dry_run;
         let refusal = self.take_refusal();
         self.print_failures(view);
+        self.remark_grown(view);
         view.print_event(&json!({
             "event": "done", "digest": digest, "path": place, "entries": summary.entries,
             "files": summary.files, "others": summary.others, "removed": summary.removed,
@@ -462,6 +481,10 @@ impl PlannedTree<'_> {
             )),
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn counted_entries(count: u64) -> String {

@@ -324,6 +324,7 @@ impl RelayCheck {
                 }
                 self.events.failed(failure);
             }
+            FromSender::Grown { message, .. } => self.events.grown(message),
             FromSender::Changed { .. } | FromSender::Attribute(_) | FromSender::Acl(_) => {}
             FromSender::Summary { folder, .. } => {
                 if self.summed.len() >= FILES_MAX {
