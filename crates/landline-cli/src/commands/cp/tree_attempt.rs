@@ -377,6 +377,12 @@ impl PlannedTree<'_> {
         Some(failures.remove(found))
     }
 
+    /// Takes the failure that stands for a copy of which no source could be read.
+    fn take_failed_source(&self, summary: &TreeSummary) -> Option<EntryFailure> {
+        let mut failures = self.failures();
+        (summary.entries == 0 && !failures.is_empty()).then(|| failures.remove(0))
+    }
+
     /// Prints what was not copied.
     fn print_failures(&self, view: &ProgressView) {
         for failure in self.failures().drain(..) {
@@ -424,7 +430,7 @@ impl PlannedTree<'_> {
     ) -> Result<(), Failure> {
         let digest = summary.digest_text();
         let is_dry = self.copy.store.dry_run;
-        let refusal = self.take_refusal();
+        let refusal = self.take_refusal().or(self.take_failed_source(summary));
         self.print_failures(view);
         self.remark_grown(view);
         view.print_event(&json!({

@@ -110,12 +110,15 @@ struct Listing {
     is_incomplete: bool,
 }
 
+/// A source, with the folders that may be entered; or why it cannot be read.
+pub(super) type WalkedSource = Result<(TreeSource, Arc<TreeGuard>), Error>;
+
 /// The walk over all sources of a copy.
 pub(super) struct Walk {
     options: WalkOptions,
     selection: TreeSelection,
     /// Sources that are left, the next one first.
-    sources: VecDeque<(TreeSource, Arc<TreeGuard>)>,
+    sources: VecDeque<WalkedSource>,
     started: Vec<Source>,
     /// Folders that are left, the next one last.
     due: Vec<PendingFolder>,
@@ -140,8 +143,8 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// `guard` says which folders may be entered.
-    pub(super) fn new(sources: Vec<(TreeSource, Arc<TreeGuard>)>, options: WalkOptions) -> Self {
+    /// A walk over these sources.
+    pub(super) fn new(sources: Vec<WalkedSource>, options: WalkOptions) -> Self {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
@@ -199,8 +202,16 @@ impl Walk {
                 self.list(listing);
             } else if let Some(due) = self.due.pop() {
                 self.open(due);
-            } else if let Some((source, guard)) = self.sources.pop_front() {
-                self.start(source, guard);
+            } else if let Some(source) = self.sources.pop_front() {
+                let first = self.next;
+                match source {
+                    Ok((source, guard)) => self.start(source, guard),
+                    Err(error) => self.leave_out(None, &error),
+                }
+                self.has_left_out = false;
+                if self.next == first {
+                    self.found.push_back(WalkStep::Skipped);
+                }
             } else {
                 return Ok(None);
             }

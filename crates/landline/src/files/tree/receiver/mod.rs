@@ -376,6 +376,7 @@ impl TreeReceiver {
             FromSender::Change { entry, change } => self.apply_change(entry, &change)?,
             FromSender::Failed(failure) => self.sender_failed(failure)?,
             FromSender::Grown { message, .. } => self.events.grown(message),
+            FromSender::Skipped => self.skip_root()?,
             FromSender::Selection(record) => self.select(record)?,
             FromSender::Summary { folder, digest } => self.summary(folder, &digest)?,
             FromSender::End { entries, digest } => return self.end(entries, &digest),

@@ -325,6 +325,7 @@ impl<'a> FromSender<'a> {
                 out.extend_from_slice(&entry.to_le_bytes());
                 out.extend_from_slice(shorten(message).as_bytes());
             }),
+            Self::Skipped => put(out, 15, |_| ()),
             Self::Attribute(attribute) => write_attribute(attribute, out),
             Self::Acl(record) => record.write(out),
             Self::Selection(record) => record.write(out),
@@ -414,6 +415,7 @@ impl<'a> FromSender<'a> {
                     Ok(change) => Ok(Self::Change { entry, change }),
                 }
             }
+            15 => reader.finish(Self::Skipped),
             14 => {
                 let entry = reader.u32()?;
                 let message = read_text(&mut reader)?;

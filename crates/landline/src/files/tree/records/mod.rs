@@ -173,6 +173,8 @@ pub enum FromSender<'a> {
         /// The text for people, with the path at the sender.
         message: String,
     },
+    /// Nothing is sent of the next source of the request.
+    Skipped,
     /// An extended attribute of the next entry. They come in the order of their names.
     Attribute(Attribute),
     /// An ACL of the next entry. It comes behind the attributes, the default one last.

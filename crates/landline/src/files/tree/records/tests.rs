@@ -87,6 +87,7 @@ proptest! {
             FromSender::Changed { entry: number, length: offset, modified: entry.modified },
             FromSender::Grown { entry: number, message: failure.message.clone() },
             FromSender::Failed(failure),
+            FromSender::Skipped,
             FromSender::Summary { folder: number / 2, digest: std::array::from_fn(|at| digest[at]) },
             FromSender::End { entries: number, digest },
         ];
