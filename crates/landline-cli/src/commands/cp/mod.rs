@@ -3,7 +3,7 @@
 mod attempt;
 mod changes;
 pub(super) mod delta;
-mod habits;
+pub(super) mod habits;
 mod many_hosts;
 pub(super) mod parallel;
 mod producer;
@@ -252,8 +252,10 @@ impl Cp {
         };
         let view = ProgressView::new(context, self.quiet, events);
         let shared = self.shared_parts(context, None)?;
+        let typed = paths.clone();
         self.copy_with(context, paths, &view, &shared, signals::stop)
-            .await?;
+            .await
+            .map_err(|failure| habits::local_name_advice(failure, &typed))?;
         Ok(ExitStatus::SUCCESS)
     }
 
@@ -443,6 +445,7 @@ fn explain(error: Error, item: &CopyItem, was_connected: bool) -> Failure {
         return failure;
     }
     let is_lost = was_connected && is_transient(&error);
+    let is_of_folder = habits::is_of_folder(&error);
     let failure = explain_exists(Failure::from(error));
     let is_pattern = habits::is_pattern(item.remote_path());
     match failure.code.as_str() {
@@ -454,9 +457,7 @@ fn explain(error: Error, item: &CopyItem, was_connected: bool) -> Failure {
         "not-found" if item.is_download() && is_pattern => {
             failure.with_advice("landline does not expand patterns on the server; name each file")
         }
-        "not-a-file" if item.is_download() => {
-            failure.with_advice("if it is a folder, add -r to copy it with all that is in it")
-        }
+        _ if is_of_folder && item.is_download() => failure.with_advice(habits::FOLDER_ADVICE),
         _ => failure,
     }
 }

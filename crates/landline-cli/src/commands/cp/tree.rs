@@ -304,7 +304,7 @@ impl TreeCopy {
     fn check_source(&self, path: &Path) -> Result<OsString, Failure> {
         let opened = local::open_tree_source(path).map_err(Error::from)?;
         if !self.takes_folders && local::is_folder(path) {
-            return Err(super::habits::folder_failure(path));
+            return Err(super::habits::folder_failure(path.display()));
         }
         let needs_folder = self.store.sync.is_some() || self.selection.has_list();
         if needs_folder && matches!(opened.origin, TreeOrigin::Entry(..)) {

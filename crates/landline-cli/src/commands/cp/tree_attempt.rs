@@ -32,6 +32,7 @@ use serde_json::json;
 use super::{
     WAIT_MAX, WAIT_MIN,
     changes::ChangeLines,
+    habits::FOLDER_ADVICE,
     is_session_limit, make_label,
     parallel::widen_during,
     progress::ProgressView,
@@ -107,7 +108,7 @@ impl PlannedTree<'_> {
                 return Err(if is_lost {
                     failure.with_advice("run the same command again to resume")
                 } else if failure.code == "not-a-file" && !self.copy.takes_folders {
-                    failure.with_advice("if it is a folder, add -r to copy it with all in it")
+                    failure.with_advice(FOLDER_ADVICE)
                 } else {
                     failure
                 });
