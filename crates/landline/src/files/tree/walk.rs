@@ -241,10 +241,13 @@ impl Walk {
         });
         let own_name = source.name.into_vec();
         if stat.kind == EntryKind::Folder {
-            if let Err(error) = self.find_own_attributes(index) {
-                self.found.push_back(failed(u32::MAX, &error));
-                return;
-            }
+            let stat = match self.find_own_attributes(index, &stat) {
+                Ok(stat) => stat,
+                Err(error) => {
+                    self.found.push_back(failed(u32::MAX, &error));
+                    return;
+                }
+            };
             let number = self.number();
             self.found.push_back(WalkStep::Entry(
                 entry(None, own_name, EntryContent::Folder, &stat),
@@ -475,10 +478,14 @@ impl Walk {
             Some(followed) => FoundAttributes::of_folder(&followed.folder, &self.options),
             None => FoundAttributes::of(&listing.folder, name, &self.options),
         };
-        match found {
-            Ok(found) => self.found_attributes(found),
+        let shown = self.shown(due.source, &due.place, name);
+        let sent_as = match found {
+            Ok(found) => {
+                let sent_as = found.limit(stat);
+                self.found_attributes(found, Some(parent), &shown);
+                sent_as
+            }
             Err(error) => {
-                let shown = self.shown(due.source, &due.place, name);
                 self.leave_out(Some(parent), &Error::io(shown.display(), &error));
                 listing.is_incomplete |= std::mem::take(&mut self.has_left_out);
                 return;
@@ -490,7 +497,7 @@ impl Walk {
                 Some(parent),
                 name.as_bytes().to_vec(),
                 EntryContent::Folder,
-                stat,
+                &sent_as,
             ),
             None,
         ));
