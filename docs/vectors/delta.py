@@ -31,11 +31,12 @@ SENDER = {
     "search": b"\x05",
     "whole": b"\x06",
     "end": b"\x07" + DIGEST,
+    "grown": b"\x08",
 }
 BAD_SENDER = {
     "nothing": b"",
     "kind 0": b"\0",
-    "kind": b"\x08",
+    "kind": b"\x09",
     "nothing kept": struct.pack("<BQ", 1, 0),
     "kept with more": struct.pack("<BQB", 1, 65_536, 0),
     "short kept": b"\x01\x01",
@@ -48,6 +49,7 @@ BAD_SENDER = {
     "long zeros": struct.pack("<BQ", 4, 2**26 + 1),
     "search with more": b"\x05x",
     "whole with more": b"\x06x",
+    "grown with more": b"\x08x",
     "short end": b"\x07" + DIGEST[:31],
     "end with more": b"\x07" + DIGEST + b"x",
 }

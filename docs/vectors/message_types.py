@@ -143,7 +143,7 @@ TYPES = [
     ("files", "file-info", {}, {"length": INTEGER, "mode": SMALL, "source": SOURCE, "offset": INTEGER, "compare?": BOOLEAN}),
     ("files", "delta", {"size": None}, {}),
     ("files", "data", {"size": 3}, {"offset": INTEGER}),
-    ("files", "finish", {}, {"length": INTEGER, "digest": DIGEST}),
+    ("files", "finish", {}, {"length": INTEGER, "digest": DIGEST, "grown?": BOOLEAN}),
     ("files", "done", {}, {"length": INTEGER, "digest": DIGEST}),
     ("files", "list", {}, {"path": NAME, "pattern?": BOOLEAN, "itself?": BOOLEAN, "recursive?": BOOLEAN, "hidden?": BOOLEAN}),
     ("files", "sum", {}, {"path": NAME, "pattern?": BOOLEAN, "algorithm?": ALGORITHM}),

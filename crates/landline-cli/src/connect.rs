@@ -16,14 +16,13 @@ use landline::{
         AuthMethod, Credential, FirstRequest, FoundKeys, KeyCandidates, KeySources, KnownServer,
         PasswordPrompt, Prompter, Secret,
     },
-    net::{Channel, Target},
+    net::{Channel, Target, tcp::lookup},
     password::Password,
     paths::user_name,
     proto::{ErrorCode, login::UserName},
     ssh_config::{self, ConfigFile, HostConfig, IdentityAgent, ProxyJump, Query},
 };
 use log::debug;
-use tokio::net::lookup_host;
 use zeroize::Zeroizing;
 
 pub(crate) use self::describe::describe_target;
@@ -122,10 +121,8 @@ async fn resolve(server: &KnownServer, family: AddressFamily) -> Result<String, 
         address: format!("{}:{}", server.host, server.port),
         source,
     };
-    let mut found = lookup_host((server.host.as_str(), server.port))
-        .await
-        .map_err(failed)?;
-    let address = found.find(|address| family.has(address.ip()));
+    let found = lookup(&server.host, server.port).await.map_err(failed)?;
+    let address = found.iter().find(|address| family.has(address.ip()));
     address
         .map(|address| address.ip().to_string())
         .ok_or_else(|| {

@@ -348,12 +348,15 @@ fn advice(error: &Error) -> Option<String> {
                 "choose another name, or rename that machine: landline hosts rename {name} NEW"
             ));
         }
-        Error::Connect { source, .. } if source.kind() == ErrorKind::NotFound => {
-            "check the name; landline hosts lists the machines that you know"
-        }
-        Error::Connect { .. } => {
-            "check that the server runs (landline serve) and that no firewall blocks the port"
-        }
+        Error::Connect { source, .. } => match source.kind() {
+            ErrorKind::NotFound => {
+                "check the name; landline hosts lists the machines that you know"
+            }
+            ErrorKind::NetworkDown | ErrorKind::NetworkUnreachable => {
+                "check that this machine has a network connection, and its name servers"
+            }
+            _ => "check that the server runs (landline serve) and that no firewall blocks the port",
+        },
         Error::Ssh { .. } => {
             "see the output of ssh above. Check that ssh to that host works and that the server runs; --via-ssh chooses other \
              jump hosts, --via-ssh none connects directly"
@@ -435,6 +438,20 @@ mod tests {
     use landline_classic::{Error as C, codec::DialectError};
 
     use super::*;
+
+    #[test]
+    fn advice_fits_why_a_name_was_not_found() {
+        let advice_for = |kind| {
+            let address = "nas:5263".to_owned();
+            let source = io::Error::from(kind);
+            advice(&Error::Connect { address, source }).unwrap()
+        };
+        assert!(advice_for(ErrorKind::NotFound).contains("check the name"));
+        for kind in [ErrorKind::NetworkDown, ErrorKind::NetworkUnreachable] {
+            assert!(advice_for(kind).contains("network connection"));
+        }
+        assert!(advice_for(ErrorKind::ConnectionRefused).contains("the server runs"));
+    }
 
     #[test]
     fn classic_errors_have_the_status_of_their_cause() {

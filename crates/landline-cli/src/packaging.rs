@@ -113,28 +113,38 @@ fn name_last_section(page: &str) -> String {
     format!("{start}.SH {heading:?}\n.nf\n.in 0\n{rest}")
 }
 
-/// The completion scripts. They ask the command for the names of machines.
+/// The completion scripts of a package.
 fn completions() -> Vec<File> {
-    let bash = script(Shell::Bash)
-        .replace(MACHINE, "$(_landline_machines)")
-        .replace(REMOTE, "$(_landline_machines :)");
-    let zsh = script(Shell::Zsh)
-        .replace(&format!("({MACHINE})"), "_landline_machines")
-        .replace(&format!("({REMOTE})"), "_landline_remotes")
-        .replacen('\n', &format!("\n{ZSH_MACHINES}"), 1);
-    let mut fish = script(Shell::Fish).replace(&format!("{MACHINE}\\t''"), "(__landline_machines)")
-        + FISH_MACHINES;
-    add_fish_positionals(&marked(), "", &mut fish);
-    [
-        (Shell::Bash, bash + BASH_MACHINES),
-        (Shell::Zsh, zsh),
-        (Shell::Fish, fish),
-    ]
-    .map(|(shell, text)| {
-        let path = Path::new("completions").join(shell.file_name(PROGRAM));
-        (path, text.into_bytes())
-    })
-    .into()
+    [Shell::Bash, Shell::Zsh, Shell::Fish]
+        .map(|shell| {
+            let path = Path::new("completions").join(shell.file_name(PROGRAM));
+            (path, completion_script(shell).into_bytes())
+        })
+        .into()
+}
+
+/// The completion script of a shell. It asks the command for the names of machines.
+pub(crate) fn completion_script(shell: Shell) -> String {
+    match shell {
+        Shell::Bash => {
+            let script = script(shell)
+                .replace(MACHINE, "$(_landline_machines)")
+                .replace(REMOTE, "$(_landline_machines :)");
+            script + BASH_MACHINES
+        }
+        Shell::Zsh => script(shell)
+            .replace(&format!("({MACHINE})"), "_landline_machines")
+            .replace(&format!("({REMOTE})"), "_landline_remotes")
+            .replacen('\n', &format!("\n{ZSH_MACHINES}"), 1),
+        Shell::Fish => {
+            let machines = format!("{MACHINE}\\t''");
+            let script = script(shell).replace(&machines, "(__landline_machines)");
+            let mut script = script + FISH_MACHINES;
+            add_fish_positionals(&marked(), "", &mut script);
+            script
+        }
+        shell => script(shell),
+    }
 }
 
 fn script(shell: Shell) -> String {

@@ -101,7 +101,7 @@ mod tests {
         ] {
             assert_eq!(suggested(&["landline", typed]).0, [name], "{typed}");
         }
-        for typed in ["cd", "chmod", "completions", "x", "tmux", "ssh"] {
+        for typed in ["cd", "chmod", "generate", "x", "tmux", "ssh"] {
             let (names, text) = suggested(&["landline", typed]);
             assert!(names.is_empty(), "{typed}: {names:?}");
             assert!(text.contains("`landline --help`"), "{text}");

@@ -2,6 +2,8 @@
 
 use std::{fmt, io};
 
+use rustix::io::Errno;
+
 use crate::cause;
 
 /// The reason why a path cannot be used.
@@ -68,6 +70,20 @@ impl Error {
             kind: ErrorKind::of(&error),
             message: format!("{what}: {}", describe(&error)),
             source: Some(error),
+        }
+    }
+
+    /// The failure for something else than a regular file, where one is needed.
+    pub(crate) fn not_regular(what: impl fmt::Display, is_folder: bool, is_link: bool) -> Self {
+        let (kind, error) = match (is_folder, is_link) {
+            (true, _) => ("a folder", Some(Errno::ISDIR)),
+            (false, true) => ("a symbolic link", Some(Errno::LOOP)),
+            (false, false) => ("a device, FIFO or socket", None),
+        };
+        Self::Path {
+            kind: ErrorKind::NotAFile,
+            message: format!("{what} is {kind}, not a regular file"),
+            source: error.map(Into::into),
         }
     }
 

@@ -67,17 +67,11 @@ impl Destination {
         match self.folder.dir.symlink_metadata(&self.name) {
             Ok(metadata) => {
                 let kind = metadata.file_type();
-                let what = match kind {
-                    _ if kind.is_file() => None,
-                    _ if kind.is_dir() => Some("a folder"),
-                    _ if kind.is_symlink() => Some("a symbolic link"),
-                    _ => Some("a device, FIFO or socket"),
-                };
-                if let Some(what) = what {
-                    let message = format!("{} is {what}, not a regular file", self.path.display());
-                    return Err(Error::new(ErrorKind::NotAFile, message));
+                if kind.is_file() {
+                    return Ok(Some(metadata));
                 }
-                Ok(Some(metadata))
+                let shown = self.path.display();
+                Err(Error::not_regular(shown, kind.is_dir(), kind.is_symlink()))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io(self.path.display(), error)),

@@ -46,9 +46,7 @@ pub(super) fn resolve(path: &Path, own_name: &OsStr) -> Result<Resolved, Error> 
         match walk.next()? {
             Step::Folder => {
                 let Some(own_name) = own_name.take() else {
-                    let shown = walk.path.display();
-                    let message = format!("{shown} is a folder, not a regular file");
-                    return Err(Error::new(ErrorKind::NotAFile, message));
+                    return Err(Error::not_regular(walk.path.display(), true, false));
                 };
                 walk.pending.push_back(own_name.to_owned());
                 walk.is_target = false;

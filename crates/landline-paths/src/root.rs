@@ -130,12 +130,7 @@ impl Root {
     pub fn open_source(&self, grants: &[Grant], path: &[u8]) -> Result<SourceFile, Error> {
         let resolved = self.resolve(grants, path)?;
         let shown = resolved.shown.display();
-        let is_a_folder = || {
-            Error::new(
-                ErrorKind::NotAFile,
-                format!("{shown} is a folder, not a regular file"),
-            )
-        };
+        let is_a_folder = || Error::not_regular(&shown, true, false);
         if resolved.is_folder {
             return Err(is_a_folder());
         }

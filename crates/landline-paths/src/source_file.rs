@@ -222,15 +222,7 @@ pub(super) fn check_regular(metadata: &Metadata, name: impl fmt::Display) -> Res
     if kind.is_file() {
         return Ok(());
     }
-    let what = match kind {
-        _ if kind.is_dir() => "a folder",
-        _ if kind.is_symlink() => "a symbolic link",
-        _ => "a device, FIFO or socket",
-    };
-    Err(Error::new(
-        ErrorKind::NotAFile,
-        format!("{name} is {what}, not a regular file"),
-    ))
+    Err(Error::not_regular(name, kind.is_dir(), kind.is_symlink()))
 }
 
 #[cfg(test)]

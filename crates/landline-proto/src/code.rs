@@ -109,7 +109,7 @@ codes! {
     Limit = "limit", Peer;
     /// The disk or the quota is full.
     NoSpace = "no-space", Local;
-    /// The file changed, shrank or grew while it was read.
+    /// The file changed or shrank while it was read.
     SourceChanged = "source-changed", Local;
     /// Not a folder where one is needed.
     NotAFolder = "not-a-folder", Peer;

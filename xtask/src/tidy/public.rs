@@ -5,7 +5,7 @@ use super::{Finding, source::Source};
 /// The crate.
 const CRATE: &str = "crates/landline/src/";
 /// More public items are an error.
-const LIMIT: usize = 824;
+const LIMIT: usize = 826;
 
 /// The number of items and methods that are `pub`.
 pub(crate) fn count(sources: &[Source]) -> usize {

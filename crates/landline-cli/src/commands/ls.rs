@@ -1,5 +1,7 @@
 //! `landline ls`: lists files and folders on a server.
 
+use std::cmp::Ordering;
+
 use clap::{ArgAction, Args};
 use landline::{
     files::entries::{
@@ -17,6 +19,9 @@ use crate::{
     remote_files::{Ended, Failures, OutputLines, RemotePath, for_each_path, shown_name, size},
     terminal::moment,
 };
+
+/// The most entries of a folder that are sorted here. They are kept in memory.
+const SORTED_MAX: usize = 1_000_000;
 
 /// List files and folders on a server
 ///
@@ -53,6 +58,17 @@ pub(crate) struct Ls {
     /// List all folders below too
     #[arg(short = 'R', long)]
     recursive: bool,
+    /// Reverse the order
+    #[arg(short, long)]
+    reverse: bool,
+    /// Sort by size, the largest first
+    #[arg(short = 'S', overrides_with = "by_time")]
+    by_size: bool,
+    /// Sort by time of modification, the newest first
+    ///
+    /// Each folder is sorted by itself, and so are the matches of each pattern.
+    #[arg(short = 't', overrides_with = "by_size")]
+    by_time: bool,
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
@@ -70,7 +86,7 @@ impl Run for Ls {
             has_headings: paths.len() > 1 || self.recursive,
             has_printed: false,
             folder: None,
-            unsorted: Vec::new(),
+            waiting: Vec::new(),
         };
         for_each_path(
             context,
@@ -113,8 +129,29 @@ struct Listing<'a> {
     has_headings: bool,
     has_printed: bool,
     folder: Option<OpenFolder>,
-    /// Entries of a folder that come in no order.
-    unsorted: Vec<EntryRecord>,
+    /// Entries of a folder that come in another order than they are printed in.
+    waiting: Vec<EntryRecord>,
+}
+
+impl Ls {
+    /// Whether entries are printed in another order than that of their names.
+    fn has_order(&self) -> bool {
+        self.by_time || self.by_size || self.reverse
+    }
+
+    /// The order in which two entries are printed.
+    fn compare(&self, one: &EntryRecord, other: &EntryRecord) -> Ordering {
+        let time = |entry: &EntryRecord| (entry.modified, entry.nanoseconds);
+        let found = if self.by_time {
+            time(other).cmp(&time(one))
+        } else if self.by_size {
+            other.length.cmp(&one.length)
+        } else {
+            Ordering::Equal
+        };
+        let found = found.then_with(|| one.name.0.cmp(&other.name.0));
+        if self.reverse { found.reverse() } else { found }
+    }
 }
 
 impl Listing<'_> {
@@ -128,10 +165,10 @@ impl Listing<'_> {
             match record {
                 FileRecord::Entry(entry) => {
                     let is_sorted = self.folder.as_ref().is_none_or(|folder| folder.sorted);
-                    if is_sorted || self.context.json {
+                    if !self.options.has_order() && (is_sorted || self.context.json) {
                         self.print_entry(path, &entry);
                     } else {
-                        self.unsorted.push(entry);
+                        self.wait(entry)?;
                     }
                 }
                 FileRecord::Folder(folder) => {
@@ -163,10 +200,21 @@ impl Listing<'_> {
         self.lines.add(&format!("{}:", path.shown(folder)));
     }
 
+    /// Keeps an entry until its folder is complete.
+    fn wait(&mut self, entry: EntryRecord) -> Result<(), Ended> {
+        if self.options.has_order() && self.waiting.len() >= SORTED_MAX {
+            let what = format!("more than {SORTED_MAX} entries of a folder cannot be sorted");
+            let failure = Failure::new("limit", what);
+            return Err(failure.with_advice("leave out -t, -S and -r").into());
+        }
+        self.waiting.push(entry);
+        Ok(())
+    }
+
     /// Prints the entries that had to be sorted.
     fn end_folder(&mut self, path: &RemotePath) -> Result<(), Ended> {
-        let mut entries = std::mem::take(&mut self.unsorted);
-        entries.sort_unstable_by(|one, other| one.name.0.cmp(&other.name.0));
+        let mut entries = std::mem::take(&mut self.waiting);
+        entries.sort_unstable_by(|one, other| self.options.compare(one, other));
         for entry in &entries {
             self.print_entry(path, entry);
         }

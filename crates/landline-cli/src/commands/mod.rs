@@ -6,6 +6,7 @@ mod bootstrap;
 mod cat;
 mod check;
 pub(crate) mod classic;
+mod completions;
 mod config;
 mod cp;
 mod demo;
@@ -108,5 +109,5 @@ register! {
     "Use a server": join::Join, hosts::Hosts, trust::Trust, ping::Ping, who::Who, kick::Kick, passwd::Passwd;
     "Set up a server": bootstrap::Bootstrap, serve::Serve, service::Service, config::Config;
     "Manage accounts and rights": user::User, secret::Secret, check::Check, audit::Audit;
-    "Learn and try": demo::Demo, classic::Classic, lab::Lab;
+    "Learn and try": demo::Demo, completions::Completions, classic::Classic, lab::Lab;
 }

@@ -6,8 +6,8 @@ use clap::Args;
 use landline::{files::tree::SyncOptions, net::Location};
 
 use super::cp::{
-    RateLimits, delta::DeltaOption, parallel::ParallelOption, progress::ProgressView,
-    tree::TreeCopy, tree_options::SharedOptions,
+    RateLimits, delta::DeltaOption, habits::local_name_advice, parallel::ParallelOption,
+    progress::ProgressView, tree::TreeCopy, tree_options::SharedOptions,
 };
 use crate::{
     arguments::{Access, TypedLocation, location_parser, parse_rate, parse_seconds},
@@ -134,7 +134,8 @@ impl Run for Sync {
         };
         let view = ProgressView::new(context, self.quiet, &context.out);
         copy.run_with(context, &self.access, &view, signals::stop)
-            .await?;
+            .await
+            .map_err(|failure| local_name_advice(failure, &copy.paths))?;
         Ok(ExitStatus::SUCCESS)
     }
 }

@@ -1,6 +1,6 @@
 //! Copying several files with one command.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use crate::stage;
 
@@ -138,5 +138,47 @@ fn sources_of_one_name_are_refused() {
     }
     for folder in ["home/to", "user/to"] {
         assert_eq!(fs::read_dir(stage.path(folder)).unwrap().count(), 0);
+    }
+}
+
+/// A source on the server that cannot be read stops no other either, and takes no other's name.
+#[test]
+fn unreadable_tree_on_the_server_stops_no_other() {
+    let stage = stage();
+    let server = stage.joined();
+    for name in ["a", "c"] {
+        fs::create_dir(stage.path(&format!("home/{name}"))).unwrap();
+        stage.write(&format!("home/{name}/file"), name.as_bytes());
+    }
+    let fifo = Command::new("mkfifo").arg(stage.path("home/pipe")).status();
+    assert!(fifo.unwrap().success());
+    for bad in ["missing", "pipe"] {
+        fs::create_dir(stage.path("user/into")).unwrap();
+        let [a, wrong, c] = ["a", bad, "c"].map(|name| server.at(name));
+        let outcome = stage.run(&["cp", "-r", &a, &wrong, &c, "into"]);
+        assert_eq!(outcome.status, Some(1), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains(bad), "{}", outcome.stderr);
+        assert_eq!(stage.read("user/into/a/file"), b"a");
+        assert_eq!(stage.read("user/into/c/file"), b"c");
+        assert!(!stage.path(&format!("user/into/{bad}")).exists());
+        fs::remove_dir_all(stage.path("user/into")).unwrap();
+    }
+}
+
+/// Where no source can be read, each has a line, and the status is that of the first one.
+#[test]
+fn each_unreadable_source_is_reported() {
+    let stage = stage();
+    let server = stage.joined();
+    let [one, two, to] = ["one", "two", ""].map(|name| server.at(name));
+    for options in [&["cp"][..], &["cp", "-r"]] {
+        for sources in [[one.as_str(), &two, "."], ["one", "two", &to]] {
+            let outcome = stage.run(&[options, &sources].concat());
+            assert_eq!(outcome.status, Some(20), "{}", outcome.stderr);
+            for name in ["one: no such file", "two: no such file"] {
+                let found = outcome.stderr.matches(name).count();
+                assert_eq!(found, 1, "{sources:?}: {}", outcome.stderr);
+            }
+        }
     }
 }

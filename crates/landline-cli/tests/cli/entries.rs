@@ -67,6 +67,38 @@ fn at_once(stage: &Stage, arguments: &[&str]) -> Outcome {
 }
 
 #[test]
+fn ls_sorts_by_time_and_size_and_in_reverse() {
+    let stage = stage();
+    let server = stage.joined();
+    for (name, length, age) in [("a", 5, 30), ("b", 7, 10), ("c", 5, 20)] {
+        write(&stage, &format!("home/d/{name}"), &vec![0; length]);
+        let path = stage.home().join("d").join(name);
+        let file = fs::File::options().write(true).open(path);
+        let time = std::time::SystemTime::now() - Duration::from_secs(age);
+        file.unwrap().set_modified(time).unwrap();
+    }
+    for (options, order) in [
+        (&["-r"][..], "c b a"),
+        (&["-t"], "b c a"),
+        (&["-tr"], "a c b"),
+        (&["-S"], "b a c"),
+        (&["-rS"], "c a b"),
+        (&["-t", "-S"], "b a c"),
+        (&["-S", "-t"], "b c a"),
+    ] {
+        for path in ["d", "d/*"] {
+            let at = server.at(path);
+            let arguments = [&["ls"], options, &[&at]].concat();
+            let lines = json_lines(&stage, &arguments);
+            let expected: Vec<String> = order.split(' ').map(|name| format!("d/{name}")).collect();
+            assert_eq!(paths(&lines), expected, "{options:?} {path}");
+        }
+        let printed = stage.run(&[&["ls"], options, &[&server.at("d")]].concat());
+        assert_eq!(printed.ok(), order.replace(' ', "\n") + "\n", "{options:?}");
+    }
+}
+
+#[test]
 fn ls_lists_in_order_with_properties() {
     let stage = stage();
     let server = stage.joined();

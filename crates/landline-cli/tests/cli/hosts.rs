@@ -1,6 +1,6 @@
 //! Names of machines, and addresses and ports of servers.
 
-use std::{fs, net::TcpListener};
+use std::{collections::BTreeSet, fs, net::TcpListener};
 
 use serde_json::{Value, json};
 use testkit::{ServerProcess, Stage, Terminal};
@@ -33,6 +33,27 @@ fn names(stage: &Stage) -> Vec<Value> {
 
 fn port(server: &ServerProcess) -> &str {
     server.address.rsplit(':').next().unwrap()
+}
+
+/// The keys of a row of a table in docs/scripting.md.
+fn documented_keys(command: &str) -> BTreeSet<String> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/scripting.md");
+    let text = fs::read_to_string(path).unwrap();
+    let begin = format!("| `{command}` | ");
+    let row = text.lines().find_map(|line| line.strip_prefix(&begin));
+    let row = row.unwrap_or_else(|| panic!("no row of {command}"));
+    let words = row.split('`').skip(1).step_by(2);
+    let is_key = |word: &&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    words.filter(is_key).map(str::to_owned).collect()
+}
+
+#[test]
+fn join_prints_the_documented_keys() {
+    let stage = stage();
+    let server = stage.serve(&[]);
+    let joined = join(&stage, &server, &[]).json();
+    let printed = joined.as_object().unwrap().keys().cloned();
+    assert_eq!(printed.collect::<BTreeSet<_>>(), documented_keys("join"));
 }
 
 #[test]

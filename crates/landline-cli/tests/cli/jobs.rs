@@ -8,10 +8,10 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::{Outcome, Relay, ServerProcess, Stage, wait_for};
 
-use crate::{join_by, noise, run::HOST, stage};
+use crate::{join_by, noise, order::into, run::HOST, stage};
 
 /// Starts a detached job of a shell; returns its id.
 #[track_caller]
@@ -504,4 +504,32 @@ fn wait_and_log_continue_after_a_restart() {
     assert_eq!([&log[..], &rest].concat(), b"one\ntwo\n");
     assert_eq!(Outcome::of(reading).status, Some(0));
     assert_eq!(Outcome::of(waiting).status, Some(7));
+}
+
+/// A client that waits for a job can find out whether the server is still there.
+/// Proves `silent-connection` in docs/faults.md.
+#[test]
+fn server_answers_probes_while_a_job_is_waited_for() {
+    let stage = stage();
+    let server = stage.joined();
+    let key = crate::login::client_key(&stage);
+    let job = detach(&stage, "echo begun; sleep 600");
+    for request in [
+        json!({"type": "wait", "job": job}),
+        json!({"type": "logs", "job": job, "follow": true}),
+    ] {
+        let mut client = into("exec-requests", &server, &key);
+        client.send_json(&request).unwrap();
+        for _ in 0..2 {
+            client.send_json(&json!({"type": "probe"})).unwrap();
+            let kind = loop {
+                let header = client.header().unwrap().expect("a message");
+                if !["welcome", "log"].contains(&header.kind()) {
+                    break header.kind().to_owned();
+                }
+            };
+            assert_eq!(kind, "alive", "{request}");
+        }
+    }
+    stage.run(&["kill", HOST, &job]).ok();
 }

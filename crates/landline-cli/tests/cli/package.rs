@@ -127,6 +127,20 @@ const MACHINES: &[(&str, &str)] = &[
 ];
 
 #[test]
+fn command_prints_the_scripts_of_the_package() {
+    let (stage, _server, scripts) = stage_with_completions();
+    for (shell, file) in [
+        ("bash", "landline.bash"),
+        ("fish", "landline.fish"),
+        ("zsh", "_landline"),
+    ] {
+        let printed = stage.run(&["completions", shell]).ok();
+        let packaged = std::fs::read_to_string(scripts.join(file)).unwrap();
+        assert!(printed.trim_end() == packaged.trim_end(), "{shell}");
+    }
+}
+
+#[test]
 fn bash_completes_machines_and_commands() {
     let (stage, _server, scripts) = stage_with_completions();
     let complete = |words: &str, last: &str| {

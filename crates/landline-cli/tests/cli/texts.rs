@@ -45,6 +45,14 @@ const COMMANDS: &[(Place, &str)] = &[
     (Client, "cp 127.0.0.1:absent x"),
     (Client, "cp file 127.0.0.1:absent/x"),
     (Client, "cp 127.0.0.1:folder x"),
+    (Client, "cp -p 127.0.0.1:folder x"),
+    (Client, "cp 127.0.0.1: ."),
+    (Client, "cp file 127.0.0.1:link"),
+    (Client, "cp a:b x"),
+    (Client, "sync a:b x"),
+    (Client, "cp absent missing 127.0.0.1:"),
+    (Client, "cp -r absent missing 127.0.0.1:"),
+    (Client, "cp -r 127.0.0.1:absent 127.0.0.1:missing ."),
     (Client, "cp -n file 127.0.0.1:there"),
     (Client, "run -N -L 80:x 127.0.0.1"),
     (Client, "run -N -D localhost:x 127.0.0.1"),
@@ -170,7 +178,9 @@ fn failures_match_snapshot() {
     stage.run(&["join", &invite, "--as", "alice"]).ok();
     add_machines(&stage);
     stage.write("user/file", b"file\n");
+    stage.write("user/a:b", b"file\n");
     stage.write("home/there", b"there\n");
+    std::os::unix::fs::symlink("there", stage.path("home/link")).unwrap();
     for folder in ["user/folder", "home/folder"] {
         std::fs::create_dir(stage.path(folder)).unwrap();
     }

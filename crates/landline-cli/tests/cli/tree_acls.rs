@@ -497,3 +497,44 @@ fn granted_folder_keeps_its_default_acl() {
     assert_eq!(get(&stage.home(), DEFAULT), None);
     assert_eq!(get(&stage.path("home/a"), DEFAULT), Some(acl));
 }
+
+/// An ACL that names a user twice means nothing to other programs. The system takes it.
+#[test]
+fn entry_with_an_acl_that_is_not_valid_is_copied_without() {
+    let twice = value(&[(2, 6, 1), (2, 4, 1), (4, 0, u32::MAX), (0x10, 7, u32::MAX)]);
+    for up in [true, false] {
+        let stage = stage();
+        let server = stage.joined();
+        let (from, to) = if up {
+            ("user", "home")
+        } else {
+            ("home", "user")
+        };
+        let tree = stage.path(from).join("tree");
+        write(&tree.join("folder/file"), b"content");
+        write(&tree.join("other"), b"other");
+        for entry in ["folder/file", "folder", ""] {
+            if !set(&tree.join(entry), ACCESS, &twice) {
+                return;
+            }
+        }
+        let copied = if up {
+            ["tree".to_owned(), server.at("copy")]
+        } else {
+            [server.at("tree"), "copy".to_owned()]
+        };
+        let outcome = stage.run(&["cp", "-r", "--acls", &copied[0], &copied[1]]);
+        assert_eq!(outcome.status, Some(1), "{}", outcome.stderr);
+        let said = outcome.stderr.matches("the copy has no ACL").count();
+        assert_eq!(said, 3, "{}", outcome.stderr);
+        let copy = stage.path(to).join("copy");
+        assert_eq!(fs::read(copy.join("folder/file")).unwrap(), b"content");
+        assert_eq!(fs::read(copy.join("other")).unwrap(), b"other");
+        for entry in ["folder/file", "folder", ""] {
+            let path = copy.join(entry);
+            assert_eq!(get(&path, ACCESS), None, "{entry}");
+            // The bits of the group were the mask.
+            assert_eq!(mode_of(&path), 0o700, "{entry}");
+        }
+    }
+}

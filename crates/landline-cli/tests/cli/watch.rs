@@ -69,6 +69,25 @@ fn smaller_watcher_sees_upper_left_part() {
     owner.detach();
 }
 
+/// What a program writes just before its end is cropped, too.
+#[test]
+fn smaller_watcher_sees_upper_left_part_of_the_end() {
+    let stage = stage();
+    let _server = stage.joined();
+    let mut owner = shell(&stage, "work");
+    let mut watcher = AtTerminal::start(&stage, &["watch", HOST, "work"], 10, 30);
+    watcher.wait_for_text("ready>");
+    let wide = "for line in 1 2 3; do printf \"$line%070d\\n\" 7; done";
+    owner
+        .terminal
+        .type_line(&format!("clear; {wide}; exec true"));
+    assert_eq!(watcher.terminal.end(), Some(0));
+    let shown = &watcher.terminal.shown;
+    assert!(shown.contains("\u{1b}[2;1H\u{1b}[2K2000"), "{shown}");
+    assert!(!shown.contains("7\r\n2000"), "{shown}");
+    assert_eq!(owner.terminal.end(), Some(0));
+}
+
 /// A watcher that stands still costs the owner nothing, and sees the right screen later.
 /// Proves `watcher-acts` in docs/faults.md.
 #[test]

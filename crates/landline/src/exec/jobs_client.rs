@@ -3,8 +3,8 @@
 use landline_proto::{ErrorCode, Message};
 
 use super::messages::{
-    AttachToJob, Finished, ForgetJob, JOBS_ASKED, JobInfo, KillJob, LOG_ASKED, ListJobs, LogPart,
-    ReadLog, SERVICE, WaitForJob,
+    AttachToJob, Finished, ForgetJob, JOB_AWAITED, JOBS_ASKED, JobInfo, KillJob, LOG_ASKED,
+    ListJobs, LogPart, ReadLog, SERVICE, TRANSIT_TIME_MAX, WaitForJob,
 };
 use crate::{
     Error,
@@ -69,11 +69,17 @@ impl JobRequest {
     }
 
     /// Waits for the answer: the jobs that it is about, if it brings any. After an error that the
-    /// server sends, the channel can carry a further request.
+    /// server sends, the channel can carry a further request. While it waits for the end of a job,
+    /// it notices a server that is gone within 30 s.
     ///
     /// # Errors
     /// What the server says, [`Error::Lost`], [`Error::Protocol`].
     pub async fn receive(&self, channel: &mut Channel) -> Result<Vec<JobInfo>, Error> {
+        if matches!(self, Self::Wait { .. }) {
+            channel.limit_transit_time(TRANSIT_TIME_MAX);
+            let header = channel.receive_or_probe(&JOB_AWAITED).await?;
+            return Ok(vec![header.read()?]);
+        }
         let mut jobs = Vec::new();
         loop {
             let header = channel.receive(&JOBS_ASKED).await?;
@@ -81,9 +87,6 @@ impl JobRequest {
                 return Ok(jobs);
             }
             jobs.push(header.read()?);
-            if matches!(self, Self::Wait { .. }) {
-                return Ok(jobs);
-            }
         }
     }
 }
@@ -121,12 +124,13 @@ impl ReadLog {
         FirstRequest::new(SERVICE, self)
     }
 
-    /// What comes next.
+    /// What comes next. A server that is gone is noticed within 30 s.
     ///
     /// # Errors
     /// What the server says, [`Error::Lost`], [`Error::Protocol`].
     pub async fn next(channel: &mut Channel) -> Result<LogItem, Error> {
-        let header = channel.receive(&LOG_ASKED).await?;
+        channel.limit_transit_time(TRANSIT_TIME_MAX);
+        let header = channel.receive_or_probe(&LOG_ASKED).await?;
         if header.kind() == JobInfo::TYPE {
             return Ok(LogItem::End(Box::new(header.read()?)));
         }
@@ -135,7 +139,7 @@ impl ReadLog {
         let mut buffer = Vec::new();
         loop {
             buffer.clear();
-            match channel.receive_data(&mut buffer).await? {
+            match channel.receive_prompt_data(&mut buffer).await? {
                 Received::Data(_) => bytes.extend_from_slice(&buffer),
                 Received::End(_) => break,
             }

@@ -98,11 +98,17 @@ pub(super) static REQUESTS: ProtocolState = ProtocolState::new(
     ],
 );
 /// Server: works on a request that has no further messages of the client.
-pub(super) static SERVER_BUSY: ProtocolState = ProtocolState::new("exec-server-busy", &[ERROR]);
-/// Client: has sent `jobs`, `wait`, `kill` or `forget`.
+pub(super) static SERVER_BUSY: ProtocolState =
+    ProtocolState::new("exec-server-busy", &[Probe::RULE, ERROR]);
+/// Client: has sent `jobs`, `kill` or `forget`.
 pub(super) static JOBS_ASKED: ProtocolState = ProtocolState::new(
     "exec-jobs-asked",
     &[MessageRule::new("job"), MessageRule::new("done"), ERROR],
+);
+/// Client: has sent `wait`.
+pub(super) static JOB_AWAITED: ProtocolState = ProtocolState::new(
+    "exec-job-awaited",
+    &[MessageRule::new("job"), Alive::RULE, ERROR],
 );
 /// Client: has sent `logs`.
 pub(super) static LOG_ASKED: ProtocolState = ProtocolState::new(
@@ -110,6 +116,7 @@ pub(super) static LOG_ASKED: ProtocolState = ProtocolState::new(
     &[
         MessageRule::sized("log", LOG_PART_BYTES_MAX),
         MessageRule::new("job"),
+        Alive::RULE,
         ERROR,
     ],
 );

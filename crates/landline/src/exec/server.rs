@@ -155,6 +155,8 @@ impl Service for ExecService {
                     Err(Error::Lost(_)) if has_run => return Ok(()),
                     Err(error) => return Err(error),
                 };
+                // A request that is waited for long notes them again.
+                channel.reader.set_notes_probes(false);
                 has_run = match header.kind() {
                     Run::TYPE => self.serve_run(channel, context, &header).await?,
                     AttachToJob::TYPE => {

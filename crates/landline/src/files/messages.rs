@@ -229,6 +229,9 @@ pub(crate) struct Finish {
     pub length: u64,
     /// The digest of the whole content.
     pub digest: Digest,
+    /// Whether the file became longer meanwhile, so that this is its beginning.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub grown: bool,
 }
 message!(Finish = "finish");
 

@@ -33,6 +33,9 @@ pub(crate) use quota::QuotaReservation;
 pub use sender::Input;
 pub use shared_source::SharedSource;
 
+/// What people read about a file that grew while it was read.
+const GROWN: &str = "what it had at the beginning is copied";
+
 /// A completed transfer, with the digest that both sides computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Copied {

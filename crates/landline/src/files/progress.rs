@@ -28,6 +28,8 @@ pub struct ProgressState {
     pub failed: u64,
     /// Bytes of earlier attempts that were damaged and sent again.
     pub sent_again: u64,
+    /// Whether a single file became longer while it was read. What was copied is its beginning.
+    pub has_grown: bool,
     /// The files of a tree.
     pub files: Option<FileCounts>,
     /// The file of a tree that is copied.
@@ -62,6 +64,7 @@ pub struct Progress {
     resumed_at: AtomicU64,
     sent_again: AtomicU64,
     has_compared: AtomicBool,
+    has_grown: AtomicBool,
     kept: AtomicU64,
     began_at: Mutex<Option<Instant>>,
 }
@@ -76,6 +79,7 @@ impl Observed for Progress {
             resumed_at: self.resumed_at(),
             moved: self.moved(),
             sent_again: self.sent_again(),
+            has_grown: self.has_grown.load(Ordering::Relaxed),
             ..ProgressState::default()
         }
     }
@@ -111,6 +115,10 @@ impl Progress {
         self.has_compared.store(true, Ordering::Relaxed);
     }
 
+    pub(crate) fn set_grown(&self, has_grown: bool) {
+        self.has_grown.store(has_grown, Ordering::Relaxed);
+    }
+
     /// Bytes after [`resumed_at`](Self::resumed_at) that were there, and were not sent.
     fn kept(&self) -> u64 {
         self.kept.load(Ordering::Relaxed)
@@ -131,6 +139,7 @@ impl Progress {
         self.begin(None, 0);
         self.sent_again.store(0, Ordering::Relaxed);
         self.has_compared.store(false, Ordering::Relaxed);
+        self.set_grown(false);
         self.kept.store(0, Ordering::Relaxed);
         *self.began() = None;
     }

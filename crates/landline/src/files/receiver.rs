@@ -131,7 +131,13 @@ pub(super) async fn receive(
     let (sink, hasher) = store_early(sink, ContentHasher::new(algorithm), content).await?;
     let (mut sink, hasher, finish) = if let Some(digest) = digest {
         let length = sink.position();
-        (sink, hasher, Finish { length, digest })
+        let grown = false;
+        let finish = Finish {
+            length,
+            digest,
+            grown,
+        };
+        (sink, hasher, finish)
     } else {
         let rest = length.map(|length| length.saturating_sub(sink.position()));
         let (mut sink, hasher) = receive_range(channel, sink, rest, hasher, progress).await?;
@@ -157,6 +163,7 @@ pub(super) async fn receive(
         sink.discard();
         return Err(mismatch(finish.digest, copied.digest));
     }
+    progress.set_grown(finish.grown);
     commit(sink, copied, record).await
 }
 

@@ -120,12 +120,15 @@ pub(super) async fn send(
             error = channel.reader.interruption(&SENDER) => return Err(error),
         },
     };
-    if let Some(source) = source {
-        SourceCheck::new(source).run(channel, &copied).await?;
-    }
+    let grown = match source {
+        Some(source) => SourceCheck::new(source).run(channel, &copied).await?,
+        None => false,
+    };
+    progress.set_grown(grown);
     channel.send(&Finish {
         length: copied.length,
         digest: copied.digest,
+        grown,
     })?;
     channel.flush().await?;
     receive_done(channel, &copied).await?;
@@ -158,17 +161,17 @@ impl SourceCheck {
     }
 
     /// Checks the file's metadata. If they have changed, hashes the content again: another name,
-    /// mode or time is no other content.
+    /// mode or time is no other content. Returns whether the file has grown.
     ///
     /// # Errors
     /// `source-changed`, `io`, or what the peer says meanwhile.
-    async fn run(&mut self, channel: &mut Channel, copied: &Copied) -> Result<(), Error> {
+    async fn run(&mut self, channel: &mut Channel, copied: &Copied) -> Result<bool, Error> {
         for _ in 0..CHECKS_MAX {
             let identity = self.identity_now().await?;
             if identity == self.confirmed {
-                return Ok(());
+                return Ok(false);
             }
-            if identity.length() != copied.length {
+            if identity.length() < copied.length {
                 break;
             }
             let algorithm = copied.digest.algorithm();
@@ -180,6 +183,11 @@ impl SourceCheck {
             };
             if found != *copied {
                 break;
+            }
+            // A file that grows all the time never has the same metadata twice. What was read
+            // twice is what it began with in between.
+            if identity.length() > copied.length {
+                return Ok(true);
             }
             self.confirmed = identity;
         }

@@ -76,6 +76,12 @@ impl SharedSource {
     /// # Blocking
     /// Reads the disk.
     pub(super) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Error> {
+        // Receivers that come late must not get more than the others.
+        let rest = self.file.length.saturating_sub(offset);
+        let wanted = usize::try_from(rest)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        let buffer = buffer.get_mut(..wanted).unwrap_or_default();
         let mut filled = 0;
         while filled < buffer.len() {
             let rest = buffer.get_mut(filled..).unwrap_or_default();
@@ -122,7 +128,11 @@ impl SharedSource {
         let offset = state.position;
         drop(state);
         let mut bytes = PageBuffer::new(PIECE_BYTES);
-        let read = self.file.read_into(offset, &mut bytes);
+        // What a file has grown by is not sent.
+        let rest = self.file.length.saturating_sub(offset);
+        let wanted = usize::try_from(rest).unwrap_or(usize::MAX).min(PIECE_BYTES);
+        let piece = bytes.get_mut(..wanted).unwrap_or_default();
+        let read = self.file.read_into(offset, piece);
         let bytes = bytes
             .get(..*read.as_ref().unwrap_or(&0))
             .unwrap_or_default();
@@ -315,6 +325,20 @@ mod tests {
         file.set_len(0).unwrap();
         assert_eq!(read.unwrap().unwrap(), 100);
         assert!(hashing.join().unwrap().is_err());
+        folder.remove();
+    }
+
+    #[test]
+    fn what_a_file_has_grown_by_is_not_read() {
+        let mut grown = content(3);
+        let (folder, source) = shared(&grown, 10);
+        let content = grown.clone();
+        grown.extend_from_slice(&[7; 2 * PIECE_BYTES]);
+        local::write(&folder.path().join("file"), &grown).unwrap();
+        assert!(read_all(&source, 0) == content);
+        let copied = source.finish().unwrap();
+        assert_eq!(copied.digest, digest(&content));
+        assert!(read_all(&source, 100) == content[100..]);
         folder.remove();
     }
 

@@ -82,21 +82,51 @@ pub fn raise_descriptor_limit() -> u64 {
     limit.unwrap_or(u64::MAX)
 }
 
+/// The addresses of a host.
+///
+/// # Errors
+/// Of the kind `NotFound` if there is no such name, and `NetworkDown` if the name servers did not
+/// answer.
+pub async fn lookup(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let found = lookup_host((host, port)).await.map_err(lookup_error)?;
+    Ok(found.collect())
+}
+
+/// Gives the error of a lookup its kind. The system tells what happened by a text alone.
+fn lookup_error(error: io::Error) -> io::Error {
+    if error.raw_os_error().is_some() {
+        return error;
+    }
+    let text = error.to_string();
+    let has_no_answer = [libc::EAI_AGAIN, libc::EAI_FAIL]
+        .into_iter()
+        .any(|code| text.ends_with(&lookup_text(code)));
+    let kind = if has_no_answer {
+        io::ErrorKind::NetworkDown
+    } else {
+        io::ErrorKind::NotFound
+    };
+    io::Error::new(kind, error)
+}
+
+/// What the system says about an error of a lookup.
+fn lookup_text(code: libc::c_int) -> String {
+    // SAFETY: the text of any code is a constant.
+    let text = unsafe { std::ffi::CStr::from_ptr(libc::gai_strerror(code)) };
+    text.to_string_lossy().into_owned()
+}
+
 /// Resolves `address` and connects to the first of its addresses that answers.
 ///
 /// # Errors
-/// [`Error::Connect`] with the error of the last address, or with the kind `NotFound` for a name
-/// without an address.
+/// [`Error::Connect`] with the error of the last address, or that of [`lookup`].
 pub async fn dial(address: &HostPort) -> Result<Dialed, Error> {
     let failed = |source| Error::Connect {
         address: address.to_string(),
         source,
     };
     let start = Instant::now();
-    let found: Vec<SocketAddr> = lookup_host((address.host.as_str(), address.port))
-        .await
-        .map_err(|error| failed(io::Error::new(io::ErrorKind::NotFound, error)))?
-        .collect();
+    let found = lookup(&address.host, address.port).await.map_err(failed)?;
     let resolve_time = start.elapsed();
     let all: Vec<String> = found.iter().map(SocketAddr::to_string).collect();
     debug!("{} is {}", address.host, all.join(", "));
@@ -240,6 +270,22 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+
+    #[test]
+    fn name_servers_that_do_not_answer_are_no_missing_name() {
+        let failed = |code| {
+            let text = format!(
+                "failed to lookup address information: {}",
+                lookup_text(code)
+            );
+            lookup_error(io::Error::other(text)).kind()
+        };
+        assert_eq!(failed(libc::EAI_AGAIN), io::ErrorKind::NetworkDown);
+        assert_eq!(failed(libc::EAI_FAIL), io::ErrorKind::NetworkDown);
+        assert_eq!(failed(libc::EAI_NONAME), io::ErrorKind::NotFound);
+        let descriptors = lookup_error(io::Error::from_raw_os_error(libc::EMFILE));
+        assert_eq!(descriptors.raw_os_error(), Some(libc::EMFILE));
+    }
 
     /// Proves `slow-reader` in docs/faults.md.
     #[tokio::test]

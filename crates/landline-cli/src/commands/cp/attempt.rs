@@ -448,7 +448,8 @@ impl CopyItem {
                         "{shown} is not a folder; several files need one"
                     )));
                 }
-                let local = LocalEnd::find_destination(destination, path, !options.no_clobber)?;
+                let replace = !options.no_clobber;
+                let local = LocalEnd::find_destination(destination, source, path, replace)?;
                 (target, to_remote_name(path), Ok(local))
             }
             _ => {
@@ -505,7 +506,7 @@ impl LocalEnd {
             return Ok(Self::Stdin);
         };
         if local::is_folder(path) {
-            return Err(habits::folder_failure(path));
+            return Err(habits::folder_failure(path.display()));
         }
         let opened = match &shared.sources {
             Some(sources) => sources.open(path).map(FileSource::Shared),
@@ -520,18 +521,15 @@ impl LocalEnd {
     /// The requested path names the file; a name from the server is never used.
     fn find_destination(
         location: &Location,
+        source: &TypedLocation,
         remote: &[u8],
         replace: bool,
     ) -> Result<Self, Failure> {
         let Location::Local(place) = location else {
             return Ok(Self::Stdout);
         };
-        let own_name = local::own_name_of_bytes(remote).ok_or_else(|| {
-            let shown = String::from_utf8_lossy(remote);
-            Failure::usage(format!(
-                "the remote path {shown:?} does not end in a file's name"
-            ))
-        })?;
+        let own_name =
+            local::own_name_of_bytes(remote).ok_or_else(|| habits::folder_failure(&source.text))?;
         // Fail before connecting if nothing can be written there.
         local::open_destination(place, &own_name)
             .and_then(|destination| destination.check_replace(replace))

@@ -3,8 +3,16 @@
 use std::path::Path;
 
 use clap::Args;
+use landline::{Error, net::Location, paths::local};
 
-use crate::{failure::Failure, terminal::shell_word};
+use crate::{
+    arguments::TypedLocation,
+    failure::Failure,
+    terminal::{shell_word, shown_line},
+};
+
+/// What to do about a folder where a file is needed.
+pub(super) const FOLDER_ADVICE: &str = "add -r to copy it with all that is in it";
 
 /// The options of scp and cp that landline answers, though it does not have them.
 #[derive(Debug, Args)]
@@ -32,10 +40,29 @@ pub(super) fn is_pattern(path: &[u8]) -> bool {
     path.iter().any(|byte| b"*?[".contains(byte))
 }
 
-/// The failure for a local folder as a source of a copy that is not of trees.
-pub(super) fn folder_failure(folder: &Path) -> Failure {
-    let what = format!("{} is a folder, not a regular file", folder.display());
-    Failure::new("not-a-file", what).with_advice("add -r to copy it with all that is in it")
+/// The failure for a folder as a source of a copy that is not of trees.
+pub(super) fn folder_failure(folder: impl std::fmt::Display) -> Failure {
+    let what = format!("{folder} is a folder, not a regular file");
+    Failure::new("not-a-file", what).with_advice(FOLDER_ADVICE)
+}
+
+/// Whether an error says that a folder is where a file is needed.
+pub(super) fn is_of_folder(error: &Error) -> bool {
+    matches!(error, Error::Failed { cause: Some(cause), .. } if *cause == "EISDIR")
+}
+
+/// Asks about a local file if a path was taken for one on an unknown server.
+pub(in crate::commands) fn local_name_advice(failure: Failure, paths: &[TypedLocation]) -> Failure {
+    let is_local = |path: &&TypedLocation| {
+        matches!(path.location, Location::Remote { .. }) && local::exists(Path::new(&path.text))
+    };
+    match (failure.code.as_str(), paths.iter().find(is_local)) {
+        ("unknown-server" | "connect", Some(path)) => {
+            let word = shown_line(&shell_word(&format!("./{}", path.text)));
+            failure.with_advice(&format!("if you mean the local file, write {word}"))
+        }
+        _ => failure,
+    }
 }
 
 /// The failure for a source whose name an earlier one has, where all go into one folder.

@@ -3,7 +3,7 @@
 mod attempt;
 mod changes;
 pub(super) mod delta;
-mod habits;
+pub(super) mod habits;
 mod many_hosts;
 pub(super) mod parallel;
 mod producer;
@@ -28,7 +28,7 @@ use delta::DeltaOption;
 use habits::Habits;
 use landline::{
     Error,
-    files::{Copied, Progress, SharedSource, tree::TreeSelection},
+    files::{Copied, Observed, Progress, SharedSource, tree::TreeSelection},
     net::{Location, RateLimiter},
     paths::local,
     proto::ErrorCode,
@@ -207,11 +207,14 @@ fn one_each(paths: impl IntoIterator<Item = CopyPath>) -> Result<Vec<TypedLocati
 struct Tally {
     sent: u64,
     time: Duration,
+    /// Whether the source grew during the last attempt.
+    has_grown: bool,
 }
 
 impl Tally {
     /// Adds an attempt. The time before its content began to flow does not count.
     fn add(&mut self, progress: &Progress) {
+        self.has_grown = progress.state().has_grown;
         if let Some(began_at) = progress.began_at() {
             self.sent += progress.moved();
             self.time += began_at.elapsed();
@@ -249,8 +252,10 @@ impl Cp {
         };
         let view = ProgressView::new(context, self.quiet, events);
         let shared = self.shared_parts(context, None)?;
+        let typed = paths.clone();
         self.copy_with(context, paths, &view, &shared, signals::stop)
-            .await?;
+            .await
+            .map_err(|failure| habits::local_name_advice(failure, &typed))?;
         Ok(ExitStatus::SUCCESS)
     }
 
@@ -394,13 +399,19 @@ impl Cp {
         let seconds = tally.time.as_secs_f64();
         view.print_event(&json!({
             "event": "done", "digest": copied.digest.to_string(), "length": copied.length, "path": place,
-            "seconds": seconds, "sent": tally.sent,
+            "seconds": seconds, "sent": tally.sent, "grown": tally.has_grown,
         }));
         let summary = format!("{}  {}", copied.digest, shown_line(place));
         match &item.destination.location {
             _ if context.json || self.quiet => {}
             Location::Stream => view.print_result(&context.err, &summary),
             _ => view.print_result(&context.out, &summary),
+        }
+        if tally.has_grown {
+            let source = shown_line(&item.source);
+            view.remark(&format!(
+                "warning: {source} grew while it was read: what it had at the beginning is copied"
+            ));
         }
         let rate = rate(tally.sent, seconds);
         let moved = if item.is_download() {
@@ -434,6 +445,7 @@ fn explain(error: Error, item: &CopyItem, was_connected: bool) -> Failure {
         return failure;
     }
     let is_lost = was_connected && is_transient(&error);
+    let is_of_folder = habits::is_of_folder(&error);
     let failure = explain_exists(Failure::from(error));
     let is_pattern = habits::is_pattern(item.remote_path());
     match failure.code.as_str() {
@@ -445,9 +457,7 @@ fn explain(error: Error, item: &CopyItem, was_connected: bool) -> Failure {
         "not-found" if item.is_download() && is_pattern => {
             failure.with_advice("landline does not expand patterns on the server; name each file")
         }
-        "not-a-file" if item.is_download() => {
-            failure.with_advice("if it is a folder, add -r to copy it with all that is in it")
-        }
+        _ if is_of_folder && item.is_download() => failure.with_advice(habits::FOLDER_ADVICE),
         _ => failure,
     }
 }

@@ -96,7 +96,7 @@ impl TreeCopy {
         view: &ProgressView,
         stop: impl FnOnce() -> Result<S, Failure>,
     ) -> Result<(), Failure> {
-        let (target, ends, unreadable) = self.plan()?;
+        let (target, ends, unreadable) = self.plan(context, view)?;
         self.check_home(context, &ends)?;
         let client = context.client()?;
         let (server, credential) = connect::find_server(context, &client, &target, access).await?;
@@ -129,6 +129,7 @@ impl TreeCopy {
             ends,
             was_connected: false,
             failures: Arc::default(),
+            grown: Arc::default(),
             changes: Arc::new(ChangeLines::new(context, view)),
         };
         let stop = stop()?;
@@ -165,7 +166,11 @@ impl TreeCopy {
     }
 
     /// Finds the two ends. Also returns why some of several local sources cannot be read.
-    fn plan(&self) -> Result<(Target, Ends, Vec<Failure>), Failure> {
+    fn plan(
+        &self,
+        context: &Context,
+        view: &ProgressView,
+    ) -> Result<(Target, Ends, Vec<Failure>), Failure> {
         let Some((destination, sources)) =
             self.paths.split_last().filter(|(_, rest)| !rest.is_empty())
         else {
@@ -208,7 +213,14 @@ impl TreeCopy {
             }
             Location::Remote { target, path } => {
                 let path = remote_name(path);
-                let (sources, unreadable) = self.local_sources(sources)?;
+                let (sources, mut unreadable) = self.local_sources(sources)?;
+                if sources.is_empty() && !unreadable.is_empty() {
+                    // The last one that is printed is the first one, whose status counts.
+                    for failure in unreadable.drain(1..) {
+                        view.print_failure(context, &failure);
+                    }
+                    return Err(unreadable.remove(0));
+                }
                 let ends = Ends::Upload {
                     sources,
                     path,
@@ -285,9 +297,6 @@ impl TreeCopy {
                 Err(failure) => unreadable.push(failure),
             }
         }
-        if paths.is_empty() && !unreadable.is_empty() {
-            return Err(unreadable.swap_remove(0));
-        }
         Ok((paths, unreadable))
     }
 
@@ -295,7 +304,7 @@ impl TreeCopy {
     fn check_source(&self, path: &Path) -> Result<OsString, Failure> {
         let opened = local::open_tree_source(path).map_err(Error::from)?;
         if !self.takes_folders && local::is_folder(path) {
-            return Err(super::habits::folder_failure(path));
+            return Err(super::habits::folder_failure(path.display()));
         }
         let needs_folder = self.store.sync.is_some() || self.selection.has_list();
         if needs_folder && matches!(opened.origin, TreeOrigin::Entry(..)) {

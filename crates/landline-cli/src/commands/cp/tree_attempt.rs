@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -32,6 +32,7 @@ use serde_json::json;
 use super::{
     WAIT_MAX, WAIT_MIN,
     changes::ChangeLines,
+    habits::FOLDER_ADVICE,
     is_session_limit, make_label,
     parallel::widen_during,
     progress::ProgressView,
@@ -63,6 +64,8 @@ pub(super) struct PlannedTree<'a> {
     pub(super) compare: Compare,
     pub(super) was_connected: bool,
     pub(super) failures: Arc<Mutex<Vec<EntryFailure>>>,
+    /// What people read about files that grew while they were read.
+    pub(super) grown: Arc<Mutex<Vec<String>>>,
     pub(super) changes: Arc<ChangeLines>,
 }
 
@@ -105,7 +108,7 @@ impl PlannedTree<'_> {
                 return Err(if is_lost {
                     failure.with_advice("run the same command again to resume")
                 } else if failure.code == "not-a-file" && !self.copy.takes_folders {
-                    failure.with_advice("if it is a folder, add -r to copy it with all in it")
+                    failure.with_advice(FOLDER_ADVICE)
                 } else {
                     failure
                 });
@@ -113,6 +116,7 @@ impl PlannedTree<'_> {
             was_resumed = true;
             // The next attempt reports them again.
             self.failures().clear();
+            lock(&self.grown).clear();
             view.remark(&format!("{error}; trying again"));
             view.print_event(&json!({"event": "reconnecting", "message": error.to_string()}));
             tokio::time::sleep(wait).await;
@@ -128,18 +132,25 @@ impl PlannedTree<'_> {
             .unwrap_or_default()
     }
 
-    fn failures(&self) -> std::sync::MutexGuard<'_, Vec<EntryFailure>> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    fn failures(&self) -> MutexGuard<'_, Vec<EntryFailure>> {
+        lock(&self.failures)
     }
 
     /// What an attempt tells while it runs.
     fn tree_report(&self, progress: &Arc<TreeProgress>) -> TreeReport {
         let (failures, changes) = (self.failures.clone(), self.changes.clone());
+        let grown = self.grown.clone();
         let events = TreeEvents::new(move |failure| {
-            let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut failures = lock(&failures);
             let is_first_refusal = is_refusal(&failure) && !failures.iter().any(is_refusal);
             if failures.len() < FAILURES_MAX as usize || is_first_refusal {
                 failures.push(failure);
+            }
+        });
+        let events = events.with_grown(move |message| {
+            let mut grown = lock(&grown);
+            if grown.len() < FAILURES_MAX as usize {
+                grown.push(message);
             }
         });
         TreeReport {
@@ -367,6 +378,12 @@ impl PlannedTree<'_> {
         Some(failures.remove(found))
     }
 
+    /// Takes the failure that stands for a copy of which no source could be read.
+    fn take_failed_source(&self, summary: &TreeSummary) -> Option<EntryFailure> {
+        let mut failures = self.failures();
+        (summary.entries == 0 && !failures.is_empty()).then(|| failures.remove(0))
+    }
+
     /// Prints what was not copied.
     fn print_failures(&self, view: &ProgressView) {
         for failure in self.failures().drain(..) {
@@ -377,6 +394,14 @@ impl PlannedTree<'_> {
             if !self.context.json {
                 view.print_error(&shown_line(&format!("landline: {}", failure.message)));
             }
+        }
+    }
+
+    /// Says which files grew.
+    fn remark_grown(&self, view: &ProgressView) {
+        for message in lock(&self.grown).drain(..) {
+            view.print_event(&json!({"event": "grown", "message": message}));
+            view.remark(&shown_line(&format!("warning: {message}")));
         }
     }
 
@@ -406,8 +431,9 @@ impl PlannedTree<'_> {
     ) -> Result<(), Failure> {
         let digest = summary.digest_text();
         let is_dry = self.copy.store.dry_run;
-        let refusal = self.take_refusal();
+        let refusal = self.take_refusal().or(self.take_failed_source(summary));
         self.print_failures(view);
+        self.remark_grown(view);
         view.print_event(&json!({
             "event": "done", "digest": digest, "path": place, "entries": summary.entries,
             "files": summary.files, "others": summary.others, "removed": summary.removed,
@@ -462,6 +488,10 @@ impl PlannedTree<'_> {
             )),
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn counted_entries(count: u64) -> String {

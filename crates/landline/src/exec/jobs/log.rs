@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use landline_proto::{BodySize, Message};
+use landline_proto::{BodySize, Message, streams::Alive};
 use landline_supervisor::{
     protocol::OutputStream,
     store::{IndexRecord, JobFolder, Piece},
@@ -29,6 +29,7 @@ pub(super) async fn send_log(
     job: &Arc<Job>,
     request: &ReadLog,
 ) -> Result<(), Error> {
+    channel.reader.set_notes_probes(true);
     let mut progress = job.watch();
     let opening = job.clone();
     let files = blocking(move || opening.open_files()).await?;
@@ -43,7 +44,10 @@ pub(super) async fn send_log(
             let (read, part) = blocking(move || reading.next(&files, now)).await?;
             log.state = Some(read);
             match part {
-                Some(part) => send_part(channel, part).await?,
+                Some(part) => {
+                    send_part(channel, part).await?;
+                    answer_probe(channel).await?;
+                }
                 None => break,
             }
         }
@@ -52,10 +56,42 @@ pub(super) async fn send_log(
         }
         tokio::select! {
             // The table holds the other end.
-            _ = progress.changed() => {}
-            error = channel.reader.interruption(&SERVER_BUSY) => return Err(error),
+            _ = progress.changed() => continue,
+            interrupted = channel.reader.probe_or_interruption(&SERVER_BUSY) => {
+                interrupted.map_or(Ok(()), Err)?;
+            }
         }
+        answer_probe(channel).await?;
     }
+}
+
+/// Waits until something is over. Answers the probes of the client meanwhile.
+///
+/// # Errors
+/// [`Error::Lost`], [`Error::Protocol`].
+pub(super) async fn answer_probes_until(
+    channel: &mut Channel,
+    over: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let mut over = std::pin::pin!(over);
+    loop {
+        tokio::select! {
+            () = &mut over => return Ok(()),
+            interrupted = channel.reader.probe_or_interruption(&SERVER_BUSY) => {
+                interrupted.map_or(Ok(()), Err)?;
+            }
+        }
+        answer_probe(channel).await?;
+    }
+}
+
+/// Tells the client that the server is there, if the client has asked.
+async fn answer_probe(channel: &mut Channel) -> Result<(), Error> {
+    if channel.reader.take_probe() {
+        channel.send(&Alive {})?;
+        channel.flush().await?;
+    }
+    Ok(())
 }
 
 async fn send_part(channel: &mut Channel, part: OutputPart) -> Result<(), Error> {

@@ -13,14 +13,14 @@ use landline_supervisor::{protocol::Order, signals};
 
 use super::{
     super::messages::{
-        AttachToJob, Finished, ForgetJob, KillJob, ListJobs, ReadLog, Run, SERVER_BUSY, SERVICE,
-        WaitForJob, WatchJob,
+        AttachToJob, Finished, ForgetJob, KillJob, ListJobs, ReadLog, Run, SERVICE, WaitForJob,
+        WatchJob,
     },
     JobTable,
     attach::attach,
     job::Job,
     keyboard::{OfferedKeyboard, check_guest, may_type},
-    log::send_log,
+    log::{answer_probes_until, send_log},
     no_job,
     watch::watch,
 };
@@ -67,14 +67,12 @@ pub(in super::super) async fn serve_request(
             let request: WaitForJob = header.read()?;
             let job = jobs.find_own(session, &request.job)?;
             let mut progress = job.watch();
-            let waiting = async {
-                tokio::select! {
-                    // The table holds the other end.
-                    _ = progress.wait_for(|progress| progress.is_over()) => Ok(()),
-                    error = channel.reader.interruption(&SERVER_BUSY) => Err(error),
-                }
+            channel.reader.set_notes_probes(true);
+            let over = async {
+                // The table holds the other end.
+                let _ = progress.wait_for(|progress| progress.is_over()).await;
             };
-            while_allowed(context, waiting).await?;
+            while_allowed(context, answer_probes_until(channel, over)).await?;
             channel.send(&job.info())?;
         }
         KillJob::TYPE => {

@@ -9,8 +9,9 @@ use landline_proto::{
 use landline_supervisor::{
     protocol::{OutputStream, Size},
     store::{JobFolder, Piece},
+    terminal::Terminal,
 };
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     super::{
@@ -89,7 +90,9 @@ pub(super) async fn watch(
         let resume_at = watched.resume_at;
         tokio::select! {
             // The table holds the other end.
-            Ok(()) = progress.changed(), if resume_at.is_none() => {}
+            Ok(()) = wait_for_news(&mut progress, resume_at.is_some()) => {
+                watched.resume_at = None;
+            }
             () = pause(resume_at) => watched.resume_at = None,
             input = channel.next(&SERVER_WATCHED) => match input {
                 Ok(StreamInput::Event(StreamEvent::Stopped { stream: STDOUT, .. })) => {
@@ -116,6 +119,19 @@ pub(super) async fn watch(
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+/// Waits until the progress changes; with `only_end`, until the job is over. The output of a job may
+/// be removed soon after its end, so that is read without a pause.
+async fn wait_for_news(
+    progress: &mut watch::Receiver<JobProgress>,
+    only_end: bool,
+) -> Result<(), watch::error::RecvError> {
+    if only_end {
+        progress.wait_for(JobProgress::is_over).await.map(drop)
+    } else {
+        progress.changed().await
     }
 }
 
@@ -181,7 +197,7 @@ impl<'a> WatchedOutput<'a> {
     /// Whether the watcher's terminal may be too small for the output of the program, which is for
     /// the size of the job's terminal.
     fn is_cropped(&self, now: &JobProgress) -> bool {
-        let Some(own) = self.size.filter(|_| !now.is_over()) else {
+        let Some(own) = self.size else {
             return false;
         };
         let exceeds = |job: Size| job.rows > own.rows || job.columns > own.columns;
@@ -253,12 +269,13 @@ impl<'a> WatchedOutput<'a> {
     /// Takes the screen instead of the output up to it.
     async fn read_screen(&mut self, now: &JobProgress, stored: u64) -> Result<(), Error> {
         let screen = if now.is_over() {
-            self.read_last_screen(stored).await?
+            self.read_last_screen(now, stored).await?
         } else {
             match self.job.watched_screen().await {
                 Err(_) if self.job.is_over() => {
-                    let stored = self.job.progress().stored_of(OutputStream::Stdout);
-                    self.read_last_screen(stored).await?
+                    let now = self.job.progress();
+                    let stored = now.stored_of(OutputStream::Stdout);
+                    self.read_last_screen(&now, stored).await?
                 }
                 screen => screen?,
             }
@@ -269,9 +286,18 @@ impl<'a> WatchedOutput<'a> {
         Ok(())
     }
 
-    async fn read_last_screen(&self, stored: u64) -> Result<ShownScreen, Error> {
+    /// What stands for the screen of a job that has ended. The supervisor cannot tell any more.
+    async fn read_last_screen(&self, now: &JobProgress, stored: u64) -> Result<ShownScreen, Error> {
         let files = self.files.clone();
-        blocking(move || read_last_screen(&files, stored)).await
+        let cropped = now.input.size.filter(|_| self.is_cropped(now));
+        blocking(move || {
+            let screen = read_last_screen(&files, stored)?;
+            Ok(match cropped {
+                Some(size) => crop(screen, size),
+                None => screen,
+            })
+        })
+        .await
     }
 
     /// Pauses after too many bytes in a short time, and then continues with the screen.
@@ -318,6 +344,16 @@ impl<'a> WatchedOutput<'a> {
     }
 }
 
+/// The upper left part of a screen of this size, for a terminal that is smaller.
+fn crop(screen: ShownScreen, size: Size) -> ShownScreen {
+    let mut terminal = Terminal::new(size);
+    terminal.feed(&screen.bytes);
+    ShownScreen {
+        bytes: terminal.dump(None, usize::MAX).bytes,
+        ..screen
+    }
+}
+
 /// What of a screen a watcher gets, and the filter for the output after it. The screen may end
 /// within a string, which the output continues.
 fn filter_screen(screen: &ShownScreen) -> (OutputFilter, Vec<u8>) {
@@ -328,8 +364,6 @@ fn filter_screen(screen: &ShownScreen) -> (OutputFilter, Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use landline_supervisor::{protocol::Size, terminal::Terminal};
-
     use super::*;
 
     /// The screen of a terminal that got this output.
@@ -359,6 +393,23 @@ mod tests {
         for unseen in ["title", "srv", "1000h", "2004h", "\x1b[>1u"] {
             assert!(!shown.contains(unseen), "{unseen:?} is in {shown:?}");
         }
+    }
+
+    #[test]
+    fn last_screen_does_not_wrap_in_a_smaller_terminal() {
+        let line = b"0123456789abcdefghij\r\nsecond";
+        let last = ShownScreen {
+            offset: line.len() as u64,
+            is_whole: true,
+            bytes: line.to_vec(),
+        };
+        let size = Size {
+            rows: 5,
+            columns: 20,
+        };
+        let shown = String::from_utf8(crop(last, size).bytes).unwrap();
+        assert!(shown.contains("\x1b[?7l"), "{shown:?}");
+        assert!(shown.contains("\x1b[2;1H\x1b[2Ksecond"), "{shown:?}");
     }
 
     #[test]

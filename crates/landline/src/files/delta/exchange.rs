@@ -210,7 +210,10 @@ impl FileSender {
             length: source.length,
             digest: Digest::Blake3(comparer.run()?),
         };
-        confirm(source, &sent, &leave)?;
+        if confirm(source, &sent, &leave)? {
+            self.count.progress.set_grown(true);
+            self.records.add(|out| Change::Grown.write(out))?;
+        }
         if let Digest::Blake3(digest) = sent.digest {
             let end = Change::End(*digest.as_bytes());
             self.records.add(|out| end.write(out))?;
@@ -240,7 +243,7 @@ impl ChangeSink for FileSender {
                 self.count.reused(*length);
             }
             Change::Piece(content) => self.count.sent(content.len() as u64),
-            Change::Search | Change::Whole | Change::End(_) => {}
+            Change::Search | Change::Whole | Change::Grown | Change::End(_) => {}
         }
         self.records.add(|out| change.write(out))?;
         // A receiver that cannot send does not read either.
@@ -266,19 +269,22 @@ impl ChangeSink for FileSender {
 }
 
 /// Checks that a file still has the content that was sent. If its metadata have changed, hashes it
-/// again: another name, mode or time is no other content.
-fn confirm(source: &SourceFile, sent: &Copied, leave: &Leave) -> Result<(), Error> {
+/// again: another name, mode or time is no other content. Returns whether the file has grown.
+fn confirm(source: &SourceFile, sent: &Copied, leave: &Leave) -> Result<bool, Error> {
     let mut confirmed = source.identity();
     for _ in 0..CHECKS_MAX {
         let identity = source.identity_now()?;
         if identity == confirmed {
-            return Ok(());
+            return Ok(false);
         }
         let file = source.clone_file()?;
         let mut check = || leave.spend(0);
-        let found = hash(&file, identity.length(), Algorithm::Blake3, &mut check)?;
-        if found != *sent {
+        let found = hash(&file, sent.length, Algorithm::Blake3, &mut check)?;
+        if found != *sent || identity.length() < sent.length {
             break;
+        }
+        if identity.length() > sent.length {
+            return Ok(true);
         }
         confirmed = identity;
     }
@@ -351,6 +357,7 @@ impl FileReceiver {
         {
             match Change::read(record).map_err(malformed)? {
                 Change::End(announced) => digest = Some(announced),
+                Change::Grown => self.count.progress.set_grown(true),
                 change => self.apply(patcher, &change)?,
             }
         }

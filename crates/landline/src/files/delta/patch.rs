@@ -263,7 +263,9 @@ impl Patcher {
             }
             Change::Piece(content) => content.len() as u64,
             Change::Search | Change::Whole => 0,
-            Change::End(_) => return Err(unexpected("an end within a tree")),
+            Change::End(_) | Change::Grown => {
+                return Err(unexpected("an end within a tree"));
+            }
         };
         let end = self.position.checked_add(length);
         let Some(end) = end.filter(|&end| end <= self.length) else {
@@ -291,7 +293,7 @@ impl Patcher {
                 self.is_comparing = false;
                 return Ok(Applied::Search);
             }
-            Change::Whole | Change::End(_) => {
+            Change::Whole | Change::Grown | Change::End(_) => {
                 self.is_comparing = false;
                 return Ok(Applied::Whole);
             }

@@ -48,6 +48,8 @@ pub enum Change<'a> {
     Whole,
     /// No content: the digest of all content. In a tree, it is in another record.
     End([u8; 32]),
+    /// No content: the file became longer while it was read. Comes before [`Self::End`].
+    Grown,
 }
 
 /// What the receiver has.
@@ -103,6 +105,7 @@ impl<'a> Change<'a> {
                 out.push(7);
                 out.extend_from_slice(digest);
             }
+            Self::Grown => out.push(8),
         }
     }
 
@@ -131,6 +134,7 @@ impl<'a> Change<'a> {
             5 if content.is_empty() => Ok(Self::Search),
             6 if content.is_empty() => Ok(Self::Whole),
             7 => content.try_into().map(Self::End).map_err(|_| invalid),
+            8 if content.is_empty() => Ok(Self::Grown),
             _ => Err(invalid),
         }
     }

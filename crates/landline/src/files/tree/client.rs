@@ -68,7 +68,7 @@ pub async fn put_tree(
     let work = Worker::Client.run(move |leave| {
         let sources = sources
             .into_iter()
-            .map(|source| (source, guard.clone()))
+            .map(|source| Ok((source, guard.clone())))
             .collect();
         let follow = |link: &Path| Ok(local::open_tree_source(link)?);
         let mut walk = Walk::new(sources, options).following(FollowLink::new(follow));

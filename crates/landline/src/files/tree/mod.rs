@@ -54,6 +54,7 @@ const ENDED_EARLY: &str = "the other side ended the copy early";
 pub struct TreeEvents {
     failed: Option<Arc<dyn Fn(EntryFailure) + Send + Sync>>,
     changed: Option<Arc<dyn Fn(TreeChange) + Send + Sync>>,
+    grown: Option<Arc<dyn Fn(String) + Send + Sync>>,
 }
 
 impl TreeEvents {
@@ -61,7 +62,17 @@ impl TreeEvents {
     pub fn new(failed: impl Fn(EntryFailure) + Send + Sync + 'static) -> Self {
         Self {
             failed: Some(Arc::new(failed)),
-            changed: None,
+            ..Self::default()
+        }
+    }
+
+    /// `grown` is called for each file of which only the beginning is copied, because it grew while
+    /// it was read. It gets a text for people, on any thread.
+    #[must_use]
+    pub fn with_grown(self, grown: impl Fn(String) + Send + Sync + 'static) -> Self {
+        Self {
+            grown: Some(Arc::new(grown)),
+            ..self
         }
     }
 
@@ -77,6 +88,12 @@ impl TreeEvents {
     fn changed(&self, change: TreeChange) {
         if let Some(changed) = &self.changed {
             changed(change);
+        }
+    }
+
+    fn grown(&self, message: String) {
+        if let Some(grown) = &self.grown {
+            grown(message);
         }
     }
 

@@ -159,6 +159,7 @@ impl Observed for TreeProgress {
             moved,
             failed: self.failed.bytes(),
             sent_again: 0,
+            has_grown: false,
             files: Some(FileCounts {
                 done: self.copied.files() + self.kept.files(),
                 copied: self.copied.files(),

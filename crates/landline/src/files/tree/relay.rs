@@ -324,6 +324,14 @@ impl RelayCheck {
                 }
                 self.events.failed(failure);
             }
+            FromSender::Grown { message, .. } => self.events.grown(message),
+            FromSender::Skipped => {
+                if self.roots >= self.names.len() {
+                    return Err(unexpected("more sources than were asked for"));
+                }
+                self.roots += 1;
+                self.check_listed();
+            }
             FromSender::Changed { .. } | FromSender::Attribute(_) | FromSender::Acl(_) => {}
             FromSender::Summary { folder, .. } => {
                 if self.summed.len() >= FILES_MAX {

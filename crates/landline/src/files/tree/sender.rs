@@ -251,7 +251,7 @@ impl TreeSender {
                 }
                 WalkStep::Attribute(attribute) => hash_attribute(&mut self.hasher, &attribute),
                 WalkStep::Acl(record) => record.hash(&mut self.hasher),
-                WalkStep::FolderEnd { .. } => {}
+                WalkStep::FolderEnd { .. } | WalkStep::Skipped => {}
                 WalkStep::Summary(held) => {
                     hash_summary(&mut self.hasher, held.number(), &held.digest());
                     self.hold(held);

@@ -13,7 +13,7 @@ use super::{
     receiver::{Moment, ReceiverParts, TakenSummaries, TreeReceiver},
     run_exchange,
     sender::{Summaries, TreeSender},
-    walk::{FollowLink, Walk},
+    walk::{FollowLink, Walk, WalkedSource},
     worker::Worker,
 };
 use crate::{
@@ -273,18 +273,31 @@ pub(crate) async fn get_tree(
         if asked.acls && !HAS_ACLS {
             return Err(no_acls());
         }
-        let mut sources: Vec<(TreeSource, Arc<TreeGuard>)> = Vec::new();
-        for path in &asked.paths {
+        let open = |path: &Name| -> WalkedSource {
             let path = now.locate(user, &path.0)?;
             let (source, guard) = preparing.root().open_tree_source(now.files(user), &path)?;
             if !asked.folders && matches!(source.origin, TreeOrigin::Folder(..)) {
                 let message = format!("{} is a folder, not a regular file", source.shown.display());
                 return Err(Error::here(ErrorCode::NotAFile, message));
             }
-            sources.push((source, Arc::new(guard)));
+            Ok((source, Arc::new(guard)))
+        };
+        if let [path] = asked.paths.as_slice() {
+            return Ok(vec![Ok(open(path)?)]);
         }
-        for (source, _) in &sources {
-            record_start(&preparing, Direction::Get, source.path_bytes(), None)?;
+        // Of several sources, one that cannot be read stops no other.
+        Ok(asked.paths.iter().map(open).collect())
+    };
+    let recording = context.clone();
+    let prepare = move |unit: &WorkUnit| {
+        let sources: Vec<WalkedSource> = prepare(unit)?;
+        for source in &sources {
+            match source {
+                Ok((source, _)) => {
+                    record_start(&recording, Direction::Get, source.path_bytes(), None)?;
+                }
+                Err(error) => recording.note_failure(error),
+            }
         }
         Ok(sources)
     };
@@ -292,12 +305,15 @@ pub(crate) async fn get_tree(
         Ok(sources) => sources,
         Err(error) => return context.answer_failure(channel, error).await,
     };
-    let path = first_path(&sources);
-    context.set_activity(&format!("files get {}", String::from_utf8_lossy(&path)));
     let places: Vec<Vec<u8>> = sources
         .iter()
+        .flatten()
         .map(|(source, _)| source.path_bytes())
         .collect();
+    // It stands for the whole copy when it is complete.
+    let path = places.first().or(get.paths.first().map(|path| &path.0));
+    let path = path.cloned().unwrap_or_default();
+    context.set_activity(&format!("files get {}", String::from_utf8_lossy(&path)));
     channel.send_with_body(&Tree::default(), BodySize::Unknown)?;
     let checks: Vec<_> = places
         .into_iter()
@@ -373,14 +389,6 @@ fn check_sources(get: &GetTree) -> Result<(), Error> {
         return Err(ProtocolError::BadHeader(message).into());
     }
     Ok(())
-}
-
-/// The first path, which stands for the whole copy when it is complete.
-fn first_path(sources: &[(TreeSource, Arc<TreeGuard>)]) -> Vec<u8> {
-    sources
-        .first()
-        .map(|(source, _)| source.path_bytes())
-        .unwrap_or_default()
 }
 
 /// The activity of a copy that is complete.

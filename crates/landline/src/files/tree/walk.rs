@@ -110,12 +110,15 @@ struct Listing {
     is_incomplete: bool,
 }
 
+/// A source, with the folders that may be entered; or why it cannot be read.
+pub(super) type WalkedSource = Result<(TreeSource, Arc<TreeGuard>), Error>;
+
 /// The walk over all sources of a copy.
 pub(super) struct Walk {
     options: WalkOptions,
     selection: TreeSelection,
     /// Sources that are left, the next one first.
-    sources: VecDeque<(TreeSource, Arc<TreeGuard>)>,
+    sources: VecDeque<WalkedSource>,
     started: Vec<Source>,
     /// Folders that are left, the next one last.
     due: Vec<PendingFolder>,
@@ -140,8 +143,8 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// `guard` says which folders may be entered.
-    pub(super) fn new(sources: Vec<(TreeSource, Arc<TreeGuard>)>, options: WalkOptions) -> Self {
+    /// A walk over these sources.
+    pub(super) fn new(sources: Vec<WalkedSource>, options: WalkOptions) -> Self {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
@@ -199,8 +202,16 @@ impl Walk {
                 self.list(listing);
             } else if let Some(due) = self.due.pop() {
                 self.open(due);
-            } else if let Some((source, guard)) = self.sources.pop_front() {
-                self.start(source, guard);
+            } else if let Some(source) = self.sources.pop_front() {
+                let first = self.next;
+                match source {
+                    Ok((source, guard)) => self.start(source, guard),
+                    Err(error) => self.leave_out(None, &error),
+                }
+                self.has_left_out = false;
+                if self.next == first {
+                    self.found.push_back(WalkStep::Skipped);
+                }
             } else {
                 return Ok(None);
             }
@@ -230,10 +241,13 @@ impl Walk {
         });
         let own_name = source.name.into_vec();
         if stat.kind == EntryKind::Folder {
-            if let Err(error) = self.find_own_attributes(index) {
-                self.found.push_back(failed(u32::MAX, &error));
-                return;
-            }
+            let stat = match self.find_own_attributes(index, &stat) {
+                Ok(stat) => stat,
+                Err(error) => {
+                    self.found.push_back(failed(u32::MAX, &error));
+                    return;
+                }
+            };
             let number = self.number();
             self.found.push_back(WalkStep::Entry(
                 entry(None, own_name, EntryContent::Folder, &stat),
@@ -464,10 +478,14 @@ impl Walk {
             Some(followed) => FoundAttributes::of_folder(&followed.folder, &self.options),
             None => FoundAttributes::of(&listing.folder, name, &self.options),
         };
-        match found {
-            Ok(found) => self.found_attributes(found),
+        let shown = self.shown(due.source, &due.place, name);
+        let sent_as = match found {
+            Ok(found) => {
+                let sent_as = found.limit(stat);
+                self.found_attributes(found, Some(parent), &shown);
+                sent_as
+            }
             Err(error) => {
-                let shown = self.shown(due.source, &due.place, name);
                 self.leave_out(Some(parent), &Error::io(shown.display(), &error));
                 listing.is_incomplete |= std::mem::take(&mut self.has_left_out);
                 return;
@@ -479,7 +497,7 @@ impl Walk {
                 Some(parent),
                 name.as_bytes().to_vec(),
                 EntryContent::Folder,
-                stat,
+                &sent_as,
             ),
             None,
         ));

@@ -9,7 +9,7 @@ use std::{
 
 use landline_proto::{
     BodyEnd, Header, Item, Message, MessageDecoder, ProtocolError, ProtocolState,
-    messages::ErrorMessage,
+    messages::ErrorMessage, streams::Probe,
 };
 
 use super::{SharedStream, lost};
@@ -21,6 +21,9 @@ pub struct ChannelReader {
     decoder: MessageDecoder,
     pub(super) rate_limiter: Option<Arc<RateLimiter>>,
     has_ended: bool,
+    /// Whether the peer has probed since this was looked at; `None` if probes are messages like any
+    /// other.
+    probed: Option<bool>,
 }
 
 /// What arrived next within a body.
@@ -39,7 +42,32 @@ impl ChannelReader {
             decoder,
             rate_limiter: None,
             has_ended: false,
+            probed: None,
         }
+    }
+
+    /// Sets whether a probe is noted and not returned. So it may arrive at any time.
+    pub(crate) fn set_notes_probes(&mut self, notes_probes: bool) {
+        self.probed = notes_probes.then_some(false);
+    }
+
+    /// Whether the peer has probed since this was called last.
+    pub(crate) fn take_probe(&mut self) -> bool {
+        self.probed.as_mut().is_some_and(std::mem::take)
+    }
+
+    /// Waits until a probe was noted (`None`), or for what [`interruption`](Self::interruption)
+    /// returns.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(crate) async fn probe_or_interruption(&mut self, state: &ProtocolState) -> Option<Error> {
+        poll_fn(|cx| match self.poll_header(cx, state) {
+            Poll::Ready(received) => Poll::Ready(Some(interruption(received))),
+            Poll::Pending if self.probed == Some(true) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
     }
 
     /// Whether the peer has ended TLS, rather than lost the connection.
@@ -210,6 +238,11 @@ impl ChannelReader {
             };
             Pin::new(&mut **stream).consume(used);
             if let Some(header) = header {
+                let is_probe = header.kind() == Probe::TYPE && header.body().is_none();
+                if let (Some(probed), true) = (&mut self.probed, is_probe) {
+                    *probed = true;
+                    continue;
+                }
                 let rule = state.check(&header)?;
                 self.decoder.set_body_bytes_max(rule.body.bytes_max());
                 if header.kind() == ErrorMessage::TYPE {

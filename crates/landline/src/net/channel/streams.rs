@@ -11,7 +11,7 @@ use landline_proto::{
     Header, Message, ProtocolState,
     streams::{Alive, Bytes, Probe, Side, StreamEvent, Streams, is_stream_message},
 };
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant, Sleep, timeout};
 
 use super::{Channel, ChannelReader, ChannelWriter, reader::Received};
 use crate::Error;
@@ -142,10 +142,60 @@ impl Drop for StreamChannel<'_> {
     }
 }
 
+impl Channel {
+    /// Receives the next header of a server that may take any time, and probes it whenever it is
+    /// silent for long. `state` accepts `alive`.
+    ///
+    /// # Errors
+    /// As [`ChannelReader::receive`]; [`Error::Lost`] if a probe has no answer.
+    ///
+    /// # Cancel safety
+    /// None: a partly sent probe breaks the stream.
+    pub(crate) async fn receive_or_probe(
+        &mut self,
+        state: &ProtocolState,
+    ) -> Result<Header, Error> {
+        loop {
+            let header = match timeout(IDLE_SILENCE, self.receive(state)).await {
+                Ok(header) => header?,
+                Err(_) => {
+                    self.send(&Probe {})?;
+                    self.flush().await?;
+                    let answer = timeout(IDLE_ANSWER_TIME, self.receive(state)).await;
+                    answer.map_err(|_| silent_server())??
+                }
+            };
+            if header.kind() != Alive::TYPE {
+                return Ok(header);
+            }
+        }
+    }
+
+    /// As [`receive_data`](Self::receive_data), from a server that sends the rest of a body without
+    /// a break.
+    ///
+    /// # Errors
+    /// The same, and [`Error::Lost`] after a long silence.
+    pub(crate) async fn receive_prompt_data(
+        &mut self,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Received, Error> {
+        let received = timeout(IDLE_SILENCE + IDLE_ANSWER_TIME, self.receive_data(buffer));
+        received.await.map_err(|_| silent_server())?
+    }
+}
+
+/// The error for a server that does not answer a probe.
+fn silent_server() -> Error {
+    Error::Lost("the server does not answer any more".into())
+}
+
 impl<'a> StreamChannel<'a> {
     /// Extends a channel with streams.
     pub fn new(channel: &'a mut Channel, streams: Streams) -> Self {
         let Channel { reader, writer, .. } = channel;
+        // They are answered at once.
+        reader.set_notes_probes(false);
         Self {
             reader,
             writer,
@@ -254,7 +304,7 @@ impl<'a> StreamChannel<'a> {
             return Ok(());
         };
         if liveness.probe.is_some() {
-            return Err(Error::Lost("the server does not answer any more".into()));
+            return Err(silent_server());
         }
         liveness.probe = Some(SentProbe {
             at: Instant::now(),

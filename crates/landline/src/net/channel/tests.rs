@@ -195,6 +195,41 @@ async fn silent_server_is_lost_in_time() {
     assert!(idle > seconds(20) && idle <= seconds(30), "{idle:?}");
 }
 
+/// Proves `silent-connection` in docs/faults.md.
+#[tokio::test(start_paused = true)]
+async fn silent_server_is_lost_while_its_answer_is_due() {
+    let (_server, mut client) = pair().await;
+    let start = tokio::time::Instant::now();
+    let lost = client.receive_or_probe(&STREAMED).await.unwrap_err();
+    assert!(matches!(lost, Error::Lost(_)), "{lost}");
+    let time = start.elapsed();
+    let range = Duration::from_secs(20)..=Duration::from_millis(30_010);
+    assert!(range.contains(&time), "{time:?}");
+}
+
+/// A server that notes probes and answers them may take any time.
+#[tokio::test(start_paused = true)]
+async fn server_that_answers_is_waited_for() {
+    let (mut server, mut client) = pair().await;
+    server.reader.set_notes_probes(true);
+    let mut probes = 0;
+    let serving = async {
+        loop {
+            let interrupted = server.reader.probe_or_interruption(&STREAMED).await;
+            assert!(interrupted.is_none() && server.reader.take_probe());
+            probes += 1;
+            server.send(&Alive {}).unwrap();
+            server.flush().await.unwrap();
+        }
+    };
+    tokio::select! {
+        header = client.receive_or_probe(&STREAMED) => panic!("{header:?}"),
+        () = serving => {}
+        () = tokio::time::sleep(Duration::from_secs(70)) => {}
+    }
+    assert_eq!(probes, 3);
+}
+
 /// A server that answers and reads nothing is not lost.
 #[tokio::test(start_paused = true)]
 async fn server_that_answers_is_not_lost() {

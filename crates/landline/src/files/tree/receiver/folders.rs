@@ -61,6 +61,20 @@ impl TreeReceiver {
         Ok(Some((location, name)))
     }
 
+    /// Nothing arrives of the next source.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`] if there is none.
+    pub(super) fn skip_root(&mut self) -> Result<(), Error> {
+        let named = self.names.as_ref().map(Vec::len);
+        if named.is_some_and(|named| self.roots as usize >= named) {
+            return Err(unexpected("more sources than were asked for"));
+        }
+        self.roots = self.roots.saturating_add(1);
+        self.check_listed();
+        Ok(())
+    }
+
     /// Finds where a source goes that the user named.
     pub(super) fn locate_root(
         &mut self,

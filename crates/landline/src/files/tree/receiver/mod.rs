@@ -9,6 +9,7 @@ mod compare;
 mod content;
 mod counts;
 mod deletes;
+mod early_limits;
 mod end;
 mod files;
 mod folder_ends;
@@ -277,10 +278,17 @@ impl TreeReceiver {
 
     fn receive_all(&mut self) -> Result<(), Error> {
         let mut input = RecordBuffer::of_sender(self.takes_packed);
+        let mut kept = self.receive_few(&mut input)?.into_iter();
         loop {
-            while let Some(record) = input.next_record().map_err(invalid)? {
-                let record = FromSender::read(record).map_err(invalid)?;
-                if self.take(record)? {
+            loop {
+                let is_last = if let Some(record) = kept.next() {
+                    self.take(FromSender::read(&record).map_err(invalid)?)?
+                } else if let Some(record) = input.next_record().map_err(invalid)? {
+                    self.take(FromSender::read(record).map_err(invalid)?)?
+                } else {
+                    break;
+                };
+                if is_last {
                     self.answer()?;
                     return if input.is_complete() {
                         Ok(())
@@ -375,6 +383,8 @@ impl TreeReceiver {
             } => self.file_end(entry, length, &digest)?,
             FromSender::Change { entry, change } => self.apply_change(entry, &change)?,
             FromSender::Failed(failure) => self.sender_failed(failure)?,
+            FromSender::Grown { message, .. } => self.events.grown(message),
+            FromSender::Skipped => self.skip_root()?,
             FromSender::Selection(record) => self.select(record)?,
             FromSender::Summary { folder, digest } => self.summary(folder, &digest)?,
             FromSender::End { entries, digest } => return self.end(entries, &digest),

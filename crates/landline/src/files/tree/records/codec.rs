@@ -212,15 +212,28 @@ pub(crate) fn hash_attribute(hasher: &mut blake3::Hasher, attribute: &Attribute)
     hasher.update(&bytes);
 }
 
+/// The beginning of a text that fits into a record.
+fn shorten(text: &str) -> &str {
+    let mut end = text.len().min(MESSAGE_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
+
+/// Reads a text that is the rest of a record.
+fn read_text(reader: &mut ContentReader<'_>) -> Result<String, RecordError> {
+    match std::str::from_utf8(reader.rest()) {
+        Ok(text) if text.len() <= MESSAGE_BYTES_MAX => Ok(text.to_owned()),
+        _ => reader.invalid(),
+    }
+}
+
 impl EntryFailure {
     fn write(&self, kind: u8, out: &mut Vec<u8>) {
         let code = self.code.as_str().as_bytes();
         let code = code.get(..code.len().min(CODE_BYTES_MAX)).unwrap_or(code);
-        let mut end = self.message.len().min(MESSAGE_BYTES_MAX);
-        while !self.message.is_char_boundary(end) {
-            end -= 1;
-        }
-        let message = self.message.get(..end).unwrap_or_default();
+        let message = shorten(&self.message);
         put(out, kind, |out| {
             out.extend_from_slice(&self.entry.to_le_bytes());
             out.push(u8::try_from(code.len()).unwrap_or(0));
@@ -233,17 +246,12 @@ impl EntryFailure {
         let entry = reader.u32()?;
         let code_length = usize::from(reader.u8()?);
         let code = reader.take(code_length)?;
-        let message = reader.rest();
-        let (Ok(code), Ok(message)) = (std::str::from_utf8(code), std::str::from_utf8(message))
-        else {
-            return reader.invalid();
-        };
-        let is_long = code.len() > CODE_BYTES_MAX || message.len() > MESSAGE_BYTES_MAX;
-        match Some(ErrorCode::from_wire(code)) {
-            Some(code) if !is_long => Ok(Self {
+        let message = read_text(&mut reader)?;
+        match std::str::from_utf8(code) {
+            Ok(code) if code.len() <= CODE_BYTES_MAX => Ok(Self {
                 entry,
-                code,
-                message: message.to_owned(),
+                code: ErrorCode::from_wire(code),
+                message,
             }),
             _ => reader.invalid(),
         }
@@ -313,6 +321,11 @@ impl<'a> FromSender<'a> {
                 change.write(out);
             }),
             Self::Failed(failure) => failure.write(6, out),
+            Self::Grown { entry, message } => put(out, 14, |out| {
+                out.extend_from_slice(&entry.to_le_bytes());
+                out.extend_from_slice(shorten(message).as_bytes());
+            }),
+            Self::Skipped => put(out, 15, |_| ()),
             Self::Attribute(attribute) => write_attribute(attribute, out),
             Self::Acl(record) => record.write(out),
             Self::Selection(record) => record.write(out),
@@ -398,9 +411,15 @@ impl<'a> FromSender<'a> {
             9 => {
                 let entry = reader.u32()?;
                 match Change::read(reader.rest()) {
-                    Ok(Change::End(_)) | Err(_) => reader.invalid(),
+                    Ok(Change::End(_) | Change::Grown) | Err(_) => reader.invalid(),
                     Ok(change) => Ok(Self::Change { entry, change }),
                 }
+            }
+            15 => reader.finish(Self::Skipped),
+            14 => {
+                let entry = reader.u32()?;
+                let message = read_text(&mut reader)?;
+                Ok(Self::Grown { entry, message })
             }
             11 => {
                 let length = usize::from(reader.u8()?);

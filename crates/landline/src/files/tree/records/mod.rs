@@ -166,6 +166,15 @@ pub enum FromSender<'a> {
     },
     /// A wanted file cannot be sent, or a folder not be read.
     Failed(EntryFailure),
+    /// A wanted file became longer while it was read, so its beginning is sent.
+    Grown {
+        /// The number of the file.
+        entry: u32,
+        /// The text for people, with the path at the sender.
+        message: String,
+    },
+    /// Nothing is sent of the next source of the request.
+    Skipped,
     /// An extended attribute of the next entry. They come in the order of their names.
     Attribute(Attribute),
     /// An ACL of the next entry. It comes behind the attributes, the default one last.

@@ -85,7 +85,9 @@ proptest! {
             FromSender::Hole { entry: number, offset, length: 1 + u64::from(number) % (64 << 20) },
             FromSender::FileEnd { entry: number, length: offset, digest },
             FromSender::Changed { entry: number, length: offset, modified: entry.modified },
+            FromSender::Grown { entry: number, message: failure.message.clone() },
             FromSender::Failed(failure),
+            FromSender::Skipped,
             FromSender::Summary { folder: number / 2, digest: std::array::from_fn(|at| digest[at]) },
             FromSender::End { entries: number, digest },
         ];

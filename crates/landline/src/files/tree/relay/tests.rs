@@ -68,6 +68,11 @@ fn source_chooses_no_names_at_the_destination() {
     content(&mut right, &entry(Some(0), "any", folder())).unwrap();
     content(&mut right, &entry(None, "notes", EntryContent::File(1))).unwrap();
     assert!(content(&mut right, &entry(None, "more", folder())).is_err());
+    // One that cannot be read gives its name to no other.
+    let mut skipping = relay(&["a/photos", "notes"]);
+    content(&mut skipping, &FromSender::Skipped).unwrap();
+    content(&mut skipping, &entry(None, "notes", EntryContent::File(1))).unwrap();
+    assert!(content(&mut skipping, &FromSender::Skipped).is_err());
     let mut other = relay(&["a/photos"]);
     assert!(content(&mut other, &entry(None, ".ssh", folder())).is_err());
 }

@@ -8,6 +8,7 @@ use super::{ReceiverHas, TreeSender, Wanted};
 use crate::{
     Error,
     files::{
+        GROWN,
         delta::{Change, ChangeSink, Comparer, KnownContent, RUN_BYTES_MAX, is_zero},
         tree::{
             records::{FromSender, Hash, PIECE_BYTES, hash_file},
@@ -79,18 +80,26 @@ impl TreeSender {
         if is_small && !self.is_dry && !matches!(have, ReceiverHas::Beginning(..)) {
             let length = usize::try_from(source.length).unwrap_or(0);
             let read = self.read_at(source, 0, length)?;
-            if read != length || source.identity_now().map_err(path)? != source.identity() {
-                self.out.truncate(before);
-                return Err(changed(source));
-            }
+            let is_unchanged = source.identity_now().map_err(path)? == source.identity();
             let content = self.buffer.get(..read).unwrap_or_default();
-            let digest = *blake3::hash(content).as_bytes();
+            let hash = blake3::hash(content);
+            let digest = *hash.as_bytes();
             FromSender::File {
                 entry,
                 digest,
                 content,
             }
             .write(&mut self.out);
+            let is_confirmed = match read == length {
+                true if is_unchanged => Ok(true),
+                true => self.confirm_grown(entry, source, hash),
+                false => Ok(false),
+            };
+            if !matches!(is_confirmed, Ok(true)) {
+                self.out.truncate(before);
+                is_confirmed?;
+                return Err(changed(source));
+            }
             hash_file(&mut self.hasher, entry, source.length, &digest);
             self.progress.add_bytes(source.length);
             self.leave.spend(source.length)?;
@@ -110,7 +119,7 @@ impl TreeSender {
             return Ok(self.end_compared(entry, source.length, offset, &hasher)?);
         }
         self.send_from(entry, source, offset, &mut hasher)?;
-        self.end_file(entry, source, *hasher.finalize().as_bytes())
+        self.end_file(entry, source, hasher.finalize())
     }
 
     /// Sends the content behind `offset`: pieces, and holes.
@@ -187,18 +196,25 @@ impl TreeSender {
         };
         let comparer = Comparer::new(source.length, &mut read, known, &mut sink, may_stop);
         let digest = match comparer.run() {
-            Ok(digest) => *digest.as_bytes(),
+            Ok(digest) => digest,
             Err(error) if unreadable.get() => return Err(Failure::File(error)),
             Err(error) => return Err(Failure::Copy(error)),
         };
         self.end_file(entry, source, digest)
     }
 
-    /// Ends the content of a file, which must not have changed while it was read.
-    fn end_file(&mut self, entry: u32, source: &SourceFile, digest: Hash) -> Result<(), Failure> {
-        if !self.is_unchanged(source)? {
+    /// Ends the content of a file, which must not have changed while it was read, but may have
+    /// grown.
+    fn end_file(
+        &mut self,
+        entry: u32,
+        source: &SourceFile,
+        digest: blake3::Hash,
+    ) -> Result<(), Failure> {
+        if !self.is_unchanged(source)? && !self.confirm_grown(entry, source, digest)? {
             return Err(changed(source));
         }
+        let digest = *digest.as_bytes();
         FromSender::FileEnd {
             entry,
             length: source.length,
@@ -217,6 +233,21 @@ impl TreeSender {
         digest: &Hash,
         hasher: &mut blake3::Hasher,
     ) -> Result<u64, Failure> {
+        self.hash_to(source, offset, hasher)?;
+        if hasher.finalize().as_bytes() == digest {
+            return Ok(offset);
+        }
+        hasher.reset();
+        Ok(0)
+    }
+
+    /// Hashes the content before `offset`.
+    fn hash_to(
+        &mut self,
+        source: &SourceFile,
+        offset: u64,
+        hasher: &mut blake3::Hasher,
+    ) -> Result<(), Failure> {
         let mut position = 0;
         while position < offset {
             let left = usize::try_from(offset - position).unwrap_or(usize::MAX);
@@ -228,11 +259,7 @@ impl TreeSender {
             position += read as u64;
             self.leave.spend(read as u64)?;
         }
-        if hasher.finalize().as_bytes() == digest {
-            return Ok(offset);
-        }
-        hasher.reset();
-        Ok(0)
+        Ok(())
     }
 
     fn read_at(
@@ -243,6 +270,34 @@ impl TreeSender {
     ) -> Result<usize, Failure> {
         let buffer = self.buffer.get_mut(..count).unwrap_or_default();
         source.read_into(offset, buffer).map_err(path)
+    }
+
+    /// Whether a file has only grown, and still begins with the content of this digest. If so, tells
+    /// the receiver.
+    ///
+    /// What was read twice is what the file began with in between.
+    fn confirm_grown(
+        &mut self,
+        entry: u32,
+        source: &SourceFile,
+        digest: blake3::Hash,
+    ) -> Result<bool, Failure> {
+        if source.identity_now().map_err(path)?.length() <= source.length {
+            return Ok(false);
+        }
+        let mut hasher = blake3::Hasher::new();
+        self.hash_to(source, source.length, &mut hasher)?;
+        if hasher.finalize() != digest {
+            return Ok(false);
+        }
+        let message = format!("{} grew while it was read: {GROWN}", source.name);
+        FromSender::Grown {
+            entry,
+            message: message.clone(),
+        }
+        .write(&mut self.out);
+        self.events.grown(message);
+        Ok(true)
     }
 
     fn is_unchanged(&self, source: &SourceFile) -> Result<bool, Failure> {
@@ -322,7 +377,7 @@ impl ChangeSink for TreeSink<'_> {
                 sender.progress.add_kept_part(*length);
             }
             Change::Piece(content) => sender.progress.add_bytes(content.len() as u64),
-            Change::Search | Change::Whole | Change::End(_) => {}
+            Change::Search | Change::Whole | Change::Grown | Change::End(_) => {}
         }
         FromSender::Change {
             entry: self.entry,

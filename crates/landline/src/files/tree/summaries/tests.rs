@@ -271,7 +271,7 @@ impl Copy {
         };
         let guard = Arc::new(TreeGuard::unlimited());
         let source = local::open_tree_source(source).unwrap();
-        let walk = Walk::new(vec![(source, guard)], options);
+        let walk = Walk::new(vec![Ok((source, guard))], options);
         let leave = Leave::Flag(Arc::new(AtomicBool::new(false)));
         let events = TreeEvents::default();
         TreeSender::new(walk, ends, leave, progress, events, Compare::Nothing)

@@ -68,7 +68,7 @@ impl Walk {
             followed,
         } = found;
         let shown = |walk: &Self| walk.shown(source, folder, name);
-        let mut has_other_names = false;
+        let (mut has_other_names, mut sent_as) = (false, *stat);
         let (content, file) = match stat.kind {
             EntryKind::File => {
                 // Before the name is noted, because it gets no number if this fails.
@@ -97,7 +97,9 @@ impl Walk {
                 match found.first {
                     Some(first) => (EntryContent::SameFile(first), None),
                     None => {
-                        let attribute_bytes = self.found_attributes(attributes);
+                        sent_as = attributes.limit(stat);
+                        let shown = shown(self);
+                        let attribute_bytes = self.found_attributes(attributes, parent, &shown);
                         let file = WalkedFile {
                             is_shared: has_other_names && self.options.hard_links,
                             attribute_bytes,
@@ -146,7 +148,7 @@ impl Walk {
             }
         };
         let _ = self.number();
-        let mut found = entry(parent, own_name, content, stat);
+        let mut found = entry(parent, own_name, content, &sent_as);
         found.is_recent = file.is_some() && stat.modified >= self.recent;
         found.has_other_names = has_other_names;
         self.found.push_back(WalkStep::Entry(found, file));

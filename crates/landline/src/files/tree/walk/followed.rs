@@ -264,7 +264,10 @@ mod tests {
             ..WalkOptions::default()
         };
         let follow = FollowLink::new(|link: &Path| Ok(local::open_tree_source(link)?));
-        let mut walk = Walk::new(vec![(source, Arc::new(TreeGuard::unlimited()))], options);
+        let mut walk = Walk::new(
+            vec![Ok((source, Arc::new(TreeGuard::unlimited())))],
+            options,
+        );
         walk.followed_bytes = FOLLOWED_BYTES_MAX - (1 << 20);
         walk = walk.following(follow);
         let mut limited = 0;

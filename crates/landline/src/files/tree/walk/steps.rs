@@ -60,6 +60,8 @@ pub(in crate::files::tree) enum WalkStep {
     Summary(HeldFolder),
     /// Something that is not copied.
     Failed(EntryFailure),
+    /// Nothing is sent of the next source.
+    Skipped,
 }
 
 pub(super) fn entry(
@@ -112,6 +114,7 @@ impl WalkStep {
                 digest: held.digest(),
             },
             Self::Failed(failure) => FromSender::Failed(failure.clone()),
+            Self::Skipped => FromSender::Skipped,
         }
     }
 }
