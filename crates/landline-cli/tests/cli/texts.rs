@@ -52,7 +52,6 @@ const COMMANDS: &[(Place, &str)] = &[
     (Client, "sync a:b x"),
     (Client, "cp absent missing 127.0.0.1:"),
     (Client, "cp -r absent missing 127.0.0.1:"),
-    (Client, "cp -r 127.0.0.1:absent 127.0.0.1:missing ."),
     (Client, "cp -n file 127.0.0.1:there"),
     (Client, "run -N -L 80:x 127.0.0.1"),
     (Client, "run -N -D localhost:x 127.0.0.1"),

@@ -114,7 +114,10 @@ fn copy_while_it_grows(relayed: &RelayedServer, up: bool, arguments: &[&str]) ->
     let mut command = relayed.stage.command(arguments);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    wait_for("a block", || relayed.relay.passed() > before + BLOCK as u64);
+    wait_for("a block", || {
+        let has_ended = child.try_wait().unwrap().is_some();
+        has_ended || relayed.relay.passed() > before + BLOCK as u64
+    });
     while child.try_wait().unwrap().is_none() {
         log.write_all(b"a further line\n").unwrap();
         std::thread::sleep(Duration::from_millis(1));
@@ -138,7 +141,7 @@ fn source_that_grows_is_copied_as_it_was() {
             true => relayed.via_relay(path),
             false => path.to_owned(),
         };
-        let changed = noise(LENGTH, 21);
+        let changed: Vec<u8> = relayed.content.iter().map(|byte| !byte).collect();
         for (how, more) in [
             ("file", &[][..]),
             ("resumed", &[]),
