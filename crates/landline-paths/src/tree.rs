@@ -79,7 +79,7 @@ impl TreePlace {
 ///
 /// A folder that is granted has its own rule, also within another one. The folder of the server's
 /// state is never entered. Folders are compared by device and inode, not by name.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct TreeGuard {
     grants: HashMap<FileId, bool>,
     hidden: Option<FileId>,

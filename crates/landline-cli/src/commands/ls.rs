@@ -20,8 +20,8 @@ use crate::{
     terminal::moment,
 };
 
-/// The most entries of a folder that are sorted here. They are kept in memory.
-const SORTED_MAX: usize = 1_000_000;
+/// The most memory for the entries of a folder that are sorted here, in bytes.
+const SORTED_BYTES_MAX: usize = 256 << 20;
 
 /// List files and folders on a server
 ///
@@ -87,6 +87,7 @@ impl Run for Ls {
             has_printed: false,
             folder: None,
             waiting: Vec::new(),
+            waiting_bytes: 0,
         };
         for_each_path(
             context,
@@ -131,6 +132,7 @@ struct Listing<'a> {
     folder: Option<OpenFolder>,
     /// Entries of a folder that come in another order than they are printed in.
     waiting: Vec<EntryRecord>,
+    waiting_bytes: usize,
 }
 
 impl Ls {
@@ -168,7 +170,7 @@ impl Listing<'_> {
                     if !self.options.has_order() && (is_sorted || self.context.json) {
                         self.print_entry(path, &entry);
                     } else {
-                        self.wait(entry)?;
+                        self.wait(path, entry)?;
                     }
                 }
                 FileRecord::Folder(folder) => {
@@ -201,19 +203,25 @@ impl Listing<'_> {
     }
 
     /// Keeps an entry until its folder is complete.
-    fn wait(&mut self, entry: EntryRecord) -> Result<(), Ended> {
-        if self.options.has_order() && self.waiting.len() >= SORTED_MAX {
-            let what = format!("more than {SORTED_MAX} entries of a folder cannot be sorted");
-            let failure = Failure::new("limit", what);
-            return Err(failure.with_advice("leave out -t, -S and -r").into());
-        }
+    fn wait(&mut self, path: &RemotePath, entry: EntryRecord) -> Result<(), Ended> {
+        let target = entry.target.as_ref().map_or(0, |target| target.0.len());
+        self.waiting_bytes += size_of::<EntryRecord>() + entry.name.0.len() + target;
         self.waiting.push(entry);
+        if self.waiting_bytes > SORTED_BYTES_MAX {
+            if self.options.has_order() {
+                let failure = Failure::new("limit", "the folder has too many entries to be sorted");
+                return Err(failure.with_advice("leave out -t, -S and -r").into());
+            }
+            // Names are in order in each part.
+            self.end_folder(path)?;
+        }
         Ok(())
     }
 
     /// Prints the entries that had to be sorted.
     fn end_folder(&mut self, path: &RemotePath) -> Result<(), Ended> {
         let mut entries = std::mem::take(&mut self.waiting);
+        self.waiting_bytes = 0;
         entries.sort_unstable_by(|one, other| self.options.compare(one, other));
         for entry in &entries {
             self.print_entry(path, entry);

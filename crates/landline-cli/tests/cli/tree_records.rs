@@ -405,7 +405,7 @@ fn change_meanwhile(entries: &[Vec<u8>], change: impl FnOnce(&Stage)) -> Stage {
     }
     let request = json!({
         "type": "put-tree", "path": "tree", "placement": "exact", "source": "x",
-        "replace": true, "times": false, "sync": {"delete": true, "force": true},
+        "replace": true, "times": false, "sync": {"delete": true},
     });
     let mut client = begin_request(&stage, &server, &request, &[]);
     let body = body_with(entries, &[0]);

@@ -79,7 +79,7 @@ impl NamedEntry {
 
 /// What keeps its name and place: each folder of a list, each link by which its path leads there,
 /// and each folder that contains one of them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct ProtectedFolders {
     ids: HashSet<FileId>,
 }

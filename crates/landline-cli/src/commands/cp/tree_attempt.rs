@@ -431,7 +431,9 @@ impl PlannedTree<'_> {
     ) -> Result<(), Failure> {
         let digest = summary.digest_text();
         let is_dry = self.copy.store.dry_run;
-        let refusal = self.take_refusal().or(self.take_failed_source(summary));
+        let refusal = self
+            .take_refusal()
+            .or_else(|| self.take_failed_source(summary));
         self.print_failures(view);
         self.remark_grown(view);
         view.print_event(&json!({

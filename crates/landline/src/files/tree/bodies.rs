@@ -78,11 +78,6 @@ pub(in crate::files) fn bodies(is_server: bool) -> (Bodies, ThreadEnds) {
 }
 
 impl Bodies {
-    /// Drops what the thread has sent so far.
-    pub(super) fn discard_output(&mut self) {
-        while self.out.try_recv().is_ok() {}
-    }
-
     /// Sends and receives until both bodies have ended. The header of this side's body was queued,
     /// that of the peer's body was received if `has_header`; otherwise it is due in `state`.
     ///

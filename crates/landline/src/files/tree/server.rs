@@ -34,6 +34,8 @@ use crate::{
 
 /// The most sources of one `get-tree`.
 const SOURCES_MAX: usize = 1024;
+/// How many sources that cannot be read are logged.
+const NOTED_MAX: usize = 16;
 
 /// Receives a tree.
 ///
@@ -291,13 +293,12 @@ pub(crate) async fn get_tree(
     let recording = context.clone();
     let prepare = move |unit: &WorkUnit| {
         let sources: Vec<WalkedSource> = prepare(unit)?;
-        for source in &sources {
-            match source {
-                Ok((source, _)) => {
-                    record_start(&recording, Direction::Get, source.path_bytes(), None)?;
-                }
-                Err(error) => recording.note_failure(error),
-            }
+        for (source, _) in sources.iter().flatten() {
+            record_start(&recording, Direction::Get, source.path_bytes(), None)?;
+        }
+        let unreadable = sources.iter().filter_map(|source| source.as_ref().err());
+        for error in unreadable.take(NOTED_MAX) {
+            recording.note_failure(error);
         }
         Ok(sources)
     };

@@ -95,24 +95,12 @@ impl TreeReceiver {
 
     /// Checks that not more is removed than the user allows. If it is, reports that.
     pub(super) fn may_remove(&mut self) -> bool {
+        let (count, total) = (self.extras.count, self.extras.total);
+        let sync = self.options.sync.unwrap_or_default();
         if self.extras.is_full {
             let message = "too many entries are to be removed at once; run the command again";
             self.fail(0, &Error::here(ErrorCode::Limit, message));
         }
-        match self.refusal("nothing was deleted, and the rest was copied") {
-            Some(error) => {
-                self.fail(0, &error);
-                false
-            }
-            None => true,
-        }
-    }
-
-    /// Why nothing is removed, if it would be more than the user allows. `outcome` says what becomes
-    /// of the copy.
-    pub(super) fn refusal(&self, outcome: &str) -> Option<Error> {
-        let (count, total) = (self.extras.count, self.extras.total);
-        let sync = self.options.sync.unwrap_or_default();
         let (code, problem) = if sync.max_delete.is_some_and(|max| count > max) {
             let max = sync.max_delete.unwrap_or(0);
             (ErrorCode::MaxDelete, format!("the limit is {max}"))
@@ -121,13 +109,14 @@ impl TreeReceiver {
             let problem = format!("more than half of the {all} entries there");
             (ErrorCode::MassDelete, problem)
         } else {
-            return None;
+            return true;
         };
         let message = format!(
-            "{}: {count} entries would be deleted, {problem}; {outcome}",
+            "{}: {count} entries would be deleted, {problem}; nothing was deleted",
             self.shown.display()
         );
-        Some(Error::here(code, message))
+        self.fail(0, &Error::here(code, message));
+        false
     }
 
     /// Removes the entries that the source does not have; if `may_remove` is false, only completes

@@ -9,7 +9,6 @@ mod compare;
 mod content;
 mod counts;
 mod deletes;
-mod early_limits;
 mod end;
 mod files;
 mod folder_ends;
@@ -278,17 +277,10 @@ impl TreeReceiver {
 
     fn receive_all(&mut self) -> Result<(), Error> {
         let mut input = RecordBuffer::of_sender(self.takes_packed);
-        let mut kept = self.receive_few(&mut input)?.into_iter();
         loop {
-            loop {
-                let is_last = if let Some(record) = kept.next() {
-                    self.take(FromSender::read(&record).map_err(invalid)?)?
-                } else if let Some(record) = input.next_record().map_err(invalid)? {
-                    self.take(FromSender::read(record).map_err(invalid)?)?
-                } else {
-                    break;
-                };
-                if is_last {
+            while let Some(record) = input.next_record().map_err(invalid)? {
+                let record = FromSender::read(record).map_err(invalid)?;
+                if self.take(record)? {
                     self.answer()?;
                     return if input.is_complete() {
                         Ok(())

@@ -282,7 +282,8 @@ impl TreeSender {
         source: &SourceFile,
         digest: blake3::Hash,
     ) -> Result<bool, Failure> {
-        if source.identity_now().map_err(path)?.length() <= source.length {
+        let has_grown = source.identity_now().map_err(path)?.length() > source.length;
+        if !has_grown || source.length > GROWN_BYTES_MAX {
             return Ok(false);
         }
         let mut hasher = blake3::Hasher::new();
@@ -305,6 +306,9 @@ impl TreeSender {
         Ok(now.has_content_of(source.identity()))
     }
 }
+
+/// A longer file is not read again when it has grown: the receiver would wait too long.
+const GROWN_BYTES_MAX: u64 = 32 << 30;
 
 /// A hole that was found and not sent.
 struct Hole {

@@ -11,8 +11,11 @@ use crate::{
     paths::{Attribute, EntryStat, FileAcls, Folder},
 };
 
-/// The permission bits of an entry whose ACL is not sent: those of its group may be the mask.
-const MODE_WITHOUT_ACL: u32 = 0o707;
+/// The permission bits of an entry whose ACL is not sent: those of its owner.
+///
+/// Those of the group may be the mask. Those of others may give more than the ACL left a user or
+/// group that it names.
+const MODE_WITHOUT_ACL: u32 = 0o700;
 
 /// The extended attributes and ACLs of an entry, as far as they are sent.
 #[derive(Debug, Default)]
