@@ -240,6 +240,10 @@ impl Staging {
         Patcher::new(PatcherParts {
             sparse: true,
             staged: self.clone_file()?,
+            direct: self
+                .staged
+                .direct_file()
+                .and_then(|file| file.try_clone().ok()),
             staged_length: self.earlier,
             replaced: self.replaced.take(),
             length,
