@@ -13,6 +13,9 @@ use std::{
 /// The bytes that are relayed at once.
 const PIECE: usize = 64 * 1024;
 
+/// How often a relay that carries nothing looks whether it may.
+const HOLD_STEP: Duration = Duration::from_millis(2);
+
 /// A relay in front of a server.
 ///
 /// A fault counts the bytes of both directions from when it is set. It happens once.
@@ -31,6 +34,8 @@ struct Faults {
     half_open_at: AtomicU64,
     /// The count at which one bit is flipped; 0 for never.
     flip_at: AtomicU64,
+    /// The count at which all connections stop; 0 for never.
+    hold_at: AtomicU64,
     /// How many connections were cut, at one end or both.
     cuts: AtomicU64,
     /// Bytes per second; 0 for no limit.
@@ -92,6 +97,21 @@ impl Relay {
             .store(self.passed() + bytes, Ordering::SeqCst);
     }
 
+    /// Carries nothing more once this many more bytes have gone in, until it is
+    /// [released](Self::release).
+    ///
+    /// So the work of the two sides stays where it is, however slow a test is.
+    pub fn hold_after(&self, bytes: u64) {
+        self.faults
+            .hold_at
+            .store(self.passed() + bytes, Ordering::SeqCst);
+    }
+
+    /// Carries what was held back, and everything that comes.
+    pub fn release(&self) {
+        self.faults.hold_at.store(0, Ordering::SeqCst);
+    }
+
     /// Limits the bytes per second in each direction of each connection.
     pub fn limit(&self, bytes_per_second: u64) {
         self.faults.rate.store(bytes_per_second, Ordering::SeqCst);
@@ -149,6 +169,9 @@ impl Faults {
                 self.cuts.fetch_add(1, Ordering::SeqCst);
                 return;
             }
+            while self.is_held() {
+                std::thread::sleep(HOLD_STEP);
+            }
             if to.write_all(piece).is_err() {
                 break;
             }
@@ -160,6 +183,11 @@ impl Faults {
             }
         }
         let _ = to.shutdown(Shutdown::Write);
+    }
+
+    fn is_held(&self) -> bool {
+        let at = self.hold_at.load(Ordering::SeqCst);
+        at > 0 && self.passed.load(Ordering::SeqCst) >= at
     }
 }
 
