@@ -228,7 +228,8 @@ fn killed_copy_of_changed_parts_is_resumed() {
         let half = old.len() / 2;
         old[..half].copy_from_slice(&noise(half, 22));
         fs::write(relayed.folder(up).join("copy"), &old).unwrap();
-        relayed.relay.limit(16 << 20);
+        // Not all that differs: the copy waits here until it is killed.
+        relayed.relay.hold_after((arrived + 6 * MIB) as u64);
         let [from, to] = relayed.arguments(up);
         let copy = ["cp", "--json", "--delta", "on", "--retry", "0", &from, &to];
         let mut child = relayed.stage.command(&copy).spawn().unwrap();
@@ -244,17 +245,18 @@ fn killed_copy_of_changed_parts_is_resumed() {
         if server_dies {
             let address = relayed.server.address.clone();
             relayed.server.kill();
+            relayed.relay.release();
             child.wait().unwrap();
             relayed.server = relayed.stage.serve_at(&address, &[]);
         } else {
             child.kill().unwrap();
             child.wait().unwrap();
+            relayed.relay.release();
         }
         assert!(
             fs::read(relayed.folder(up).join("copy")).unwrap() == old,
             "the old file is whole"
         );
-        relayed.relay.limit(0);
         let events = relayed.finish_copy(up, &["--delta", "on"]);
         // What the first attempt had of the old file was never sent.
         assert!(event(&events, "resumed-at").is_none());
@@ -283,7 +285,8 @@ fn replaced_file_that_changes_leads_to_a_whole_copy() {
             .stage
             .path(if up { "user/source" } else { "home/source" });
         fs::write(&source, &new).unwrap();
-        relayed.relay.limit(4 << 20);
+        // No moved content is copied before the old file has changed.
+        relayed.relay.hold_after(7 << 20);
         let [from, to] = relayed.arguments(up);
         let copy = ["cp", "--json", "--delta", "on", &from, &to];
         let child = relayed
@@ -309,7 +312,7 @@ fn replaced_file_that_changes_leads_to_a_whole_copy() {
             .unwrap()
             .write_all_at(&noise(2 * MIB, 35), (4 * MIB + end - 3 * MIB) as u64)
             .unwrap();
-        relayed.relay.limit(0);
+        relayed.relay.release();
         let outcome = testkit::Outcome::of(child);
         assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
         let said = events(&outcome);
@@ -401,7 +404,8 @@ fn file_of_a_tree_is_sent_whole_if_the_old_one_changes() {
         let end = new.len();
         new[..8 * MIB].copy_from_slice(&noise(8 * MIB, 33));
         write(&stage.path(from).join("tree/f"), &new);
-        relayed.relay.limit(4 << 20);
+        // No moved content is copied before the old file has changed.
+        relayed.relay.hold_after(7 << 20);
         let remote = relayed.via_relay("tree");
         let (from, to) = if up {
             ("tree", &remote[..])
@@ -432,7 +436,7 @@ fn file_of_a_tree_is_sent_whole_if_the_old_one_changes() {
             .unwrap()
             .write_all_at(&noise(2 * MIB, 35), (4 * MIB + end - 3 * MIB) as u64)
             .unwrap();
-        relayed.relay.limit(0);
+        relayed.relay.release();
         let outcome = testkit::Outcome::of(child);
         assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
         let done = event(&events(&outcome), "done").unwrap().clone();
