@@ -23,7 +23,7 @@ const BUFFERS: usize = 3;
 const DIRECT_BYTES_MIN: usize = 256 << 10;
 
 /// Content of a file, to be written.
-struct Piece {
+struct FilledBuffer {
     buffer: PageBuffer,
     /// The part of the buffer that is written.
     range: Range<usize>,
@@ -33,7 +33,7 @@ struct Piece {
     is_sparse: bool,
 }
 
-impl Piece {
+impl FilledBuffer {
     /// Where its content begins in the file.
     fn start(&self) -> u64 {
         self.offset + self.range.start as u64
@@ -49,7 +49,7 @@ impl Piece {
 ///
 /// Dropping it waits for the writes.
 pub(super) struct DirectWriter {
-    pieces: Option<Sender<Piece>>,
+    pieces: Option<Sender<FilledBuffer>>,
     written: Receiver<io::Result<PageBuffer>>,
     thread: Option<JoinHandle<()>>,
     /// Where the pieces begin that are being written.
@@ -58,7 +58,7 @@ pub(super) struct DirectWriter {
     /// How many buffers were made.
     buffers: usize,
     /// Content that is not yet enough to be written.
-    gathered: Option<Piece>,
+    gathered: Option<FilledBuffer>,
 }
 
 impl DirectWriter {
@@ -130,7 +130,7 @@ impl DirectWriter {
         offset: u64,
         is_sparse: bool,
     ) -> io::Result<()> {
-        self.submit(Piece {
+        self.submit(FilledBuffer {
             buffer,
             range,
             offset,
@@ -151,7 +151,7 @@ impl DirectWriter {
                     self.gathered = other;
                     self.flush()?;
                     let start = (offset % DIRECT_ALIGNMENT as u64) as usize;
-                    Piece {
+                    FilledBuffer {
                         buffer: self.take_buffer()?,
                         range: start..start,
                         offset: offset - start as u64,
@@ -195,7 +195,7 @@ impl DirectWriter {
         }
     }
 
-    fn submit(&mut self, piece: Piece) -> io::Result<()> {
+    fn submit(&mut self, piece: FilledBuffer) -> io::Result<()> {
         self.starts.push_back(piece.start());
         let sent = self.pieces.as_ref().map(|pieces| pieces.send(piece));
         match sent {
@@ -236,7 +236,7 @@ struct FileWriter {
 }
 
 impl FileWriter {
-    fn write(&mut self, piece: &Piece) -> io::Result<()> {
+    fn write(&mut self, piece: &FilledBuffer) -> io::Result<()> {
         let content = piece.buffer.get(piece.range.clone()).unwrap_or_default();
         let mut run = piece.range.start..piece.range.start;
         for block in content.chunks(SUBTREE_BYTES as usize) {
@@ -257,7 +257,7 @@ impl FileWriter {
     }
 
     /// Writes a part of the buffer. What is aligned goes past the page cache.
-    fn write_run(&mut self, piece: &Piece, run: Range<usize>) -> io::Result<()> {
+    fn write_run(&mut self, piece: &FilledBuffer, run: Range<usize>) -> io::Result<()> {
         let first = run.start.next_multiple_of(DIRECT_ALIGNMENT).min(run.end);
         let last = (run.end / DIRECT_ALIGNMENT * DIRECT_ALIGNMENT).max(first);
         let [head, mut aligned, tail] = [run.start..first, first..last, last..run.end];
@@ -278,7 +278,7 @@ impl FileWriter {
     }
 }
 
-impl Piece {
+impl FilledBuffer {
     fn write_to(&self, file: &File, part: Range<usize>) -> io::Result<()> {
         let offset = self.offset + part.start as u64;
         file.write_all_at(self.buffer.get(part).unwrap_or_default(), offset)
@@ -327,6 +327,14 @@ mod tests {
             self.staged.staging_path()
         }
 
+        fn content(&self) -> Vec<u8> {
+            let file = self.staged.file();
+            let length = usize::try_from(file.metadata().unwrap().len()).unwrap();
+            let mut content = vec![0; length];
+            file.read_exact_at(&mut content, 0).unwrap();
+            content
+        }
+
         fn file(&self) -> File {
             self.staged.file().try_clone().unwrap()
         }
@@ -366,12 +374,12 @@ mod tests {
             }
         }
         writer.settle(u64::MAX).unwrap();
-        assert!(std::fs::read(staged.path()).unwrap() == staged.expected);
+        assert!(staged.content() == staged.expected);
         // What was gathered is written when the copy breaks.
         writer.append(b"last", 5).unwrap();
         drop(writer);
         staged.expected[5..9].copy_from_slice(b"last");
-        assert!(std::fs::read(staged.path()).unwrap() == staged.expected);
+        assert!(staged.content() == staged.expected);
     }
 
     #[test]
@@ -381,7 +389,7 @@ mod tests {
         let mut writer = DirectWriter::start(staged.file(), readable).unwrap();
         staged.write_old(&mut writer).unwrap();
         writer.settle(u64::MAX).unwrap();
-        assert!(std::fs::read(staged.path()).unwrap() == staged.expected);
+        assert!(staged.content() == staged.expected);
     }
 
     #[test]
