@@ -164,6 +164,12 @@ impl StagedFile {
         self.direct = folder.open_direct(&self.name, &self.file);
     }
 
+    /// The staging file, opened to write past the page cache, after
+    /// [`bypass_page_cache`](Self::bypass_page_cache) where this is possible.
+    pub fn direct_file(&self) -> Option<&File> {
+        self.direct.as_ref()
+    }
+
     /// Writes at the [`position`](Self::position), and moves it.
     ///
     /// From time to time, asks the kernel to begin writing to disk. Past the page cache go only

@@ -10,7 +10,7 @@ use testkit::{RawClient, ServerProcess, Stage, wait_for};
 
 use crate::{
     noise,
-    resume::{RelayedServer, SUBTREE, event, events, staging},
+    resume::{BLOCK, RelayedServer, SUBTREE, event, events, staging},
     stage,
     trees::write,
 };
@@ -219,6 +219,8 @@ fn values_of_a_file_need_the_right_to_read_it() {
 /// Both sides are killed in the middle of a copy of changed parts. The next one continues.
 #[test]
 fn killed_copy_of_changed_parts_is_resumed() {
+    // Less than one block is not kept. How far the old content was compared does not matter then.
+    let arrived = BLOCK + 2 * MIB;
     for (up, server_dies) in [(true, false), (true, true), (false, false), (false, true)] {
         let mut relayed = RelayedServer::new(21);
         // Half of the old content is of use.
@@ -226,7 +228,8 @@ fn killed_copy_of_changed_parts_is_resumed() {
         let half = old.len() / 2;
         old[..half].copy_from_slice(&noise(half, 22));
         fs::write(relayed.folder(up).join("copy"), &old).unwrap();
-        relayed.relay.limit(16 << 20);
+        // Not all that differs: the copy waits here until it is killed.
+        relayed.relay.hold_after((arrived + 6 * MIB) as u64);
         let [from, to] = relayed.arguments(up);
         let copy = ["cp", "--json", "--delta", "on", "--retry", "0", &from, &to];
         let mut child = relayed.stage.command(&copy).spawn().unwrap();
@@ -234,33 +237,33 @@ fn killed_copy_of_changed_parts_is_resumed() {
             let part = staging(&relayed.folder(up));
             part.first().is_some_and(|part| {
                 let mut end = [0; 8];
-                let place = 6 * MIB;
                 let file = fs::File::open(part);
-                let read = file.and_then(|file| file.read_exact_at(&mut end, place as u64));
-                read.is_ok() && end == relayed.content[place..place + 8]
+                let read = file.and_then(|file| file.read_exact_at(&mut end, arrived as u64));
+                read.is_ok() && end == relayed.content[arrived..arrived + 8]
             })
         });
         if server_dies {
             let address = relayed.server.address.clone();
             relayed.server.kill();
+            relayed.relay.release();
             child.wait().unwrap();
             relayed.server = relayed.stage.serve_at(&address, &[]);
         } else {
             child.kill().unwrap();
             child.wait().unwrap();
+            relayed.relay.release();
         }
         assert!(
             fs::read(relayed.folder(up).join("copy")).unwrap() == old,
             "the old file is whole"
         );
-        relayed.relay.limit(0);
         let events = relayed.finish_copy(up, &["--delta", "on"]);
         // What the first attempt had of the old file was never sent.
         assert!(event(&events, "resumed-at").is_none());
         assert!(event(&events, "block-resent").is_none());
         let sent = event(&events, "done").unwrap()["sent"].as_u64().unwrap();
         assert!(
-            sent <= (half - 6 * MIB + 2 * SUBTREE) as u64,
+            sent <= (half - arrived + 2 * SUBTREE) as u64,
             "{up} {server_dies}: {sent}"
         );
     }
@@ -282,7 +285,8 @@ fn replaced_file_that_changes_leads_to_a_whole_copy() {
             .stage
             .path(if up { "user/source" } else { "home/source" });
         fs::write(&source, &new).unwrap();
-        relayed.relay.limit(4 << 20);
+        // No moved content is copied before the old file has changed.
+        relayed.relay.hold_after(7 << 20);
         let [from, to] = relayed.arguments(up);
         let copy = ["cp", "--json", "--delta", "on", &from, &to];
         let child = relayed
@@ -308,7 +312,7 @@ fn replaced_file_that_changes_leads_to_a_whole_copy() {
             .unwrap()
             .write_all_at(&noise(2 * MIB, 35), (4 * MIB + end - 3 * MIB) as u64)
             .unwrap();
-        relayed.relay.limit(0);
+        relayed.relay.release();
         let outcome = testkit::Outcome::of(child);
         assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
         let said = events(&outcome);
@@ -400,7 +404,8 @@ fn file_of_a_tree_is_sent_whole_if_the_old_one_changes() {
         let end = new.len();
         new[..8 * MIB].copy_from_slice(&noise(8 * MIB, 33));
         write(&stage.path(from).join("tree/f"), &new);
-        relayed.relay.limit(4 << 20);
+        // No moved content is copied before the old file has changed.
+        relayed.relay.hold_after(7 << 20);
         let remote = relayed.via_relay("tree");
         let (from, to) = if up {
             ("tree", &remote[..])
@@ -431,7 +436,7 @@ fn file_of_a_tree_is_sent_whole_if_the_old_one_changes() {
             .unwrap()
             .write_all_at(&noise(2 * MIB, 35), (4 * MIB + end - 3 * MIB) as u64)
             .unwrap();
-        relayed.relay.limit(0);
+        relayed.relay.release();
         let outcome = testkit::Outcome::of(child);
         assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
         let done = event(&events(&outcome), "done").unwrap().clone();

@@ -30,7 +30,7 @@ use crate::{
 
 /// The memory of one exchange, in bytes: buffers, and values or sums of the other side.
 const SENDER_MEMORY: usize = 8 << 20;
-const RECEIVER_MEMORY: usize = 4 << 20;
+const RECEIVER_MEMORY: usize = 7 << 20;
 /// How many bytes are collected before they are sent.
 const CHUNK_BYTES: usize = 192 * 1024;
 /// How often a file is hashed again whose metadata changes all the time.

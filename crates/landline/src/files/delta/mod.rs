@@ -9,6 +9,7 @@
 //! travel.
 
 mod compare;
+mod direct;
 mod exchange;
 mod moved;
 mod patch;

@@ -1,6 +1,6 @@
 //! The receiver's part: tells what is there, and builds the new content in the staging file.
 
-use std::{collections::VecDeque, io, os::unix::fs::FileExt};
+use std::{collections::VecDeque, io, ops::Range, os::unix::fs::FileExt};
 
 use blake3::hazmat::ChainingValue;
 use landline_proto::ErrorCode;
@@ -9,6 +9,7 @@ use log::debug;
 use super::{
     SUBTREE_BYTES,
     compare::{VALUES_MAX, unexpected},
+    direct::{BUFFER_BYTES, DirectWriter},
     is_zero,
     moved::{BlockSum, SEARCHED_BYTES_MAX, block_bytes_for},
     records::{Change, Known},
@@ -23,7 +24,7 @@ use crate::{
 };
 
 /// How many bytes are read and hashed at once.
-const READ_BYTES: usize = 1 << 20;
+const READ_BYTES: usize = BUFFER_BYTES;
 /// How many bytes are written before the system is asked to begin writing to disk.
 const WRITE_BACK_BYTES: u64 = 8 << 20;
 /// Zeros within content become a hole if they fill an aligned block of this length.
@@ -38,6 +39,8 @@ pub(crate) type SendSums<'a> = dyn FnMut(Option<&Known>, u64) -> Result<(), Erro
 pub(crate) struct PatcherParts {
     /// The staging file, open to read and write.
     pub(crate) staged: File,
+    /// The same file, opened to write past the page cache, if this is wanted.
+    pub(crate) direct: Option<File>,
     /// How many of its bytes an earlier attempt left.
     pub(crate) staged_length: u64,
     /// The file that is replaced, if its content may be used.
@@ -58,7 +61,9 @@ pub(crate) struct PatcherParts {
 /// digest is another one.
 pub(crate) struct Patcher {
     staged: File,
-    /// The length of the staging file now.
+    /// Writes past the page cache.
+    writer: Option<DirectWriter>,
+    /// The length of the staging file once everything is written.
     staged_end: u64,
     /// Up to here the staging file had content at first.
     staged_first: u64,
@@ -118,6 +123,7 @@ impl Patcher {
     pub(crate) fn new(parts: PatcherParts) -> Result<Self, Error> {
         let PatcherParts {
             staged,
+            direct,
             staged_length,
             replaced,
             length,
@@ -139,8 +145,16 @@ impl Patcher {
         }
         staged.set_len(staged_first).map_err(failed)?;
         let basis = staged_first.max(replaced_length.min(length));
+        let writer = match direct {
+            Some(direct) => {
+                let started = DirectWriter::start(staged.try_clone().map_err(failed)?, direct);
+                Some(started.map_err(failed)?)
+            }
+            None => None,
+        };
         Ok(Self {
             staged,
+            writer,
             staged_end: staged_first,
             staged_first,
             replaced,
@@ -185,26 +199,31 @@ impl Patcher {
     /// # Blocking
     /// Reads and writes the disk.
     pub(crate) fn compare_some(&mut self) -> Result<(Known, u64), Error> {
+        let taken = match &mut self.writer {
+            Some(writer) => writer.take_buffer(),
+            None => Ok(std::mem::take(&mut self.buffer)),
+        };
+        let mut buffer = taken.map_err(|error| self.failed(&error))?;
         let left = usize::try_from(self.basis - self.compared).unwrap_or(usize::MAX);
-        let mut buffer = std::mem::take(&mut self.buffer);
         let chunk = buffer.get_mut(..left.min(READ_BYTES)).unwrap_or_default();
-        let read = self.fill(chunk);
+        let read = self.read_basis(chunk);
         let mut values = Vec::with_capacity(chunk.len().div_ceil(SUBTREE_BYTES as usize));
         let mut offset = self.compared;
         for block in chunk.chunks(SUBTREE_BYTES as usize) {
             values.push(subtree_value(block, offset));
             offset += block.len() as u64;
         }
-        let length = chunk.len() as u64;
-        self.buffer = buffer;
-        read.map_err(|error| self.failed(&error))?;
+        let length = chunk.len();
+        read.and_then(|there| self.store_basis(buffer, there..length))
+            .map_err(|error| self.failed(&error))?;
         self.compared = offset;
         self.values.extend(&values);
-        Ok((Known::Values(values), length))
+        Ok((Known::Values(values), length as u64))
     }
 
-    /// Reads from the staging file what is there, and copies the rest from the replaced file.
-    fn fill(&mut self, chunk: &mut [u8]) -> io::Result<()> {
+    /// Reads from the staging file what is there, and the rest from the replaced file. Returns how
+    /// many bytes are there.
+    fn read_basis(&self, chunk: &mut [u8]) -> io::Result<usize> {
         let there = usize::try_from(self.staged_first.saturating_sub(self.compared))
             .unwrap_or(usize::MAX)
             .min(chunk.len());
@@ -215,16 +234,30 @@ impl Patcher {
             self.staged.write_all_at(staged, self.compared)?;
         }
         if missing.is_empty() {
-            return Ok(());
+            return Ok(there);
         }
-        let from = self.compared + there as u64;
+        let read = self.replaced.as_ref().map_or(0, |replaced| {
+            read_most_at(replaced, missing, self.compared + there as u64)
+        });
         // What cannot be read is taken for zeros, which are compared like any other content.
-        missing.fill(0);
-        if let Some(replaced) = &self.replaced {
-            read_most_at(replaced, missing, from);
+        missing.get_mut(read..).unwrap_or_default().fill(0);
+        Ok(there)
+    }
+
+    /// Writes the part of the buffer that is missing in the staging file. The buffer begins where
+    /// the content is compared.
+    fn store_basis(&mut self, buffer: PageBuffer, missing: Range<usize>) -> io::Result<()> {
+        let end = self.compared + missing.end as u64;
+        if let Some(writer) = &mut self.writer {
+            if missing.is_empty() {
+                writer.give_back(buffer);
+                return Ok(());
+            }
+            self.staged_end = self.staged_end.max(end);
+            return writer.write(buffer, missing, self.compared, self.sparse);
         }
-        let end = from + missing.len() as u64;
-        let mut offset = from;
+        let mut offset = self.compared + missing.start as u64;
+        let missing = buffer.get(missing).unwrap_or_default();
         for block in missing.chunks(SUBTREE_BYTES as usize) {
             // Zeros stay a hole.
             if !(self.sparse && is_zero(block)) {
@@ -232,10 +265,11 @@ impl Patcher {
             }
             offset += block.len() as u64;
         }
-        if self.staged_end < end {
+        if !missing.is_empty() && self.staged_end < end {
             self.staged.set_len(end)?;
             self.staged_end = end;
         }
+        self.buffer = buffer;
         self.write_back(end);
         Ok(())
     }
@@ -346,7 +380,7 @@ impl Patcher {
                 rest.len()
             };
             let (data, behind) = rest.split_at(dense);
-            self.staged.write_all_at(data, offset)?;
+            self.write_data(data, offset)?;
             offset += data.len() as u64;
             self.staged_end = self.staged_end.max(offset);
             let count = zero_bytes(behind);
@@ -362,8 +396,23 @@ impl Patcher {
         Ok(())
     }
 
+    fn write_data(&mut self, data: &[u8], offset: u64) -> io::Result<()> {
+        match &mut self.writer {
+            // Everything comes in order now.
+            Some(writer) if !self.is_comparing => writer.append(data, offset),
+            Some(writer) => {
+                writer.settle(offset + data.len() as u64)?;
+                self.staged.write_all_at(data, offset)
+            }
+            None => self.staged.write_all_at(data, offset),
+        }
+    }
+
     /// Makes zeros of a range: a hole, if this is wanted and possible.
     fn clear(&mut self, from: u64, to: u64) -> io::Result<()> {
+        if let Some(writer) = &mut self.writer {
+            writer.settle(to)?;
+        }
         let old_end = self.staged_end.min(to);
         let is_hole = self.sparse && (from >= old_end || punch_hole(&self.staged, from, old_end)?);
         let dense_end = match (is_hole, self.sparse) {
@@ -482,11 +531,18 @@ impl Patcher {
         self.position
     }
 
-    /// The digest of the content.
+    /// Waits until the content is written, and returns its digest.
     ///
     /// # Errors
-    /// [`Error::Protocol`] if it is not complete.
-    pub(crate) fn digest(&self) -> Result<blake3::Hash, Error> {
+    /// [`Error::Protocol`] if it is not complete; `no-space` or `io`.
+    ///
+    /// # Blocking
+    /// Writes the disk.
+    pub(crate) fn digest(&mut self) -> Result<blake3::Hash, Error> {
+        if let Some(writer) = &mut self.writer {
+            let settled = writer.settle(self.length);
+            settled.map_err(|error| self.failed(&error))?;
+        }
         self.hasher
             .digest()
             .filter(|_| self.position == self.length)

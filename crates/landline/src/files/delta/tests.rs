@@ -81,22 +81,30 @@ fn copy(new: &[u8], old: Option<&[u8]>, earlier: &[u8]) -> Outcome {
 
 fn copy_over(is_fast: bool, new: &[u8], old: Option<&[u8]>, earlier: &[u8]) -> Outcome {
     let folder = TempDir::create(&std::env::temp_dir()).unwrap();
-    let staged = file(folder.path(), earlier);
-    let old = old.map(|old| file(folder.path(), old));
-    transfer(is_fast, new, staged, earlier.len() as u64, old)
+    let [mut one, two] = [false, true].map(|is_direct| {
+        let staged = file(folder.path(), earlier);
+        let old = old.map(|old| file(folder.path(), old));
+        transfer(is_fast, new, staged, earlier.len() as u64, old, is_direct)
+    });
+    assert!(one.content == two.content, "past the page cache");
+    assert_eq!((one.sent, one.searches), (two.sent, two.searches));
+    one.disk = one.disk.max(two.disk);
+    one
 }
 
-/// Builds `new` in `staged`.
+/// Builds `new` in `staged`, through the page cache or past it.
 fn transfer(
     is_fast: bool,
     new: &[u8],
     staged: File,
     staged_length: u64,
     replaced: Option<File>,
+    is_direct: bool,
 ) -> Outcome {
     let patcher = Patcher::new(PatcherParts {
         sparse: true,
         staged: staged.try_clone().unwrap(),
+        direct: is_direct.then(|| staged.try_clone().unwrap()),
         staged_length,
         replaced,
         length: new.len() as u64,
@@ -262,6 +270,7 @@ fn changes_that_are_not_possible_are_refused() {
         Patcher::new(PatcherParts {
             sparse: true,
             staged: anonymous_file(folder.path()).unwrap(),
+            direct: None,
             staged_length: 0,
             replaced: old.map(|old| file(folder.path(), old)),
             length: 3 * SUBTREE_BYTES,
@@ -313,7 +322,7 @@ fn changes_that_are_not_possible_are_refused() {
     refused(Some(&old), true, &[Change::Search, copied(u64::MAX, 2)]);
     refused(Some(&old), true, &[Change::Search, Change::Search]);
     refused(Some(&old), false, &[Change::Whole, kept(SUBTREE_BYTES)]);
-    let patcher = make(Some(&old));
+    let mut patcher = make(Some(&old));
     assert!(patcher.digest().is_err(), "nothing has arrived");
 }
 
@@ -335,7 +344,7 @@ fn replaced_file_that_cannot_be_read_is_of_no_use() {
     let new = [b"x", &old[1..]].concat();
     let replaced = || Some(unreadable(folder.path(), &old));
     let staged = anonymous_file(folder.path()).unwrap();
-    let outcome = transfer(false, &new, staged, 0, replaced());
+    let outcome = transfer(false, &new, staged, 0, replaced(), false);
     assert!(outcome.content == new);
     assert_eq!(outcome.sent, new.len() as u64);
     assert_eq!(outcome.searches, 1);
@@ -343,6 +352,7 @@ fn replaced_file_that_cannot_be_read_is_of_no_use() {
     let mut patcher = Patcher::new(PatcherParts {
         sparse: true,
         staged: anonymous_file(folder.path()).unwrap(),
+        direct: None,
         staged_length: 0,
         replaced: replaced(),
         length: 3 * SUBTREE_BYTES,
@@ -362,6 +372,7 @@ fn content_that_is_written_here_costs_and_is_not_sent() {
     let mut patcher = Patcher::new(PatcherParts {
         sparse: true,
         staged: anonymous_file(folder.path()).unwrap(),
+        direct: None,
         staged_length: 0,
         replaced: Some(file(folder.path(), &old)),
         length: 4 * SUBTREE_BYTES,

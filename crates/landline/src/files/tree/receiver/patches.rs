@@ -147,6 +147,7 @@ impl TreeReceiver {
                 staged: created
                     .try_clone()
                     .map_err(self.problem(&file.location, &file.name))?,
+                direct: None,
                 staged_length: 0,
                 replaced: replaced.map(|source| source.file),
                 length: file.length,
@@ -237,7 +238,7 @@ impl TreeReceiver {
         length: u64,
         digest: &Hash,
     ) -> Result<bool, Error> {
-        let Some(patch) = self.patches.take(entry) else {
+        let Some(mut patch) = self.patches.take(entry) else {
             return Ok(false);
         };
         let file = self.take_wanted(entry)?;
@@ -245,7 +246,7 @@ impl TreeReceiver {
             return Err(unexpected("a file of another length than announced"));
         }
         hash_file(&mut self.hasher, entry, length, digest);
-        let is_same = match &patch.built {
+        let is_same = match &mut patch.built {
             Some(built) => Some(built.patcher.digest()?.as_bytes() == digest),
             None => None,
         };
