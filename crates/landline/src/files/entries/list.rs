@@ -24,6 +24,8 @@ use crate::{
 
 /// The memory for names that are sorted, in bytes. Those of a larger folder come as they are.
 const SORTED_BYTES_MAX: usize = 4 << 20;
+/// How many names are sorted and sent before the others are sorted.
+const FIRST_NAMES: usize = 256;
 
 impl Task<'_> {
     /// Lists what a request names.
@@ -131,15 +133,14 @@ impl TreeVisitor for Lister<'_, '_> {
                 return Ok(folders);
             }
         };
-        let names = SortedNames::read(&mut reader, self.list.hidden, || self.task.unit.spend(1))?;
+        let mut names =
+            FolderNames::read(&mut reader, self.list.hidden, || self.task.unit.spend(1))?;
         self.task.out.write(&FileRecord::Folder(FolderRecord {
             path: Name(path.clone()),
             sorted: names.is_complete,
         }))?;
-        for name in names.iter() {
-            self.entry(&visit, OsStr::from_bytes(name), &path, &mut folders)?;
-        }
-        let mut failed = names.error;
+        let mut failed = names.error.take();
+        names.in_order(|name| self.entry(&visit, name, &path, &mut folders))?;
         for entry in reader {
             match entry {
                 Ok((name, _)) if self.list.hidden || !name.as_bytes().starts_with(b".") => {
@@ -208,8 +209,8 @@ pub(super) fn join(start: &[u8], below: &Path) -> Vec<u8> {
     [start, slash, below].concat()
 }
 
-/// The first names of a folder in order, in little memory.
-struct SortedNames {
+/// The first names of a folder, in little memory.
+struct FolderNames {
     bytes: Vec<u8>,
     /// The start and the length of each.
     spans: Vec<(u32, u16)>,
@@ -219,7 +220,7 @@ struct SortedNames {
     error: Option<io::Error>,
 }
 
-impl SortedNames {
+impl FolderNames {
     fn read(
         reader: &mut FolderReader,
         with_hidden: bool,
@@ -246,21 +247,41 @@ impl SortedNames {
             };
             let name = name.as_bytes();
             if with_hidden || !name.starts_with(b".") {
-                let start = u32::try_from(names.bytes.len()).unwrap_or(u32::MAX);
-                let length = u16::try_from(name.len()).unwrap_or(u16::MAX);
-                names.spans.push((start, length));
-                names.bytes.extend(name);
+                names.add(name);
             }
         }
-        let bytes = &names.bytes;
-        names
-            .spans
-            .sort_unstable_by(|one, other| slice(bytes, *one).cmp(slice(bytes, *other)));
         Ok(names)
     }
 
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.spans.iter().map(|span| slice(&self.bytes, *span))
+    fn add(&mut self, name: &[u8]) {
+        let start = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
+        let length = u16::try_from(name.len()).unwrap_or(u16::MAX);
+        self.spans.push((start, length));
+        self.bytes.extend(name);
+    }
+
+    /// Calls `work` with each name, in order. The first names do not wait until all are sorted.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    fn in_order(&mut self, mut work: impl FnMut(&OsStr) -> Result<(), Error>) -> Result<(), Error> {
+        let bytes = &self.bytes;
+        let compare = |one: &(u32, u16), other: &(u32, u16)| {
+            let (one, other) = (slice(bytes, *one), slice(bytes, *other));
+            one.cmp(other)
+        };
+        let count = FIRST_NAMES.min(self.spans.len());
+        if count < self.spans.len() {
+            self.spans.select_nth_unstable_by(count, compare);
+        }
+        let (first, rest) = self.spans.split_at_mut(count);
+        for names in [first, rest] {
+            names.sort_unstable_by(compare);
+            for span in names {
+                work(OsStr::from_bytes(slice(bytes, *span)))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -269,4 +290,33 @@ fn slice(bytes: &[u8], (start, length): (u32, u16)) -> &[u8] {
     bytes
         .get(start..start + usize::from(length))
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_in_order_however_many() {
+        for count in [0, 1, FIRST_NAMES - 1, FIRST_NAMES, FIRST_NAMES + 1, 3000] {
+            let mut names = FolderNames {
+                bytes: Vec::new(),
+                spans: Vec::new(),
+                is_complete: true,
+                error: None,
+            };
+            let mut expected: Vec<String> = (0..count)
+                .map(|number| (number * 7919 % 100_003).to_string())
+                .collect();
+            expected.iter().for_each(|name| names.add(name.as_bytes()));
+            expected.sort();
+            let mut found = Vec::new();
+            let ended = names.in_order(|name| {
+                found.push(name.to_string_lossy().into_owned());
+                Ok(())
+            });
+            assert!(ended.is_ok());
+            assert_eq!(found, expected);
+        }
+    }
 }
