@@ -326,7 +326,6 @@ impl From<landline_classic::Error> for Failure {
 
 /// Advice for an error, if there is any.
 fn advice(error: &Error) -> Option<String> {
-    use ErrorCode as C;
     let text = match error {
         Error::UnknownServer { .. } => {
             "run landline join 'INVITE' first, or add --accept-new to trust the server that answers now; landline hosts lists the servers that you know"
@@ -387,48 +386,53 @@ fn advice(error: &Error) -> Option<String> {
             side,
             ..
         } if of_cause(cause, *side).is_some() => of_cause(cause, *side)?,
-        Error::Failed { code, side, .. } => match code {
-            C::LoginRefused if *side == Side::Here => {
-                "run the command again to retry. If you forgot your password, ask an admin to run landline user password set NAME"
-            }
-            C::LoginRefused => {
-                "check the user name; use another key with -i FILE, or log in with --password"
-            }
-            C::ShutOut => "the refused logins may come from another machine of your network",
-            C::TooManyGuesses => {
-                "an attacker may be guessing the password; log in with a key or secret instead"
-            }
-            C::InviteUsed | C::InviteExpired | C::InviteUnknown => {
-                "ask the server's owner for a new invite"
-            }
-            C::InviteUser => "choose another name with --as NAME",
-            // Without a system error it is a limit that the server's owner has set.
-            C::NoSpace if *side == Side::There => {
-                "delete files on the server, or ask its owner for a larger quota"
-            }
-            C::NoSpace => "free some space on this machine, and try again",
-            C::SourceChanged | C::DigestMismatch => {
-                "run the same command again; no incomplete file has the final name"
-            }
-            C::SourceEmpty => "add --force to delete all the same",
-            C::TargetHome => "name a folder below it, or add --force",
-            C::MassDelete => {
-                "look at what would be deleted with --dry-run --force; --force deletes it"
-            }
-            C::MaxDelete => "raise --max-delete, or leave it out",
-            C::NotWhole => "leave out --atomic to copy the rest",
-            C::TooManySessions => "end one of your sessions, or try again later",
-            C::Audit => "ask the server's owner: the disk may be full, or the log was removed",
-            C::AuditQuota => {
-                "try again after midnight UTC, or ask the server's owner to raise the limit"
-            }
-            C::Draining => "try again when the server has restarted",
-            C::Ended => "ask an admin of the server",
-            _ => return None,
-        },
+        Error::Failed { code, side, .. } => of_code(code, *side)?,
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+/// Advice for a failure with this code.
+fn of_code(code: &ErrorCode, side: Side) -> Option<&'static str> {
+    use ErrorCode as C;
+    let text = match code {
+        C::LoginRefused if side == Side::Here => {
+            "run the command again to retry. If you forgot your password, ask an admin to run landline user password set NAME"
+        }
+        C::LoginRefused => {
+            "check the user name; use another key with -i FILE, or log in with --password"
+        }
+        C::ShutOut => "the refused logins may come from another machine of your network",
+        C::TooManyGuesses => {
+            "an attacker may be guessing the password; log in with a key or secret instead"
+        }
+        C::InviteUsed | C::InviteExpired | C::InviteUnknown => {
+            "ask the server's owner for a new invite"
+        }
+        C::InviteUser => "choose another name with --as NAME",
+        // Without a system error it is a limit that the server's owner has set.
+        C::NoSpace if side == Side::There => {
+            "delete files on the server, or ask its owner for a larger quota"
+        }
+        C::NoSpace => "free some space on this machine, and try again",
+        C::SourceChanged | C::DigestMismatch => {
+            "run the same command again; no incomplete file has the final name"
+        }
+        C::SourceEmpty => "add --force to delete all the same",
+        C::TargetHome => "name a folder below it, or add --force",
+        C::MassDelete => "look at what would be deleted with --dry-run --force; --force deletes it",
+        C::MaxDelete => "raise --max-delete, or leave it out",
+        C::NotWhole => "leave out --atomic to copy the rest",
+        C::TooManySessions => "end one of your sessions, or try again later",
+        C::Audit => "ask the server's owner: the disk may be full, or the log was removed",
+        C::AuditQuota => {
+            "try again after midnight UTC, or ask the server's owner to raise the limit"
+        }
+        C::Draining => "try again when the server has restarted",
+        C::Ended => "ask an admin of the server",
+        _ => return None,
+    };
+    Some(text)
 }
 
 #[cfg(test)]

@@ -221,6 +221,16 @@ fn shorten(text: &str) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
+fn read_attribute(mut reader: ContentReader<'_>) -> Result<Attribute, RecordError> {
+    let length = usize::from(reader.u8()?);
+    let name = reader.take(length)?.to_vec();
+    let value = reader.rest().to_vec();
+    match Attribute::new(name, value) {
+        Some(attribute) => Ok(attribute),
+        None => reader.invalid(),
+    }
+}
+
 /// Reads a text that is the rest of a record.
 fn read_text(reader: &mut ContentReader<'_>) -> Result<String, RecordError> {
     match std::str::from_utf8(reader.rest()) {
@@ -421,15 +431,7 @@ impl<'a> FromSender<'a> {
                 let message = read_text(&mut reader)?;
                 Ok(Self::Grown { entry, message })
             }
-            11 => {
-                let length = usize::from(reader.u8()?);
-                let name = reader.take(length)?.to_vec();
-                let value = reader.rest().to_vec();
-                match Attribute::new(name, value) {
-                    Some(attribute) => Ok(Self::Attribute(attribute)),
-                    None => reader.invalid(),
-                }
-            }
+            11 => read_attribute(reader).map(Self::Attribute),
             10 => {
                 let (entry, offset, length) = (reader.u32()?, reader.u64()?, reader.u64()?);
                 if length == 0 || length > RUN_BYTES_MAX {
