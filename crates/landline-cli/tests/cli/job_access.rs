@@ -162,6 +162,10 @@ fn revocation_does_not_wait_for_a_stopped_supervisor() {
             ];
             let mut client = stage.command(&run).stdin(Stdio::piped()).spawn().unwrap();
             let file = wait_for_pid(&stage);
+            // The supervisor has told that the program runs.
+            let mut ready = [0; 6];
+            let stdout = client.stdout.as_mut().unwrap();
+            stdout.read_exact(&mut ready).unwrap();
             let _stopped = Stopped::of(&file);
             let mut stdin = client.stdin.take().unwrap();
             // More than the socket takes. The client ends before all of it is sent.

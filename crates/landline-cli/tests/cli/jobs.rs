@@ -368,7 +368,13 @@ fn client_that_leaves_does_not_end_the_job() {
         "seq 50; until test -e left; do sleep 0.05; done; seq 51 100",
     );
     let mut first: Child = stage.command(&["attach", HOST, &id]).spawn().unwrap();
-    wait_for("output", || job(&stage, &id)["stdout"].as_u64() > Some(20));
+    let mut output = [0; 20];
+    first
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut output)
+        .unwrap();
     kill_process(Pid::from_child(&first), Signal::INT).unwrap();
     assert_eq!(first.wait().unwrap().code(), Some(130));
     stage.write("home/left", b"");

@@ -109,7 +109,7 @@ fn host_that_is_not_reached_holds_up_none() {
     dead(&stage);
     let _hole = black_hole(&stage);
     let hosts = "dead,hole,web[1-2]";
-    let options = ["--json", "run", "-H", hosts, "--timeout", "15s", "--"];
+    let options = ["--json", "run", "-H", hosts, "--timeout", "8s", "--"];
     let outcome = stage.run(&[&options[..], &["sh", "-c", "echo $$; exit 3"]].concat());
     assert_eq!(outcome.status, Some(255));
     let events: Vec<Value> = String::from_utf8(outcome.stdout)
