@@ -201,23 +201,24 @@ fn signal_reaches_the_program() {
     let stage = stage();
     let _server = stage.joined();
     let pid = stage.home().join("pid");
+    // A signal before the client knows that the program runs ends both.
     let start = |script: &str| {
-        let _ = fs::remove_file(&pid);
-        let child = stage
+        let mut child = stage
             .command(&["run", HOST, "--", "sh", "-c", script])
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        wait_for("the program", || {
-            fs::read(&pid).is_ok_and(|text| text.ends_with(b"\n"))
-        });
+        let stdout = child.stdout.as_mut().unwrap();
+        stdout.read_exact(&mut [0; 6]).unwrap();
         child
     };
-    let mut child = start("echo $$ > pid; exec sleep 1000");
+    let mut child = start("echo $$ > pid; echo ready; exec sleep 1000");
     signal(&child, Signal::INT);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     wait_for_end("the program", &pid);
     // A program that ignores the signal does not hold up its user.
-    let mut child = start("trap 'touch caught' INT; echo $$ > pid; while :; do sleep 1; done");
+    let mut child =
+        start("trap 'touch caught' INT; echo $$ > pid; echo ready; while :; do sleep 1; done");
     signal(&child, Signal::INT);
     let caught = stage.home().join("caught");
     wait_for("the first signal", || caught.exists());
