@@ -8,7 +8,7 @@
 //! - [`Relay`]: a connection that a test can cut, slow down or damage.
 //! - [`PowerCut`]: a disk whose power is cut.
 //! - [`Census`]: everything in a folder, before and after.
-//! - [`SmallDisk`]: a disk that a test can fill.
+//! - [`Mount`]: a disk that a test can fill, and other file systems.
 //! - [`Shim`]: a process with one system call that fails.
 //! - [`is_soak`], [`time_limit`]: whether loops and times are those of the soak.
 //! - [`Opaque`]: login by password, as the RFCs define it, without code of the product.
@@ -20,10 +20,10 @@
 #![allow(clippy::disallowed_methods, reason = "tests open what they like")]
 
 mod census;
-mod disk;
 pub mod dummy;
 mod hostile;
 pub mod link;
+mod mount;
 mod opaque;
 mod power;
 mod raw;
@@ -36,8 +36,8 @@ mod terminal;
 mod user;
 
 pub use census::Census;
-pub use disk::SmallDisk;
 pub use hostile::{Hostile, HostileServer};
+pub use mount::Mount;
 pub use opaque::{Opaque, Said};
 pub use power::PowerCut;
 pub use raw::{NONCE, RawClient, dial_from, frame};

@@ -8,7 +8,7 @@ use std::{
 
 use rustix::io::Errno;
 use serde_json::{Value, json};
-use testkit::{Fault, RawClient, ServerProcess, Shim, SmallDisk, Stage, wait_for};
+use testkit::{Fault, Mount, RawClient, ServerProcess, Shim, Stage, wait_for};
 
 use crate::{noise, stage, users::OwnerAndBob};
 
@@ -369,7 +369,7 @@ fn failed_audit_write_refuses_login() {
 #[test]
 fn audit_log_uses_reserve_on_full_disk() {
     let stage = stage();
-    let Some(_disk) = SmallDisk::mount(&stage.path("server"), "size=2m") else {
+    let Some(_disk) = Mount::disk(&stage.path("server"), "size=2m") else {
         return;
     };
     let _server = stage.joined();
@@ -398,7 +398,7 @@ fn audit_log_uses_reserve_on_full_disk() {
 #[test]
 fn admins_use_reserve_on_full_disk() {
     let stage = stage();
-    let Some(_disk) = SmallDisk::mount(&stage.path("server"), "size=64m") else {
+    let Some(_disk) = Mount::disk(&stage.path("server"), "size=64m") else {
         return;
     };
     let two = OwnerAndBob::on(stage);

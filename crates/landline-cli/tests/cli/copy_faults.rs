@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::json;
-use testkit::{RawClient, SmallDisk, Stage};
+use testkit::{Mount, RawClient, Stage};
 
 use crate::{noise, stage};
 
@@ -149,23 +149,12 @@ fn destination_is_checked_before_a_command_is_run() {
     let server = stage.joined();
     stage.write("home/conf", b"old");
     stage.write("conf", b"mounted");
-    let bind = Command::new("mount")
-        .arg("--bind")
-        .args([stage.path("conf"), stage.path("home/conf")])
-        .output();
-    if !bind.is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: a mount point needs root");
+    let Some(_mount) = Mount::bind(&stage.path("conf"), &stage.path("home/conf")) else {
         return;
-    }
+    };
     let to = server.at("conf");
     let command = ["--json", "cp", "--from-command", &to, "--", "touch", "ran"];
-    let outcome = stage.run(&command);
-    let unmounted = Command::new("umount")
-        .arg("-l")
-        .arg(stage.path("home/conf"))
-        .status();
-    assert!(unmounted.unwrap().success());
-    outcome.fails(27, "io");
+    stage.run(&command).fails(27, "io");
     assert!(!stage.path("user/ran").exists());
 }
 
@@ -227,7 +216,7 @@ fn system_error_of_server_has_advice() {
     let stage = stage();
     let place = stage.path("home/fixed");
     fs::create_dir(&place).unwrap();
-    let Some(_disk) = SmallDisk::mount(&place, "ro") else {
+    let Some(_disk) = Mount::disk(&place, "ro") else {
         return;
     };
     let server = stage.joined();

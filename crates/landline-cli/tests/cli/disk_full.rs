@@ -4,7 +4,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use testkit::{Census, RawClient, SmallDisk, Stage};
+use testkit::{Census, Mount, RawClient, Stage};
 
 use crate::{noise, stage};
 
@@ -12,10 +12,10 @@ use crate::{noise, stage};
 const EMPTY: &str = "blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
 
 /// A stage whose home has 32 MiB and 1,000 inodes.
-fn small() -> Option<(SmallDisk, Stage)> {
+fn small() -> Option<(Mount, Stage)> {
     let stage = stage();
     Some((
-        SmallDisk::mount(&stage.home(), "size=32m,nr_inodes=1000")?,
+        Mount::disk(&stage.home(), "size=32m,nr_inodes=1000")?,
         stage,
     ))
 }

@@ -3,7 +3,7 @@
 use std::{fs, os::unix, process::Command};
 
 use serde_json::{Value, json};
-use testkit::{Census, RawClient, ServerProcess, SmallDisk, Stage};
+use testkit::{Census, Mount, RawClient, ServerProcess, Stage};
 
 use crate::{noise, stage};
 
@@ -237,7 +237,7 @@ fn hostile_names() -> Vec<Value> {
 #[test]
 fn full_disk_is_reported_and_leaves_nothing() {
     let stage = stage();
-    let Some(disk) = SmallDisk::mount(&stage.home(), "size=4m,nr_inodes=100") else {
+    let Some(disk) = Mount::disk(&stage.home(), "size=4m,nr_inodes=100") else {
         return;
     };
     let server = stage.joined();

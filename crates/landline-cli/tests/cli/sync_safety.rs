@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::json;
-use testkit::Outcome;
+use testkit::{Mount, Outcome};
 
 use crate::{
     resume::{event, events, staging},
@@ -26,37 +26,12 @@ fn failed_codes(outcome: &Outcome) -> Vec<String> {
         .collect()
 }
 
-/// A file system in memory that is mounted on a folder, until this is dropped.
-struct Mounted<'a>(&'a Path);
-
-impl<'a> Mounted<'a> {
-    /// `None` if this user cannot mount.
-    fn new(folder: &'a Path) -> Option<Self> {
-        let mounted = Command::new("/usr/bin/mount")
-            .args(["-t", "tmpfs", "tmpfs"])
-            .arg(folder)
-            .status();
-        if mounted.is_ok_and(|status| status.success()) {
-            return Some(Self(folder));
-        }
-        eprintln!("SKIPPED: not root: nothing can be mounted");
-        None
-    }
-}
-
-impl Drop for Mounted<'_> {
-    fn drop(&mut self) {
-        let unmounted = Command::new("/usr/bin/umount").arg(self.0).status();
-        assert!(unmounted.unwrap().success());
-    }
-}
-
 #[test]
 fn mounted_file_systems_keep_their_content() {
     let synced = Synced::new();
     let usb = synced.stage.path("home/dst/usb");
     fs::create_dir_all(&usb).unwrap();
-    let Some(_mounted) = Mounted::new(&usb) else {
+    let Some(_mount) = Mount::disk(&usb, "size=8m") else {
         return;
     };
     synced.source(&["file"]);
@@ -307,21 +282,17 @@ fn bind_mount_in_the_target_stays() {
     write(&elsewhere.join("precious"), b"precious");
     let places =
         ["at-top", "in-folder/deep"].map(|place| synced.stage.path("home/dst").join(place));
-    for place in &places {
-        let mut mount = Command::new("mount");
-        let mounted = mount.arg("--bind").args([&elsewhere, place]).status();
-        if !mounted.is_ok_and(|status| status.success()) {
-            eprintln!("SKIPPED: a bind mount needs root");
-            return;
-        }
-    }
+    let mounts: Option<Vec<Mount>> = places
+        .iter()
+        .map(|place| Mount::bind(&elsewhere, place))
+        .collect();
+    let Some(mounts) = mounts else {
+        return;
+    };
     let planned = synced.run(&["--delete", "-n"]);
     let done = synced.run(&["--delete", "--itemize"]);
     let is_kept = fs::read(elsewhere.join("precious")).is_ok();
-    for place in &places {
-        let unmounted = Command::new("umount").arg(place).status();
-        assert!(unmounted.unwrap().success());
-    }
+    drop(mounts);
     let text = |outcome: &Outcome| format!("{:?}", events(outcome));
     assert!(is_kept, "{}", text(&done));
     for outcome in [&planned, &done] {

@@ -1,9 +1,10 @@
 //! Extended attributes in copies of trees.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use rustix::fs::XattrFlags;
 use serde_json::{Value, json};
+use testkit::Mount;
 
 use crate::{
     noise,
@@ -155,20 +156,13 @@ fn target_without_attributes_gets_the_content() {
         return;
     }
     fs::create_dir_all(&target).unwrap();
-    let mounted = Command::new("mount")
-        .args(["-t", "ramfs", "none"])
-        .arg(&target)
-        .status();
-    if !mounted.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: nothing can be mounted");
+    let Some(_mount) = Mount::ramfs(&target) else {
         return;
-    }
+    };
     let without = !set(&target, "user.x", b"");
     let outcome = synced.run(&["--xattrs"]);
     let small = fs::read(target.join("a/small"));
     let big = fs::read(target.join("big"));
-    let unmounted = Command::new("umount").arg(&target).status();
-    assert!(unmounted.unwrap().success());
     if without {
         assert_eq!(outcome.status, Some(1), "{}", outcome.stderr);
         let events = events(&outcome);

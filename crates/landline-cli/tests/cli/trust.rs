@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use serde_json::{Value, json};
-use testkit::{HostileServer, ServerProcess, SmallDisk, Stage, Terminal};
+use testkit::{HostileServer, Mount, ServerProcess, Stage, Terminal};
 
 use crate::{ASKS_TRUST, stage};
 
@@ -225,7 +225,7 @@ fn pin_that_cannot_be_saved_refuses_login() {
     let state = stage.path("small");
     fs::create_dir(&state).unwrap();
     fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
-    let Some(_disk) = SmallDisk::mount(&state, "size=64k") else {
+    let Some(_disk) = Mount::disk(&state, "size=64k") else {
         return;
     };
     fs::create_dir(state.join("client")).unwrap();
