@@ -88,6 +88,7 @@ mod tree_acls;
 mod tree_attributes;
 mod tree_crashes;
 mod tree_followed;
+mod tree_leftovers;
 mod tree_links;
 mod tree_records;
 mod tree_sparse;

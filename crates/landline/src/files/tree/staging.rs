@@ -263,16 +263,22 @@ impl TreeStaging {
         file.set_len(text.len() as u64)
     }
 
-    /// Removes the files of an earlier attempt that cannot be used, but not the trees.
-    pub(super) fn remove_files(&self) -> io::Result<()> {
+    /// Removes what no attempt can use: all but the trees, and the files that `keeps` accepts.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub(super) fn remove_files(
+        &self,
+        mut keeps: impl FnMut(&OsStr, &EntryStat) -> bool,
+    ) -> io::Result<()> {
         for entry in self.folder.reader()? {
             let (name, _) = entry?;
-            let is_folder = self
-                .folder
-                .stat(&name)?
-                .is_some_and(|stat| stat.kind == EntryKind::Folder);
+            let Some(stat) = self.folder.stat(&name)? else {
+                continue;
+            };
+            let is_folder = stat.kind == EntryKind::Folder;
             let is_tree = is_folder && name.as_encoded_bytes().starts_with(b"tree-");
-            if !is_tree && name != JOURNAL {
+            if !is_tree && name != JOURNAL && !keeps(&name, &stat) {
                 self.folder.remove_all(&name)?;
             }
         }

@@ -285,6 +285,7 @@ impl TreeReceiver {
         self.staging
             .remove()
             .map_err(|error| Error::io("the staging folder", &error))?;
+        self.release_leftovers();
         let base_entry = self.base_entry.take();
         self.complete(base_entry);
         let synced = if self.syncer.each {

@@ -1,6 +1,6 @@
 //! Compares files by their digests, where their lengths and times do not tell enough.
 
-use std::ffi::OsStr;
+use std::{ffi::OsStr, path::Path};
 
 use super::{Problem, StorePlace, TreeReceiver, WantedFile};
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
             sender::unexpected,
         },
     },
-    paths::{EntryStat, FileTime},
+    paths::{EntryStat, FileTime, Folder},
 };
 
 /// What a file that is kept should have.
@@ -60,7 +60,7 @@ impl TreeReceiver {
         }
     }
 
-    /// Hashes what an earlier attempt left of a file.
+    /// Hashes what an earlier attempt left of a file in its own folder.
     pub(super) fn hash_kept(
         &mut self,
         location: &StorePlace,
@@ -69,6 +69,37 @@ impl TreeReceiver {
     ) -> Result<Option<(u64, Hash)>, Problem> {
         let folder = self.open(location).map_err(self.problem(location, name))?;
         let shown = self.shown(location, name);
+        self.hash_first(&folder, name, &shown, kept)
+    }
+
+    /// Hashes what an earlier attempt left of a file of this length in the staging folder.
+    pub(super) fn hash_leftover(
+        &mut self,
+        (location, name): (&StorePlace, &OsStr),
+        staged: &OsStr,
+        length: u64,
+    ) -> Result<Option<(u64, Hash)>, Problem> {
+        let left = self.leftover_length(staged);
+        let Some(left) = left.filter(|&left| left <= length) else {
+            return Ok(None);
+        };
+        let shown = self.shown(location, name);
+        let folder = self.staging.folder.clone();
+        match self.hash_first(&folder, staged, &shown, left) {
+            // All of it is sent then.
+            Err(Problem::Entry(_)) => Ok(None),
+            hashed => hashed,
+        }
+    }
+
+    /// Hashes the first `kept` bytes of a file; `None` if it is shorter.
+    fn hash_first(
+        &mut self,
+        folder: &Folder,
+        name: &OsStr,
+        shown: &Path,
+        kept: u64,
+    ) -> Result<Option<(u64, Hash)>, Problem> {
         let source = match folder.open_source(name, shown.display()) {
             Ok(source) => source,
             Err(error) => return Err(Problem::of(error.into())),

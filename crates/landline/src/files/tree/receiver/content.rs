@@ -97,7 +97,8 @@ impl TreeReceiver {
             )));
         }
         let mut file = self.take_content(entry)?;
-        if file.compared.take().is_some() {
+        let was_compared = file.compared.take().is_some();
+        if was_compared {
             self.report_content(&file);
         }
         self.show_name(&file);
@@ -109,8 +110,8 @@ impl TreeReceiver {
                 }
                 (self.create(entry, &file), blake3::Hasher::new())
             }
-            offset if offset == file.kept && file.location.is_staged => {
-                let (opened, hasher) = self.reopen(&file)?;
+            offset if offset == file.kept && !was_compared => {
+                let (opened, hasher) = self.reopen(entry, &file)?;
                 self.progress.add_kept_part(offset);
                 (Ok(opened), hasher)
             }
@@ -141,16 +142,25 @@ impl TreeReceiver {
     /// Opens what an earlier attempt left of a file, to continue it.
     pub(super) fn reopen(
         &mut self,
+        entry: u32,
         file: &WantedFile,
     ) -> Result<((File, OsString), blake3::Hasher), Error> {
         let failed = |this: &Self, error: io::Error| {
             Error::io(this.shown(&file.location, &file.name).display(), &error)
         };
-        let folder = self
-            .open(&file.location)
-            .map_err(|error| failed(self, error))?;
+        let (folder, name) = if file.location.is_staged {
+            let folder = self.open(&file.location);
+            (
+                folder.map_err(|error| failed(self, error))?,
+                file.name.clone(),
+            )
+        } else {
+            let staged = self.staged_name(entry, &file.location, &file.name, file.length);
+            self.take_leftover(&staged);
+            (self.staging.folder.clone(), staged)
+        };
         let opened = folder
-            .reopen(&file.name)
+            .reopen(&name)
             .and_then(|opened| opened.ok_or_else(|| io::ErrorKind::NotFound.into()))
             .map_err(|error| failed(self, error))?;
         let mut hasher = blake3::Hasher::new();
@@ -162,7 +172,7 @@ impl TreeReceiver {
         opened
             .set_len(file.kept)
             .map_err(|error| failed(self, error))?;
-        Ok(((opened, file.name.clone()), hasher))
+        Ok(((opened, name), hasher))
     }
 
     /// Gives up a file that cannot be written; the rest of its content is dropped.

@@ -111,8 +111,9 @@ impl TreeReceiver {
         } else {
             return true;
         };
+        let entries = if count == 1 { "entry" } else { "entries" };
         let message = format!(
-            "{}: {count} entries would be deleted, {problem}; nothing was deleted",
+            "{}: {count} {entries} would be deleted, {problem}; nothing was deleted",
             self.shown.display()
         );
         self.fail(0, &Error::here(code, message));

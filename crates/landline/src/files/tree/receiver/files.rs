@@ -17,7 +17,6 @@ use super::{
     mismatch,
     parts::Decision,
     replace::{FormerEntry, NewEntry, Replacement},
-    staged_name,
 };
 use crate::{
     Error,
@@ -114,12 +113,18 @@ impl TreeReceiver {
         let replaced_mode = existing
             .filter(|stat| stat.kind == EntryKind::File && !location.is_staged)
             .map(|stat| stat.mode);
+        let staged = self.staged_name(number, &location, &name, length);
+        let is_patched = compared.is_none()
+            && existing.as_ref().is_some_and(|stat| {
+                stat.kind == EntryKind::File && self.is_compared(&location, stat, length)
+            });
         let kept_hash = match (compared, kept) {
             (Some(digest), _) => Some((length, digest)),
             (None, Some(kept)) => self.hash_kept(&location, &name, kept)?,
-            (None, None) => None,
+            (None, None) if is_patched || location.is_staged => None,
+            (None, None) => self.hash_leftover((&location, &name), &staged, length)?,
         };
-        let record = self.record_of(number, &location, &name);
+        let record = self.record_of(&location, &name, &staged);
         if let Some(record) = &record {
             self.reserving.push((record.clone(), length));
         }
@@ -137,7 +142,7 @@ impl TreeReceiver {
             attributes,
             location,
         };
-        self.want(number, file, kept_hash, existing.as_ref());
+        self.want(number, file, kept_hash, is_patched);
         Ok(Decision::Wanted)
     }
 
@@ -212,17 +217,7 @@ impl TreeReceiver {
 
     /// Asks for a file, for what follows behind the bytes that are here, or for what has changed
     /// of the existing file.
-    fn want(
-        &mut self,
-        number: u32,
-        file: WantedFile,
-        kept: Option<(u64, Hash)>,
-        existing: Option<&EntryStat>,
-    ) {
-        let is_patched = file.compared.is_none()
-            && existing.is_some_and(|stat| {
-                stat.kind == EntryKind::File && self.is_compared(&file.location, stat, file.length)
-            });
+    fn want(&mut self, number: u32, file: WantedFile, kept: Option<(u64, Hash)>, is_patched: bool) {
         self.add_open(file.location.parent);
         if is_patched {
             self.want_changes(number);
@@ -358,8 +353,14 @@ impl TreeReceiver {
         file: &WantedFile,
     ) -> Result<(File, OsString), Problem> {
         if !file.location.is_staged {
-            let staged = staged_name(entry);
-            let created = self.staging.folder.create(&staged);
+            let staged = self.staged_name(entry, &file.location, &file.name, file.length);
+            let folder = self.staging.folder.clone();
+            let removed = if self.take_leftover(&staged) {
+                folder.remove(&staged)
+            } else {
+                Ok(())
+            };
+            let created = removed.and_then(|()| folder.create(&staged));
             let created = created.map_err(self.problem(&file.location, &file.name))?;
             return Ok((created, staged));
         }
@@ -432,7 +433,9 @@ impl TreeReceiver {
         let (folder, name) = if file.location.is_staged {
             (self.open(&file.location), file.name.clone())
         } else {
-            (Ok(self.staging.folder.clone()), staged_name(entry))
+            let (location, name) = (&file.location, &file.name);
+            let staged = self.staged_name(entry, location, name, file.length);
+            (Ok(self.staging.folder.clone()), staged)
         };
         let _ = folder.and_then(|folder| folder.remove(&name));
     }

@@ -13,6 +13,7 @@ mod end;
 mod files;
 mod folder_ends;
 mod folders;
+mod leftovers;
 mod links;
 mod listing;
 mod names;
@@ -39,10 +40,11 @@ use self::{
     attributes::ArrivingAttributes,
     backup::Backup,
     deletes::Extras,
+    leftovers::Leftovers,
     names::SharedFiles,
     parts::{
         ArrivingEntry, ArrivingFile, Base, StagedFile, StagedRoot, StorePlace, StoredFolder,
-        WantedFile, staged_name,
+        WantedFile,
     },
     patches::Patches,
     problem::{Problem, mismatch},
@@ -110,6 +112,7 @@ pub(super) struct TreeReceiver {
     /// Whether only a folder gets the name of the destination.
     must_be_folder: bool,
     staging: TreeStaging,
+    leftovers: Leftovers,
     syncer: Syncer,
     /// Answers that are not sent yet.
     out: Vec<u8>,
@@ -194,9 +197,11 @@ impl TreeReceiver {
         } else {
             TreeStaging::open(place.base().clone(), &base_path, parts.manifest)?
         };
-        if staging.is_resumed {
-            staging.remove_files().map_err(failed)?;
-        }
+        let leftovers = if staging.is_resumed {
+            Leftovers::find(&staging).map_err(failed)?
+        } else {
+            Leftovers::default()
+        };
         Ok(Self {
             ends: parts.ends,
             leave: parts.leave,
@@ -212,6 +217,7 @@ impl TreeReceiver {
             place,
             must_be_folder: parts.target.must_be_folder,
             staging,
+            leftovers,
             syncer: Syncer::start(file_system).map_err(failed)?,
             shown,
             out: Vec::new(),
@@ -270,6 +276,7 @@ impl TreeReceiver {
         let stored = self.receive_all().and_then(|()| self.finish(record));
         if stored.is_err() {
             self.restore_folders();
+            self.keep_leftovers();
             self.release_all();
         }
         stored

@@ -225,7 +225,7 @@ pub(super) struct WantedFile {
     pub(super) modified: FileTime,
     /// The permission bits of the file that is replaced.
     pub(super) replaced_mode: Option<u32>,
-    /// Where this copy begins: what an earlier attempt left.
+    /// Where this copy begins: behind what an earlier attempt left.
     pub(super) kept: u64,
     /// The digest of the file that is there, if it may have the same content.
     pub(super) compared: Option<Hash>,
@@ -296,9 +296,4 @@ impl Base {
             Self::Into(_) | Self::Content(_) => full,
         }
     }
-}
-
-/// The name of a file in the staging folder that will replace another or be added to a folder.
-pub(super) fn staged_name(entry: u32) -> OsString {
-    format!("file-{entry}").into()
 }

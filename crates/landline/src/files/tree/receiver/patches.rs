@@ -4,7 +4,7 @@ use std::{collections::VecDeque, ffi::OsString};
 
 use landline_proto::ErrorCode;
 
-use super::{Problem, StorePlace, TreeReceiver};
+use super::{Problem, StorePlace, TreeReceiver, WantedFile};
 use crate::{
     Error,
     files::{
@@ -139,16 +139,18 @@ impl TreeReceiver {
             .open(&file.location)
             .ok()
             .and_then(|folder| folder.open_source(&file.name, &shown).ok());
-        let built = self.create(entry, &file).and_then(|(created, staged)| {
+        let built = self.create_or_continue(entry, &file);
+        let built = built.and_then(|(created, staged, staged_length)| {
             let place = self.shown(&file.location, &file.name);
-            check_space(&created, file.length, file.length, &place)
+            let missing = file.length.saturating_sub(staged_length);
+            check_space(&created, file.length, missing, &place)
                 .map_err(|error| Problem::of(error.into()))?;
             let parts = PatcherParts {
                 staged: created
                     .try_clone()
                     .map_err(self.problem(&file.location, &file.name))?,
                 direct: None,
-                staged_length: 0,
+                staged_length,
                 replaced: replaced.map(|source| source.file),
                 length: file.length,
                 sparse: self.options.sparse,
@@ -183,6 +185,23 @@ impl TreeReceiver {
             is_wanted_again: false,
         });
         Ok(())
+    }
+
+    /// Opens the file to build: what an earlier attempt left of it, with its length, or a new one.
+    fn create_or_continue(
+        &mut self,
+        entry: u32,
+        file: &WantedFile,
+    ) -> Result<(File, OsString, u64), Problem> {
+        let staged = self.staged_name(entry, &file.location, &file.name, file.length);
+        if let Some(length) = self.leftover_length(&staged)
+            && let Ok(Some(opened)) = self.staging.folder.reopen(&staged)
+        {
+            self.take_leftover(&staged);
+            return Ok((opened, staged, length));
+        }
+        let (created, staged) = self.create(entry, file)?;
+        Ok((created, staged, 0))
     }
 
     /// Applies a change of a file.

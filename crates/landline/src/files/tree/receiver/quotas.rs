@@ -2,25 +2,27 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    os::unix::ffi::OsStringExt,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::Path,
 };
 
-use super::{StagedRoot, StorePlace, TreeReceiver, replace::NewEntry, staged_name};
+use super::{StagedRoot, StorePlace, TreeReceiver, replace::NewEntry};
 use crate::{Error, store::StagedRecord};
 
 impl TreeReceiver {
-    /// What a wanted file counts, if the user has a quota.
+    /// What a wanted file counts, if the user has a quota. `staged` is its name in the staging
+    /// folder, unless its own folder is there.
     pub(super) fn record_of(
         &self,
-        entry: u32,
         location: &StorePlace,
         name: &OsStr,
+        staged: &OsStr,
     ) -> Option<StagedRecord> {
         self.quota.as_ref()?;
         let staged = if location.is_staged {
             location.folder.staged_path_of(name)
         } else {
-            staged_name(entry).into()
+            staged.into()
         };
         let place = self.base_path.join(location.folder.path_of(name));
         let bytes = |path: std::path::PathBuf| OsString::from(path).into_vec();
@@ -69,7 +71,8 @@ impl TreeReceiver {
         }
     }
 
-    /// Stops counting what a copy that failed does not keep: all but what is in new trees.
+    /// Stops counting what a copy that failed does not keep: all but what is in new trees, and what
+    /// another attempt can continue.
     pub(super) fn release_all(&mut self) {
         let Some(quota) = &self.quota else {
             return;
@@ -86,8 +89,23 @@ impl TreeReceiver {
         let paths: Vec<Vec<u8>> = wanted
             .chain(files)
             .map(|record| record.path.clone())
+            .filter(|path| {
+                let name = Path::new(OsStr::from_bytes(path)).file_name();
+                !name.is_some_and(|name| self.leftovers.contains(name))
+            })
             .collect();
         quota.release(&paths);
+    }
+
+    /// Stops counting what an earlier attempt left, and this copy did not use.
+    pub(super) fn release_leftovers(&self) {
+        if let Some(quota) = &self.quota {
+            let paths = self.leftovers.names().map(|name| {
+                let path = self.staging.path.join(name);
+                OsString::from(path).into_vec()
+            });
+            quota.release(&paths.collect::<Vec<_>>());
+        }
     }
 
     /// Counts the files of a new tree under its final name, just before it gets that; with `back`,

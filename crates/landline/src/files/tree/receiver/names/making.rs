@@ -7,8 +7,8 @@ use crate::{
     files::tree::receiver::{
         Problem, StagedFile, StorePlace, TreeReceiver,
         deletes::changed_meanwhile,
+        leftovers::numbered_name,
         replace::{NewEntry, Replacement},
-        staged_name,
     },
     paths::{EntryStat, Folder},
 };
@@ -28,7 +28,7 @@ impl TreeReceiver {
         let (folder, staged) = if location.is_staged {
             (self.open(location), name.clone())
         } else {
-            (Ok(self.staging.folder.clone()), staged_name(*number))
+            (Ok(self.staging.folder.clone()), numbered_name(*number))
         };
         let folder = folder.map_err(self.problem(location, name))?;
         if location.is_staged && !location.is_new {
@@ -40,7 +40,7 @@ impl TreeReceiver {
             }
         }
         // Counted before anything is copied.
-        let record = self.record_of(*number, location, name);
+        let record = self.record_of(location, name, &staged);
         if let Some(record) = &record {
             let length = self.length_of(first)?;
             self.reserving.push((record.clone(), length));
