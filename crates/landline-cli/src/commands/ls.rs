@@ -209,6 +209,8 @@ impl Listing<'_> {
         self.waiting.push(entry);
         if self.waiting_bytes > SORTED_BYTES_MAX {
             if self.options.has_order() {
+                // What has arrived is not in the order of the whole.
+                self.waiting = Vec::new();
                 let failure = Failure::new("limit", "the folder has too many entries to be sorted");
                 return Err(failure.with_advice("leave out -t, -S and -r").into());
             }

@@ -179,6 +179,21 @@ fn each_unreadable_source_is_reported() {
                 let found = outcome.stderr.matches(name).count();
                 assert_eq!(found, 1, "{sources:?}: {}", outcome.stderr);
             }
+            // There is no result, and the user learns where the path was looked for.
+            assert_eq!(outcome.stdout, b"");
+            let is_there = outcome.stderr.contains("(on the server)");
+            assert_eq!(is_there, sources[2] == ".", "{}", outcome.stderr);
         }
     }
+    for name in ["one", "two"] {
+        std::fs::create_dir(stage.path("home").join(name)).unwrap();
+    }
+    let outcome = stage.run(&["cp", "-p", &one, &two, "."]);
+    assert_eq!(outcome.status, Some(21), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("add -r"), "{}", outcome.stderr);
+    // A file has the name of a folder in the path, so -r is no help.
+    stage.write("home/file", b"");
+    let below = server.at("file/x");
+    let outcome = stage.run(&["cp", "-p", &below, "."]);
+    assert!(!outcome.stderr.contains("add -r"), "{}", outcome.stderr);
 }

@@ -32,7 +32,7 @@ use serde_json::json;
 use super::{
     WAIT_MAX, WAIT_MIN,
     changes::ChangeLines,
-    habits::FOLDER_ADVICE,
+    habits::{FOLDER_ADVICE, is_of_folder},
     is_session_limit, make_label,
     parallel::widen_during,
     progress::ProgressView,
@@ -103,11 +103,12 @@ impl PlannedTree<'_> {
             let since = *lost_since.get_or_insert_with(Instant::now);
             if !(may_pass && is_transient(&error)) || since.elapsed() + wait > self.copy.retry {
                 let is_lost = self.was_connected && is_transient(&error);
+                let is_of_folder = is_of_folder(&error);
                 let failure = Failure::from(error);
                 self.print_failures(view);
                 return Err(if is_lost {
                     failure.with_advice("run the same command again to resume")
-                } else if failure.code == "not-a-file" && !self.copy.takes_folders {
+                } else if is_of_folder && !self.copy.takes_folders {
                     failure.with_advice(FOLDER_ADVICE)
                 } else {
                     failure
@@ -379,9 +380,23 @@ impl PlannedTree<'_> {
     }
 
     /// Takes the failure that stands for a copy of which no source could be read.
-    fn take_failed_source(&self, summary: &TreeSummary) -> Option<EntryFailure> {
+    fn take_failed_source(&self, summary: &TreeSummary) -> Option<Failure> {
         let mut failures = self.failures();
-        (summary.entries == 0 && !failures.is_empty()).then(|| failures.remove(0))
+        if summary.entries > 0 || failures.is_empty() {
+            return None;
+        }
+        let EntryFailure { code, message, .. } = failures.remove(0);
+        let error = match &self.ends {
+            Ends::Upload { .. } => Error::here(code, message),
+            Ends::Download { .. } => failed_there(code, message),
+            Ends::Between { source, .. } => name_server(failed_there(code, message), source),
+        };
+        let failure = Failure::from(error);
+        Some(if code == ErrorCode::NotAFile && !self.copy.takes_folders {
+            failure.with_advice(FOLDER_ADVICE)
+        } else {
+            failure
+        })
     }
 
     /// Prints what was not copied.
@@ -431,9 +446,13 @@ impl PlannedTree<'_> {
     ) -> Result<(), Failure> {
         let digest = summary.digest_text();
         let is_dry = self.copy.store.dry_run;
-        let refusal = self
-            .take_refusal()
-            .or_else(|| self.take_failed_source(summary));
+        let refusal = self.take_refusal();
+        if refusal.is_none()
+            && let Some(failure) = self.take_failed_source(summary)
+        {
+            self.print_failures(view);
+            return Err(failure);
+        }
         self.print_failures(view);
         self.remark_grown(view);
         view.print_event(&json!({
@@ -499,6 +518,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn counted_entries(count: u64) -> String {
     let entries = if count == 1 { "entry" } else { "entries" };
     format!("{count} {entries}")
+}
+
+/// What a server could not read.
+fn failed_there(code: ErrorCode, message: String) -> Error {
+    let cause = (code == ErrorCode::NotFound).then_some("ENOENT");
+    Error::Failed {
+        side: Side::There,
+        code,
+        message,
+        cause,
+    }
 }
 
 /// Says which of two servers an error is about.

@@ -261,6 +261,8 @@ impl FileWriter {
         let first = run.start.next_multiple_of(DIRECT_ALIGNMENT).min(run.end);
         let last = (run.end / DIRECT_ALIGNMENT * DIRECT_ALIGNMENT).max(first);
         let [head, mut aligned, tail] = [run.start..first, first..last, last..run.end];
+        // In this order, the length of the file tells how much is written, also after a kill.
+        piece.write_to(&self.file, head)?;
         if aligned.len() >= DIRECT_BYTES_MIN
             && let Some(direct) = &self.direct
         {
@@ -271,7 +273,7 @@ impl FileWriter {
                 self.direct = None;
             }
         }
-        for part in [head, aligned, tail] {
+        for part in [aligned, tail] {
             piece.write_to(&self.file, part)?;
         }
         Ok(())

@@ -145,13 +145,13 @@ impl Patcher {
         }
         staged.set_len(staged_first).map_err(failed)?;
         let basis = staged_first.max(replaced_length.min(length));
-        let writer = match direct {
-            Some(direct) => {
-                let started = DirectWriter::start(staged.try_clone().map_err(failed)?, direct);
-                Some(started.map_err(failed)?)
-            }
-            None => None,
-        };
+        let writer = direct.and_then(|direct| {
+            let started = DirectWriter::start(staged.try_clone().ok()?, direct);
+            // The page cache will do.
+            started
+                .inspect_err(|error| debug!("no thread that writes: {error}"))
+                .ok()
+        });
         Ok(Self {
             staged,
             writer,

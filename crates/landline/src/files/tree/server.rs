@@ -17,7 +17,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    Error,
+    Error, Side,
     activity::{Activity, Direction, FileChange},
     files::{
         ManifestStore,
@@ -279,8 +279,12 @@ pub(crate) async fn get_tree(
             let path = now.locate(user, &path.0)?;
             let (source, guard) = preparing.root().open_tree_source(now.files(user), &path)?;
             if !asked.folders && matches!(source.origin, TreeOrigin::Folder(..)) {
-                let message = format!("{} is a folder, not a regular file", source.shown.display());
-                return Err(Error::here(ErrorCode::NotAFile, message));
+                return Err(Error::Failed {
+                    side: Side::Here,
+                    code: ErrorCode::NotAFile,
+                    message: format!("{} is a folder, not a regular file", source.shown.display()),
+                    cause: Some("EISDIR"),
+                });
             }
             Ok((source, Arc::new(guard)))
         };

@@ -17,6 +17,9 @@ use crate::{
 /// group that it names.
 const MODE_WITHOUT_ACL: u32 = 0o700;
 
+/// What people read about such an entry.
+const WITHOUT_ACL: &str = "ACL, and only the rights of its owner";
+
 /// The extended attributes and ACLs of an entry, as far as they are sent.
 #[derive(Debug, Default)]
 pub(super) struct FoundAttributes {
@@ -69,7 +72,7 @@ impl FoundAttributes {
         Ok(())
     }
 
-    /// What the entry is sent as: without its ACL, the group gets nothing.
+    /// What the entry is sent as: without its ACL, it has only the rights of its owner.
     pub(super) fn limit(&self, stat: &EntryStat) -> EntryStat {
         let mut stat = *stat;
         if self.acl_problem.is_some() {
@@ -87,7 +90,7 @@ impl FoundAttributes {
         };
         [
             explain("extended attributes", self.problem.as_ref()),
-            explain("ACL, and no rights of the group", self.acl_problem.as_ref()),
+            explain(WITHOUT_ACL, self.acl_problem.as_ref()),
         ]
         .into_iter()
         .flatten()
