@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -14,7 +14,7 @@ use landline::files::ContentHasher;
 pub struct Census(BTreeMap<PathBuf, String>);
 
 impl Census {
-    /// Takes the census of `folder`, following no links.
+    /// Takes the census of `folder`, following no links. Entries that vanish meanwhile are left out.
     pub fn of(folder: &Path) -> Self {
         let mut entries = BTreeMap::new();
         visit(folder, folder, &mut entries);
@@ -30,22 +30,41 @@ impl Census {
     }
 }
 
+/// `None` if the entry is gone.
+fn unless_gone<T>(read: io::Result<T>) -> Option<T> {
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        read => Some(read.expect("an entry that can be read")),
+    }
+}
+
 fn visit(root: &Path, folder: &Path, entries: &mut BTreeMap<PathBuf, String>) {
-    for entry in fs::read_dir(folder).expect("a folder that can be read") {
+    let Some(listed) = unless_gone(fs::read_dir(folder)) else {
+        return;
+    };
+    for entry in listed {
         let path = entry.expect("an entry").path();
-        let metadata = path.symlink_metadata().expect("metadata");
+        let Some(metadata) = unless_gone(path.symlink_metadata()) else {
+            continue;
+        };
         let content = match metadata.file_type() {
             // Nothing was ever written to it.
             kind if kind.is_file() && metadata.blocks() == 0 && metadata.len() > 1 << 20 => {
                 format!("{} zeros", metadata.len())
             }
             kind if kind.is_file() => {
+                let Some(content) = unless_gone(fs::read(&path)) else {
+                    continue;
+                };
                 let mut hasher = ContentHasher::default();
-                hasher.update(&fs::read(&path).expect("a readable file"));
+                hasher.update(&content);
                 hasher.finish().to_string()
             }
             kind if kind.is_symlink() => {
-                format!("-> {}", fs::read_link(&path).expect("a link").display())
+                let Some(target) = unless_gone(fs::read_link(&path)) else {
+                    continue;
+                };
+                format!("-> {}", target.display())
             }
             _ => String::new(),
         };

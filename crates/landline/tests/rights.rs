@@ -413,7 +413,9 @@ fn use_folder(root: &Root, grants: &[Grant], is_soak: bool) -> (u32, u32) {
         (2_000, Duration::ZERO)
     };
     let (start, mut read, mut made, mut round) = (Instant::now(), 0, 0, 0);
-    while round < rounds || start.elapsed() < time {
+    // The thread that swaps may not run while this one does.
+    let is_early = |done: u32| done == 0 && start.elapsed() < Duration::from_secs(60);
+    while round < rounds || start.elapsed() < time || is_early(read.min(made)) {
         if let Ok(mut source) = root.open_source(grants, b"d/f") {
             let mut text = String::new();
             source.file.read_to_string(&mut text).unwrap();

@@ -48,7 +48,7 @@ fn same_copy_takes_over_from_earlier_attempt() {
 fn resume_waits_for_data_in_flight() {
     let relayed = RelayedServer::new(16);
     relayed.stage.write_rights(
-        "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\nrate = \"8 MiB/s\"\n",
+        "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\nrate = \"2 MiB/s\"\n",
     );
     relayed.server.rights_loaded(&relayed.stage);
     let to = relayed.server.at("copy");
@@ -70,7 +70,7 @@ fn resume_waits_for_data_in_flight() {
 fn quota_for_one_attempt_allows_resume() {
     let relayed = RelayedServer::new(17);
     let quota = format!(
-        "rate = \"8 MiB/s\"\nbytes = {}\nsessions = 1\n",
+        "rate = \"2 MiB/s\"\nbytes = {}\nsessions = 1\n",
         LENGTH + BLOCK
     );
     relayed.stage.write_rights(&format!(

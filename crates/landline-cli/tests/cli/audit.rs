@@ -143,6 +143,10 @@ fn hostile_name_is_escaped_on_one_audit_line() {
             "g",
         ])
         .fails(20, "not-found");
+    // Of the join and of both copies.
+    for _ in 0..3 {
+        server.event("logout");
+    }
     let all = lines(&stage, &[]);
     let path = stage.home().join(awkward);
     assert_eq!(events(&all, "transfer")[0]["path"], path.to_str().unwrap());
@@ -485,7 +489,12 @@ fn killed_server_has_logged_its_actions() {
     let stage = stage();
     let mut server = stage.joined();
     let choices = noise(kills * 2, seed ^ 0xa0d17);
-    let mut known = BTreeMap::new();
+    // One copy is acknowledged, however slow the machine is.
+    stage.write("user/f", b"first");
+    let said = stage.run(&["cp", "f", &server.at("first")]).ok();
+    let digest = said.split(' ').next().unwrap().to_owned();
+    let path = stage.home().join("first").display().to_string();
+    let mut known = BTreeMap::from([(path, digest)]);
     for (round, choice) in choices.chunks(2).enumerate() {
         stage.write("user/f", &noise(200, round as u64));
         let moment =
@@ -518,5 +527,4 @@ fn killed_server_has_logged_its_actions() {
             assert_eq!(written.get(path), Some(digest), "{path} in round {round}");
         }
     }
-    assert!(!known.is_empty(), "at least one copy was acknowledged");
 }

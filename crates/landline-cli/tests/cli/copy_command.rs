@@ -5,7 +5,7 @@ use std::{fs, process::Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use testkit::{Outcome, wait_for};
 
-use crate::stage;
+use crate::{run::wait_for_end, stage};
 
 /// Proves `failed-producer` in docs/faults.md.
 #[test]
@@ -72,7 +72,7 @@ fn signal_ends_command_and_session() {
     let server = stage.joined();
     server.event("logout");
     let to = server.at("out");
-    let script = "trap 'touch ended; exit 0' TERM; touch ran; while :; do echo x; sleep 0.1; done";
+    let script = "echo $$ > pid; touch ran; while :; do echo x; sleep 0.1; done";
     let words = [
         "--json",
         "cp",
@@ -92,9 +92,7 @@ fn signal_ends_command_and_session() {
     wait_for("the command", || stage.path("user/ran").exists());
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     Outcome::of(child).fails(130, "interrupted");
-    wait_for("the end of the command", || {
-        stage.path("user/ended").exists()
-    });
+    wait_for_end("the command", &stage.path("user/pid"));
     loop {
         match server.next_event()["event"].as_str().unwrap() {
             "disconnected" => panic!("the session waits"),

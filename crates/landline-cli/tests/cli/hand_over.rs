@@ -136,6 +136,10 @@ fn guest_watches_again_when_owner_is_gone() {
     bob.terminal.type_line("touch late");
     let mut again = AtTerminal::start(&two.stage, &["shell", HOST, "work"], 24, 80);
     again.wait_for_text("ready>");
+    wait_for("bob watches again", || {
+        let jobs = two.stage.run(&["--json", "jobs", HOST]);
+        jobs.ok().contains("\"bob\"")
+    });
     hand_over(&mut again, &mut bob);
     // Another client of the owner takes it, too.
     let mut third = AtTerminal::start(&two.stage, &["shell", HOST, "work"], 24, 80);

@@ -335,7 +335,9 @@ fn slow_put_beside(stage: &Stage, server: &ServerProcess, path: &str, entries: u
 fn withdrawn_right_ends_running_work() {
     let stage = stage();
     let server = stage.joined();
-    let child = slow_put(&stage, &server, "x");
+    let mut child = slow_put(&stage, &server, "x");
+    // The end of the input is no reason for the end of the command.
+    let stdin = child.stdin.take();
     // A change that keeps the right ends no work.
     apply_rules(&stage, &server, "[users.alice]\nfiles = [\"rw:~\"]\n");
     assert!(stage.path("home").read_dir().unwrap().count() == 1);
@@ -346,6 +348,7 @@ fn withdrawn_right_ends_running_work() {
     assert!(start.elapsed() <= testkit::time_limit(Duration::from_secs(2)));
     server.event("logout");
     let output = child.wait_with_output().unwrap();
+    drop(stdin);
     assert_eq!(
         output.status.code(),
         Some(35),

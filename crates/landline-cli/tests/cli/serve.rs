@@ -159,8 +159,8 @@ fn drain_deadline_leaves_no_half_file() {
     });
     server.terminate();
     assert_eq!(server.wait(), Some(0));
-    drop(stdin);
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(33));
+    drop(stdin);
     assert_eq!(std::fs::read_dir(stage.home()).unwrap().count(), 0);
 }
 

@@ -123,8 +123,12 @@ fn ctrl_c_is_seen_soon_on_a_slow_connection() {
     relay.limit(rate);
     let script = "(trap 'date +%s%N > stopped' INT; base64 /dev/zero)";
     client.terminal.type_line(script);
+    // The output of the program, which is zeros.
+    client.terminal.wait_for("AAAAAAAA");
     client.terminal.look_for(Duration::from_secs(3));
-    let (before, typed) = (client.terminal.bytes.len(), SystemTime::now());
+    let typed = SystemTime::now();
+    client.terminal.look_for(Duration::ZERO);
+    let before = client.terminal.bytes.len();
     client.terminal.type_keys(b"\x03");
     client.terminal.wait_for_next("ready>");
     let stopped = String::from_utf8(stage.read("home/stopped")).unwrap();

@@ -3,7 +3,6 @@
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
-    path::Path,
     process::Command,
 };
 

@@ -93,7 +93,7 @@ fn closed_folders_of_the_source_are_copied_and_resumed() {
     let to = this.server.at("copy");
     let arguments = ["--json", "cp", "-rp", "-T", "tree", &to];
     // Killed when a part has arrived.
-    let limited = [&arguments[..], &["--limit-rate", "2M"]].concat();
+    let limited = [&arguments[..], &["--limit-rate", "256K"]].concat();
     let mut child = this.command(&limited).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let has_part = |line: &String| {

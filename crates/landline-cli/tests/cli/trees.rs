@@ -364,7 +364,6 @@ fn killed_copy_continues_and_leaves_nothing() {
         relay,
         ..
     } = RelayedServer::new(3);
-    relay.limit(2_000_000);
     let copy = format!("landline://{}/copy", relay.address);
     let tree = stage.path("user/tree");
     for number in 0..600 {
@@ -376,6 +375,7 @@ fn killed_copy_continues_and_leaves_nothing() {
     let source = tree.to_str().unwrap();
     let address = server.address.clone();
     for round in 0..3 {
+        relay.hold_after(4_000_000);
         let mut child = slow_command(&stage, &["cp", "-q", "--retry", "0", "-r", source, &copy]);
         wait_for_content(&stage.home());
         if round == 1 {
@@ -386,9 +386,9 @@ fn killed_copy_continues_and_leaves_nothing() {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+        relay.release();
         assert!(!stage.path("home/copy").exists(), "it appears as a whole");
     }
-    relay.mend();
     let last = done(stage.run(&["cp", "--json", "-r", source, &server.at("copy")]));
     assert!(last["files"].as_u64().unwrap() < 600, "{last}");
     assert_eq!(picture(&stage.path("home/copy")), picture(&tree));

@@ -110,14 +110,16 @@ fn copy_while_it_grows(relayed: &RelayedServer, up: bool, arguments: &[&str]) ->
         .append(true)
         .open(source.join("tree/source"))
         .unwrap();
-    let before = relayed.relay.passed();
+    relayed.relay.hold_after(BLOCK as u64);
     let mut command = relayed.stage.command(arguments);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     wait_for("a block", || {
         let has_ended = child.try_wait().unwrap().is_some();
-        has_ended || relayed.relay.passed() > before + BLOCK as u64
+        has_ended || relayed.relay.is_held()
     });
+    log.write_all(b"a further line\n").unwrap();
+    relayed.relay.release();
     while child.try_wait().unwrap().is_none() {
         log.write_all(b"a further line\n").unwrap();
         std::thread::sleep(Duration::from_millis(1));

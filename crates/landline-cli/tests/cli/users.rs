@@ -264,7 +264,11 @@ fn user_sees_and_kicks_only_own_sessions() {
             "--json",
         ]))
     };
-    wait_for("both sessions", || who("client").len() == 2);
+    wait_for("both sessions, and the channel of bob's", || {
+        let all = who("client");
+        let bob = all.iter().find(|session| session["user"] == "bob");
+        all.len() == 2 && bob.is_some_and(|bob| bob["connections"][0]["doing"] == "ping")
+    });
     let all = who("client");
     let bob = all
         .iter()

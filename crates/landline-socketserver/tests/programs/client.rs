@@ -61,6 +61,27 @@ impl ServerProcess {
         Client::connect(self.address)
     }
 
+    /// Asks until a client has its answer in the time that the server gives it.
+    pub(super) fn ask_until_answered(&self) -> String {
+        loop {
+            let mut client = self.connect();
+            let mut answer = String::new();
+            let is_sent = writeln!(client.0.get_mut(), "who").is_ok();
+            if is_sent && client.0.read_line(&mut answer).is_ok() && !answer.is_empty() {
+                return answer.trim_end().to_owned();
+            }
+        }
+    }
+
+    /// Has the server end, by a client that asks for that in time.
+    pub(super) fn stop(&mut self) {
+        while let Ok(mut client) = TcpStream::connect(self.address) {
+            let _ = client.write_all(b"stop\n");
+            let _ = client.read(&mut [0]);
+        }
+        self.wait_for_line("cut off 0");
+    }
+
     /// Reads the server's lines until one begins with `expected`.
     pub(super) fn wait_for_line(&mut self, expected: &str) {
         let mut lines_seen = Vec::new();

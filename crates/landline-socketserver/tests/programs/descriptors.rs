@@ -34,8 +34,7 @@ fn accept_pauses_without_descriptors_and_recovers() {
         let clients: Vec<Client> = (0..200).map(|_| server.connect()).collect();
         server.wait_for_line("accept failed: Too many open files");
         // All of them are idle, so they time out and the waiting clients are accepted.
-        let mut last = server.connect();
-        assert!(!last.ask("who").is_empty(), "{model}");
+        server.ask_until_answered();
         drop(clients);
         let lines: Vec<String> = server.lines.try_iter().collect();
         let failures = lines
@@ -50,9 +49,7 @@ fn accept_pauses_without_descriptors_and_recovers() {
             failures <= turns,
             "{model}: {failures} failed attempts, but reason for {turns} only: it spins"
         );
-        last.send("stop");
-        drop(last);
-        server.wait_for_line("cut off 0");
+        server.stop();
         server.end();
     }
 }
@@ -76,20 +73,18 @@ fn idle_clients_time_out_and_delay_no_other() {
     server.wait_for_line("failed");
     let before = server.descriptors();
     let clients: Vec<Client> = (0..count).map(|_| server.connect()).collect();
-    assert_eq!(server.connect().ask("who"), "here");
+    assert_eq!(server.ask_until_answered(), "here");
     for _ in 0..count {
         server.wait_for_line("failed: the peer was silent for too long");
     }
-    let mut last = server.connect();
-    assert_eq!(last.ask("who"), "here");
+    assert_eq!(server.ask_until_answered(), "here");
     assert!(
         server.descriptors() <= before + 2,
         "{} descriptors, {before} before",
         server.descriptors()
     );
     drop(clients);
-    last.send("stop");
-    server.wait_for_line("cut off 0");
+    server.stop();
     server.end();
 }
 
@@ -117,16 +112,13 @@ fn vanished_clients_leave_no_descriptors() {
             let line = server.lines.recv_timeout(PATIENCE).unwrap();
             ended += usize::from(line.starts_with("ended") || line.starts_with("failed"));
         }
-        let mut last = server.connect();
-        assert!(!last.ask("who").is_empty());
+        server.ask_until_answered();
         assert!(
             server.descriptors() <= before + 2,
             "{model}: {} descriptors, {before} before",
             server.descriptors()
         );
-        last.send("stop");
-        drop(last);
-        server.wait_for_line("cut off 0");
+        server.stop();
         server.end();
     }
 }

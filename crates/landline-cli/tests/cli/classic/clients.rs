@@ -74,20 +74,12 @@ fn text_server_and_client_send_given_reply() {
 fn command_output_has_length_prefix() {
     let stage = stage();
     for model in MODELS {
-        let server = Server::start(
-            &stage,
-            "command",
-            &["--open", "--model", model, "--pause", "100"],
-        );
+        let server = Server::start(&stage, "command", &["--open", "--model", model]);
+        // Without a newline, a pause ends a command.
+        let commands = ["echo one", "echo two >&2; echo 2", "exit 3", "echo é"];
+        let answer = run_client(&stage, &server, "command", "whole", &commands);
+        assert_eq!(answer, "one\n2\ntwo\né\n", "{model}");
         for segments in SEGMENTS {
-            let answer = run_client(
-                &stage,
-                &server,
-                "command",
-                segments,
-                &["echo one", "echo two >&2; echo 2", "exit 3", "echo é"],
-            );
-            assert_eq!(answer, "one\n2\ntwo\né\n", "{model} {segments}");
             let commands = ["echo a", "echo b", "seq 20000 | tail -1"];
             let answer = run_client(&stage, &server, "command_newlines", segments, &commands);
             assert_eq!(answer, "a\nb\n20000\n", "{model} {segments}");
@@ -114,7 +106,7 @@ fn command_output_is_transcoded() {
 #[test]
 fn raw_output_is_complete_in_reads_of_1024() {
     let stage = stage();
-    let server = Server::start(&stage, "command-raw", &["--open", "--pause", "100"]);
+    let server = Server::start(&stage, "command-raw", &["--open"]);
     let expected: String = (1..=5000).map(|number| format!("{number}\n")).collect();
     for segments in SEGMENTS {
         // `true` has no output, so nothing is sent. `seq` has more output than one read takes. The
@@ -177,7 +169,7 @@ fn login_accepts_one_or_two_messages() {
             "你好\nend\n",
         ),
         (
-            &["zd", "2", "?", "zd", "1", "?"],
+            &["zd\\n", "2\\n", "?", "zd\\n", "1\\n", "?"],
             "refused: the name or the password is wrong\n你好\nend\n",
         ),
         (
@@ -185,14 +177,14 @@ fn login_accepts_one_or_two_messages() {
             "refused: name and password arrived as one, and the password is wrong\n你好\nend\n",
         ),
         (
-            &["wu", "1", "?"],
+            &["wu\\n", "1\\n", "?"],
             "refused: the name or the password is wrong\n",
         ),
     ] {
         let mut command = client(&stage, &server, "login", messages);
-        if messages.contains(&"wu") {
+        if messages[0].starts_with("wu") {
             // Two more wrong passwords, and the server closes the connection.
-            command.args(["wu", "1", "?", "wu", "1", "?"]);
+            command.args(messages).args(messages);
             assert_eq!(
                 output_of(&mut command),
                 format!("{}end\n", expected.repeat(3))

@@ -101,7 +101,7 @@ const COMMANDS: &[&str] = &[
     "dial text SERVER --reply hello",
     "dial challenge SERVER",
     "dial upload SERVER absent",
-    "dial upload SERVER --ack --wait 1 home/accounts",
+    "dial upload SERVER --ack home/accounts",
     "dial download SERVER x",
     "dial login SERVER zd",
     "dial udp-echo GONE hello",

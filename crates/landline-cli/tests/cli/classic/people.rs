@@ -317,10 +317,22 @@ print(count, 3 * len(line))
         .write_all("a line that is long enough for the token\n".as_bytes())
         .unwrap();
     server.event("said");
+    // Once it has returned the token, only the other one does not get all.
+    testkit::wait_for("the token", || {
+        let probe = format!(
+            "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+             s.sendto(b'near: {}', ('{host}', {port}))",
+            "p".repeat(500)
+        );
+        let mut python = Command::new("python3");
+        python.args(["-c", &probe]).current_dir(stage.home());
+        super::output_of(&mut network.enter(1, &python));
+        server.event("said")["held"] == 1
+    });
     let mut near = Command::new("python3");
     let long = "x".repeat(500);
     let talk = format!(
-        "import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); time.sleep(0.5)\n\
+        "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
          for i in range(20): s.sendto(b'near: %d {long}' % i, ('{host}', {port}))"
     );
     near.args(["-c", &talk]).current_dir(stage.home());

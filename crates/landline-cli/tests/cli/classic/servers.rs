@@ -79,10 +79,12 @@ fn commands_run_in_sequence() {
 fn raw_output_is_read_until_end_or_silence() {
     let stage = stage();
     for segments in ["whole", "random"] {
-        let server = PythonServer::start(&stage, "command-raw", segments, &[]);
-        let input = b"echo one\ntrue\nsleep 1.5; seq 3000\n";
-        let outcome =
-            stage.run_with_input(&["classic", "dial", "command-raw", &server.address], input);
+        let commands = ["echo one", "true", "sleep 1.5; seq 3000"];
+        let server = PythonServer::start(&stage, "command-raw", segments, &commands);
+        let input = commands.join("\n");
+        let dial = ["classic", "dial", "command-raw", "--wait", "60"];
+        let arguments = [&dial[..], &[&server.address]].concat();
+        let outcome = stage.run_with_input(&arguments, input.as_bytes());
         let expected: String = (1..=3000).map(|number| format!("{number}\n")).collect();
         assert_eq!(outcome.ok(), format!("one\n{expected}"), "{segments}");
     }
@@ -94,8 +96,14 @@ fn login_sends_name_and_password_separately() {
     for (password, answer) in [("1\n", "welcome zd\n"), ("2\n", "no\n")] {
         let server = PythonServer::start(&stage, "login", "whole", &[]);
         let outcome = stage.run_with_input(
-            &["classic", "dial", "login", &server.address, "zd"],
+            &["classic", "dial", "login", "--show", &server.address, "zd"],
             password.as_bytes(),
+        );
+        let sent = outcome.stderr.lines().filter(|line| line.contains("send"));
+        let sent: Vec<_> = sent.map(|line| line.split_once(' ').unwrap().1).collect();
+        assert!(
+            matches!(sent[..], ["send 2 b'zd'", second] if second.starts_with("send 1 ")),
+            "{sent:?}"
         );
         assert_eq!(outcome.ok(), answer);
     }
@@ -142,7 +150,13 @@ fn datagrams_are_echoed() {
     let stage = stage();
     let server = PythonServer::start(&stage, "udp-echo", "whole", &["3"]);
     assert_eq!(
-        dial(&stage, "udp-echo", &server.address, &["one", "", "é"]).ok(),
+        dial(
+            &stage,
+            "udp-echo",
+            &server.address,
+            &["--timeout", "60000", "one", "", "é"]
+        )
+        .ok(),
         "ONE\n\né\n"
     );
     // The program has ended, so its port is closed.

@@ -19,14 +19,13 @@ fn sink_shows_each_receive_and_answers_nothing() {
     let stage = stage();
     for model in MODELS {
         let server = Server::start(&stage, "sink", &["--model", model]);
-        dial(
-            &stage,
-            "send",
-            &server.address,
-            &["--pause", "200", "hello", "world"],
-        )
-        .ok();
-        let lines = [server.line(), server.line(), server.line()];
+        let mut stream = TcpStream::connect(&server.address).unwrap();
+        stream.write_all(b"hello").unwrap();
+        let first = server.line();
+        stream.write_all(b"world").unwrap();
+        let second = server.line();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let lines = [first, second, server.line()];
         assert_eq!(
             lines.each_ref().map(|line| without_peer(line)),
             ["recv 5 b'hello'", "recv 5 b'world'", "recv 0 b''"],
@@ -35,6 +34,11 @@ fn sink_shows_each_receive_and_answers_nothing() {
         let peer = lines[0].split(' ').next().unwrap();
         assert!(peer.starts_with("127.0.0.1:"), "{peer}");
     }
+    let server = Server::start(&stage, "sink", &[]);
+    let arguments = ["--show", "--pause", "1", "hello", "world"];
+    let outcome = dial(&stage, "send", &server.address, &arguments);
+    let shown: Vec<String> = outcome.stderr.lines().map(without_peer).collect();
+    assert_eq!(shown[..2], ["send 5 b'hello'", "send 5 b'world'"]);
     let server = Server::start(&stage, "sink", &["--json"]);
     let mut stream = TcpStream::connect(&server.address).unwrap();
     stream.write_all(b"\x05\0\0\0hello").unwrap();
@@ -122,7 +126,7 @@ fn datagrams_are_shown_and_need_no_answer() {
     );
 
     let server = Server::start(&stage, "udp-echo", &["--upper", "--show"]);
-    let arguments = ["--show", "hello"];
+    let arguments = ["--timeout", "60000", "--show", "hello"];
     let outcome = dial(&stage, "udp-echo", &server.address, &arguments);
     let shown: Vec<String> = outcome.stderr.lines().map(without_peer).collect();
     assert_eq!(shown, ["send 5 b'hello'", "recv 5 b'HELLO'"]);

@@ -54,12 +54,11 @@ def command_newlines(address, *commands):
 def command_raw(address, *commands):
     connection = connect(address)
     for text in commands:
-        send(connection, text.encode())
-        time.sleep(0.2)
+        send(connection, (text + "\n").encode())
         if text == "true":
             continue
         sys.stdout.buffer.write(connection.recv(1024))
-    send(connection, b"zaijian")
+    send(connection, b"zaijian\n")
     while True:
         piece = connection.recv(1024)
         if not piece:

@@ -47,11 +47,8 @@ def command(connection):
 
 
 def command_raw(connection):
-    while True:
-        data = connection.recv(1024)
-        if not data or data == b"zaijian":
-            break
-        connection.sendall(run(data)[0])
+    for text in sys.argv[2:]:
+        connection.sendall(run(exactly(connection, len(text)))[0])
 
 
 def command_json(connection):
@@ -114,8 +111,8 @@ def download(connection):
 
 
 def login(connection):
-    name = connection.recv(1024).decode()
-    password = connection.recv(1024).decode()
+    name = exactly(connection, 2).decode()
+    password = exactly(connection, 1).decode()
     connection.send(("welcome " + name if (name, password) == ("zd", "1") else "no").encode())
 
 
