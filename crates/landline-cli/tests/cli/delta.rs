@@ -421,10 +421,10 @@ fn file_of_a_tree_is_sent_whole_if_the_old_one_changes() {
             .unwrap();
         let folder = place.parent().unwrap();
         wait_for("content that was found", || {
-            let part = staging(folder);
-            part.first().is_some_and(|part| {
+            let parts = crate::tree_leftovers::parts(folder);
+            parts.first().is_some_and(|part| {
                 let mut bytes = [0; 8];
-                let file = fs::File::open(part.join("file-1"));
+                let file = fs::File::open(part);
                 let read = file.and_then(|file| file.read_exact_at(&mut bytes, 4 << 20));
                 read.is_ok() && bytes == new[4 * MIB..4 * MIB + 8]
             })

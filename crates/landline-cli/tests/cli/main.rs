@@ -91,6 +91,7 @@ mod tree_followed;
 mod tree_leftovers;
 mod tree_links;
 mod tree_records;
+mod tree_reports;
 mod tree_sparse;
 mod tree_summaries;
 mod tree_unprivileged;

@@ -371,6 +371,13 @@ fn folder_that_cannot_be_read_protects_itself() {
     let outcome = synced.run(&["--delete"]);
     assert_eq!(outcome.status, Some(1));
     assert!(synced.has("s/extra") && !synced.has("q/extra"));
+    // The user learns that nothing is deleted there.
+    let events = events(&outcome);
+    let failed = events.iter().filter(|event| event["event"] == "failed");
+    let codes: Vec<_> = failed
+        .map(|event| event["code"].as_str().unwrap())
+        .collect();
+    assert_eq!(codes, ["not-a-file", "not-whole"]);
     fs::remove_file(stage.path("user/src/s/fifo")).unwrap();
     assert_eq!(done(&synced.run(&["--delete"]))["removed"], 1);
     assert!(!synced.has("s/extra"));

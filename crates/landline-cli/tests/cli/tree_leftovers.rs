@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The parts of files in a staging folder.
-fn parts(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn parts(folder: &Path) -> Vec<PathBuf> {
     let Some(staging) = staging(folder).pop() else {
         return Vec::new();
     };

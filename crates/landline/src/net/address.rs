@@ -275,9 +275,16 @@ impl Location {
         })?;
         Ok(Self::Remote {
             target: target.parse()?,
-            path: path.to_vec(),
+            path: without_double_slashes(path),
         })
     }
+}
+
+/// The path with one slash in place of several, which mean the same.
+fn without_double_slashes(path: &[u8]) -> Vec<u8> {
+    let mut single = path.to_vec();
+    single.dedup_by(|next, previous| (*next, *previous) == (b'/', b'/'));
+    single
 }
 
 /// The text parses to the same location, unless the path begins like a port or is not UTF-8.

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use landline::{
@@ -47,7 +47,9 @@ use crate::{
 };
 
 /// How many failures are printed one by one.
-const FAILURES_MAX: u32 = 100;
+const FAILURES_MAX: usize = 20_000;
+/// How many files that grew are listed.
+const GROWN_MAX: usize = 100;
 
 /// A copy whose server was found.
 pub(super) struct PlannedTree<'a> {
@@ -67,6 +69,17 @@ pub(super) struct PlannedTree<'a> {
     /// What people read about files that grew while they were read.
     pub(super) grown: Arc<Mutex<Vec<String>>>,
     pub(super) changes: Arc<ChangeLines>,
+}
+
+/// A copy that ended. If it was resumed, what an earlier attempt has stored is in no count of
+/// `summary`.
+struct EndedCopy {
+    summary: TreeSummary,
+    place: String,
+    /// How many bytes of content this command has sent or received.
+    moved: u64,
+    seconds: f64,
+    was_resumed: bool,
 }
 
 impl PlannedTree<'_> {
@@ -89,7 +102,14 @@ impl PlannedTree<'_> {
             let error = match shown.follow(&**progress, attempt).await {
                 Ok((summary, place)) => {
                     self.remark_shared(view, progress.shared_files());
-                    return self.report(view, &summary, &place, start.elapsed(), was_resumed);
+                    let ended = EndedCopy {
+                        summary,
+                        place,
+                        moved: progress.bytes(),
+                        seconds: start.elapsed().as_secs_f64(),
+                        was_resumed,
+                    };
+                    return self.report(view, &ended);
                 }
                 Err(error) => error,
             };
@@ -105,7 +125,7 @@ impl PlannedTree<'_> {
                 let is_lost = self.was_connected && is_transient(&error);
                 let is_of_folder = is_of_folder(&error);
                 let failure = Failure::from(error);
-                self.print_failures(view);
+                self.print_failures(view, 0);
                 return Err(if is_lost {
                     failure.with_advice("run the same command again to resume")
                 } else if is_of_folder && !self.copy.takes_folders {
@@ -144,13 +164,13 @@ impl PlannedTree<'_> {
         let events = TreeEvents::new(move |failure| {
             let mut failures = lock(&failures);
             let is_first_refusal = is_refusal(&failure) && !failures.iter().any(is_refusal);
-            if failures.len() < FAILURES_MAX as usize || is_first_refusal {
+            if failures.len() < FAILURES_MAX || is_first_refusal {
                 failures.push(failure);
             }
         });
         let events = events.with_grown(move |message| {
             let mut grown = lock(&grown);
-            if grown.len() < FAILURES_MAX as usize {
+            if grown.len() < GROWN_MAX {
                 grown.push(message);
             }
         });
@@ -348,6 +368,8 @@ impl PlannedTree<'_> {
         StoreOptions {
             compare: self.compare,
             changes: self.copy.store.changes && !self.copy.quiet,
+            // Whoever names files means their content, as without the options of trees.
+            checksum: self.copy.store.checksum || !self.copy.takes_folders,
             ..self.copy.store
         }
     }
@@ -399,9 +421,12 @@ impl PlannedTree<'_> {
         })
     }
 
-    /// Prints what was not copied.
-    fn print_failures(&self, view: &ProgressView) {
-        for failure in self.failures().drain(..) {
+    /// Prints what was not copied. `count` is how many entries that are.
+    fn print_failures(&self, view: &ProgressView, count: u32) {
+        let mut failures = self.failures();
+        let omitted = (count as usize).saturating_sub(failures.len());
+        let is_cut = failures.len() >= FAILURES_MAX && omitted > 0;
+        for failure in failures.drain(..) {
             let code = failure.code.as_str();
             view.print_event(&json!({
                 "event": "failed", "code": code, "message": failure.message,
@@ -409,6 +434,11 @@ impl PlannedTree<'_> {
             if !self.context.json {
                 view.print_error(&shown_line(&format!("landline: {}", failure.message)));
             }
+        }
+        if is_cut {
+            view.remark(&format!(
+                "{omitted} more could not be copied and are not listed"
+            ));
         }
     }
 
@@ -434,38 +464,36 @@ impl PlannedTree<'_> {
         }
     }
 
-    /// Reports a copy that ended. If it was resumed, what an earlier attempt has stored is in no
-    /// count of `summary`.
-    fn report(
-        &self,
-        view: &ProgressView,
-        summary: &TreeSummary,
-        place: &str,
-        time: Duration,
-        was_resumed: bool,
-    ) -> Result<(), Failure> {
+    /// Reports a copy that ended.
+    fn report(&self, view: &ProgressView, ended: &EndedCopy) -> Result<(), Failure> {
+        let EndedCopy {
+            summary,
+            place,
+            moved,
+            seconds,
+            was_resumed,
+        } = ended;
         let digest = summary.digest_text();
         let is_dry = self.copy.store.dry_run;
         let refusal = self.take_refusal();
         if refusal.is_none()
             && let Some(failure) = self.take_failed_source(summary)
         {
-            self.print_failures(view);
+            self.print_failures(view, summary.failures);
             return Err(failure);
         }
-        self.print_failures(view);
+        self.print_failures(view, summary.failures);
         self.remark_grown(view);
         view.print_event(&json!({
             "event": "done", "digest": digest, "path": place, "entries": summary.entries,
             "files": summary.files, "others": summary.others, "removed": summary.removed,
             "failures": summary.failures, "dry_run": is_dry, "bytes": summary.bytes,
-            "seconds": time.as_secs_f64(),
+            "sent": moved, "seconds": seconds,
         }));
         if !self.context.json && !self.copy.quiet && !self.copy.store.changes {
             let line = format!("{digest}  {}", shown_line(place));
             view.print_result(&self.context.out, &line);
         }
-        let seconds = time.as_secs_f64();
         let removed = match summary.removed {
             0 => String::new(),
             count if is_dry => format!(", {} would be deleted", counted_entries(count.into())),
@@ -483,12 +511,17 @@ impl PlannedTree<'_> {
             }
             0 => format!("nothing of {entries} was copied; compared in {seconds:.1} s{removed}"),
             _ => {
-                let rate = rate(summary.bytes, seconds);
-                format!("{copied} of {entries}, {size}, copied and verified in {seconds:.1} s{rate}{removed}")
+                let rate = rate(*moved, *seconds);
+                let done = format!("{copied} of {entries}, {size}, copied and verified in {seconds:.1} s");
+                if *moved < summary.bytes {
+                    format!("{done}, of which {} were moved{rate}{removed}", bytes(*moved))
+                } else {
+                    format!("{done}{rate}{removed}")
+                }
             }
         });
         let left = u64::from(summary.entries) - copied.min(summary.entries.into());
-        let is_left = summary.failures == 0 && left > 0 && !was_resumed;
+        let is_left = summary.failures == 0 && left > 0 && !*was_resumed;
         if is_left && !self.copy.takes_folders && !self.copy.store.replace {
             let what = format!("already there, and not replaced: {}", counted_entries(left));
             return Err(Failure::new("exists", what));

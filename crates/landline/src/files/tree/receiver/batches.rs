@@ -270,14 +270,16 @@ impl TreeReceiver {
         Ok(self.summary)
     }
 
+    /// # Errors
+    /// The first one. All others have their names then.
     fn publish_roots(&mut self) -> Result<(), Error> {
+        let mut published = Ok(());
         for root in std::mem::take(&mut self.staged_roots) {
             self.leave.spend(0)?;
-            if let Err(error) = self.publish_root(&root) {
-                self.fail(root.number, &error);
-            }
+            let done = self.publish_root(&root);
+            published = published.and(done);
         }
-        Ok(())
+        published
     }
 
     /// Removes the staging folder and makes all names durable.
@@ -301,8 +303,8 @@ impl TreeReceiver {
     }
 
     /// Gives a new tree its final name, by which it appears as a whole.
-    pub(super) fn publish_root(&self, root: &StagedRoot) -> Result<(), Error> {
-        let base = self.place.base();
+    pub(super) fn publish_root(&mut self, root: &StagedRoot) -> Result<(), Error> {
+        let base = self.place.base().clone();
         let shown = match &self.place {
             Base::As(..) => self.shown.clone(),
             Base::Into(_) | Base::Content(_) => self.shown.join(&root.name),
@@ -311,9 +313,20 @@ impl TreeReceiver {
         let renamed = self
             .staging
             .folder
-            .rename_to(&root.staged, base, &root.name, false);
+            .rename_to(&root.staged, &base, &root.name, false);
         if renamed.is_err() {
             self.rename_records(root, true)?;
+        }
+        if let Err(error) = &renamed
+            && error.kind() == io::ErrorKind::AlreadyExists
+        {
+            // Another attempt goes into that folder, and cannot use what is here.
+            self.staging.has_content = false;
+            let message = format!(
+                "{}: another program made it during the copy, of which nothing is in it",
+                shown.display()
+            );
+            return Err(Error::here(ErrorCode::Exists, message));
         }
         renamed
             .and_then(|()| base.open_folder(&root.name))

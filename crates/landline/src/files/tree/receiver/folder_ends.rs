@@ -124,7 +124,9 @@ impl TreeReceiver {
         let listed = folder.and_then(|it| it.listed.take().zip(Some(it.location.clone())));
         if let Some((listed, location)) = listed {
             self.extras.listed -= listed.len();
-            if !is_incomplete {
+            if is_incomplete {
+                self.report_undeleted(number, &location, &listed);
+            } else {
                 self.list_extras(number, &location, &listed)?;
             }
         }

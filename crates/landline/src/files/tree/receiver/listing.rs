@@ -18,7 +18,10 @@ use super::{
 };
 use crate::{
     Error,
-    files::tree::records::{EntryContent, TreeEntry},
+    files::tree::{
+        records::{EntryContent, FromReceiver, TreeEntry},
+        walk::failure_of,
+    },
     paths::{EntryKind, EntryStat, Folder, name::check_component},
 };
 
@@ -236,6 +239,45 @@ impl TreeReceiver {
             entries: extras,
         });
         Ok(())
+    }
+
+    /// Tells that nothing is deleted in a folder of which the sender has left something out.
+    pub(super) fn report_undeleted(
+        &mut self,
+        number: u32,
+        location: &StorePlace,
+        listed: &ListedNames,
+    ) {
+        if !self.has_extras(location, listed).unwrap_or(true) {
+            return;
+        }
+        let message = format!(
+            "{}: nothing is deleted there, because not all of it could be read at the source",
+            self.shown(location, OsStr::new("")).display()
+        );
+        // It is no entry that could not be copied, so it does not count as one.
+        let failure = failure_of(number, &Error::here(ErrorCode::NotWhole, message));
+        self.write_want();
+        FromReceiver::Failed(failure.clone()).write(&mut self.out);
+        self.events.failed(failure);
+    }
+
+    /// Whether a folder may have entries to remove.
+    fn has_extras(&mut self, location: &StorePlace, listed: &ListedNames) -> io::Result<bool> {
+        let folder = self.open(location)?;
+        for entry in folder.reader()? {
+            let (name, _) = entry?;
+            let bytes = name.as_bytes();
+            if check_component(bytes).is_err() || listed.has_similar(bytes) {
+                continue;
+            }
+            if let Some(stat) = folder.stat(&name)?
+                && !self.keeps_excluded(&location.folder.path_of(&name), &stat)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Returns the entries to remove, and reports those that stay and are not excluded. `number` is
