@@ -131,10 +131,16 @@ impl Root {
         let resolved = self.resolve(grants, path)?;
         let shown = resolved.shown.display();
         let is_a_folder = || Error::not_regular(&shown, true, false);
+        let failed = |error: std::io::Error| Error::io(&shown, error);
         if resolved.is_folder {
+            if !resolved.relative.as_os_str().is_empty() {
+                let metadata = resolved.dir.metadata(&resolved.relative).map_err(failed)?;
+                if !metadata.is_dir() {
+                    return Err(failed(std::io::Error::from_raw_os_error(libc::ENOTDIR)));
+                }
+            }
             return Err(is_a_folder());
         }
-        let failed = |error: std::io::Error| Error::io(&shown, error);
         // Links are resolved in this step only, so the check and the open see the same file.
         let real = resolved
             .dir
@@ -170,6 +176,12 @@ impl Root {
         }
         let shown = resolved.shown.display();
         let is_folder = match resolved.dir.metadata(&resolved.relative) {
+            Ok(metadata) if resolved.is_folder && !metadata.is_dir() => {
+                return Err(Error::io(
+                    shown,
+                    std::io::Error::from_raw_os_error(libc::ENOTDIR),
+                ));
+            }
             Ok(metadata) => metadata.is_dir(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
             Err(error) => return Err(Error::io(shown, error)),

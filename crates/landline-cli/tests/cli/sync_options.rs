@@ -315,6 +315,11 @@ fn options_of_other_programs_are_refused_by_name() {
         &["-o"],
         &["-g"],
         &["--ignore-existing"],
+        &["--update"],
+        &["--whole-file"],
+        &["--partial"],
+        &["--progress"],
+        &["--remove-source-files"],
     ] {
         let message = synced.run(options).fails(2, "usage");
         assert!(message.contains(options[0]), "{message}");

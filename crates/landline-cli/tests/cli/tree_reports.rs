@@ -43,6 +43,15 @@ fn named_file_is_compared_by_content() {
     write(&stage.path("home/folder/f"), b"below");
     stage.run(&["cp", &server.at("folder//f"), "g"]).ok();
     assert_eq!(stage.read("user/g"), b"below");
+    // A file is no folder, and not missing either.
+    let below = server.at("f/");
+    for paths in [[below.as_str(), "."], ["g", &below]] {
+        for options in [&["--json", "cp"][..], &["--json", "cp", "-p"]] {
+            let arguments = [options, &paths].concat();
+            let message = stage.run(&arguments).fails(21, "not-a-file");
+            assert!(!message.contains("is a folder"), "{message}");
+        }
+    }
 }
 
 #[test]

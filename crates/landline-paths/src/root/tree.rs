@@ -46,10 +46,7 @@ impl Root {
                 TreeOrigin::Folder(folder, stat)
             }
             Some(_) if resolved.is_folder => {
-                return Err(Error::new(
-                    ErrorKind::NotFound,
-                    format!("{shown}: no such folder"),
-                ));
+                return Err(failed(std::io::Error::from_raw_os_error(libc::ENOTDIR)));
             }
             Some(name) => {
                 let stat = folder

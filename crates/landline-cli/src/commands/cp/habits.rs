@@ -78,6 +78,8 @@ pub(super) fn source_advice(path: &Path, failure: Failure) -> Failure {
         "not-a-file" if is_descriptor(path) => {
             failure.with_advice("write - for standard input: COMMAND | landline cp - DST")
         }
+        // A file has the name of a folder in the path.
+        "not-a-file" if !local::exists(path) => failure,
         "not-a-file" => failure.with_advice("read it through a pipe: cat FILE | landline cp - DST"),
         "not-found" if pattern => failure.with_advice("no file matches this pattern"),
         _ => failure,

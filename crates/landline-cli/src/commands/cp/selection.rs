@@ -198,6 +198,16 @@ pub(in crate::commands) struct RefusedOptions {
     group: bool,
     #[arg(long, hide = true)]
     ignore_existing: bool,
+    #[arg(short = 'u', long, hide = true)]
+    update: bool,
+    #[arg(short = 'W', long, hide = true)]
+    whole_file: bool,
+    #[arg(long, hide = true)]
+    partial: bool,
+    #[arg(long, hide = true)]
+    progress: bool,
+    #[arg(long, hide = true)]
+    remove_source_files: bool,
 }
 
 impl RefusedOptions {
@@ -230,6 +240,31 @@ impl RefusedOptions {
                 "--ignore-existing",
                 "landline has another option for this",
                 "write landline cp -rn SRC DST: -n leaves files that exist",
+            )
+        } else if self.update {
+            (
+                "--update",
+                "landline copies what differs, also over something newer",
+                "look at the changes first, with --dry-run",
+            )
+        } else if self.whole_file {
+            (
+                "--whole-file",
+                "landline has another option for this",
+                "write --delta off",
+            )
+        } else if self.partial || self.progress {
+            let option = if self.partial {
+                "--partial"
+            } else {
+                "--progress"
+            };
+            (option, "landline always does that", "leave it out")
+        } else if self.remove_source_files {
+            (
+                "--remove-source-files",
+                "landline only reads the source",
+                "remove it yourself once the copy is verified: landline cp ... && rm ...",
             )
         } else {
             return Ok(());

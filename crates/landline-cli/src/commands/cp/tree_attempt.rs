@@ -503,6 +503,9 @@ impl PlannedTree<'_> {
         let entries = counted_entries(summary.entries.into());
         let size = bytes(summary.bytes);
         view.remark(&match copied {
+            0 if summary.failures == 0 && !self.copy.store.replace => {
+                format!("nothing to copy: {entries} already there, found in {seconds:.1} s")
+            }
             0 if summary.failures == 0 => {
                 format!("nothing to copy: {entries} unchanged, compared in {seconds:.1} s{removed}")
             }

@@ -112,9 +112,13 @@ impl TreeReceiver {
         };
         let name = match &self.place {
             Base::Into(_) => own_name,
-            Base::As(..)
+            Base::As(_, name)
                 if is_first && self.must_be_folder && entry.content != EntryContent::Folder =>
             {
+                if location.base.stat(name).is_ok_and(|stat| stat.is_some()) {
+                    let error = io::Error::from_raw_os_error(libc::ENOTDIR);
+                    return Err(Error::io(self.shown.display(), &error));
+                }
                 let message = format!("{}: no such folder", self.shown.display());
                 return Err(Error::here(ErrorCode::NotFound, message));
             }
