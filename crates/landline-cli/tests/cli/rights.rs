@@ -311,13 +311,9 @@ fn edited_rights_apply_to_live_session() {
     stage.run(&["ping", "127.0.0.1"]).ok();
 }
 
-/// Starts a copy from standard input that waits for more data.
-fn slow_put(stage: &Stage, server: &ServerProcess, path: &str) -> Child {
-    slow_put_beside(stage, server, path, 1)
-}
-
-/// The same in a folder that has `entries` entries with the staging file.
-fn slow_put_beside(stage: &Stage, server: &ServerProcess, path: &str, entries: usize) -> Child {
+/// Starts a copy from standard input that waits for more data, in a folder that has `entries`
+/// entries with the staging file.
+fn slow_put(stage: &Stage, server: &ServerProcess, path: &str, entries: usize) -> Child {
     let mut child = stage
         .command(&["cp", "-", &server.at(path)])
         .stdin(Stdio::piped())
@@ -335,7 +331,7 @@ fn slow_put_beside(stage: &Stage, server: &ServerProcess, path: &str, entries: u
 fn withdrawn_right_ends_running_work() {
     let stage = stage();
     let server = stage.joined();
-    let mut child = slow_put(&stage, &server, "x");
+    let mut child = slow_put(&stage, &server, "x", 1);
     // The end of the input is no reason for the end of the command.
     let stdin = child.stdin.take();
     // A change that keeps the right ends no work.
@@ -384,7 +380,7 @@ fn session_quota_is_enforced_at_login() {
         &server,
         "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\nsessions = 1\n",
     );
-    let child = slow_put(&stage, &server, "x");
+    let child = slow_put(&stage, &server, "x", 1);
     stage
         .run(&["--json", "ping", "127.0.0.1"])
         .fails(38, "too-many-sessions");
@@ -588,7 +584,7 @@ fn file_quota_counts_files() {
     );
     stage.write("user/f", b"");
     stage.run(&["cp", "f", &server.at("a")]).ok();
-    let slow = slow_put_beside(&stage, &server, "b", 2);
+    let slow = slow_put(&stage, &server, "b", 2);
     stage
         .run(&["--json", "cp", "f", &server.at("c")])
         .fails(24, "no-space");

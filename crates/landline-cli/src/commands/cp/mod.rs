@@ -13,6 +13,7 @@ pub(super) mod tree;
 mod tree_attempt;
 pub(super) mod tree_options;
 mod tree_paths;
+mod tree_report;
 
 use std::{
     collections::HashMap,
