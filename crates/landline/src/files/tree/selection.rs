@@ -260,7 +260,7 @@ impl SelectionReader {
             .collect();
         let is_refused = parts.iter().any(|part| check_component(part).is_err());
         if path.starts_with(b"/") || path.len() > PATH_BYTES_MAX || is_refused {
-            let message = format!("{}: a listed path is below the source", shown());
+            let message = format!("{}: a listed path has to be below the source", shown());
             return Err(refused(message));
         }
         self.components += parts.len();

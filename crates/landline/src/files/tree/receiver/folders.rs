@@ -54,7 +54,8 @@ impl TreeReceiver {
             if entry.content == EntryContent::Folder {
                 self.skip_folder(number, Some(parent));
             }
-            let message = format!("a path in the tree is longer than {PATH_BYTES_MAX} bytes");
+            let shown = location.folder.path_of(&name);
+            let message = format!("longer than {PATH_BYTES_MAX} bytes: {}", shown.display());
             self.fail(number, &Error::here(ErrorCode::NameRefused, message));
             return Ok(None);
         }

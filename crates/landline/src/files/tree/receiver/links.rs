@@ -31,7 +31,7 @@ impl TreeReceiver {
         let may_be_made = self.options.all_links || stays_within(target, depth);
         if location.parent.is_none() || !may_be_made {
             let message = format!(
-                "{} is a link that leads out of the tree, to {}",
+                "{} is a link that may lead out of the tree, to {}",
                 self.shown(location, name).display(),
                 String::from_utf8_lossy(target)
             );
