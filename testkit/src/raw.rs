@@ -115,12 +115,16 @@ impl RawClient {
         self.send(&frame(header.to_string()))
     }
 
-    /// Waits for unread bytes and returns a copy of them. [`header`](Self::header) still reads
-    /// them.
-    pub fn bytes(&mut self) -> io::Result<Vec<u8>> {
-        let mut buffer = [0; 16 * 1024];
-        let length = self.stream.read(&mut buffer)?;
-        self.unread.extend_from_slice(&buffer[..length]);
+    /// Waits until the unread bytes are enough, and returns a copy of them.
+    /// [`header`](Self::header) still reads them.
+    pub fn bytes(&mut self, is_enough: impl Fn(&[u8]) -> bool) -> io::Result<Vec<u8>> {
+        while !is_enough(&self.unread) {
+            let mut buffer = [0; 16 * 1024];
+            match self.stream.read(&mut buffer)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                length => self.unread.extend_from_slice(&buffer[..length]),
+            }
+        }
         Ok(self.unread.clone())
     }
 

@@ -83,7 +83,7 @@ fn source_is_a_folder_or_an_entry_below_a_grant() {
     assert!(matches!(source.origin, TreeOrigin::Folder(..)));
     let refused = |path: &[u8]| kind(fixture.root.open_tree_source(&grants, path));
     assert_eq!(refused(b"open/none"), Some(ErrorKind::NotFound));
-    assert_eq!(refused(b"open/file/"), Some(ErrorKind::NotFound));
+    assert_eq!(refused(b"open/file/"), Some(ErrorKind::NotAFile));
     assert_eq!(refused(b"other"), Some(ErrorKind::Denied));
     assert_eq!(refused(b"open/../other"), Some(ErrorKind::NameRefused));
     assert_eq!(refused(b"open/to-outside"), Some(ErrorKind::NameRefused));

@@ -1,7 +1,7 @@
 //! Summaries of folders, in place of their entries.
 
 use serde_json::json;
-use testkit::{RawClient, frame, wait_for};
+use testkit::{RawClient, frame};
 
 use crate::{
     hostile_server::trusted,
@@ -28,11 +28,9 @@ fn summary_tells_nothing_to_a_key_that_may_only_store() {
         let mut client = begin_request(&stage, &server, &request, &records);
         let kind = |client: &mut RawClient| client.header().unwrap().unwrap().kind().to_owned();
         while kind(&mut client) != "tree" {}
-        let mut received = Vec::new();
-        wait_for("an answer", || {
-            received = client.bytes().unwrap();
-            received.windows(9).any(|record| record[4] == 10)
-        });
+        let is_answer = |record: &[u8]| record[4] == 10;
+        let received = client.bytes(|bytes| bytes.windows(9).any(is_answer));
+        let received = received.unwrap();
         let is_expected = |record: &[u8]| record == expected;
         received.windows(9).any(is_expected)
     };

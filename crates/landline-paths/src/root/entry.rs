@@ -484,7 +484,7 @@ mod tests {
             ["d/e/", "f/e/"].map(|path| &path[..3])
         );
         assert_eq!(home.expand("d/*/").unwrap(), ["d/e"]);
-        assert_eq!(home.expand("a/*"), Err(ErrorKind::NotFound));
+        assert_eq!(home.expand("a/*"), Err(ErrorKind::NotAFile));
         assert_eq!(home.expand("z*"), Err(ErrorKind::NotFound));
         assert_eq!(home.expand("../*"), Err(ErrorKind::NameRefused));
         assert_eq!(PathPattern::parse(b"d/e").unwrap(), None);
