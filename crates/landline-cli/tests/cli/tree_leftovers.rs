@@ -5,11 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::json;
 use testkit::wait_for;
 
 use crate::{
     noise,
     resume::{BLOCK, RelayedServer, event, events, staging},
+    stage,
+    tree_records::{SOURCE, begin_request, entry, record},
     trees::write,
 };
 
@@ -186,4 +189,49 @@ fn kept_part_counts_against_the_quota() {
     stage.run(&copy_other).fails(24, "no-space");
     fs::remove_file(stage.path("home/to/big")).unwrap();
     assert_eq!(stage.run(&copy_other).status, Some(0));
+}
+
+/// What does not count against the quota any more does not stay either: a client cannot store more
+/// by copies that fail.
+/// Proves `quota-race` in docs/faults.md.
+#[test]
+fn part_that_does_not_count_is_removed() {
+    let stage = stage();
+    let server = stage.joined();
+    stage.write_rights("[users.alice]\nfiles = [\"rw:~\"]\nquota = { bytes = 100000000 }\n");
+    server.rights_loaded(&stage);
+    let folder = stage.path("home/to");
+    write(&folder.join("kept"), b"");
+    let request = json!({
+        "type": "put-tree", "path": "to", "source": "x", "replace": true, "times": true,
+        "placement": "exact",
+    });
+    let entries = [
+        entry(1, SOURCE, b"to", 0, b""),
+        entry(2, 0, b"big", 8 << 20, b""),
+    ];
+    let length = 32 << 10;
+    let pieces = (0..64u64).map(|number| {
+        let head = [
+            &1u32.to_le_bytes()[..],
+            &(number * length as u64).to_le_bytes(),
+        ];
+        record(4, &[head.concat(), noise(length, number)].concat())
+    });
+    let records: Vec<_> = entries.iter().cloned().chain(pieces).collect();
+    let client = begin_request(&stage, &server, &request, &records);
+    let has_part = || {
+        let parts = parts(&folder);
+        let is_long = |part: &PathBuf| part.metadata().is_ok_and(|part| part.len() == 2 << 20);
+        parts.iter().any(is_long)
+    };
+    wait_for("a part", has_part);
+    drop(client);
+    server.event("failed");
+    assert!(has_part());
+    let failed = [&1u32.to_le_bytes()[..], &[2], b"io", b"it cannot be read"].concat();
+    let records = [&entries[..], &[record(6, &failed)]].concat();
+    let client = begin_request(&stage, &server, &request, &records);
+    wait_for("its end", || parts(&folder).is_empty());
+    drop(client);
 }

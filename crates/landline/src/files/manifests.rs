@@ -256,7 +256,7 @@ impl Manifest {
     }
 
     /// Whether another attempt can continue.
-    fn is_resumable(&self) -> bool {
+    pub(super) fn is_resumable(&self) -> bool {
         let is_tree = self.header.as_ref().is_some_and(|header| header.tree);
         is_tree || self.resumable().is_some()
     }

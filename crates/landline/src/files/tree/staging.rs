@@ -220,6 +220,11 @@ impl TreeStaging {
         Ok(staging)
     }
 
+    /// Whether another attempt, or a sweep, finds the folder.
+    pub(super) fn can_be_found(&self) -> bool {
+        self.manifest.as_ref().is_some_and(Manifest::is_resumable)
+    }
+
     /// Tells that the copy makes progress; see [`Manifest::heartbeat`].
     pub(super) fn tick(&self) {
         if let Some(manifest) = &self.manifest {
@@ -264,13 +269,15 @@ impl TreeStaging {
     }
 
     /// Removes what no attempt can use: all but the trees, and the files that `keeps` accepts.
+    /// Returns whether there are trees.
     ///
     /// # Errors
     /// The system's error.
     pub(super) fn remove_files(
         &self,
         mut keeps: impl FnMut(&OsStr, &EntryStat) -> bool,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
+        let mut has_trees = false;
         for entry in self.folder.reader()? {
             let (name, _) = entry?;
             let Some(stat) = self.folder.stat(&name)? else {
@@ -278,11 +285,12 @@ impl TreeStaging {
             };
             let is_folder = stat.kind == EntryKind::Folder;
             let is_tree = is_folder && name.as_encoded_bytes().starts_with(b"tree-");
+            has_trees |= is_tree;
             if !is_tree && name != JOURNAL && !keeps(&name, &stat) {
                 self.folder.remove_all(&name)?;
             }
         }
-        Ok(())
+        Ok(has_trees)
     }
 
     /// Removes the staging folder and all in it, but not its manifest.
@@ -310,7 +318,8 @@ impl Drop for TreeStaging {
         if self.is_removed {
             return;
         }
-        if !self.has_content && self.remove().is_ok() && self.base.sync().is_ok() {
+        let is_kept = self.has_content && self.can_be_found();
+        if !is_kept && self.remove().is_ok() && self.base.sync().is_ok() {
             self.remove_manifest();
         }
     }

@@ -77,6 +77,7 @@ impl TreeReceiver {
             }
             let staged = file.shared.and_then(|_| self.staged_numbers(&file));
             let done = self.publish(&file);
+            self.leftovers.set_free(&file.staged);
             let mut numbers = None;
             match done {
                 Ok(()) => {
@@ -309,19 +310,23 @@ impl TreeReceiver {
             Base::As(..) => self.shown.clone(),
             Base::Into(_) | Base::Content(_) => self.shown.join(&root.name),
         };
-        self.rename_records(root, false)?;
-        let renamed = self
-            .staging
-            .folder
-            .rename_to(&root.staged, &base, &root.name, false);
-        if renamed.is_err() {
-            self.rename_records(root, true)?;
-        }
+        let is_there = base.stat(&root.name).is_ok_and(|stat| stat.is_some());
+        let renamed = if is_there {
+            Err(io::ErrorKind::AlreadyExists.into())
+        } else {
+            self.rename_records(root, false)?;
+            let staging = &self.staging.folder;
+            let renamed = staging.rename_to(&root.staged, &base, &root.name, false);
+            if renamed.is_err() {
+                self.rename_records(root, true)?;
+            }
+            renamed
+        };
         if let Err(error) = &renamed
             && error.kind() == io::ErrorKind::AlreadyExists
         {
             // Another attempt goes into that folder, and cannot use what is here.
-            self.staging.has_content = false;
+            let _ = self.staging.folder.remove_all(&root.staged);
             let message = format!(
                 "{}: another program made it during the copy, of which nothing is in it",
                 shown.display()

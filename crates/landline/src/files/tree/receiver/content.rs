@@ -7,8 +7,9 @@ use crate::{
     Error,
     files::{
         delta::zeros,
+        page_buffer::PageBuffer,
         tree::{
-            records::{Hash, hash_file},
+            records::{Hash, PIECE_BYTES, hash_file},
             sender::unexpected,
         },
     },
@@ -106,12 +107,12 @@ impl TreeReceiver {
             0 => {
                 // Another attempt at a file that changed begins from the start.
                 if file.kept == HAS_BEGUN {
-                    self.remove_begun(entry, &file);
+                    self.remove_begun(&file);
                 }
-                (self.create(entry, &file), blake3::Hasher::new())
+                (self.create(&file), blake3::Hasher::new())
             }
             offset if offset == file.kept && !was_compared => {
-                let (opened, hasher) = self.reopen(entry, &file)?;
+                let (opened, hasher) = self.reopen(&file)?;
                 self.progress.add_kept_part(offset);
                 (Ok(opened), hasher)
             }
@@ -142,7 +143,6 @@ impl TreeReceiver {
     /// Opens what an earlier attempt left of a file, to continue it.
     pub(super) fn reopen(
         &mut self,
-        entry: u32,
         file: &WantedFile,
     ) -> Result<((File, OsString), blake3::Hasher), Error> {
         let failed = |this: &Self, error: io::Error| {
@@ -155,19 +155,27 @@ impl TreeReceiver {
                 file.name.clone(),
             )
         } else {
-            let staged = self.staged_name(entry, &file.location, &file.name, file.length);
-            self.take_leftover(&staged);
-            (self.staging.folder.clone(), staged)
+            (self.staging.folder.clone(), file.staged.clone())
         };
-        let opened = folder
-            .reopen(&name)
-            .and_then(|opened| opened.ok_or_else(|| io::ErrorKind::NotFound.into()))
-            .map_err(|error| failed(self, error))?;
-        let mut hasher = blake3::Hasher::new();
-        let copied = io::copy(&mut io::Read::take(&opened, file.kept), &mut hasher)
-            .map_err(|error| failed(self, error))?;
-        if copied != file.kept {
-            return Err(failed(self, io::ErrorKind::UnexpectedEof.into()));
+        let opened = if file.location.is_staged {
+            folder.reopen(&name).map_err(|error| failed(self, error))?
+        } else {
+            self.open_leftover(&name)
+        };
+        let gone = || failed(self, io::ErrorKind::NotFound.into());
+        let opened = opened.ok_or_else(gone)?;
+        let (mut hasher, mut position) = (blake3::Hasher::new(), 0);
+        let mut buffer = PageBuffer::new(PIECE_BYTES);
+        while position < file.kept {
+            let left = usize::try_from(file.kept - position).unwrap_or(usize::MAX);
+            let piece = buffer.get_mut(..left.min(PIECE_BYTES)).unwrap_or_default();
+            opened
+                .read_exact_at(piece, position)
+                .map_err(|error| failed(self, error))?;
+            hasher.update(piece);
+            position += piece.len() as u64;
+            self.staging.tick();
+            self.leave.spend(piece.len() as u64)?;
         }
         opened
             .set_len(file.kept)
@@ -206,7 +214,7 @@ impl TreeReceiver {
         let entry = arriving.entry;
         arriving.file = None;
         if let Some(file) = self.wanted.remove(&entry) {
-            self.remove_begun(entry, &file);
+            self.remove_begun(&file);
             self.wanted.insert(entry, file);
         }
     }

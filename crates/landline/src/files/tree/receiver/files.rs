@@ -113,7 +113,7 @@ impl TreeReceiver {
         let replaced_mode = existing
             .filter(|stat| stat.kind == EntryKind::File && !location.is_staged)
             .map(|stat| stat.mode);
-        let staged = self.staged_name(number, &location, &name, length);
+        let staged = self.choose_name(number, &location, &name, length);
         let is_patched = compared.is_none()
             && existing.as_ref().is_some_and(|stat| {
                 stat.kind == EntryKind::File && self.is_compared(&location, stat, length)
@@ -126,10 +126,18 @@ impl TreeReceiver {
         };
         let record = self.record_of(&location, &name, &staged);
         if let Some(record) = &record {
-            self.reserving.push((record.clone(), length));
+            // What is left of a longer one counts until it is replaced.
+            let left = if location.is_staged {
+                existing.as_ref().map(|stat| stat.length)
+            } else {
+                self.leftover_length(&staged)
+            };
+            let counted = length.max(left.unwrap_or(0));
+            self.reserving.push((record.clone(), counted));
         }
         let file = WantedFile {
             record,
+            staged,
             name,
             length,
             mode: u32::from(entry.mode),
@@ -173,7 +181,10 @@ impl TreeReceiver {
                 if !self.options.replace && !location.is_staged {
                     return Ok(ControlFlow::Break(Decision::Left));
                 }
-                if !location.is_staged && self.is_comparable(stat, entry, length) {
+                // Their changes tell more than their digests.
+                let is_patched = !stat.modified.is_same(entry.modified)
+                    && self.is_compared(location, stat, length);
+                if !location.is_staged && !is_patched && self.is_comparable(stat, entry, length) {
                     if length == 0 {
                         let properties = KeptProperties::of(number, entry);
                         self.keep(location, name, stat, properties, attributes)?;
@@ -347,22 +358,15 @@ impl TreeReceiver {
     }
 
     /// Creates the file to write to: a new one in its own folder or in the staging folder.
-    pub(super) fn create(
-        &mut self,
-        entry: u32,
-        file: &WantedFile,
-    ) -> Result<(File, OsString), Problem> {
+    pub(super) fn create(&mut self, file: &WantedFile) -> Result<(File, OsString), Problem> {
         if !file.location.is_staged {
-            let staged = self.staged_name(entry, &file.location, &file.name, file.length);
-            let folder = self.staging.folder.clone();
-            let removed = if self.take_leftover(&staged) {
-                folder.remove(&staged)
-            } else {
-                Ok(())
-            };
-            let created = removed.and_then(|()| folder.create(&staged));
+            let (folder, staged) = (self.staging.folder.clone(), &file.staged);
+            if self.take_leftover(staged) {
+                let _ = folder.remove(staged);
+            }
+            let created = folder.create(staged);
             let created = created.map_err(self.problem(&file.location, &file.name))?;
-            return Ok((created, staged));
+            return Ok((created, staged.clone()));
         }
         let folder = self
             .open(&file.location)
@@ -403,7 +407,7 @@ impl TreeReceiver {
         }
         // A second attempt at a file that was longer.
         if self.arriving.take_if(|it| it.entry == entry).is_some() {
-            self.remove_begun(entry, &file);
+            self.remove_begun(&file);
         }
         if file.length != content.len() as u64 {
             return Err(unexpected("a file of another length than announced"));
@@ -415,7 +419,7 @@ impl TreeReceiver {
         self.show_name(&file);
         self.progress.add_bytes(file.length);
         self.leave.spend(file.length)?;
-        let stored = self.create(entry, &file).and_then(|(created, name)| {
+        let stored = self.create(&file).and_then(|(created, name)| {
             write_all(&created, content).map_err(self.problem(&file.location, &file.name))?;
             self.complete_file(entry, &created, &file)?;
             Ok(name)
@@ -429,13 +433,11 @@ impl TreeReceiver {
     }
 
     /// Removes what has arrived of a file in this copy.
-    pub(super) fn remove_begun(&mut self, entry: u32, file: &WantedFile) {
+    pub(super) fn remove_begun(&mut self, file: &WantedFile) {
         let (folder, name) = if file.location.is_staged {
             (self.open(&file.location), file.name.clone())
         } else {
-            let (location, name) = (&file.location, &file.name);
-            let staged = self.staged_name(entry, location, name, file.length);
-            (Ok(self.staging.folder.clone()), staged)
+            (Ok(self.staging.folder.clone()), file.staged.clone())
         };
         let _ = folder.and_then(|folder| folder.remove(&name));
     }

@@ -272,6 +272,7 @@ impl TreeReceiver {
                 continue;
             }
             if let Some(stat) = folder.stat(&name)?
+                && !self.backup.as_ref().is_some_and(|backup| backup.is(&stat))
                 && !self.keeps_excluded(&location.folder.path_of(&name), &stat)
             {
                 return Ok(true);

@@ -198,7 +198,7 @@ impl TreeReceiver {
             TreeStaging::open(place.base().clone(), &base_path, parts.manifest)?
         };
         let leftovers = if staging.is_resumed {
-            Leftovers::find(&staging).map_err(failed)?
+            Leftovers::find(&staging).map_err(failed)?.0
         } else {
             Leftovers::default()
         };
@@ -370,8 +370,13 @@ impl TreeReceiver {
                     return Err(unexpected("a change of a file that is not wanted"));
                 };
                 (file.length, file.modified) = (length, modified);
-                if let Some(record) = &file.record {
-                    self.reserving.push((record.clone(), length));
+                let (record, staged) = (file.record.clone(), file.staged.clone());
+                if let Some(record) = record {
+                    // What has arrived of a longer one counts until it is replaced.
+                    let arriving = self.arriving.as_ref().filter(|it| it.entry == entry);
+                    let arrived = arriving.map_or(0, |it| it.position);
+                    let left = self.leftover_length(&staged).unwrap_or(0);
+                    self.reserving.push((record, length.max(arrived).max(left)));
                     self.reserve()?;
                 }
             }

@@ -231,6 +231,8 @@ pub(super) struct WantedFile {
     pub(super) compared: Option<Hash>,
     /// What is of another kind, and is replaced at the end.
     pub(super) replaced: Option<FormerEntry>,
+    /// The name in the staging folder, unless the file's own folder is there.
+    pub(super) staged: OsString,
     /// What counts for the user, if there is a quota.
     pub(super) record: Option<StagedRecord>,
     /// Whether further names wait for it.

@@ -139,7 +139,7 @@ impl TreeReceiver {
             .open(&file.location)
             .ok()
             .and_then(|folder| folder.open_source(&file.name, &shown).ok());
-        let built = self.create_or_continue(entry, &file);
+        let built = self.create_or_continue(&file);
         let built = built.and_then(|(created, staged, staged_length)| {
             let place = self.shown(&file.location, &file.name);
             let missing = file.length.saturating_sub(staged_length);
@@ -188,19 +188,14 @@ impl TreeReceiver {
     }
 
     /// Opens the file to build: what an earlier attempt left of it, with its length, or a new one.
-    fn create_or_continue(
-        &mut self,
-        entry: u32,
-        file: &WantedFile,
-    ) -> Result<(File, OsString, u64), Problem> {
-        let staged = self.staged_name(entry, &file.location, &file.name, file.length);
-        if let Some(length) = self.leftover_length(&staged)
-            && let Ok(Some(opened)) = self.staging.folder.reopen(&staged)
-        {
-            self.take_leftover(&staged);
-            return Ok((opened, staged, length));
+    fn create_or_continue(&mut self, file: &WantedFile) -> Result<(File, OsString, u64), Problem> {
+        if let Some(length) = self.leftover_length(&file.staged) {
+            if let Some(opened) = self.open_leftover(&file.staged) {
+                return Ok((opened, file.staged.clone(), length));
+            }
+            let _ = self.staging.folder.remove(&file.staged);
         }
-        let (created, staged) = self.create(entry, file)?;
+        let (created, staged) = self.create(file)?;
         Ok((created, staged, 0))
     }
 
@@ -278,7 +273,7 @@ impl TreeReceiver {
         .write(&mut self.out);
         if is_wanted_again {
             // The replaced file has changed meanwhile.
-            self.remove_begun(entry, &file);
+            self.remove_begun(&file);
             self.wanted.insert(entry, file);
             return Ok(true);
         }
@@ -299,7 +294,7 @@ impl TreeReceiver {
         if self.patches.take(entry).is_some()
             && let Some(file) = self.wanted.remove(&entry)
         {
-            self.remove_begun(entry, &file);
+            self.remove_begun(&file);
             self.wanted.insert(entry, file);
         }
     }

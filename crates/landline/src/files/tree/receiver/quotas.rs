@@ -64,11 +64,21 @@ impl TreeReceiver {
         quota.reserve(&staged)
     }
 
-    /// Stops counting a file that is not stored.
-    pub(super) fn release(&self, record: Option<&StagedRecord>) {
-        if let (Some(quota), Some(record)) = (&self.quota, record) {
-            quota.release(std::slice::from_ref(&record.path));
+    /// Stops counting a file that is not stored. What is left of it in the staging folder goes: it
+    /// would not count any more.
+    pub(super) fn release(&mut self, record: Option<&StagedRecord>) {
+        let (Some(quota), Some(record)) = (&self.quota, record) else {
+            return;
+        };
+        let path = Path::new(OsStr::from_bytes(&record.path));
+        if path.parent() == Some(&self.staging.path)
+            && let Some(name) = path.file_name()
+        {
+            self.leftovers.forget(name);
+            // Most are gone already.
+            let _ = self.staging.folder.remove(name);
         }
+        quota.release(std::slice::from_ref(&record.path));
     }
 
     /// Stops counting what a copy that failed does not keep: all but what is in new trees, and what
