@@ -130,7 +130,7 @@ fn interrupted_prompt_restores_terminal() {
     let client = stage.command(&["ping"]);
     let mut shell = Command::new("/bin/bash");
     let script = "\"$0\" ping 127.0.0.1 & pid=$!; sleep 1; kill -TERM $pid; kill -CONT $pid; \
-                  while kill -0 $pid 2>/dev/null; do sleep 0.1; done; echo ended";
+                  while [ -n \"$(jobs -p)\" ]; do sleep 0.1; done; echo ended";
     shell
         .args(["-m", "-c", script, env!("CARGO_BIN_EXE_landline")])
         .current_dir(stage.path("user"));
