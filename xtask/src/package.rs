@@ -7,11 +7,8 @@ use std::{
 
 use crate::process;
 
-/// What the binary may take: 14 MiB, 3 MiB for running commands, and 6 MiB for trees.
-///
-/// The goal is 14 MiB. Built for size it has 16.3 MiB, and uploads take a tenth more processor time
-/// (`docs/benchmarks.md`).
-const BINARY_BYTES_MAX: u64 = (14 + 3 + 6) * 1024 * 1024;
+/// What the binary may take: 14 MiB, and 3 MiB for running commands.
+const BINARY_BYTES_MAX: u64 = (14 + 3) * 1024 * 1024;
 
 /// Builds the binary of profile `dist` and returns its path.
 pub(crate) fn build_binary(root: &Path) -> Result<PathBuf, String> {
