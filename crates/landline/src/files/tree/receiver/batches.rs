@@ -271,6 +271,8 @@ impl TreeReceiver {
         Ok(self.summary)
     }
 
+    /// Gives all new trees their final names.
+    ///
     /// # Errors
     /// The first one. All others have their names then.
     fn publish_roots(&mut self) -> Result<(), Error> {
