@@ -454,14 +454,15 @@ fn lost_connection_is_made_again() {
     for number in 0..300 {
         write(&tree.join(number.to_string()), &noise(30_000, number));
     }
-    relayed.relay.cut_after(3_000_000);
-    let copy = stage.run(&[
-        "cp",
-        "--json",
-        "-r",
-        tree.to_str().unwrap(),
-        &relayed.via_relay("copy"),
-    ]);
+    relayed.relay.hold_after(3_000_000);
+    let destination = relayed.via_relay("copy");
+    let copy = ["cp", "--json", "-r", tree.to_str().unwrap(), &destination];
+    let copy = stage.command(&copy).spawn().unwrap();
+    // What the server has not read yet is lost with the connection.
+    wait_for_content(&stage.home());
+    relayed.relay.cut_after(0);
+    relayed.relay.release();
+    let copy = testkit::Outcome::of(copy);
     assert!(event(&events(&copy), "reconnecting").is_some());
     let done = done(copy);
     assert!(done["files"].as_u64().unwrap() < 300);
