@@ -1,6 +1,7 @@
 //! Finds the server that a user names, and the credential to log in there.
 
 mod describe;
+mod held;
 
 use std::{
     io,
@@ -10,13 +11,12 @@ use std::{
 
 use landline::{
     Client, Error,
-    client::{self, HoldKey},
     keys::UserKey,
     login::{
-        AuthMethod, Credential, FirstRequest, FoundKeys, KeyCandidates, KeySources, KnownServer,
-        PasswordPrompt, Prompter, Secret,
+        AuthMethod, Credential, FoundKeys, KeyCandidates, KeySources, KnownServer, PasswordPrompt,
+        Prompter, Secret,
     },
-    net::{Channel, Target, tcp::lookup},
+    net::{Target, tcp::lookup},
     password::Password,
     paths::user_name,
     proto::{ErrorCode, login::UserName},
@@ -25,11 +25,12 @@ use landline::{
 use log::debug;
 use zeroize::Zeroizing;
 
-pub(crate) use self::describe::describe_target;
+pub(crate) use self::{
+    describe::describe_target,
+    held::{find_held, find_session, open_channel, open_held},
+};
 use crate::{
     arguments::{Access, AddressFamily},
-    client_settings::ClientSettings,
-    commands::hold,
     context::Context,
     failure::Failure,
     passwords,
@@ -142,78 +143,6 @@ pub(crate) fn locate(
     let target = client.pins().resolve_name(&target)?;
     let config = read_ssh_config(context, &target)?;
     Ok((target, config))
-}
-
-/// Opens a channel with `first`: through a process that holds such a session, else by a login.
-///
-/// # Errors
-/// Those of [`find_server`] and of [`client::connect`].
-pub(crate) async fn open_channel(
-    context: &Context,
-    client: &Client,
-    target: &Target,
-    access: &Access,
-    first: &FirstRequest,
-) -> Result<Channel, Failure> {
-    if let Some(channel) = open_held(context, client, target, access, first).await? {
-        return Ok(channel);
-    }
-    let (server, credential) = find_server(context, client, target, access).await?;
-    let connected = client::connect(&server, &credential, Some(first)).await?;
-    Ok(connected.login.channel)
-}
-
-/// Opens a channel with `first` through a process that holds such a session. If there is none, it
-/// is started where the settings say so.
-///
-/// # Errors
-/// As [`find_held`]; the process vanished.
-pub(crate) async fn open_held(
-    context: &Context,
-    client: &Client,
-    target: &Target,
-    access: &Access,
-    first: &FirstRequest,
-) -> Result<Option<Channel>, Failure> {
-    let settings = ClientSettings::read(&context.environment)?;
-    // A session that is held may be connected by another kind of address.
-    if access.family.is_some() || !client.has_holds() && !settings.may_hold() {
-        return Ok(None);
-    }
-    let Some((server, key)) = find_held(context, client, target, access)? else {
-        return Ok(None);
-    };
-    let held = client.open_held(&key, first).await?;
-    match (&held, settings.hold_time(target, &server)) {
-        (Some(_), _) => debug!("the session with {server} is held"),
-        (None, Some(time)) => hold::start(context, target, access, time),
-        (None, None) => {}
-    }
-    Ok(held)
-}
-
-/// The known server of a target, and the name of a held session with it.
-///
-/// `None` for an unknown server, and where options say how to log in.
-///
-/// # Errors
-/// As [`find_server`].
-pub(crate) fn find_held(
-    context: &Context,
-    client: &Client,
-    target: &Target,
-    access: &Access,
-) -> Result<Option<(KnownServer, HoldKey)>, Failure> {
-    if access.identity.is_some() || passwords::is_named(&context.environment, &access.password) {
-        return Ok(None);
-    }
-    let (target, config) = locate(context, client, target, access)?;
-    let Ok(mut server) = find_known(client, &target, &config) else {
-        return Ok(None);
-    };
-    server.via = choose_route(access.via_ssh.clone().or(server.via), &config)?;
-    let key = HoldKey::new(&server, &key_sources(context, client, &config));
-    Ok(Some((server, key)))
 }
 
 /// What is known about a server, for `--verbose`.

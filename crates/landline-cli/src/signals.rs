@@ -4,6 +4,7 @@ use std::{
     future::Future,
     io,
     os::fd::{AsRawFd, OwnedFd},
+    path::Path,
     ptr,
     sync::{
         Arc, OnceLock,
@@ -125,7 +126,8 @@ pub(crate) fn restoring_terminal<T>(terminal: OwnedFd, work: impl FnOnce() -> T)
     let Some(modes) = modes else { return work() };
     // SAFETY: the call has no preconditions.
     let asker = unsafe { libc::pthread_self() };
-    // This leaks a little memory at each prompt, and a process has few.
+    let descriptor = terminal.as_raw_fd();
+    // This leaks a little memory and a descriptor at each prompt, and a process has few.
     BEFORE.store(
         Box::into_raw(Box::new(Before {
             terminal,
@@ -154,6 +156,15 @@ pub(crate) fn restoring_terminal<T>(terminal: OwnedFd, work: impl FnOnce() -> T)
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     BEFORE.store(ptr::null_mut(), Ordering::Release);
+    // A handler that still runs may use the descriptor. A process that stays in the background
+    // must not keep the terminal open.
+    if let Ok(nothing) = local::open(Path::new("/dev/null")) {
+        // SAFETY: both descriptors are open. This one belongs to a value that is never freed.
+        unsafe {
+            libc::dup2(nothing.as_raw_fd(), descriptor);
+            libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC);
+        }
+    }
     done
 }
 

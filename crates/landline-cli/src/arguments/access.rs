@@ -11,7 +11,7 @@ use crate::failure::Failure;
 pub(crate) const VIA: &str = "[USER@]HOST[:PORT]";
 
 /// How to log in.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Access {
     /// Port of the server
     ///
@@ -88,7 +88,7 @@ impl Access {
 }
 
 /// Where a password is read from.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct PasswordSource {
     /// Log in with a password
     ///

@@ -108,8 +108,7 @@ impl<'a> Dialer<'a> {
     }
 
     async fn log_in(&self) -> Result<ClientSession, Failure> {
-        let (server, credential) = self.find_server().await?;
-        Ok(ClientSession::new(server, credential))
+        connect::find_session(self.context, &self.client, self.host, self.access).await
     }
 }
 

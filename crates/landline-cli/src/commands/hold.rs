@@ -31,14 +31,15 @@ use crate::{
 /// How long a session is held while no command uses it.
 const IDLE_TIME: Duration = Duration::from_secs(10 * 60);
 
-/// Keep a session open, so that commands start faster
+/// Keep a session open, so that commands need no login
 ///
-/// A background process keeps the session with the server open. `landline run` then needs no
-/// login, and starts a command in one round trip. It uses the session only for the same user, key
-/// and route. With options such as -i, it logs in by itself.
+/// A background process keeps the session with the server open. Commands, copies and file commands
+/// then need no login and no password, and `landline run` starts a command in one round trip. They
+/// use the session only for the same user, key and route. With options such as -i, they log in by
+/// themselves.
 ///
 /// Without HOST, the command lists the open sessions. With the setting `hold` in client.toml,
-/// each run that logs in keeps its session open.
+/// each of them that logs in keeps its session open.
 #[derive(Debug, Args)]
 #[command(
     name = "hold",

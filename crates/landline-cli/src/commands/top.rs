@@ -47,10 +47,8 @@ pub(crate) struct Top {
 impl Run for Top {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let client = context.client()?;
-        let (server, credential) =
-            connect::find_server(context, &client, &self.host, &self.access).await?;
         let mut monitor = Monitor {
-            session: ClientSession::new(server, credential),
+            session: connect::find_session(context, &client, &self.host, &self.access).await?,
             channels: None,
             before: None,
         };

@@ -7,9 +7,14 @@ use std::{
 };
 
 use serde_json::Value;
-use testkit::{Stage, wait_for};
+use testkit::{Stage, Terminal, wait_for};
 
-use crate::{noise, stage};
+use crate::{
+    ASKS_PASSWORD, noise,
+    passwords::{PASSWORD, with_bob},
+    resume::staging,
+    stage,
+};
 
 const HOST: &str = "127.0.0.1";
 
@@ -109,6 +114,102 @@ fn held_runs_have_no_login() {
     stage
         .run(&["--json", "hold", HOST, "--stop"])
         .fails(1, "not-running");
+}
+
+/// Copies attach their own connections to the session, which is held until they have ended.
+#[test]
+fn held_copies_have_no_login() {
+    let stage = stage();
+    let server = stage.joined();
+    let mut holder = Holder::start(&stage, &["--for", "1h"]);
+    let content = noise(1 << 20, 2);
+    stage.write("user/file", &content);
+    fs::create_dir(stage.path("user/tree")).unwrap();
+    stage.write("user/tree/file", b"in a tree");
+    let remote = |path: &str| format!("{HOST}:{path}");
+    let (file, tree) = (remote("file"), remote("tree"));
+    // A command that waits 2 s for the holder logs in itself.
+    wait_for("copies by a held session", || {
+        let before = logins(&stage);
+        for arguments in [
+            ["cp", "file", &file],
+            ["cp", &file, "back"],
+            ["sync", "tree", &tree],
+            ["sync", &tree, "tree-back"],
+            ["cp", &file, &remote("other")],
+            ["top", "--json", HOST],
+        ] {
+            stage.run(&arguments).ok();
+        }
+        logins(&stage) == before
+    });
+    assert!(stage.read("user/back") == content && stage.read("home/other") == content);
+    assert_eq!(stage.read("user/tree-back/file"), b"in a tree");
+
+    // One that runs when the session shall end may end first.
+    let copy = ["cp", "--limit-rate", "200K", "file", &remote("slow")];
+    let copy = stage.command(&copy).spawn().unwrap();
+    wait_for("a copy that uses the session", || {
+        listed(&stage)[0]["channels"] == 1
+    });
+    stage.run(&["hold", HOST, "--stop"]).ok();
+    testkit::Outcome::of(copy).ok();
+    holder.wait();
+    assert!(stage.read("home/slow") == content);
+    drop(server);
+}
+
+/// A copy whose held session is ended logs in by itself.
+#[test]
+fn copy_survives_the_held_session() {
+    let stage = stage();
+    let mut server = stage.joined();
+    let address = server.address.clone();
+    let holder = Holder::start(&stage, &["--for", "1h"]);
+    let content = noise(2 << 20, 3);
+    stage.write("user/file", &content);
+    let there = format!("{HOST}:file");
+    let copy = ["cp", "--json", "--limit-rate", "400K", "file", &there];
+    let copy = stage.command(&copy).spawn().unwrap();
+    wait_for("a part of the file", || {
+        let parts = staging(&stage.home());
+        let part = parts.first().and_then(|part| fs::metadata(part).ok());
+        part.is_some_and(|part| part.len() > 0)
+    });
+    assert_eq!(listed(&stage)[0]["channels"], 1);
+    server.kill();
+    server.wait();
+    let _server = stage.serve_at(&address, &[]);
+    testkit::Outcome::of(copy).ok();
+    assert!(stage.read("home/file") == content);
+    drop(holder);
+}
+
+/// Also, the process in the background leaves the terminal in which the password was typed.
+#[test]
+fn held_session_asks_for_no_password_again() {
+    let stage = stage();
+    let server = with_bob(&stage);
+    fs::create_dir(stage.path("home/bob")).unwrap();
+    stage.write("user/file", b"content");
+    let at = format!("bob@{}", server.address);
+    for arguments in [vec!["ping", &at], vec!["hold", HOST, "--for", "1m"]] {
+        let mut terminal = Terminal::start(&stage.command(&arguments));
+        terminal.wait_for(ASKS_PASSWORD);
+        terminal.wait_for_hiding();
+        terminal.type_line(PASSWORD);
+        assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);
+    }
+    let there = format!("{HOST}:file");
+    // Without a terminal, only a held session can be used.
+    wait_for("a copy by the held session", || {
+        stage.run(&["cp", "file", &there]).status == Some(0)
+    });
+    assert_eq!(stage.read("home/bob/file"), b"content");
+    stage.run(&["hold", HOST, "--stop"]).ok();
+    stage
+        .run(&["--json", "cp", "file", &there])
+        .fails(32, "no-terminal");
 }
 
 /// Only a run that would log in with the same key, by the same route, uses the session.

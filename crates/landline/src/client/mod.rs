@@ -11,7 +11,7 @@ pub use connect::connect;
 pub use forwarder::Forwarder;
 pub use hold::{Hold, HoldInfo, HoldKey, HoldPlace, ListeningHold};
 use landline_proto::{login::UserName, messages::Ping};
-pub use session::{ClientSession, Widening};
+pub use session::{ClientSession, FindCredential, Widening};
 
 use crate::{
     Error, Side,

@@ -1,6 +1,6 @@
 //! A session with a server, and the channels that it opens.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use landline_proto::{
     ErrorCode, bundle::BUNDLE_CONNECTIONS_MAX, limits::LINGER_TIME_MAX, login::BundleId,
@@ -9,13 +9,15 @@ use landline_proto::{
 use log::debug;
 use tokio::{
     io::AsyncWriteExt,
-    sync::Mutex,
+    net::UnixStream,
+    sync::{Mutex, OnceCell},
     task::{JoinHandle, JoinSet},
 };
 
 use super::{
     Connected,
     connect::{connect, connect_on},
+    hold::HeldAttachment,
 };
 use crate::{
     Error, Side,
@@ -34,12 +36,38 @@ const JOINING_MAX: usize = 2;
 /// next channel logs in again.
 pub struct ClientSession {
     server: KnownServer,
-    credential: Credential,
+    means: Means,
     rate_limiter: Option<Arc<RateLimiter>>,
     /// How many connections carry content beside the first one.
     further_connections: Box<dyn Fn(&Route) -> usize + Send + Sync>,
     state: Mutex<SessionState>,
 }
+
+/// What to log in with.
+enum Means {
+    Known(Credential),
+    /// It is looked for when it is needed first.
+    Later {
+        find: FindCredential,
+        found: OnceCell<Credential>,
+    },
+}
+
+impl Means {
+    async fn credential(&self) -> Result<&Credential, Error> {
+        match self {
+            Self::Known(credential) => Ok(credential),
+            Self::Later { find, found } => {
+                let find = async || Ok(find().await?.attachable());
+                found.get_or_try_init(find).await
+            }
+        }
+    }
+}
+
+/// Finds what to log in with. It may ask the user.
+pub type FindCredential =
+    Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Credential, Error>> + Send>> + Send + Sync>;
 
 /// A channel to which connections can be added; see [`ClientSession::widen`].
 #[derive(Clone)]
@@ -54,6 +82,8 @@ struct SessionState {
     attachment: Option<Arc<Credential>>,
     /// Connections without a channel, the next one last.
     reserve: Vec<ReservedConnection>,
+    /// While it is open, the process keeps the session.
+    _usage: Option<UnixStream>,
 }
 
 impl ClientSession {
@@ -61,10 +91,34 @@ impl ClientSession {
     pub fn new(server: KnownServer, credential: Credential) -> Self {
         Self {
             server,
-            credential: credential.attachable(),
+            means: Means::Known(credential.attachable()),
             rate_limiter: None,
             further_connections: Box::new(Route::further_connections),
             state: Mutex::default(),
+        }
+    }
+
+    /// See [`Client::held_session`](super::Client::held_session).
+    pub(super) fn held(
+        server: KnownServer,
+        attachment: HeldAttachment,
+        find_credential: FindCredential,
+    ) -> Self {
+        let HeldAttachment { credential, usage } = attachment;
+        let state = SessionState {
+            attachment: Some(Arc::new(credential)),
+            reserve: Vec::new(),
+            _usage: Some(usage),
+        };
+        Self {
+            server,
+            means: Means::Later {
+                find: find_credential,
+                found: OnceCell::new(),
+            },
+            rate_limiter: None,
+            further_connections: Box::new(Route::further_connections),
+            state: Mutex::new(state),
         }
     }
 
@@ -199,10 +253,10 @@ impl ClientSession {
         first: &FirstRequest,
         is_wide: bool,
     ) -> Result<Connected, Error> {
+        let credential = self.means.credential().await?;
         let mut on_dialed = |route: &Route| self.bundle_for(route, is_wide);
-        let connected =
-            connect_on(&self.server, &self.credential, Some(first), &mut on_dialed).await?;
-        let attachment = connected.login.attachment(&self.credential.method);
+        let connected = connect_on(&self.server, credential, Some(first), &mut on_dialed).await?;
+        let attachment = connected.login.attachment(&credential.method);
         state.attachment = attachment.map(Arc::new);
         Ok(connected)
     }

@@ -59,7 +59,11 @@ impl FirstRequest {
     ///
     /// # Errors
     /// [`landline_proto::ProtocolError::FrameSize`] if the request is too long for a header.
-    pub fn with_body(service: &str, request: &impl Message, body: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn with_body(
+        service: &str,
+        request: &impl Message,
+        body: &[u8],
+    ) -> Result<Self, Error> {
         let mut first = Self::open(service)?;
         let mut bytes = first.bytes.to_vec();
         let size = BodySize::Known(body.len() as u64);

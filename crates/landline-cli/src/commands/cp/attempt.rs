@@ -114,9 +114,7 @@ impl<'a> PlannedCopies<'a> {
         };
         let has_one = items.len() == 1;
         items.reverse();
-        let (server, credential) =
-            connect::find_server(context, &client, &target, &options.access).await?;
-        let mut session = ClientSession::new(server, credential);
+        let mut session = connect::find_session(context, &client, &target, &options.access).await?;
         options.parallel.set(&mut session);
         if let Some(limits) = &shared.rate_limits {
             session.set_rate_limiter(limits.content.clone());

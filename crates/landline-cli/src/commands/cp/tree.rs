@@ -8,7 +8,7 @@ use std::{
 };
 
 use landline::{
-    ClientSession, Error,
+    Error,
     files::{
         messages::Compare,
         tree::{
@@ -99,11 +99,10 @@ impl TreeCopy {
         let (target, ends, unreadable) = self.plan(context, view)?;
         self.check_home(context, &ends)?;
         let client = context.client()?;
-        let (server, credential) = connect::find_server(context, &client, &target, access).await?;
+        let mut session = connect::find_session(context, &client, &target, access).await?;
         let source = match &ends {
             Ends::Between { source, .. } => {
-                let found = connect::find_server(context, &client, source, access).await?;
-                let mut session = ClientSession::new(found.0, found.1);
+                let mut session = connect::find_session(context, &client, source, access).await?;
                 self.parallel.set(&mut session);
                 if let Some(limits) = &self.rate_limits {
                     session.set_rate_limiter(limits.source.clone());
@@ -112,8 +111,7 @@ impl TreeCopy {
             }
             Ends::Upload { .. } | Ends::Download { .. } => None,
         };
-        let compare = self.delta.compare(&server, u64::MAX);
-        let mut session = ClientSession::new(server, credential);
+        let compare = self.delta.compare(session.server(), u64::MAX);
         self.parallel.set(&mut session);
         if let Some(limits) = &self.rate_limits {
             session.set_rate_limiter(limits.content.clone());

@@ -267,10 +267,8 @@ impl Work {
         let session = OnceCell::new();
         let dial = async |request: &FirstRequest| {
             let login = async {
-                let found = connect::find_server(context, &self.client, &target, access).await;
-                found
-                    .map(|(server, credential)| ClientSession::new(server, credential))
-                    .map_err(|failure| landline::Error::Lost(failure.what))
+                let found = connect::find_session(context, &self.client, &target, access).await;
+                found.map_err(|failure| landline::Error::Lost(failure.what))
             };
             let session: &ClientSession = session.get_or_try_init(|| login).await?;
             let connected = session.open_channel(request).await?;

@@ -19,8 +19,9 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
-use super::{ANSWER_TIME_MAX, GRANTED, HoldInfo, HoldPlace, INFO, OPEN, STOP};
+use super::{ANSWER_TIME_MAX, ATTACH, Attachment, GRANTED, HoldInfo, HoldPlace, INFO, OPEN, STOP};
 use crate::{
     Error,
     client::connect,
@@ -253,6 +254,12 @@ impl HeldSession {
             // A command that is gone needs no answer.
             let _ = match request {
                 Ok(Ok(OPEN)) => self.pass(stream, idle_time).await,
+                Ok(Ok(ATTACH)) => {
+                    let usage = self.use_for(idle_time);
+                    let attached = self.hand_out(stream).await;
+                    drop(usage);
+                    attached
+                }
                 Ok(Ok(INFO)) => self.answer(&mut stream, &self.info()).await,
                 Ok(Ok(STOP)) => {
                     self.stop.cancel();
@@ -285,7 +292,7 @@ impl HeldSession {
         let Some(mut server) = channel.into_stream() else {
             return Ok(());
         };
-        lock(&self.usage).channels += 1;
+        let usage = self.use_for(idle_time);
         let passed = async {
             stream.write_all(&[GRANTED]).await?;
             let mut command = CommandStream(stream);
@@ -293,11 +300,42 @@ impl HeldSession {
                 .await
         };
         let passed = passed.await;
+        drop(usage);
         self.passed.notify_one();
-        let mut now = lock(&self.usage);
-        now.channels -= 1;
-        now.end = Instant::now() + idle_time;
         passed.map(drop)
+    }
+
+    /// Gives the attachment to a command, and returns when that has ended.
+    async fn hand_out(&self, mut stream: UnixStream) -> io::Result<()> {
+        let mut answer = Zeroizing::new(vec![GRANTED]);
+        serde_json::to_writer(&mut *answer, &Attachment::of(&self.attachment))?;
+        answer.push(b'\n');
+        stream.write_all(&answer).await?;
+        // A command sends nothing more.
+        stream.read_u8().await.map(drop)
+    }
+
+    /// Counts a channel of a command until the result is dropped.
+    fn use_for(&self, idle_time: Duration) -> CountedUsage<'_> {
+        lock(&self.usage).channels += 1;
+        CountedUsage {
+            usage: &self.usage,
+            idle_time,
+        }
+    }
+}
+
+/// A command that uses the session. Once it is dropped, the time without commands begins.
+struct CountedUsage<'a> {
+    usage: &'a Mutex<HoldUsage>,
+    idle_time: Duration,
+}
+
+impl Drop for CountedUsage<'_> {
+    fn drop(&mut self) {
+        let mut now = lock(self.usage);
+        now.channels -= 1;
+        now.end = Instant::now() + self.idle_time;
     }
 }
 

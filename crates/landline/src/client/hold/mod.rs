@@ -3,7 +3,8 @@
 //! A command connects to the Unix socket of that process and sends `o`. The process answers `y`
 //! and passes bytes between the command and a connection that it keeps attached in reserve. So the
 //! command needs neither a login nor a handshake: the next round trip is already that of its
-//! request. `i` asks what is held, and `s` ends it.
+//! request. `a` asks for the attachment, with which a command that moves much content connects by
+//! itself. `i` asks what is held, and `s` ends it.
 
 mod holder;
 
@@ -11,18 +12,24 @@ use std::{os::unix::net::UnixListener, time::Duration};
 
 use data_encoding::HEXLOWER;
 pub use holder::{Hold, ListeningHold};
-use landline_proto::{Limits, login::UserName};
+use landline_proto::{
+    Limits,
+    login::{BindingType, SessionId, UserName},
+};
 use serde::{Deserialize, Serialize};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
 };
 
-use super::Client;
+use zeroize::Zeroizing;
+
+use super::{Client, ClientSession, FindCredential};
 use crate::{
     Error,
     crypto::sha256,
-    login::{FirstRequest, KeySources, KnownServer},
+    keys::SecretKey,
+    login::{AuthMethod, Credential, FirstRequest, KeySources, KnownServer},
     net::{Channel, local_stream},
     paths::{File, PrivateFolder, local, user_id},
 };
@@ -35,14 +42,15 @@ const LOCK: &str = ".lock";
 
 /// The requests, and the answer to those that are granted.
 const OPEN: u8 = b'o';
+const ATTACH: u8 = b'a';
 const INFO: u8 = b'i';
 const STOP: u8 = b's';
 const GRANTED: u8 = b'y';
 
 /// How long a process may take for an answer, or a command for its request.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
-/// The longest answer to [`INFO`].
-const INFO_BYTES_MAX: u64 = 64 * 1024;
+/// The longest answer to [`INFO`] or [`ATTACH`].
+const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 /// The name of a held session: a digest of all that decides about a login.
 ///
@@ -102,6 +110,54 @@ pub struct HoldInfo {
     pub seconds_left: u64,
 }
 
+/// What attaches connections to a held session. The session is held at least until this is dropped.
+pub(super) struct HeldAttachment {
+    pub(super) credential: Credential,
+    /// The process takes the session for used as long as this is open.
+    pub(super) usage: UnixStream,
+}
+
+/// The answer to [`ATTACH`]: a line of JSON.
+#[derive(Serialize, Deserialize)]
+struct Attachment {
+    user: UserName,
+    session: SessionId,
+    /// The attach secret, in hexadecimal.
+    secret: String,
+    binding: BindingType,
+}
+
+impl Attachment {
+    /// `None` for a credential that does not attach.
+    fn of(credential: &Credential) -> Option<Self> {
+        let AuthMethod::Attach {
+            session,
+            secret,
+            binding,
+        } = &credential.method
+        else {
+            return None;
+        };
+        Some(Self {
+            user: credential.user.clone(),
+            session: *session,
+            secret: HEXLOWER.encode(secret.bytes()),
+            binding: *binding,
+        })
+    }
+
+    /// `None` if the secret is none.
+    fn credential(self) -> Option<Credential> {
+        let secret = HEXLOWER.decode(self.secret.as_bytes()).ok()?;
+        let method = AuthMethod::Attach {
+            session: self.session,
+            secret: SecretKey::from_bytes(secret.try_into().ok()?),
+            binding: self.binding,
+        };
+        Some(Credential::new(self.user, method))
+    }
+}
+
 impl Client {
     /// Whether there may be a held session.
     ///
@@ -132,6 +188,35 @@ impl Client {
         Ok(Some(channel))
     }
 
+    /// Such a held session with `server`; `None` if there is none.
+    ///
+    /// It has connections of its own. They are worth their handshakes where much content is moved:
+    /// its bytes do not pass through another process, and further connections can be added. If the
+    /// session is over, the next channel logs in with what `find_credential` finds.
+    pub async fn held_session(
+        &self,
+        key: &HoldKey,
+        server: &KnownServer,
+        find_credential: FindCredential,
+    ) -> Option<ClientSession> {
+        let attachment = self.held_attachment(key).await?;
+        let server = server.clone();
+        Some(ClientSession::held(server, attachment, find_credential))
+    }
+
+    async fn held_attachment(&self, key: &HoldKey) -> Option<HeldAttachment> {
+        let mut stream = BufReader::new(self.ask(&key.socket(), ATTACH).await?);
+        let mut line = Zeroizing::new(Vec::new());
+        let mut answer = (&mut stream).take(ANSWER_BYTES_MAX);
+        let read = tokio::time::timeout(ANSWER_TIME_MAX, answer.read_until(b'\n', &mut line));
+        read.await.ok()?.ok()?;
+        let attachment: Attachment = serde_json::from_slice(&line).ok()?;
+        Some(HeldAttachment {
+            credential: attachment.credential()?,
+            usage: stream.into_inner(),
+        })
+    }
+
     /// What is held now.
     ///
     /// # Errors
@@ -149,7 +234,7 @@ impl Client {
                 continue;
             };
             let mut text = Vec::new();
-            let mut stream = stream.take(INFO_BYTES_MAX);
+            let mut stream = stream.take(ANSWER_BYTES_MAX);
             let read = tokio::time::timeout(ANSWER_TIME_MAX, stream.read_to_end(&mut text));
             if let (Ok(Ok(_)), Ok(info)) = (read.await, serde_json::from_slice(&text)) {
                 holds.push(info);

@@ -123,7 +123,7 @@ impl Channel {
 
     /// Limits how long bytes that were sent may wait until the peer's system has them. Then the
     /// connection is lost. Where the transport cannot do that, nothing changes.
-    pub fn limit_transit_time(&self, time: Duration) {
+    pub(crate) fn limit_transit_time(&self, time: Duration) {
         self.reader.stream.lock().limit_transit_time(time);
     }
 

@@ -99,7 +99,10 @@ impl ChannelReader {
     ///
     /// # Cancel safety
     /// Nothing is lost.
-    pub async fn receive_or_end(&mut self, state: &ProtocolState) -> Result<Option<Header>, Error> {
+    pub(crate) async fn receive_or_end(
+        &mut self,
+        state: &ProtocolState,
+    ) -> Result<Option<Header>, Error> {
         poll_fn(|cx| self.poll_header(cx, state)).await
     }
 

@@ -102,7 +102,7 @@ impl ChannelWriter {
     }
 
     /// Queues a message that was [encoded](encode) before.
-    pub fn send_encoded(&mut self, message: &Bytes) {
+    pub(crate) fn send_encoded(&mut self, message: &Bytes) {
         self.out.extend_from_slice(message);
     }
 
@@ -123,7 +123,7 @@ impl ChannelWriter {
     }
 
     /// Queues the end of a body of unknown size. A body of known size ends by itself.
-    pub fn end_body(&mut self) {
+    pub(crate) fn end_body(&mut self) {
         if let Some(Sending {
             size: BodySize::Unknown,
             ..
