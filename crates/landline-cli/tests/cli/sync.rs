@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use testkit::{Census, Outcome, ServerProcess, Stage};
 
 use crate::{
-    resume::{event, events, staging},
+    resume::{RelayedServer, event, events, staging},
     stage,
     trees::write,
 };
@@ -507,4 +507,21 @@ fn lines_for_people_have_four_fields() {
         .run(&["cp", "--dry-run", "-r", source.to_str().unwrap(), &target]);
     assert_eq!(single.ok(), out);
     assert!(!synced.has(""));
+}
+
+/// A connection that is lost before any content was sent is made again.
+#[test]
+fn connection_that_is_lost_while_comparing_is_made_again() {
+    let relayed = RelayedServer::new(8);
+    let stage = &relayed.stage;
+    let tree = stage.path("user/tree");
+    for number in 0..1000 {
+        write(&tree.join(format!("{number:0200}")), b"");
+    }
+    let copy = relayed.via_relay("copy");
+    stage.run(&["sync", tree.to_str().unwrap(), &copy]).ok();
+    relayed.relay.cut_after(50_000);
+    let sync = stage.run(&["sync", "--json", tree.to_str().unwrap(), &copy]);
+    assert!(event(&events(&sync), "reconnecting").is_some());
+    assert_eq!(event(&events(&sync), "done").unwrap()["files"], 0);
 }

@@ -350,7 +350,6 @@ impl Cp {
         let mut restart = self.restart;
         loop {
             progress.reset();
-            let was_connected = planned.was_connected();
             let attempt = planned.attempt(item, std::mem::take(&mut restart), progress);
             let done = shown.follow(&**progress, attempt).await;
             tally.add(progress);
@@ -371,14 +370,14 @@ impl Cp {
                 lost_since = None;
                 wait = WAIT_MIN;
             }
-            // The first attempt fails at once if it moved nothing: the address may be wrong. It is
-            // retried if an earlier attempt may still hold the session.
+            // The first attempt fails at once if it reached nothing: the address may be wrong. It
+            // is retried if an earlier attempt may still hold the session.
+            let was_connected = planned.was_connected();
             let may_pass =
                 has_moved || was_connected || lost_since.is_some() || is_session_limit(&error);
             let can_retry = item.can_be_repeated() && may_pass && is_transient(&error);
             let since = *lost_since.get_or_insert_with(Instant::now);
             if !can_retry || since.elapsed() + wait > self.retry {
-                let was_connected = planned.was_connected();
                 return Err(explain(error, item, was_connected));
             }
             view.remark(&format!("{error}; trying again"));

@@ -75,7 +75,6 @@ impl PlannedTree<'_> {
         let mut was_resumed = false;
         loop {
             let moved_before = progress.bytes();
-            let was_connected = self.was_connected;
             progress.begin_attempt();
             let attempt = self.attempt(progress);
             let error = match shown.follow(&**progress, attempt).await {
@@ -97,8 +96,9 @@ impl PlannedTree<'_> {
                 lost_since = None;
                 wait = WAIT_MIN;
             }
+            // As for a single file.
             let may_pass =
-                has_moved || was_connected || lost_since.is_some() || is_session_limit(&error);
+                has_moved || self.was_connected || lost_since.is_some() || is_session_limit(&error);
             let since = *lost_since.get_or_insert_with(Instant::now);
             if !(may_pass && is_transient(&error)) || since.elapsed() + wait > self.copy.retry {
                 let is_lost = self.was_connected && is_transient(&error);
