@@ -427,7 +427,11 @@ impl<'a, S: ChangeSink> Comparer<'a, S> {
                 };
                 sum.roll(leaving, entering);
                 start += 1;
-                index.advance(1);
+                let end = bytes.len().min(literal + PART_BYTES_MAX + block);
+                let ahead = bytes.get(start..end).unwrap_or_default();
+                let moved = index.next_candidate(&mut sum, ahead);
+                start += moved;
+                index.advance(1 + moved as u64);
             }
             let is_at_end = self.position == self.length && bytes.len() - start <= block;
             if self.step == Step::Whole || is_at_end {

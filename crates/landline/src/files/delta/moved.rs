@@ -154,8 +154,7 @@ impl BlockIndex {
     /// and none is one. So at most four bytes are hashed for each byte that
     /// [`advance`](Self::advance) counts.
     pub(super) fn find(&mut self, rolling: u32, window: &[u8]) -> Option<u64> {
-        let (word, bit) = filter_place(rolling);
-        if self.filter.get(word).is_none_or(|word| word & bit == 0) {
+        if !self.may_have(rolling) {
             return None;
         }
         let first = self
@@ -173,6 +172,28 @@ impl BlockIndex {
         let (_, number) = chain.find(|(sum, _)| sum.strong == strong)?;
         self.credit += self.block_bytes;
         Some(u64::from(*number) * self.block_bytes)
+    }
+
+    /// Whether there may be a block with this rolling sum.
+    fn may_have(&self, rolling: u32) -> bool {
+        let (word, bit) = filter_place(rolling);
+        self.filter.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    /// Moves the window from the start of `bytes` to the next one that may be a block, or that
+    /// cannot be moved further. Returns by how many bytes.
+    pub(super) fn next_candidate(&self, sum: &mut RollingSum, bytes: &[u8]) -> usize {
+        let length = usize::try_from(self.block_bytes).unwrap_or(usize::MAX);
+        let entering = bytes.get(length..).unwrap_or_default();
+        let mut moved = 0;
+        for (&leaving, &entering) in bytes.iter().zip(entering) {
+            if self.may_have(sum.value()) {
+                break;
+            }
+            sum.roll(leaving, entering);
+            moved += 1;
+        }
+        moved
     }
 
     /// Counts bytes that were passed.
@@ -221,6 +242,24 @@ mod tests {
         assert!(before > 0 && credit(&index) < 64, "the budget is spent");
         index.advance(16);
         assert_eq!(credit(&index) / 64, 1, "one more block may be hashed");
+    }
+
+    #[test]
+    fn candidates_are_where_blocks_are() {
+        let key = [7; 32];
+        let byte = |i: u32| blake3::hash(&i.to_le_bytes()).as_bytes()[0];
+        let content: Vec<u8> = (0..5000).map(byte).collect();
+        let block = &content[3000..3064];
+        let index = BlockIndex::new(key, 64, &[BlockSum::of(block, &key)]);
+        let mut sum = RollingSum::of(&content[..64]);
+        assert_eq!(index.next_candidate(&mut sum, &content), 3000);
+        assert_eq!(sum.value(), RollingSum::of(block).value());
+        assert_eq!(index.next_candidate(&mut sum, &content[3000..]), 0);
+        // The end of what is there.
+        for end in [64, 65, 2000, 3063] {
+            let mut sum = RollingSum::of(&content[..64]);
+            assert_eq!(index.next_candidate(&mut sum, &content[..end]), end - 64);
+        }
     }
 
     #[test]
