@@ -140,6 +140,15 @@ impl Failure {
         }
     }
 
+    /// Adds to the advice.
+    pub(crate) fn with_further_advice(self, further: &str) -> Self {
+        let advice = self.advice.as_ref().map_or_else(
+            || further.to_owned(),
+            |advice| format!("{advice}; {further}"),
+        );
+        self.with_advice(&advice)
+    }
+
     /// There is no key to log in with.
     pub(crate) fn no_key(what: String) -> Self {
         Self::new("no-key", what)

@@ -315,7 +315,7 @@ impl<'a> PlannedCopies<'a> {
         done
     }
 
-    /// Closes the connection, and with it the session, also in the middle of a copy.
+    /// Closes the connection, and with it a session of its own, also in the middle of a copy.
     pub(super) async fn finish(self) {
         if let Some(channel) = self.channel {
             channel.finish().await;

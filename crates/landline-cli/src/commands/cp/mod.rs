@@ -457,9 +457,17 @@ fn explain(error: Error, item: &CopyItem, was_connected: bool) -> Failure {
         "not-found" if item.is_download() && is_pattern => {
             failure.with_advice("landline does not expand patterns on the server; name each file")
         }
+        "no-space" if item.can_be_resumed() => explain_kept(failure),
         _ if is_of_folder && item.is_download() => failure.with_advice(habits::FOLDER_ADVICE),
         _ => failure,
     }
+}
+
+/// Says what a full disk keeps.
+fn explain_kept(failure: Failure) -> Failure {
+    failure.with_further_advice(
+        "the same command then resumes, since what has arrived is kept for a week",
+    )
 }
 
 fn explain_exists(failure: Failure) -> Failure {

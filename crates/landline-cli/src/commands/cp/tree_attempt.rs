@@ -109,6 +109,8 @@ impl PlannedTree<'_> {
                     failure.with_advice("run the same command again to resume")
                 } else if is_of_folder && !self.copy.takes_folders {
                     failure.with_advice(FOLDER_ADVICE)
+                } else if failure.code == "no-space" {
+                    super::explain_kept(failure)
                 } else {
                     failure
                 });
