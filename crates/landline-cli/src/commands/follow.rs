@@ -71,7 +71,11 @@ impl<'a> Dialer<'a> {
         if let Some(channel) = self.open_held(first).await? {
             return Ok(channel);
         }
-        let session = self.session.get_or_try_init(|| self.log_in()).await?;
+        let log_in = async || {
+            let (server, credential) = self.find_server().await?;
+            Ok::<_, Failure>(ClientSession::new(server, credential))
+        };
+        let session = self.session.get_or_try_init(log_in).await?;
         Ok(session.open_channel(first).await?.login.channel)
     }
 
@@ -91,24 +95,22 @@ impl<'a> Dialer<'a> {
         connect::find_server(self.context, &self.client, self.host, self.access).await
     }
 
-    /// Opens a channel after a lost one, in a session of its own.
+    /// Opens a channel after a lost one: in the session of this command, else in a held one, else
+    /// after a login.
     ///
     /// # Errors
     /// `login-refused` if there is no login, which another attempt would not change; those of
     /// [`ClientSession::open_channel`].
     pub(super) async fn redial(&self, request: &FirstRequest) -> Result<Channel, landline::Error> {
         let log_in = async {
-            let session = self.log_in().await;
+            let (client, access) = (&self.client, self.access);
+            let session = connect::find_session(self.context, client, self.host, access).await;
             session.map_err(|failure| {
                 landline::Error::here(landline::proto::ErrorCode::LoginRefused, failure.what)
             })
         };
         let session = self.session.get_or_try_init(|| log_in).await?;
         Ok(session.open_channel(request).await?.login.channel)
-    }
-
-    async fn log_in(&self) -> Result<ClientSession, Failure> {
-        connect::find_session(self.context, &self.client, self.host, self.access).await
     }
 }
 

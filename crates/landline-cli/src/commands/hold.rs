@@ -6,6 +6,7 @@ use std::{
     os::unix::process::CommandExt,
     path::Path,
     process::{Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -24,6 +25,7 @@ use crate::{
     connect,
     context::{Context, ExitStatus, Run},
     failure::Failure,
+    prompter::NoPrompter,
     signals,
     terminal::table,
 };
@@ -57,6 +59,9 @@ pub(crate) struct HoldCommand {
     /// Hold the session in this process.
     #[arg(long, hide = true, requires = "host")]
     stay: bool,
+    /// Ask nothing.
+    #[arg(long, hide = true, requires = "stay")]
+    unattended: bool,
     #[command(flatten)]
     access: Access,
 }
@@ -68,7 +73,11 @@ impl Run for HoldCommand {
             Some(host) if self.stop => stop(context, host, &self.access).await,
             Some(host) if self.stay => {
                 let idle_time = self.idle_time.unwrap_or(IDLE_TIME);
-                hold(context, host, &self.access, idle_time).await
+                let mut context = context.clone();
+                if self.unattended {
+                    context.prompter = Arc::new(NoPrompter);
+                }
+                hold(&context, host, &self.access, idle_time).await
             }
             Some(_) => start_and_wait(context),
         }
@@ -209,9 +218,9 @@ fn start_and_wait(context: &Context) -> Result<ExitStatus, Failure> {
     ))
 }
 
-/// Starts a process in the background that holds the session, for a run that logs in itself.
+/// Starts a process in the background that holds the session, for a command that logs in itself.
 ///
-/// It asks nothing. If it fails, further runs log in themselves.
+/// It asks nothing. If it fails, further commands log in themselves.
 pub(crate) fn start(context: &Context, host: &Target, access: &Access, idle_time: Duration) {
     let (Ok(program), Ok(state)) = (env::current_exe(), context.client_state()) else {
         return;
@@ -220,7 +229,7 @@ pub(crate) fn start(context: &Context, host: &Target, access: &Access, idle_time
     command
         .arg("--state")
         .arg(state)
-        .args(["hold", "--stay", "--for"])
+        .args(["hold", "--stay", "--unattended", "--for"])
         .arg(format!("{}s", idle_time.as_secs()))
         .args(access.route_options())
         .arg(host.to_string())

@@ -1,5 +1,7 @@
 //! Sessions that another process holds.
 
+use std::sync::Arc;
+
 use landline::{
     Client,
     client::{self, ClientSession, FindCredential, HoldKey},
@@ -12,7 +14,7 @@ use log::debug;
 use super::{choose_route, find_known, find_server, key_sources, locate};
 use crate::{
     arguments::Access, client_settings::ClientSettings, commands::hold, context::Context,
-    failure::Failure, passwords,
+    failure::Failure, passwords, prompter::NoPrompter,
 };
 
 /// Opens a channel with `first`: through a process that holds such a session, else by a login.
@@ -80,22 +82,26 @@ pub(crate) async fn find_session(
 }
 
 /// Finds what to log in with once a held session is over.
+///
+/// It asks nothing: that happens in the middle of a command, which may be alone by then.
 fn find_later(
     context: &Context,
     client: &Client,
     target: &Target,
     access: &Access,
 ) -> FindCredential {
-    let (context, client) = (context.clone(), client.clone());
+    let (mut context, client) = (context.clone(), client.clone());
+    context.prompter = Arc::new(NoPrompter);
     let (target, access) = (target.clone(), access.clone());
     Box::new(move || {
         let (context, client) = (context.clone(), client.clone());
         let (target, access) = (target.clone(), access.clone());
         Box::pin(async move {
             let found = find_server(&context, &client, &target, &access).await;
-            found
-                .map(|(_, credential)| credential)
-                .map_err(|failure| landline::Error::here(ErrorCode::LoginRefused, failure.what))
+            found.map(|(_, credential)| credential).map_err(|failure| {
+                let problem = format!("the held session is over, and {}", failure.what);
+                landline::Error::here(ErrorCode::LoginRefused, problem)
+            })
         })
     })
 }

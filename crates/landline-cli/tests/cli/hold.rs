@@ -4,6 +4,8 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     process::Child,
+    thread,
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -147,16 +149,35 @@ fn held_copies_have_no_login() {
     assert_eq!(stage.read("user/tree-back/file"), b"in a tree");
 
     // One that runs when the session shall end may end first.
-    let copy = ["cp", "--limit-rate", "200K", "file", &remote("slow")];
-    let copy = stage.command(&copy).spawn().unwrap();
-    wait_for("a copy that uses the session", || {
-        listed(&stage)[0]["channels"] == 1
-    });
+    let copy = held_copy(&stage, "200K");
     stage.run(&["hold", HOST, "--stop"]).ok();
     testkit::Outcome::of(copy).ok();
     holder.wait();
     assert!(stage.read("home/slow") == content);
     drop(server);
+}
+
+/// Starts a copy of `file` to `slow` that uses the held session, and has sent a part.
+fn held_copy(stage: &Stage, rate: &str) -> Child {
+    let there = format!("{HOST}:slow");
+    let arguments = ["cp", "--json", "--limit-rate", rate, "file", &there];
+    for _ in 0..10 {
+        let before = logins(stage);
+        let mut copy = stage.command(&arguments).spawn().unwrap();
+        wait_for("a part of the file", || {
+            let parts = staging(&stage.home());
+            let part = parts.first().and_then(|part| fs::metadata(part).ok());
+            part.is_some_and(|part| part.len() > 0)
+        });
+        if logins(stage) == before {
+            return copy;
+        }
+        // It has waited 2 s for the holder.
+        copy.kill().unwrap();
+        copy.wait().unwrap();
+        stage.run(&["cp", "--restart", "file", &there]).ok();
+    }
+    panic!("no copy used the held session");
 }
 
 /// A copy whose held session is ended logs in by itself.
@@ -168,21 +189,59 @@ fn copy_survives_the_held_session() {
     let holder = Holder::start(&stage, &["--for", "1h"]);
     let content = noise(2 << 20, 3);
     stage.write("user/file", &content);
-    let there = format!("{HOST}:file");
-    let copy = ["cp", "--json", "--limit-rate", "400K", "file", &there];
-    let copy = stage.command(&copy).spawn().unwrap();
-    wait_for("a part of the file", || {
-        let parts = staging(&stage.home());
-        let part = parts.first().and_then(|part| fs::metadata(part).ok());
-        part.is_some_and(|part| part.len() > 0)
-    });
-    assert_eq!(listed(&stage)[0]["channels"], 1);
+    let copy = held_copy(&stage, "400K");
     server.kill();
     server.wait();
     let _server = stage.serve_at(&address, &[]);
     testkit::Outcome::of(copy).ok();
-    assert!(stage.read("home/file") == content);
+    assert!(stage.read("home/slow") == content);
     drop(holder);
+}
+
+/// A session is held as long as a copy uses it, and no longer.
+#[test]
+fn copy_keeps_the_session() {
+    let stage = stage();
+    let _server = stage.joined();
+    let mut holder = Holder::start(&stage, &["--for", "2s"]);
+    stage.write("user/file", &noise(3 << 20, 4));
+    let mut copy = held_copy(&stage, "200K");
+    // Longer than the time after which an unused session ends.
+    thread::sleep(Duration::from_secs(4));
+    let held = listed(&stage).len();
+    if copy.try_wait().unwrap().is_none() {
+        assert_eq!(held, 1);
+    }
+    copy.kill().unwrap();
+    copy.wait().unwrap();
+    holder.wait();
+}
+
+/// A copy that finds no room in the held session logs in by itself.
+#[test]
+fn copy_does_not_wait_for_a_full_session() {
+    let stage = stage();
+    let _server = stage.joined();
+    let _holder = Holder::start(&stage, &["--for", "1h"]);
+    stage.write("user/file", b"content");
+    // As many as the connections that a session may have.
+    let runs: Vec<Child> = (0..16)
+        .map(|number| {
+            let script = format!("echo > started-{number}; exec sleep 1000");
+            let run = ["run", HOST, "--", "sh", "-c", &script];
+            stage.command(&run).spawn().unwrap()
+        })
+        .collect();
+    wait_for("all runs", || {
+        (0..16).all(|number| stage.home().join(format!("started-{number}")).exists())
+    });
+    let before = logins(&stage);
+    stage.run(&["cp", "file", &format!("{HOST}:file")]).ok();
+    assert_eq!(logins(&stage), before + 1);
+    for mut run in runs {
+        run.kill().unwrap();
+        run.wait().unwrap();
+    }
 }
 
 /// Also, the process in the background leaves the terminal in which the password was typed.

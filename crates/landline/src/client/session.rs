@@ -83,7 +83,7 @@ struct SessionState {
     /// Connections without a channel, the next one last.
     reserve: Vec<ReservedConnection>,
     /// While it is open, the process keeps the session.
-    _usage: Option<UnixStream>,
+    usage: Option<UnixStream>,
 }
 
 impl ClientSession {
@@ -108,7 +108,7 @@ impl ClientSession {
         let state = SessionState {
             attachment: Some(Arc::new(credential)),
             reserve: Vec::new(),
-            _usage: Some(usage),
+            usage: Some(usage),
         };
         Self {
             server,
@@ -236,6 +236,10 @@ impl ClientSession {
             let mut on_dialed = |route: &Route| self.bundle_for(route, is_wide);
             match connect_on(&self.server, &attachment, Some(first), &mut on_dialed).await {
                 Err(error) if is_session_over(&error) => self.forget(&attachment).await,
+                Err(error) if is_session_full(&error) && self.is_held().await => {
+                    debug!("the held session has no room: {error}");
+                    self.forget(&attachment).await;
+                }
                 attached => return attached,
             }
         }
@@ -259,6 +263,11 @@ impl ClientSession {
         let attachment = connected.login.attachment(&credential.method);
         state.attachment = attachment.map(Arc::new);
         Ok(connected)
+    }
+
+    /// Whether another process holds the session.
+    async fn is_held(&self) -> bool {
+        self.state.lock().await.usage.is_some()
     }
 
     /// Forgets a session that the server does not have any more.
@@ -355,12 +364,14 @@ async fn join(
 
 /// Whether the server no longer has the session to attach to.
 fn is_session_over(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Failed {
-            side: Side::There,
-            code: ErrorCode::LoginRefused,
-            ..
-        }
-    )
+    is_from_server(error, ErrorCode::LoginRefused)
+}
+
+/// Whether the session has as many connections as it may have.
+fn is_session_full(error: &Error) -> bool {
+    is_from_server(error, ErrorCode::TooManySessions)
+}
+
+fn is_from_server(error: &Error, expected: ErrorCode) -> bool {
+    matches!(error, Error::Failed { side: Side::There, code, .. } if *code == expected)
 }

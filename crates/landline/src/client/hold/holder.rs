@@ -21,7 +21,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use super::{ANSWER_TIME_MAX, ATTACH, Attachment, GRANTED, HoldInfo, HoldPlace, INFO, OPEN, STOP};
+use super::{
+    ANSWER_TIME_MAX, ATTACH, ATTACHMENT_BYTES_MAX, Attachment, GRANTED, HoldInfo, HoldPlace, INFO,
+    OPEN, STOP,
+};
 use crate::{
     Error,
     client::connect,
@@ -164,7 +167,10 @@ impl ListeningHold {
                     clients.spawn(shared.clone().serve(stream, idle_time));
                 }
                 () = &mut filling => {}
-                () = sleep_until(end) => break Ok(()),
+                // A command may use it by now.
+                () = sleep_until(end) => if shared.is_unused() {
+                    break Ok(());
+                },
             }
         };
         drop((listener, place));
@@ -307,12 +313,20 @@ impl HeldSession {
 
     /// Gives the attachment to a command, and returns when that has ended.
     async fn hand_out(&self, mut stream: UnixStream) -> io::Result<()> {
-        let mut answer = Zeroizing::new(vec![GRANTED]);
+        // It has room for all, so that nothing is moved and left behind.
+        let mut answer = Zeroizing::new(Vec::with_capacity(ATTACHMENT_BYTES_MAX));
+        answer.push(GRANTED);
         serde_json::to_writer(&mut *answer, &Attachment::of(&self.attachment))?;
         answer.push(b'\n');
         stream.write_all(&answer).await?;
         // A command sends nothing more.
         stream.read_u8().await.map(drop)
+    }
+
+    /// Whether no command has used it for long enough.
+    fn is_unused(&self) -> bool {
+        let now = lock(&self.usage);
+        now.channels == 0 && now.end <= Instant::now()
     }
 
     /// Counts a channel of a command until the result is dropped.

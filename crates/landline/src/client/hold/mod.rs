@@ -18,11 +18,11 @@ use landline_proto::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
 };
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{Client, ClientSession, FindCredential};
 use crate::{
@@ -49,8 +49,10 @@ const GRANTED: u8 = b'y';
 
 /// How long a process may take for an answer, or a command for its request.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
-/// The longest answer to [`INFO`] or [`ATTACH`].
-const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+/// The longest answer to [`INFO`].
+const INFO_BYTES_MAX: u64 = 64 * 1024;
+/// The longest answer to [`ATTACH`].
+const ATTACHMENT_BYTES_MAX: usize = 1024;
 
 /// The name of a held session: a digest of all that decides about a login.
 ///
@@ -147,14 +149,20 @@ impl Attachment {
     }
 
     /// `None` if the secret is none.
-    fn credential(self) -> Option<Credential> {
-        let secret = HEXLOWER.decode(self.secret.as_bytes()).ok()?;
+    fn credential(&self) -> Option<Credential> {
+        let secret = Zeroizing::new(HEXLOWER.decode(self.secret.as_bytes()).ok()?);
         let method = AuthMethod::Attach {
             session: self.session,
-            secret: SecretKey::from_bytes(secret.try_into().ok()?),
+            secret: SecretKey::from_bytes(*secret.first_chunk().filter(|_| secret.len() == 32)?),
             binding: self.binding,
         };
-        Some(Credential::new(self.user, method))
+        Some(Credential::new(self.user.clone(), method))
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        self.secret.zeroize();
     }
 }
 
@@ -205,16 +213,21 @@ impl Client {
     }
 
     async fn held_attachment(&self, key: &HoldKey) -> Option<HeldAttachment> {
-        let mut stream = BufReader::new(self.ask(&key.socket(), ATTACH).await?);
-        let mut line = Zeroizing::new(Vec::new());
-        let mut answer = (&mut stream).take(ANSWER_BYTES_MAX);
-        let read = tokio::time::timeout(ANSWER_TIME_MAX, answer.read_until(b'\n', &mut line));
-        read.await.ok()?.ok()?;
-        let attachment: Attachment = serde_json::from_slice(&line).ok()?;
-        Some(HeldAttachment {
-            credential: attachment.credential()?,
-            usage: stream.into_inner(),
-        })
+        let mut usage = self.ask(&key.socket(), ATTACH).await?;
+        // It never grows, so that nothing is left behind.
+        let mut answer = Zeroizing::new(Vec::with_capacity(ATTACHMENT_BYTES_MAX));
+        let read = async {
+            while !answer.ends_with(b"\n") {
+                let has_room = answer.len() < ATTACHMENT_BYTES_MAX;
+                if !has_room || usage.read_buf(&mut *answer).await.ok()? == 0 {
+                    return None;
+                }
+            }
+            serde_json::from_slice::<Attachment>(&answer).ok()
+        };
+        let attachment = tokio::time::timeout(ANSWER_TIME_MAX, read).await.ok()??;
+        let credential = attachment.credential()?;
+        Some(HeldAttachment { credential, usage })
     }
 
     /// What is held now.
@@ -234,7 +247,7 @@ impl Client {
                 continue;
             };
             let mut text = Vec::new();
-            let mut stream = stream.take(ANSWER_BYTES_MAX);
+            let mut stream = stream.take(INFO_BYTES_MAX);
             let read = tokio::time::timeout(ANSWER_TIME_MAX, stream.read_to_end(&mut text));
             if let (Ok(Ok(_)), Ok(info)) = (read.await, serde_json::from_slice(&text)) {
                 holds.push(info);
