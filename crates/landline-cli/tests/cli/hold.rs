@@ -122,7 +122,7 @@ fn held_runs_have_no_login() {
 #[test]
 fn held_copies_have_no_login() {
     let stage = stage();
-    let server = stage.joined();
+    let _server = stage.joined();
     let mut holder = Holder::start(&stage, &["--for", "1h"]);
     let content = noise(1 << 20, 2);
     stage.write("user/file", &content);
@@ -154,7 +154,6 @@ fn held_copies_have_no_login() {
     testkit::Outcome::of(copy).ok();
     holder.wait();
     assert!(stage.read("home/slow") == content);
-    drop(server);
 }
 
 /// Starts a copy of `file` to `slow` that uses the held session, and has sent a part.
@@ -186,7 +185,7 @@ fn copy_survives_the_held_session() {
     let stage = stage();
     let mut server = stage.joined();
     let address = server.address.clone();
-    let holder = Holder::start(&stage, &["--for", "1h"]);
+    let _holder = Holder::start(&stage, &["--for", "1h"]);
     let content = noise(2 << 20, 3);
     stage.write("user/file", &content);
     let copy = held_copy(&stage, "400K");
@@ -195,7 +194,6 @@ fn copy_survives_the_held_session() {
     let _server = stage.serve_at(&address, &[]);
     testkit::Outcome::of(copy).ok();
     assert!(stage.read("home/slow") == content);
-    drop(holder);
 }
 
 /// A session is held as long as a copy uses it, and no longer.
@@ -203,15 +201,13 @@ fn copy_survives_the_held_session() {
 fn copy_keeps_the_session() {
     let stage = stage();
     let _server = stage.joined();
-    let mut holder = Holder::start(&stage, &["--for", "2s"]);
-    stage.write("user/file", &noise(3 << 20, 4));
-    let mut copy = held_copy(&stage, "200K");
+    let mut holder = Holder::start(&stage, &["--for", "8s"]);
+    stage.write("user/file", &noise(8 << 20, 4));
+    let mut copy = held_copy(&stage, "100K");
     // Longer than the time after which an unused session ends.
-    thread::sleep(Duration::from_secs(4));
-    let held = listed(&stage).len();
-    if copy.try_wait().unwrap().is_none() {
-        assert_eq!(held, 1);
-    }
+    thread::sleep(Duration::from_secs(10));
+    wait_for("the held session", || listed(&stage).len() == 1);
+    assert!(copy.try_wait().unwrap().is_none(), "the copy has not ended");
     copy.kill().unwrap();
     copy.wait().unwrap();
     holder.wait();
@@ -224,16 +220,16 @@ fn copy_does_not_wait_for_a_full_session() {
     let _server = stage.joined();
     let _holder = Holder::start(&stage, &["--for", "1h"]);
     stage.write("user/file", b"content");
-    // As many as the connections that a session may have.
-    let runs: Vec<Child> = (0..16)
-        .map(|number| {
-            let script = format!("echo > started-{number}; exec sleep 1000");
-            let run = ["run", HOST, "--", "sh", "-c", &script];
-            stage.command(&run).spawn().unwrap()
-        })
-        .collect();
-    wait_for("all runs", || {
-        (0..16).all(|number| stage.home().join(format!("started-{number}")).exists())
+    // A session may have 16 connections. The holder has one of them for itself.
+    let mut runs: Vec<Child> = Vec::new();
+    wait_for("a full session", || {
+        let name = format!("started-{}", runs.len());
+        let script = format!("echo > {name}; exec sleep 1000");
+        let run = ["run", HOST, "--", "sh", "-c", &script];
+        runs.push(stage.command(&run).spawn().unwrap());
+        wait_for("a run", || stage.home().join(&name).exists());
+        let held = listed(&stage);
+        held.first().is_some_and(|held| held["channels"] == 15)
     });
     let before = logins(&stage);
     stage.run(&["cp", "file", &format!("{HOST}:file")]).ok();
