@@ -59,7 +59,7 @@ pub(crate) async fn open_held(
 /// The session with a server: the one that a process holds, else one that logs in when its first
 /// channel is opened.
 ///
-/// A held one asks for nothing to log in with, unless it is over.
+/// A held one asks nothing, also if it is over by then.
 ///
 /// # Errors
 /// Those of [`find_server`].

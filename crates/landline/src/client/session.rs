@@ -65,7 +65,7 @@ impl Means {
     }
 }
 
-/// Finds what to log in with. It may ask the user.
+/// Finds what to log in with, in the middle of a command.
 pub type FindCredential =
     Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Credential, Error>> + Send>> + Send + Sync>;
 
